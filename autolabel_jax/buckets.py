@@ -1,0 +1,104 @@
+"""distance → bucket index.
+
+A bucket is a group (the discrete part of a distance) and an interval of its
+value. Intervals are open below and closed above, (e_m, e_{m+1}], and the
+first one holds its lower edge too: mixup's bucket ⌈2N·min(γ, 1-γ)⌉.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from sklearn.cluster import KMeans
+
+from autolabel_jax.types import Distance
+
+EDGES = ("equal_width", "equal_mass", "kmeans")
+
+
+def make_edges(kind: str, num: int, drawn: np.ndarray) -> np.ndarray:
+    """Edges of ``num`` intervals that cover [0, 1].
+
+    Args:
+      kind: 'equal_width'; 'equal_mass' (each interval holds as many of the
+        drawn distances); 'kmeans' (one-dimensional k-means on them, edges
+        half-way between neighbouring centres).
+      num: number of intervals.
+      drawn: distances as training draws them, float [D], in [0, 1].
+
+    Returns:
+      float32 [num + 1], strictly increasing from 0 to 1.
+
+    Raises:
+      ValueError: unknown kind, num < 1, or drawn distances with too few
+        different values for so many intervals.
+    """
+    if kind not in EDGES:
+        raise ValueError(f"buckets.edges: got {kind!r}, known are {', '.join(EDGES)}")
+    if num < 1:
+        raise ValueError(f"buckets.num: got {num}, must be at least 1")
+    if kind == "equal_width" or num == 1:
+        return np.linspace(0, 1, num + 1, dtype=np.float32)
+    drawn = np.asarray(drawn, np.float64).reshape(-1)
+    different = len(np.unique(drawn))
+    if different >= num:
+        quantiles = np.quantile(drawn, np.linspace(0, 1, num + 1))
+        if kind == "equal_mass":
+            inner = quantiles[1:-1]
+        else:
+            middles = np.quantile(drawn, (np.arange(num) + 0.5) / num)
+            start = np.unique(middles) if len(np.unique(middles)) == num else None
+            start = np.linspace(drawn.min(), drawn.max(), num) if start is None else start
+            fit = KMeans(num, init=start[:, None], n_init=1).fit(drawn[:, None])
+            centres = np.sort(fit.cluster_centers_[:, 0])
+            inner = (centres[1:] + centres[:-1]) / 2
+        edges = np.concatenate([[0.0], inner, [1.0]]).astype(np.float32)
+        if np.all(np.diff(edges) > 0):
+            return edges
+    raise ValueError(
+        f"buckets.num: got {num} with buckets.edges={kind!r}, but the drawn distances "
+        f"({different} different values) do not fill so many intervals; take fewer "
+        "buckets or buckets.edges='equal_width'"
+    )
+
+
+def bucket_index(distance: Distance, edges: jax.Array) -> jax.Array:
+    """Bucket of each distance.
+
+    Args:
+      distance: group [B] and value [B]; values outside [0, 1] go to the end buckets.
+      edges: float32 [M + 1].
+
+    Returns:
+      int32 [B], group · M + interval, in [0, G · M).
+    """
+    num = edges.shape[0] - 1
+    interval = jnp.searchsorted(edges[1:-1], distance.value, side="left")
+    return distance.group * num + interval.astype(jnp.int32)
+
+
+def draw_inside(key: jax.Array, bucket: jax.Array, edges: jax.Array) -> Distance:
+    """A distance drawn evenly inside a given bucket, for held-out images.
+
+    Args:
+      key: typed PRNG key.
+      bucket: int32 [B].
+      edges: float32 [M + 1].
+
+    Returns:
+      Distance [B] with value in (e_m, e_{m+1}].
+    """
+    num = edges.shape[0] - 1
+    group, interval = bucket // num, bucket % num
+    low, high = edges[interval], edges[interval + 1]
+    value = high - (high - low) * jax.random.uniform(key, bucket.shape)
+    # Rounding may carry a value down to the lower edge, which is the next bucket's.
+    value = jnp.clip(value, jnp.nextafter(low, high), high)
+    return Distance(group=group.astype(jnp.int32), value=value)
+
+
+def middles(edges: np.ndarray, num_groups: int) -> Distance:
+    """The middle of every bucket, in bucket order: Distance [G · M] of NumPy arrays."""
+    num = len(edges) - 1
+    group, interval = np.divmod(np.arange(num_groups * num, dtype=np.int32), num)
+    value = (edges[:-1] + edges[1:]) / 2
+    return Distance(group=group, value=value[interval].astype(np.float32))

@@ -1,0 +1,122 @@
+"""logits, label, bucket → sums [bucket, bin] → accuracy, confidence, ECE.
+
+Confidence is the top probability. Its R bins have equal width and are open
+below and closed above, as in Guo et al. (2017), "On Calibration of Modern
+Neural Networks", eq. 3. Everything here is pure and jittable.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from autolabel_jax.types import BucketStats
+
+NUM_BINS = 15
+
+
+def empty_stats(num_buckets: int, num_bins: int = NUM_BINS) -> BucketStats:
+    """Statistics of no example at all: zeros [num_buckets, num_bins]."""
+    zeros = jnp.zeros((num_buckets, num_bins), jnp.float32)
+    return BucketStats(count=zeros, correct=zeros, confidence=zeros)
+
+
+def stats_from_probabilities(
+    probabilities: jax.Array,
+    label: jax.Array,
+    bucket: jax.Array,
+    *,
+    num_buckets: int,
+    num_bins: int = NUM_BINS,
+    mask: jax.Array | None = None,
+) -> BucketStats:
+    """Sums over a batch, by bucket and by bin of the top probability.
+
+    Args:
+      probabilities: float [B, K], rows sum to 1.
+      label: int32 [B].
+      bucket: int32 [B] in [0, num_buckets).
+      num_buckets: N.
+      num_bins: R.
+      mask: float or bool [B], 0 for rows that do not count.
+
+    Returns:
+      BucketStats [N, R].
+    """
+    confidence = jnp.max(probabilities, axis=-1).astype(jnp.float32)
+    correct = jnp.argmax(probabilities, axis=-1) == label
+    weight = jnp.ones_like(confidence) if mask is None else mask.astype(jnp.float32)
+    edges = jnp.linspace(0, 1, num_bins + 1, dtype=jnp.float32)
+    bins = jnp.searchsorted(edges[1:-1], confidence, side="left")
+    cell = bucket * num_bins + bins
+
+    def sums(values):
+        total = jax.ops.segment_sum(values * weight, cell, num_buckets * num_bins)
+        return total.reshape(num_buckets, num_bins)
+
+    return BucketStats(
+        count=sums(jnp.ones_like(confidence)),
+        correct=sums(correct.astype(jnp.float32)),
+        confidence=sums(confidence),
+    )
+
+
+def bucket_stats(logits: jax.Array, label: jax.Array, bucket: jax.Array, **settings) -> BucketStats:
+    """``stats_from_probabilities`` of softmax(logits), taken in float32."""
+    probabilities = jax.nn.softmax(logits.astype(jnp.float32), axis=-1)
+    return stats_from_probabilities(probabilities, label, bucket, **settings)
+
+
+def merge(a: BucketStats, b: BucketStats) -> BucketStats:
+    """Statistics of two sets of examples together."""
+    return jax.tree.map(jnp.add, a, b)
+
+
+def _divide(numerator: jax.Array, count: jax.Array) -> jax.Array:
+    return jnp.where(count > 0, numerator / jnp.where(count > 0, count, 1), jnp.nan)
+
+
+def count(stats: BucketStats) -> jax.Array:
+    """Examples in each bucket, float32 [N]."""
+    return stats.count.sum(-1)
+
+
+def accuracy(stats: BucketStats) -> jax.Array:
+    """Accuracy of each bucket, a fraction [N]; NaN where it is empty."""
+    return _divide(stats.correct.sum(-1), count(stats))
+
+
+def confidence(stats: BucketStats) -> jax.Array:
+    """Mean top probability of each bucket [N]; NaN where it is empty."""
+    return _divide(stats.confidence.sum(-1), count(stats))
+
+
+def ece(stats: BucketStats) -> jax.Array:
+    """Expected calibration error of each bucket, a fraction [N]; NaN where empty.
+
+    Σ_r |B_r|/m · |acc(B_r) - conf(B_r)|, Naeini et al. (2015); Guo et al. (2017), eq. 3.
+    """
+    return _divide(jnp.abs(stats.correct - stats.confidence).sum(-1), count(stats))
+
+
+def expected_calibration_error(
+    probabilities: jax.Array,
+    label: jax.Array,
+    *,
+    num_bins: int = NUM_BINS,
+    mask: jax.Array | None = None,
+) -> jax.Array:
+    """Top-label ECE with equal-width bins, a fraction in [0, 1].
+
+    Args:
+      probabilities: float [B, K], rows sum to 1.
+      label: int32 [B].
+      num_bins: R, 15 in the literature.
+      mask: float or bool [B], 0 for rows that do not count.
+
+    Returns:
+      float32 []; NaN for no example.
+    """
+    bucket = jnp.zeros_like(label)
+    stats = stats_from_probabilities(
+        probabilities, label, bucket, num_buckets=1, num_bins=num_bins, mask=mask
+    )
+    return ece(stats)[0]

@@ -1,0 +1,92 @@
+"""Every pytree that moves along the data path, with its shapes.
+
+Symbols: B examples in a batch, K classes, G groups (the discrete part of a
+distance), N buckets in all, R confidence bins, ``...`` the shape of one input.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from flax import struct
+
+# (images [B, ...] in the value range of the data, labels int32 [B]) -> the
+# gradient of each example's cross-entropy in its own pixels, float32 [B, ...].
+InputGradient = Callable[[jax.Array, jax.Array], jax.Array]
+
+
+@struct.dataclass
+class Batch:
+    """Clean examples on the device.
+
+    ``mask`` is 0 for the rows that pad a last short batch; they count nowhere.
+    """
+
+    image: jax.Array  # uint8 or float32 [B, ...]
+    label: jax.Array  # int32 [B]
+    index: jax.Array  # int32 [B], place of the example in its split
+    mask: jax.Array  # float32 [B], 1 or 0
+    distance: jax.Array  # float32 [B] in [0, 1], given with the data or 0
+
+
+@struct.dataclass
+class Distance:
+    """How far an augmentation moves each image from its clean self."""
+
+    group: jax.Array  # int32 [B] in [0, G): chain depth, number of operations
+    value: jax.Array  # float32 [B] in [0, 1]
+
+
+@struct.dataclass
+class Augmented:
+    """Augmented examples, with what the label rules need to know of them.
+
+    A mixed image holds ``second_weight`` of an image of class
+    ``second_label``; elsewhere the weight is 0 and the class the own one.
+    """
+
+    image: jax.Array  # float32 [B, ...]
+    label: jax.Array  # int32 [B], the class that dominates the image
+    distance: Distance
+    second_label: jax.Array  # int32 [B]
+    second_weight: jax.Array  # float32 [B] in [0, 1/2]
+
+
+@struct.dataclass
+class BucketStats:
+    """Sums over examples, by distance bucket and confidence bin.
+
+    They merge by addition, so any split of the data gives the same statistics.
+    """
+
+    count: jax.Array  # float32 [N, R]
+    correct: jax.Array  # float32 [N, R]
+    confidence: jax.Array  # float32 [N, R], sum of top probabilities
+
+
+@struct.dataclass
+class LabelState:
+    """What a label rule has learned: the true class's probability, by bucket."""
+
+    confidence: jax.Array  # float32 [N] in [0, 1]
+
+
+@struct.dataclass
+class StepMetrics:
+    """Sums over the examples of one training step (or of many, added up)."""
+
+    loss: jax.Array  # float32 [], sum of cross-entropies with the soft labels
+    correct: jax.Array  # float32 [], the top class is the dominant class
+    count: jax.Array  # float32 []
+
+
+@struct.dataclass
+class TrainState:
+    """All that a training run carries; saved and restored whole."""
+
+    step: jax.Array  # int32 [], optimiser updates so far
+    params: Any  # float32 tree
+    batch_stats: Any  # float32 tree, running statistics of batch norm
+    opt_state: Any
+    ema_params: Any  # like params, or None where EMA is off
+    labels: LabelState

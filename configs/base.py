@@ -1,0 +1,104 @@
+"""Every field that a config has, with its default; the experiments change what differs."""
+
+from ml_collections import ConfigDict
+
+
+def base() -> ConfigDict:
+    """The fields that all experiments share."""
+    config = ConfigDict()
+    config.name = ""  # of the experiment, in result.json and tables
+    config.seed = 0
+    config.dataset = "cifar10"  # 'digits', 'arrays', or any image-classification set of TFDS
+    config.data_dir = ""  # --data_dir; '' is $TFDS_DATA_DIR, or TFDS's own default
+    config.train_examples = 0  # the first so many of the training split, calibration included; 0: all
+    config.test_examples = 0  # the first so many of the test split; 0: all
+
+    config.model = ConfigDict()
+    config.model.name = "wide_resnet"  # 'wide_resnet', 'resnet18', 'small_cnn', 'mlp'
+    config.model.depth = 28  # wide_resnet: 6n + 4
+    config.model.width = 10  # wide_resnet: widening factor; small_cnn, mlp: channels of the first layer
+    config.dtype = "float32"  # of activations: 'float32' or 'bfloat16'; parameters are float32
+
+    config.epochs = 200
+    config.batch_size = 128  # global, over all devices
+    config.eval_batch_size = 1000  # global
+
+    config.crop_pad = 4  # pixels of zero padding before a random crop in training; 0: no crop
+    config.flip = True  # random horizontal flips in training
+
+    config.augment = ConfigDict()
+    config.augment.name = "augmix"  # 'none', 'augmix', 'mixup', 'adversarial', 'randaugment', 'given'
+    config.augment.severity = 3.0  # augmix: operation levels ~ U(.1, severity), of 10
+    config.augment.max_depth = 3  # augmix: chain depth is drawn from 1 … max_depth
+    config.augment.concentration = 1.0  # mixup: γ ~ Beta(concentration, concentration)
+    config.augment.max_epsilon = 8 / 255  # adversarial: of a pixel range of 1
+    config.augment.num_steps = 10  # adversarial: PGD steps
+    config.augment.step_ratio = 0.25  # adversarial: PGD step as a share of ε
+    config.augment.max_operations = 2  # randaugment: number of operations is drawn from 1 … this
+    config.augment.max_magnitude = 10.0  # randaugment: magnitude ~ U(0, this), of 10
+
+    config.buckets = ConfigDict()
+    config.buckets.num = 10  # intervals of the distance, in each group (augmix: chain depth)
+    config.buckets.edges = "equal_width"  # 'equal_width', 'equal_mass', 'kmeans'
+    config.buckets.calibration_edges = ""  # edges that held-out distances are drawn in; '': the same
+
+    config.labels = ConfigDict()
+    config.labels.rule = "autolabel"  # 'one_hot', 'smoothing', 'autolabel', 'bucket_accuracy', 'polynomial', 'ccat'
+    config.labels.step = "ece"  # autolabel: 'ece' or 'signed_gap'
+    config.labels.alpha = 1.0  # autolabel: step size
+    config.labels.update_every = 1  # epochs between updates
+    config.labels.warmup_epochs = 0  # epochs before the first update
+    config.labels.smoothing = 0.1  # smoothing: share of the uniform distribution
+    config.labels.power = 2.0  # polynomial: exponent of the distance
+    config.labels.rho = 10.0  # ccat: exponent
+
+    config.calibration = ConfigDict()
+    config.calibration.fraction = 0.1  # of the training split, cut away by seed
+    config.calibration.source = "heldout"  # 'heldout', or 'train': measure on the training images
+    config.calibration.num_bins = 15
+
+    config.optimizer = ConfigDict()
+    config.optimizer.learning_rate = 0.1  # at the end of the warm-up, for the global batch
+    config.optimizer.schedule = "cosine"  # 'cosine' to 0, or 'step'
+    config.optimizer.warmup_epochs = 1.0  # linear from 0
+    config.optimizer.boundaries = (0.3, 0.6, 0.8)  # step: shares of the epochs
+    config.optimizer.decay = 0.2  # step: factor at each boundary
+    config.optimizer.momentum = 0.9
+    config.optimizer.nesterov = True
+    config.optimizer.weight_decay = 5e-4  # λ of λ/2·‖w‖² in the loss
+    config.optimizer.decay_kernels_only = False  # leave biases and batch norm undecayed
+    config.optimizer.ema = 0.0  # decay of the average of parameters; 0: none
+
+    config.checkpoint = ConfigDict()
+    config.checkpoint.keep = 2  # the last so many
+    config.checkpoint.every_epochs = 1
+    return config
+
+
+def tiny(config: ConfigDict) -> ConfigDict:
+    """The same experiment in about a minute on two CPU cores."""
+    config.name += "_tiny"
+    config.train_examples = 1200
+    config.test_examples = 500
+    config.model.name = "small_cnn"
+    config.model.width = 8
+    config.dtype = "float32"
+    config.epochs = 3
+    config.batch_size = 64
+    config.eval_batch_size = 500
+    config.buckets.num = min(config.buckets.num, 3)
+    config.augment.num_steps = 2
+    return config
+
+
+def variant(config: ConfigDict, arg: str | None) -> ConfigDict:
+    """The config that ``--config=file.py:arg`` asks for.
+
+    Raises:
+      ValueError: arg is neither empty nor 'tiny'.
+    """
+    if arg in (None, ""):
+        return config
+    if arg == "tiny":
+        return tiny(config)
+    raise ValueError(f"--config=…:{arg}: got {arg!r}, known is 'tiny'")
