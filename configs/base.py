@@ -10,13 +10,13 @@ def base() -> ConfigDict:
     config.seed = 0
     config.dataset = "cifar10"  # 'digits', 'arrays', or any image-classification set of TFDS
     config.data_dir = ""  # --data_dir; '' is $TFDS_DATA_DIR, or TFDS's own default
-    config.train_examples = 0  # the first so many of the training split, calibration included; 0: all
+    config.train_examples = 0  # the first so many of the split, calibration included; 0: all
     config.test_examples = 0  # the first so many of the test split; 0: all
 
     config.model = ConfigDict()
     config.model.name = "wide_resnet"  # 'wide_resnet', 'resnet18', 'small_cnn', 'mlp'
     config.model.depth = 28  # wide_resnet: 6n + 4
-    config.model.width = 10  # wide_resnet: widening factor; small_cnn, mlp: channels of the first layer
+    config.model.width = 10  # widening factor, or channels of the first layer
     config.dtype = "float32"  # of activations: 'float32' or 'bfloat16'; parameters are float32
 
     config.epochs = 200
@@ -27,7 +27,7 @@ def base() -> ConfigDict:
     config.flip = True  # random horizontal flips in training
 
     config.augment = ConfigDict()
-    config.augment.name = "augmix"  # 'none', 'augmix', 'mixup', 'adversarial', 'randaugment', 'given'
+    config.augment.name = "augmix"  # a row of the table in autolabel_jax/augment
     config.augment.severity = 3.0  # augmix: operation levels ~ U(.1, severity), of 10
     config.augment.max_depth = 3  # augmix: chain depth is drawn from 1 … max_depth
     config.augment.concentration = 1.0  # mixup: γ ~ Beta(concentration, concentration)
@@ -40,10 +40,10 @@ def base() -> ConfigDict:
     config.buckets = ConfigDict()
     config.buckets.num = 10  # intervals of the distance, in each group (augmix: chain depth)
     config.buckets.edges = "equal_width"  # 'equal_width', 'equal_mass', 'kmeans'
-    config.buckets.calibration_edges = ""  # edges that held-out distances are drawn in; '': the same
+    config.buckets.calibration_edges = ""  # of the held-out side; '': the same as edges
 
     config.labels = ConfigDict()
-    config.labels.rule = "autolabel"  # 'one_hot', 'smoothing', 'autolabel', 'bucket_accuracy', 'polynomial', 'ccat'
+    config.labels.rule = "autolabel"  # a row of the table in autolabel_jax/labels
     config.labels.step = "ece"  # autolabel: 'ece' or 'signed_gap'
     config.labels.alpha = 1.0  # autolabel: step size
     config.labels.update_every = 1  # epochs between updates

@@ -84,7 +84,9 @@ def update(
     gap = calibration.confidence(stats) - accuracy
     move = gap if step == "signed_gap" else calibration.ece(stats) * jnp.sign(gap)
     moved = jnp.clip(state.confidence - alpha * move, accuracy, 1.0)
-    return state.replace(confidence=jnp.where(calibration.count(stats) > 0, moved, state.confidence))
+    return state.replace(
+        confidence=jnp.where(calibration.count(stats) > 0, moved, state.confidence)
+    )
 
 
 def spread(

@@ -1,0 +1,56 @@
+# All that a fresh clone needs is Python 3.11 or newer; everything is installed into .venv.
+
+VENV ?= .venv
+# Read once, when $(VENV) is made. For another Python: make test VENV=.venv312 PYTHON=python3.12
+PYTHON ?= $(shell for python in python3.11 python3.12 python3; do \
+    if $$python -c '' >/dev/null 2>&1; then echo $$python; break; fi; done)
+WORKERS ?= 2
+PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --use-pep517
+
+export PYTHONPATH := $(CURDIR)
+
+.DEFAULT_GOAL := help
+.PHONY: help install quickstart test lint format clean
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+install: $(VENV)/.runtime  ## make .venv and install requirements.txt
+
+quickstart: $(VENV)/.runtime  ## train on images of digits, with and without AutoLabel
+	$(VENV)/bin/python -m experiments.quickstart
+
+test: $(VENV)/.dev  ## run all tests, on WORKERS=2 processes
+	$(VENV)/bin/python -m pytest -n $(WORKERS) --dist loadgroup -q
+
+lint: $(VENV)/.dev  ## check style and formatting
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+
+format: $(VENV)/.dev  ## sort imports, fix what can be fixed, format
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+clean:  ## remove caches and build products; runs/ and .venv stay
+	rm -rf build dist *.egg-info .pytest_cache .ruff_cache
+	find . -name .venv\* -prune -o -name runs -prune -o -name __pycache__ -type d -exec rm -rf {} +
+
+# A half-made environment would look like a whole one, so it is removed.
+$(VENV)/bin/python:
+	@test -n "$(PYTHON)" || { echo "No python3 found: install Python 3.11 or newer." >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	    { echo "$$($(PYTHON) --version 2>&1) is too old or missing: install Python 3.11 or newer," \
+	    "or name one with PYTHON=…" >&2; exit 1; }
+	@echo "Making $(VENV) with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
+
+# Stamps: packages are installed only when a list of requirements has changed.
+$(VENV)/.runtime: requirements.txt | $(VENV)/bin/python
+	@echo "Installing requirements.txt into $(VENV): about 1.3 GB, a minute or two ..."
+	@$(PIP) -r requirements.txt
+	@touch $@
+
+$(VENV)/.dev: requirements-dev.txt $(VENV)/.runtime
+	@echo "Installing requirements-dev.txt into $(VENV) ..."
+	@$(PIP) -r requirements-dev.txt
+	@touch $@

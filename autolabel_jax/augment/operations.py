@@ -1,0 +1,165 @@
+"""The operations that AugMix and RandAugment chain: one step for a whole batch.
+
+Every image has an operation of its own. ``vmap`` of a ``switch`` would run all
+of them on every image; here an image gets one table of grey levels and one
+affine matrix, either of which may be the identity.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from autolabel_jax import image_ops
+
+# An operation is its place in this tuple; its amount is in the unit beside it.
+NAMES = (
+    "identity",
+    "autocontrast",
+    "equalize",
+    "posterize",  # bits kept
+    "solarize",  # threshold
+    "rotate",  # degrees, counter-clockwise
+    "shear_x",  # pixels a row
+    "shear_y",  # pixels a column
+    "translate_x",  # pixels, to the left
+    "translate_y",  # pixels, upwards
+    "brightness",  # factor, 1 for no change, as for the three below
+    "contrast",
+    "color",
+    "sharpness",
+)
+CODE = {name: code for code, name in enumerate(NAMES)}
+
+
+def check_input(shape: tuple[int, ...], dtype: jnp.dtype) -> None:
+    """Checks that a batch [B, H, W, C] can be augmented by PIL's operations.
+
+    Raises:
+      ValueError: not uint8, not four axes, or neither 1 nor 3 channels.
+    """
+    if dtype != jnp.uint8 or len(shape) != 4 or shape[-1] not in (1, 3):
+        raise ValueError(
+            "augment.name: 'augmix' and 'randaugment' take uint8 images [B, H, W, C] with "
+            f"1 or 3 channels, got {jnp.dtype(dtype).name} {list(shape)}; give such images, or "
+            "take augment.name='none', 'mixup' or 'adversarial'"
+        )
+
+
+def codes(names: tuple[str, ...]) -> jax.Array:
+    """The places of ``names`` in NAMES, int32 [len(names)]."""
+    return jnp.array([CODE[name] for name in names], jnp.int32)
+
+
+def choose(code: jax.Array, amount: dict[str, jax.Array]) -> jax.Array:
+    """The amount of each image's operation, 0 for those that take none; float32 like code."""
+    zero = jnp.zeros(code.shape, jnp.float32)
+    return sum((jnp.where(code == CODE[name], amount[name], 0) for name in amount), zero)
+
+
+def chain(
+    image: jax.Array,
+    code: jax.Array,
+    amount: jax.Array,
+    depth: jax.Array,
+    *,
+    enhance: bool = False,
+) -> jax.Array:
+    """The first ``depth`` of D operations in sequence, on each image.
+
+    Args:
+      image: uint8 [B, H, W, C] with C = 1 or 3.
+      code: int32 [D, B], place in NAMES.
+      amount: float32 [D, B], in the operation's unit.
+      depth: int32 [B], up to D.
+      enhance: whether brightness, contrast, color and sharpness may be asked
+        for; where they are not, False saves their time.
+
+    Returns:
+      uint8 [B, H, W, C].
+    """
+    place = jnp.arange(code.shape[0])[:, None]
+    code = jnp.where(place < depth, code, CODE["identity"])
+    step = functools.partial(_step, channels=image.shape[-1], enhance=enhance)
+    if jax.default_backend() == "cpu":
+        step = functools.partial(_in_chunks, step)
+
+    def body(packed, operation):
+        return step(packed, *operation), None
+
+    packed, _ = jax.lax.scan(body, warp.pack(image), (code, amount))
+    return warp.unpack(packed, image.shape[-1])
+
+
+def _in_chunks(step, packed: jax.Array, code: jax.Array, amount: jax.Array) -> jax.Array:
+    """``step`` on a few images at a time, sorted by operation.
+
+    A CPU then skips most of what a chunk has no use for. An accelerator
+    rather takes the whole batch at once.
+    """
+    num = code.shape[0]
+    order = jnp.argsort(code)
+    chunks = jnp.pad(order, (0, -num % CHUNK), mode="edge").reshape(-1, CHUNK)
+    done = jax.lax.map(lambda rows: step(packed[rows], code[rows], amount[rows]), chunks)
+    return done.reshape(-1, *packed.shape[1:])[jnp.argsort(order)]
+
+
+def _step(
+    packed: jax.Array, code: jax.Array, amount: jax.Array, *, channels: int, enhance: bool
+) -> jax.Array:
+    """One operation on each image, from words [B, H, W] to words (see ``warp.pack``)."""
+    first_warp = CODE["rotate"]
+    height, width = packed.shape[1:]
+
+    def by_table(packed):
+        image = warp.unpack(packed, channels)
+        return warp.pack(image_ops.look_up(image, _table(image, code, amount, enhance)))
+
+    def by_warp(packed):
+        return warp.warp_packed(packed, _matrix(code, amount, height, width), channels)
+
+    def by_blend(packed):
+        return warp.pack(_blend(warp.unpack(packed, channels), code, amount))
+
+    packed = _where_any((IDENTITY < code) & (code < WARPS), by_table, packed)
+    packed = _where_any((WARPS <= code) & (code < BLENDS), by_warp, packed)
+    return _where_any(BLENDS <= code, by_blend, packed) if enhance else packed
+
+
+def _where_any(wanted: jax.Array, operation, image: jax.Array) -> jax.Array:
+    """The operation on the image if any of ``wanted`` holds, else the image."""
+    return jax.lax.cond(jnp.any(wanted), operation, lambda image: image, image)
+
+
+def _table(image: jax.Array, code: jax.Array, amount: jax.Array, enhance: bool) -> jax.Array:
+    whole = amount.astype(jnp.int32)
+    tables = {
+        "autocontrast": image_ops.autocontrast_table(image),
+        "equalize": image_ops.equalize_table(image),
+        "posterize": image_ops.posterize_table(whole),
+        "solarize": image_ops.solarize_table(whole),
+    }
+    if enhance:
+        tables["brightness"] = image_ops.blend_table(jnp.zeros_like(code), amount)
+        tables["contrast"] = image_ops.blend_table(image_ops.mean_grey(image), amount)
+    chosen = image_ops.identity_table(image)
+    for name, table in tables.items():
+        chosen = jnp.where((code == CODE[name])[:, None, None], table, chosen)
+    return chosen
+
+
+def _matrix(code: jax.Array, amount: jax.Array, height: int, width: int) -> jax.Array:
+    def only(name):
+        return jnp.where(code == CODE[name], amount, 0)
+
+    a, b, c, d, e, f = image_ops.rotation(only("rotate"), height, width).T
+    b, c = b + only("shear_x"), c + only("translate_x")
+    d, f = d + only("shear_y"), f + only("translate_y")
+    return jnp.stack([a, b, c, d, e, f], axis=-1)
+
+
+def _enhance(image: jax.Array, code: jax.Array, amount: jax.Array) -> jax.Array:
+    def here(name):
+        return (code == CODE[name])[:, None, None, None]
+
+    degenerate = jnp.where(here("sharpness"), image_ops.smooth(image), image)
+    degenerate = jnp.where(here("color"), image_ops.grey(image), degenerate)
+    return image_ops.blend(degenerate, image, amount[:, None, None, None]).astype(jnp.uint8)

@@ -1,0 +1,85 @@
+"""The calibration pass: held-out images in every bucket → BucketStats.
+
+dataset → augment → (image, distance) → bucket → model → BucketStats.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from autolabel_jax import buckets, calibration, input_pipeline
+from autolabel_jax.task import Task, apply_augmentation, inference_variables
+from autolabel_jax.types import Batch, BucketStats, TrainState
+
+
+def calibration_step(
+    state: TrainState,
+    whole: Batch,
+    rows: jax.Array,
+    bucket: jax.Array,
+    key: jax.Array,
+    *,
+    task: Task,
+) -> BucketStats:
+    """Statistics of images moved by distances drawn inside given buckets.
+
+    Images are neither cropped nor flipped; the model is in inference mode.
+    Where the distances are the data's own, each example counts in its own
+    bucket, whatever ``bucket`` is.
+
+    Args:
+      state: only read.
+      whole: the calibration split [n, ...].
+      rows: int32 [B]; those past its end do not count.
+      bucket: int32 [B] in [0, N).
+      key: typed key of this batch alone.
+      task: what is fixed.
+
+    Returns:
+      BucketStats [N, R] of the batch.
+    """
+    batch = input_pipeline.take(whole, rows, task.mesh)
+    draw_key, apply_key = jax.random.split(key)
+    variables = inference_variables(state)
+    distance = buckets.draw_inside(draw_key, bucket, jnp.asarray(task.calibration_edges))
+    augmented = apply_augmentation(task, variables, batch, apply_key, distance)
+    if task.augmentation.distance_is_given:
+        bucket = buckets.bucket_index(augmented.distance, jnp.asarray(task.edges))
+    logits = task.model.apply(variables, augmented.image, train=False)
+    return calibration.bucket_stats(
+        logits,
+        augmented.label,
+        bucket,
+        num_buckets=task.num_buckets,
+        num_bins=task.num_bins,
+        mask=batch.mask,
+    )
+
+
+def calibrate(
+    state: TrainState, whole: Batch, key: jax.Array, *, step: Callable[..., BucketStats], task: Task
+) -> BucketStats:
+    """The whole pass: every image in every bucket, once.
+
+    Args:
+      state: only read.
+      whole: the calibration split [n, ...].
+      key: typed key of the epoch's calibration.
+      step: ``calibration_step`` with its task bound, jitted.
+      task: what is fixed.
+
+    Returns:
+      BucketStats [N, R]; n examples in each bucket, or n in all where
+      distances are the data's own.
+    """
+    passes = 1 if task.augmentation.distance_is_given else task.num_buckets
+    total = calibration.empty_stats(task.num_buckets, task.num_bins)
+    for n in range(passes):
+        batches = input_pipeline.padded_rows(whole, task.eval_batch_size, task.mesh)
+        for i, rows in enumerate(batches):
+            batch_key = jax.random.fold_in(jax.random.fold_in(key, n), i)
+            bucket = np.full(len(rows), n, np.int32)
+            total = calibration.merge(total, step(state, whole, rows, bucket, batch_key))
+    return total

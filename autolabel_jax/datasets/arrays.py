@@ -1,0 +1,159 @@
+"""A user's own arrays: a folder that holds train.npz and test.npz.
+
+Each file has ``label``, int [n], and ``image``, uint8 or float [n, ...], where
+a plain feature vector [n, d] counts as an image too. Without ``image``, the
+one other float array [n, ...] is taken. ``distance``, float [n] in [0, 1], is
+for images that come augmented; ``num_classes`` for classes that no label
+names. Float images may leave [0, 1]; what needs pixels there refuses them.
+"""
+
+import pathlib
+import zipfile
+
+import numpy as np
+
+from autolabel_jax.datasets.split import Source, Split
+
+OWN_KEYS = ("label", "distance", "num_classes")  # what cannot be the image
+
+
+def read(data_dir: str) -> Source:
+    """Both files, checked.
+
+    Args:
+      data_dir: the folder.
+
+    Returns:
+      Source with float images as float32; num_classes is 1 + the largest
+      label of both files where they do not say it.
+
+    Raises:
+      FileNotFoundError: a file is missing.
+      ValueError: what is in them does not fit the description above; the
+        message names the file and the key.
+    """
+    if not data_dir:
+        raise ValueError(
+            "data_dir: got '', dataset='arrays' needs the folder of train.npz, test.npz"
+        )
+    folder = pathlib.Path(data_dir).expanduser()
+    stored = {name: _load(folder / f"{name}.npz") for name in ("train", "test")}
+    splits = {name: _split(folder / f"{name}.npz", found) for name, found in stored.items()}
+    train, test = splits["train"].image, splits["test"].image
+    if (train.shape[1:], train.dtype) != (test.shape[1:], test.dtype):
+        raise ValueError(
+            f"data_dir: {folder}: 'image' is {train.dtype} {list(train.shape[1:])} in train.npz and "
+            f"{test.dtype} {list(test.shape[1:])} in test.npz; both must be of one shape and type"
+        )
+    return Source(**splits, num_classes=_num_classes(folder, stored, splits), class_names=None)
+
+
+def _load(path: pathlib.Path) -> dict[str, np.ndarray]:
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"data_dir: {path} is missing; dataset='arrays' reads train.npz and test.npz"
+        )
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            wanted = {*OWN_KEYS, "image"} if "image" in file.files else set(file.files)
+            return {key: _array(path, key, file) for key in file.files if key in wanted}
+    except (zipfile.BadZipFile, EOFError, AttributeError, TypeError, OSError) as error:
+        raise ValueError(f"data_dir: {path} is not a readable .npz file ({error})") from error
+
+
+def _array(path: pathlib.Path, key: str, file) -> np.ndarray:
+    try:
+        return file[key]
+    except ValueError as error:
+        raise ValueError(
+            f"data_dir: {path}: {key!r} holds Python objects (ragged images?), which are not read; "
+            "store one array with one shape and a number type"
+        ) from error
+
+
+def _split(path: pathlib.Path, found: dict[str, np.ndarray]) -> Split:
+    if "label" not in found:
+        raise ValueError(f"data_dir: {path} has no 'label', only {sorted(found)}")
+    label = _label(path, found["label"])
+    image = _image(path, found, len(label))
+    distance = found.get("distance")
+    if distance is not None:
+        if distance.shape != label.shape or not np.all((distance >= 0) & (distance <= 1)):
+            raise ValueError(
+                f"data_dir: {path}: 'distance' must hold {len(label)} values in [0, 1], one a label; "
+                f"got shape {list(distance.shape)}, from {distance.min(initial=np.inf)} "
+                f"to {distance.max(initial=-np.inf)}"
+            )
+        distance = distance.astype(np.float32)
+    return Split(image, label.astype(np.int32), distance, np.arange(len(label)))
+
+
+def _label(path: pathlib.Path, label: np.ndarray) -> np.ndarray:
+    if label.ndim != 1 or not np.issubdtype(label.dtype, np.integer):
+        raise ValueError(
+            f"data_dir: {path}: 'label' must hold whole numbers [n] of an integer type; "
+            f"got {label.dtype} {list(label.shape)}"
+        )
+    if not len(label):
+        raise ValueError(f"data_dir: {path}: 'label' is empty")
+    if label.min() < 0:
+        raise ValueError(f"data_dir: {path}: 'label' counts from 0; got {label.min()}")
+    return label
+
+
+def _image(path: pathlib.Path, found: dict[str, np.ndarray], n: int) -> np.ndarray:
+    key = "image" if "image" in found else _other_key(path, found, n)
+    image = found[key]
+    if image.dtype != np.uint8 and not np.issubdtype(image.dtype, np.floating):
+        raise ValueError(f"data_dir: {path}: {key!r} must be uint8 or float; got {image.dtype}")
+    if image.ndim < 2 or len(image) != n or image.size == 0:
+        raise ValueError(
+            f"data_dir: {path}: {key!r} must be [{n}, ...], one entry a label; "
+            f"got shape {list(image.shape)}"
+        )
+    if image.dtype == np.uint8:
+        return image
+    with np.errstate(over="ignore"):  # what overflows is refused as infinite
+        image = image.astype(np.float32)
+    if not np.isfinite(image).all():
+        raise ValueError(f"data_dir: {path}: {key!r} holds NaN or infinite values")
+    return image
+
+
+def _other_key(path: pathlib.Path, found: dict[str, np.ndarray], n: int) -> str:
+    keys = [
+        key
+        for key, value in found.items()
+        if key not in OWN_KEYS
+        and np.issubdtype(value.dtype, np.floating)
+        and value.ndim > 1
+        and len(value) == n
+    ]
+    if not keys:
+        raise ValueError(
+            f"data_dir: {path} has no 'image' and no other float array [{n}, ...] beside "
+            f"'label'; its keys are {sorted(found)}"
+        )
+    if len(keys) > 1:
+        raise ValueError(
+            f"data_dir: {path}: several arrays may be the image: {sorted(keys)}; name one 'image'"
+        )
+    return keys[0]
+
+
+def _num_classes(folder: pathlib.Path, stored: dict, splits: dict[str, Split]) -> int:
+    needed = 1 + max(int(split.label.max()) for split in splits.values())
+    said = {name: file["num_classes"] for name, file in stored.items() if "num_classes" in file}
+    for name, value in said.items():
+        whole = value.size == 1 and np.issubdtype(value.dtype, np.integer)
+        if not whole or value.item() < needed:
+            raise ValueError(
+                f"data_dir: {folder / name}.npz: 'num_classes' must be one whole number that 'label' "
+                f"stays below, so at least {needed}; got {value.tolist()}"
+            )
+    numbers = {value.item() for value in said.values()} or {needed}
+    if len(numbers) > 1:
+        raise ValueError(
+            f"data_dir: {folder}: 'num_classes' differs in the files: {sorted(numbers)}"
+        )
+    return numbers.pop()

@@ -1,0 +1,195 @@
+"""Any image-classification set of TensorFlow Datasets, read without TensorFlow.
+
+Records are decoded once and kept as uint8 beside the prepared folder. Sets
+without a 'test' split are evaluated on 'validation'. Records whose ``id`` is
+the official number, as CIFAR's ('train_00042'), are put back in that order;
+all others stay in TFDS's own, which is shuffled once and fixed.
+"""
+
+import difflib
+import os
+import pathlib
+import re
+import socket
+import struct
+import tempfile
+import urllib.request
+import zipfile
+from collections.abc import Iterator
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from autolabel_jax.datasets.split import Source, Split
+
+FORMAT = "array_record"
+CACHE = "autolabel_jax_cache"
+
+
+def read(name: str, data_dir: str = "") -> Source:
+    """The 'train' and the 'test' (or 'validation') split.
+
+    Args:
+      name: as TFDS spells it: 'cifar10', 'cifar10_corrupted/fog_3', 'mnist:3.0.1'.
+      data_dir: folder of prepared sets; '' is $TFDS_DATA_DIR, or TFDS's own
+        default, ~/tensorflow_datasets.
+
+    Raises:
+      ValueError: TFDS does not know the name, or the set is not one of
+        labelled images of one size.
+      FileNotFoundError: the set is not prepared and cannot be prepared now.
+    """
+    builder = _builder(name, data_dir)
+    label = _label_feature(name, builder.info.features)
+    if not builder.is_prepared():
+        _prepare(name, builder)
+    splits = builder.info.splits
+    held = next((split for split in ("test", "validation") if split in splits), None)
+    if "train" not in splits or held is None:
+        raise ValueError(
+            f"dataset: {name!r} has the splits {', '.join(splits)}; needed are 'train' and "
+            "'test' or 'validation'"
+        )
+    return Source(
+        train=_cached(name, builder, "train"),
+        test=_cached(name, builder, held),
+        num_classes=label.num_classes,
+        class_names=tuple(label.names),
+    )
+
+
+def _builder(name: str, data_dir: str) -> tfds.core.DatasetBuilder:
+    folder = os.path.expanduser(data_dir or os.environ.get("TFDS_DATA_DIR", "")) or None
+    try:
+        return tfds.builder(name, data_dir=folder)
+    except tfds.core.registered.DatasetNotFoundError as error:
+        known = ["digits", "arrays", *tfds.list_builders(with_community_datasets=False)]
+        close = difflib.get_close_matches(name.split("/")[0].split(":")[0], known)
+        meant = f"; did you mean {' or '.join(map(repr, close))}?" if close else ""
+        raise ValueError(
+            f"dataset: got {name!r}, known are 'digits', 'arrays' and any image-classification "
+            f"set of TensorFlow Datasets{meant}"
+        ) from error
+    except Exception as error:  # each set has its own way to refuse a config or a version
+        reason = str(error).split("\n")[0]
+        raise ValueError(f"dataset: got {name!r}, which TFDS refuses: {reason}") from error
+
+
+def _label_feature(name: str, features) -> tfds.features.ClassLabel:
+    keys = dict(features) if isinstance(features, tfds.features.FeaturesDict) else {}
+    image, label = keys.get("image"), keys.get("label")
+    labelled = isinstance(label, tfds.features.ClassLabel)
+    if not isinstance(image, tfds.features.Image) or not labelled:
+        raise ValueError(
+            f"dataset: {name!r} is not an image-classification set: needed are the features "
+            f"'image' and 'label' (one class an image), it has {', '.join(keys) or 'others'}"
+        )
+    if image.np_dtype != np.uint8:
+        raise ValueError(f"dataset: {name!r} has {image.np_dtype} images, only uint8 is read")
+    if not label.num_classes:
+        raise ValueError(f"dataset: {name!r} does not tell its number of classes")
+    return label
+
+
+def _root(builder: tfds.core.DatasetBuilder) -> pathlib.Path:
+    """The data_dir of a builder, whose folder is data_dir / name [/ config] / version."""
+    return pathlib.Path(builder.data_path).parents[builder.info.full_name.count("/")]
+
+
+def _prepare(name: str, builder: tfds.core.DatasetBuilder) -> None:
+    root = _root(builder)
+    try:
+        # TFDS repeats a download that finds no network for minutes: look first.
+        if not urllib.request.getproxies():
+            socket.getaddrinfo("storage.googleapis.com", 443)
+        builder.download_and_prepare(file_format=FORMAT)
+    except Exception as error:  # a download or a builder may fail in any way
+        reason = f"{type(error).__name__}: {error}".split("\n")[0]
+        raise FileNotFoundError(
+            f"data_dir: {name!r} is not prepared in {root} and cannot be prepared now ({reason}). "
+            "Prepare it where there is a network and TensorFlow, which only this step needs: "
+            f"tfds build {name} --data_dir={root} --file_format={FORMAT}"
+        ) from error
+
+
+def _cached(name: str, builder: tfds.core.DatasetBuilder, split: str) -> Split:
+    """The split from the cache, or decoded and put there."""
+    info = builder.info.splits[split]
+    made_from = np.asarray([info.num_examples, info.num_bytes])
+    version = builder.info.full_name.replace("/", "-")
+    path = _root(builder) / CACHE / f"{version}-{split}.npz"
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            if np.array_equal(file["made_from"], made_from):
+                return Split(file["image"], file["label"], None, file["index"])
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        pass  # none yet, or a damaged one
+    decoded = _decode(name, builder, split)
+    _write(path, image=decoded.image, label=decoded.label, index=decoded.index, made_from=made_from)
+    return decoded
+
+
+def _write(path: pathlib.Path, **arrays: np.ndarray) -> None:
+    """Written aside and renamed, so no one reads half a file; a read-only folder gets none."""
+    aside = None
+    try:
+        path.parent.mkdir(exist_ok=True)
+        handle, aside = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
+        with os.fdopen(handle, "wb") as file:
+            np.savez(file, **arrays)
+        os.replace(aside, path)
+    except OSError:
+        if aside is not None:
+            pathlib.Path(aside).unlink(missing_ok=True)
+
+
+def _decode(name: str, builder: tfds.core.DatasetBuilder, split: str) -> Split:
+    num = builder.info.splits[split].num_examples
+    label, ids, image = np.zeros(num, np.int32), [], None
+    for i, example in enumerate(_examples(builder, split)):
+        if image is None:
+            image = np.zeros((num, *example["image"].shape), np.uint8)
+        if example["image"].shape != image.shape[1:]:
+            raise ValueError(
+                f"dataset: {name!r} has images of differing sizes, {image.shape[1:]} and "
+                f"{example['image'].shape}; resize them to one and use dataset='arrays'"
+            )
+        image[i], label[i] = example["image"], example["label"]
+        ids.append(example.get("id", b""))
+    if len(ids) != num or not num:
+        raise ValueError(
+            f"dataset: {name!r}: {builder.data_path} holds {len(ids)} of {num} {split} examples; "
+            "delete the folder and prepare it again"
+        )
+    index = _official_index(ids, split)
+    order = np.argsort(index, kind="stable")
+    return Split(image[order], label[order], None, index[order])
+
+
+def _examples(builder: tfds.core.DatasetBuilder, split: str, rows: int = 500) -> Iterator[dict]:
+    if builder.info.file_format == tfds.core.FileFormat.TFRECORD and builder.is_prepared():
+        for path in builder.info.splits[split].filepaths:
+            for record in _tfrecords(path):
+                yield builder.info.features.deserialize_example_np(record)
+        return
+    source = builder.as_data_source(split=split)
+    for i in range(0, len(source), rows):  # a whole list at once is read twice as fast
+        yield from source.__getitems__(list(range(i, min(i + rows, len(source)))))
+
+
+def _tfrecords(path: os.PathLike) -> Iterator[bytes]:
+    """Records of a TFRECORD file: length uint64, its checksum uint32, bytes, their checksum."""
+    with open(path, "rb") as file:
+        while header := file.read(12):
+            (length,) = struct.unpack("<Q", header[:8])
+            yield file.read(length)
+            file.seek(4, os.SEEK_CUR)
+
+
+def _official_index(ids: list, split: str) -> np.ndarray:
+    """The number in ids such as 'train_00042'; else the order of the records."""
+    texts = (i.decode() if isinstance(i, bytes) else str(i) for i in ids)
+    numbers = [re.fullmatch(rf"{split}_(\d+)", text) for text in texts]
+    if not all(numbers):
+        return np.arange(len(ids))
+    return np.asarray([int(number[1]) for number in numbers], np.int64)

@@ -1,0 +1,115 @@
+"""Run files: metrics.jsonl, TensorBoard events, config.json, result.json."""
+
+import json
+import math
+import os
+import pathlib
+import platform
+import subprocess
+from importlib import metadata
+from typing import Any
+
+import jax
+from tensorboardX import SummaryWriter
+
+import autolabel_jax
+
+
+def write_json(path: pathlib.Path, value: Any) -> None:
+    """Writes a JSON file whole or not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with open(temporary, "w") as file:
+        json.dump(value, file, indent=2, sort_keys=False)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def read_json(path: pathlib.Path) -> Any:
+    """The value in a JSON file."""
+    return json.loads(path.read_text())
+
+
+def provenance() -> dict[str, Any]:
+    """What made a result: ``revision``, ``versions``, ``device``."""
+    packages = ("jax", "flax", "optax", "numpy")
+    devices = jax.devices()
+    return {
+        "revision": _revision(),
+        "versions": {
+            "autolabel_jax": autolabel_jax.__version__,
+            "python": platform.python_version(),
+            **{name: metadata.version(name) for name in packages},
+        },
+        "device": f"{len(devices)} x {devices[0].device_kind} ({devices[0].platform})",
+    }
+
+
+def _revision() -> str:
+    """The commit of the source tree, with -dirty where files differ from it; else the version."""
+    here = pathlib.Path(__file__).resolve().parent
+    describe = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        found = subprocess.run(describe, cwd=here, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return f"autolabel_jax {autolabel_jax.__version__}"
+    return found.stdout.strip()
+
+
+def read_metrics(workdir: pathlib.Path) -> list[dict[str, Any]]:
+    """The lines of ``metrics.jsonl``; a last line cut off by a kill is left out."""
+    path = workdir / "metrics.jsonl"
+    if not path.exists():
+        return []
+    lines = []
+    for line in path.read_text().splitlines():
+        try:
+            lines.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return lines
+
+
+class MetricWriter:
+    """Appends one line per epoch to ``metrics.jsonl`` and the same to TensorBoard.
+
+    Args:
+      workdir: of the run.
+      first_epoch: where the run goes on; lines of this epoch and later, left
+        by a process that was killed before its checkpoint, are dropped.
+    """
+
+    def __init__(self, workdir: pathlib.Path, first_epoch: int):
+        """Opens both files for the epochs from ``first_epoch`` on."""
+        self._path = workdir / "metrics.jsonl"
+        kept = [line for line in read_metrics(workdir) if line["epoch"] < first_epoch]
+        temporary = self._path.with_name(f".{self._path.name}.{os.getpid()}")
+        temporary.write_text("".join(json.dumps(line) + "\n" for line in kept))
+        os.replace(temporary, self._path)
+        self._events = SummaryWriter(str(workdir / "tensorboard"), purge_step=first_epoch)
+
+    def write(self, line: dict[str, Any]) -> None:
+        """Writes the metrics of one epoch; lists become one TensorBoard curve per bucket."""
+        finite = {name: _null_for_nan(value) for name, value in line.items()}
+        with open(self._path, "a") as file:
+            file.write(json.dumps(finite) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        for name, value in line.items():
+            curves = enumerate(value) if isinstance(value, list) else [(None, value)]
+            for n, number in curves:
+                tag = name if n is None else f"{name}/{n:03d}"
+                self._events.add_scalar(tag, number, line["epoch"])
+        self._events.flush()
+
+    def close(self) -> None:
+        """Flushes and closes the event file."""
+        self._events.close()
+
+
+def _null_for_nan(value: Any) -> Any:
+    """JSON has no NaN: the figures of an empty bucket are null."""
+    if isinstance(value, list):
+        return [_null_for_nan(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

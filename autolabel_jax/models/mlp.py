@@ -1,0 +1,30 @@
+"""A multilayer perceptron, for any shape of input."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+
+class MLP(nn.Module):
+    """Two hidden layers with ReLU on the flattened input.
+
+    Attributes:
+      num_classes: K.
+      width: units of each hidden layer.
+      dtype: of activations.
+    """
+
+    num_classes: int
+    width: int = 128
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+        """Logits [B, K] of normalised inputs [B, ...]."""
+        del train
+        x = x.reshape(x.shape[0], -1)
+        for _ in range(2):
+            x = nn.relu(nn.Dense(self.width, dtype=self.dtype)(x))
+        return nn.Dense(self.num_classes, dtype=self.dtype)(x)

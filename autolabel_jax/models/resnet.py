@@ -1,0 +1,56 @@
+"""ResNet-18 for small images (He et al. 2016, "Deep Residual Learning for Image Recognition").
+
+The usual CIFAR form of the ImageNet network: a 3 × 3 stem of stride 1 and no
+max-pooling, so that a 32 × 32 image keeps 4 × 4 places at the end.
+"""
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from autolabel_jax.models.layers import batch_norm, conv
+
+
+class Block(nn.Module):
+    """relu(shortcut + bn(conv(relu(bn(conv(x))))))."""
+
+    channels: int
+    stride: int
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        """Features [B, height / stride, width / stride, channels]."""
+        norm = partial(batch_norm, train, self.dtype)
+        y = nn.relu(norm()(conv(self.channels, 3, self.stride, self.dtype)(x)))
+        y = norm()(conv(self.channels, 3, 1, self.dtype)(y))
+        if self.stride != 1 or x.shape[-1] != self.channels:
+            x = norm()(conv(self.channels, 1, self.stride, self.dtype)(x))
+        return nn.relu(x + y)
+
+
+class ResNet18(nn.Module):
+    """Four stages of two blocks, with 64, 128, 256 and 512 channels.
+
+    Attributes:
+      num_classes: K.
+      dtype: of activations.
+    """
+
+    num_classes: int
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+        """Logits [B, K] of normalised images [B, height, width, channels]."""
+        x = conv(64, 3, 1, self.dtype)(x)
+        x = batch_norm(train, self.dtype)(x)
+        x = nn.relu(x)
+        for stage in range(4):
+            for block in range(2):
+                stride = 2 if stage > 0 and block == 0 else 1
+                x = Block(64 * 2**stage, stride, self.dtype)(x, train)
+        return nn.Dense(self.num_classes, dtype=self.dtype)(x.mean((1, 2)))

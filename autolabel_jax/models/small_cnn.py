@@ -1,0 +1,32 @@
+"""A convolutional network for two CPU cores: tests, tiny variants, small studies."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from autolabel_jax.models.layers import batch_norm, conv
+
+
+class SmallCNN(nn.Module):
+    """Three 3 × 3 convolutions with batch norm and ReLU, mean over places, one dense layer.
+
+    Attributes:
+      num_classes: K.
+      width: channels of the first convolution; the others have twice as many.
+      dtype: of activations.
+    """
+
+    num_classes: int
+    width: int = 16
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+        """Logits [B, K] of normalised images [B, height, width, channels]."""
+        for channels, stride in ((self.width, 1), (2 * self.width, 2), (2 * self.width, 2)):
+            x = conv(channels, 3, stride, self.dtype)(x)
+            x = batch_norm(train, self.dtype)(x)
+            x = nn.relu(x)
+        return nn.Dense(self.num_classes, dtype=self.dtype)(x.mean((1, 2)))

@@ -1,0 +1,62 @@
+"""Wide residual networks (Zagoruyko & Komodakis 2016, "Wide Residual Networks").
+
+WRN-d-k of the paper's table 1, basic blocks of two 3 × 3 convolutions, no
+dropout. Convolutions have no biases, as batch norm has its own.
+"""
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from autolabel_jax.models.layers import batch_norm, conv
+
+
+class Block(nn.Module):
+    """Pre-activation block: shortcut + conv(relu(bn(conv(relu(bn(x))))))."""
+
+    channels: int
+    stride: int
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        """Features [B, height / stride, width / stride, channels]."""
+        norm = partial(batch_norm, train, self.dtype)
+        y = nn.relu(norm()(x))
+        # A block that changes the shape projects the activated input, as in the paper's code.
+        change = self.stride != 1 or x.shape[-1] != self.channels
+        shortcut = conv(self.channels, 1, self.stride, self.dtype)(y) if change else x
+        y = conv(self.channels, 3, self.stride, self.dtype)(y)
+        y = nn.relu(norm()(y))
+        return shortcut + conv(self.channels, 3, 1, self.dtype)(y)
+
+
+class WideResNet(nn.Module):
+    """WRN-depth-width.
+
+    Attributes:
+      num_classes: K.
+      depth: 6n + 4; three stages of n blocks.
+      width: widening factor k; the stages have 16k, 32k and 64k channels.
+      dtype: of activations.
+    """
+
+    num_classes: int
+    depth: int = 28
+    width: int = 10
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+        """Logits [B, K] of normalised images [B, height, width, channels]."""
+        x = conv(16, 3, 1, self.dtype)(x)
+        for stage in range(3):
+            for block in range((self.depth - 4) // 6):
+                stride = 2 if stage > 0 and block == 0 else 1
+                x = Block(16 * self.width * 2**stage, stride, self.dtype)(x, train)
+        x = batch_norm(train, self.dtype)(x)
+        x = nn.relu(x).mean((1, 2))
+        return nn.Dense(self.num_classes, dtype=self.dtype)(x)

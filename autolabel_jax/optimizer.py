@@ -1,0 +1,100 @@
+"""SGD with momentum, its learning rate by step, and the average of parameters."""
+
+from typing import Any
+
+import jax
+import optax
+from ml_collections import ConfigDict
+
+SCHEDULES = ("cosine", "step")
+
+
+def create(
+    config: ConfigDict, steps_per_epoch: int
+) -> tuple[optax.GradientTransformation, optax.Schedule]:
+    """The optimiser that ``config.optimizer`` describes.
+
+    Weight decay is that of λ/2·‖w‖² in the loss: λ·w joins the gradient
+    before momentum and learning rate.
+
+    Args:
+      config: reads optimizer.* and epochs.
+      steps_per_epoch: updates in an epoch.
+
+    Returns:
+      (transformation, schedule), the schedule from the number of updates done
+      so far to the learning rate of the next one.
+
+    Raises:
+      ValueError: a field of config.optimizer out of its range.
+    """
+    settings = config.optimizer
+    _check(settings, config.epochs)
+    schedule = make_schedule(settings, config.epochs, steps_per_epoch)
+    transformation = optax.chain(
+        optax.add_decayed_weights(
+            settings.weight_decay, mask=_kernels if settings.decay_kernels_only else None
+        ),
+        optax.sgd(schedule, momentum=settings.momentum, nesterov=settings.nesterov),
+    )
+    return transformation, schedule
+
+
+def make_schedule(settings: ConfigDict, epochs: float, steps_per_epoch: int) -> optax.Schedule:
+    """Linear warm-up, then a cosine to 0 or steps down.
+
+    With W steps of warm-up, update t = 0, 1, … has learning_rate·(t+1)/(W+1)
+    while t < W: linear from 0, without an update at 0. The cosine is at
+    learning_rate at t = W and would be at 0 just after the last update. A
+    boundary that falls within the warm-up takes effect at its end.
+
+    Args:
+      settings: config.optimizer.
+      epochs: length of training.
+      steps_per_epoch: updates in an epoch.
+    """
+    steps = round(epochs * steps_per_epoch)
+    warmup = round(settings.warmup_epochs * steps_per_epoch)
+    peak = settings.learning_rate
+    rise = optax.linear_schedule(peak / (warmup + 1), peak, warmup)
+    if settings.schedule == "cosine":
+        fall = optax.cosine_decay_schedule(peak, max(steps - warmup, 1))
+        return optax.join_schedules([rise, fall], [warmup])
+    count = len(settings.boundaries)
+    levels = [optax.constant_schedule(peak * settings.decay**i) for i in range(count + 1)]
+    drops = [max(round(share * steps), warmup) for share in settings.boundaries]
+    return optax.join_schedules([rise, *levels], [warmup, *drops])
+
+
+def ema_update(ema_params: Any, params: Any, decay: float) -> Any:
+    """decay·ema_params + (1 - decay)·params, leaf by leaf."""
+    return optax.incremental_update(params, ema_params, step_size=1 - decay)
+
+
+def _kernels(params: Any) -> Any:
+    """A tree of bools: True for the weights of convolutions and dense layers."""
+    return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key == "kernel", params)
+
+
+def _check(settings: ConfigDict, epochs: float) -> None:
+    """Every range in one place; see ``create``."""
+    if settings.schedule not in SCHEDULES:
+        known = ", ".join(SCHEDULES)
+        raise ValueError(f"optimizer.schedule: got {settings.schedule!r}, known are {known}")
+    for field in ("learning_rate", "weight_decay", "decay"):
+        if not settings[field] >= 0:
+            raise ValueError(f"optimizer.{field}: got {settings[field]}, must be at least 0")
+    for field in ("momentum", "ema"):
+        if not 0 <= settings[field] < 1:
+            raise ValueError(f"optimizer.{field}: got {settings[field]}, must be in [0, 1)")
+    if not 0 <= settings.warmup_epochs <= epochs:
+        raise ValueError(
+            f"optimizer.warmup_epochs: got {settings.warmup_epochs}, must be between 0 and "
+            f"epochs={epochs}"
+        )
+    shares = list(settings.boundaries)
+    if shares != sorted(shares) or not all(0 < share < 1 for share in shares):
+        raise ValueError(
+            f"optimizer.boundaries: got {tuple(shares)}, must be rising shares of the "
+            "epochs between 0 and 1, as (0.3, 0.6, 0.8)"
+        )

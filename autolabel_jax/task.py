@@ -1,0 +1,191 @@
+"""Everything fixed of a training run: config and data set → functions and edges.
+
+What a config asks for is checked here, once, before the first step.
+"""
+
+import dataclasses
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from autolabel_jax import augment, buckets, input_pipeline, labels, losses, models, optimizer
+from autolabel_jax.augment import operations
+from autolabel_jax.datasets import Dataset, Split
+from autolabel_jax.types import (
+    Augmented,
+    Batch,
+    Distance,
+    InputGradient,
+    TrainState,
+)
+
+EDGE_DRAWS = 100_000  # distances drawn to place data-driven bucket edges
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """What ``train_step`` and ``calibration_step`` need besides arrays."""
+
+    model: nn.Module
+    augmentation: augment.Augmentation
+    rule: labels.LabelRule
+    optimizer: optax.GradientTransformation
+    edges: np.ndarray  # float32 [M + 1], where training puts distances into buckets
+    calibration_edges: np.ndarray  # float32 [M + 1], where held-out distances are drawn
+    num_classes: int
+    num_bins: int
+    batch_size: int  # global, of training
+    eval_batch_size: int  # global
+    steps_per_epoch: int
+    crop_pad: int
+    flip: bool
+    ema: float
+    mesh: Mesh
+
+    @property
+    def num_buckets(self) -> int:
+        """N = groups × intervals."""
+        return self.augmentation.num_groups * (len(self.edges) - 1)
+
+
+def create(config: ConfigDict, dataset: Dataset, mesh: Mesh) -> Task:
+    """Builds and checks all parts of a run.
+
+    Raises:
+      ValueError: names the field, what came, and what would do.
+    """
+    _check_counts(config)
+    augmentation = augment.create(config)
+    rule = labels.create(config)
+    _check_images(config, dataset)
+    for field in ("batch_size", "eval_batch_size"):
+        input_pipeline.check_batch_size(field, config[field], mesh)
+    num_train = len(dataset.train.label)
+    if config.batch_size > num_train:
+        raise ValueError(
+            f"batch_size: got {config.batch_size}, more than the {num_train} training examples "
+            f"of {dataset.name}; take a smaller one"
+        )
+    steps_per_epoch = num_train // config.batch_size
+    edges, calibration_edges = _make_edges(config, augmentation, dataset.train)
+    return Task(
+        model=models.create(
+            config, num_classes=dataset.num_classes, mean=dataset.mean, std=dataset.std
+        ),
+        augmentation=augmentation,
+        rule=rule,
+        optimizer=optimizer.create(config, steps_per_epoch)[0],
+        edges=edges,
+        calibration_edges=calibration_edges,
+        num_classes=dataset.num_classes,
+        num_bins=config.calibration.num_bins,
+        batch_size=config.batch_size,
+        eval_batch_size=config.eval_batch_size,
+        steps_per_epoch=steps_per_epoch,
+        crop_pad=config.crop_pad,
+        flip=config.flip,
+        ema=config.optimizer.ema,
+        mesh=mesh,
+    )
+
+
+def init_state(task: Task, seed: int, example_shape: tuple[int, ...]) -> TrainState:
+    """The state before the first step: fresh parameters, labels as the augmentation gives them.
+
+    Args:
+      task: what is fixed.
+      seed: of the parameters.
+      example_shape: of one input, without the batch axis.
+    """
+    params, batch_stats = models.init(task.model, jax.random.key(seed), example_shape)
+    middles = buckets.middles(task.edges, task.augmentation.num_groups)
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        params=params,
+        batch_stats=batch_stats,
+        opt_state=task.optimizer.init(params),
+        ema_params=jax.tree.map(jnp.copy, params) if task.ema else None,
+        labels=task.rule.init(task.augmentation.own_confidence(middles)),
+    )
+
+
+def inference_variables(state: TrainState) -> dict[str, Any]:
+    """What the model runs on in inference mode: averaged parameters where there are any."""
+    params = state.params if state.ema_params is None else state.ema_params
+    return {"params": params, "batch_stats": state.batch_stats}
+
+
+def input_gradient(model: nn.Module, variables: dict[str, Any]) -> InputGradient:
+    """Gradient of each example's cross-entropy in its own pixels, in inference mode."""
+
+    def total_loss(image, label):
+        logits = model.apply(variables, image, train=False)
+        return jnp.sum(losses.integer_cross_entropy(logits, label))
+
+    return jax.grad(total_loss)
+
+
+def apply_augmentation(
+    task: Task, variables: dict[str, Any], batch: Batch, key: jax.Array, distance: Distance
+) -> Augmented:
+    """Moves each image by its distance; an adversary attacks the model with these variables."""
+    gradient = input_gradient(task.model, variables)
+    augmented = task.augmentation.apply(key, batch, distance, gradient)
+    return augmented.replace(image=jax.lax.stop_gradient(augmented.image))
+
+
+def _make_edges(
+    config: ConfigDict, augmentation: augment.Augmentation, train: Split
+) -> tuple[np.ndarray, np.ndarray]:
+    if augmentation.distance_is_given:
+        if train.distance is None:
+            raise ValueError(
+                "augment.name: got 'given', but the data set has no distances; "
+                "take dataset='arrays' with an array `distance` in train.npz"
+            )
+        drawn = train.distance
+    else:
+        drawn = np.asarray(augmentation.draw(jax.random.key(config.seed), EDGE_DRAWS).value)
+    num, kind = config.buckets.num, config.buckets.edges
+    edges = buckets.make_edges(kind, num, drawn)
+    calibration_kind = config.buckets.calibration_edges or kind
+    return edges, buckets.make_edges(calibration_kind, num, drawn)
+
+
+def _check_counts(config: ConfigDict) -> None:
+    at_least = {
+        "epochs": (config.epochs, 1),
+        "crop_pad": (config.crop_pad, 0),
+        "labels.update_every": (config.labels.update_every, 1),
+        "labels.warmup_epochs": (config.labels.warmup_epochs, 0),
+        "calibration.num_bins": (config.calibration.num_bins, 1),
+        "checkpoint.keep": (config.checkpoint.keep, 1),
+        "checkpoint.every_epochs": (config.checkpoint.every_epochs, 1),
+    }
+    for field, (value, least) in at_least.items():
+        if value < least:
+            raise ValueError(f"{field}: got {value}, must be at least {least}")
+
+
+def _check_images(config: ConfigDict, dataset: Dataset) -> None:
+    image = dataset.train.image
+    if image.ndim != 4 and (config.crop_pad or config.flip):
+        raise ValueError(
+            f"crop_pad, flip: got {config.crop_pad} and {config.flip}, but {dataset.name} holds "
+            f"examples of shape {image.shape[1:]}, no images; take crop_pad=0 and flip=False"
+        )
+    if config.augment.name in ("augmix", "randaugment"):
+        operations.check_input(image.shape, image.dtype)
+    if config.augment.name == "adversarial" and image.dtype != np.uint8:
+        low, high = float(image.min()), float(image.max())
+        if low < 0 or high > 1:
+            raise ValueError(
+                "augment.name: got 'adversarial', whose ε is a share of a pixel range of [0, 1], "
+                f"but {dataset.name} has values from {low:g} to {high:g}; scale them to [0, 1]"
+            )

@@ -1,0 +1,261 @@
+"""A whole training run: epochs of steps, with calibration and the label update between them."""
+
+import dataclasses
+import functools
+import pathlib
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+from tqdm import tqdm
+
+from autolabel_jax import (
+    calibration,
+    calibration_step,
+    checkpoint,
+    datasets,
+    evaluate,
+    input_pipeline,
+    metric_writer,
+    result,
+    task,
+    train_step,
+)
+from autolabel_jax.checkpoint import Snapshot
+from autolabel_jax.types import Batch, BucketStats, LabelState, StepMetrics, TrainState
+
+STEPS_PER_DISPATCH = 100  # at the most, on accelerators
+TRAINING, CALIBRATION = 1, 2  # what the random numbers of an epoch are for
+
+
+class NonFiniteLossError(RuntimeError):
+    """The training loss is NaN or infinite."""
+
+
+class Stopped(Exception):
+    """The run was asked to stop, and has saved its place."""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Run:
+    """What stays the same from the first epoch to the last."""
+
+    config: ConfigDict
+    task: task.Task
+    train: Batch  # the whole split, on the device
+    calibration: Batch
+    saved: checkpoint.Checkpoints
+    should_stop: Callable[[], bool]
+    bar: tqdm
+    train_steps: Callable[..., tuple[TrainState, StepMetrics]]
+    calibration_step: Callable[..., BucketStats]
+    update_labels: Callable[[LabelState, BucketStats], LabelState]
+    predict: Callable[..., np.ndarray]
+
+
+def train(
+    config: ConfigDict,
+    workdir: str | pathlib.Path,
+    *,
+    should_stop: Callable[[], bool] = lambda: False,
+    progress: bool = True,
+) -> dict[str, Any]:
+    """Trains, or goes on training, and evaluates at the end.
+
+    Args:
+      config: see ``configs/base.py``.
+      workdir: where everything is left: config.json, metrics.jsonl, checkpoints/,
+        tensorboard/, and at the end result.json.
+      should_stop: asked after every dispatch; true saves and stops.
+      progress: show a bar.
+
+    Returns:
+      What ``result.json`` holds.
+
+    Raises:
+      ValueError: a setting that cannot be, or a working directory of another config.
+      NonFiniteLossError: names the step and the last good checkpoint.
+      Stopped: after saving, when ``should_stop`` says so.
+    """
+    workdir = pathlib.Path(workdir)
+    mesh = input_pipeline.make_mesh()
+    dataset = datasets.load(config)
+    parts = task.create(config, dataset, mesh)
+    checkpoint.claim(workdir, config)
+    if (workdir / "result.json").exists():
+        return metric_writer.read_json(workdir / "result.json")
+    with checkpoint.Checkpoints(workdir, config.checkpoint.keep) as saved:
+        snapshot = checkpoint.first_snapshot(parts, config.seed, dataset.train.image.shape[1:])
+        snapshot = saved.restore(snapshot) or snapshot
+        place = int(snapshot.epoch) * parts.steps_per_epoch + int(snapshot.step)
+        total = config.epochs * parts.steps_per_epoch
+        with tqdm(
+            total=total, initial=place, unit="step", disable=not progress, dynamic_ncols=True
+        ) as bar:
+            run = _make_run(config, parts, dataset, saved, should_stop, bar)
+            snapshot = _epochs(run, snapshot, workdir)
+    found = result.make_result(config, parts, dataset, snapshot.state, workdir)
+    metric_writer.write_json(workdir / "result.json", found)
+    return found
+
+
+def _make_run(config, parts, dataset, saved, should_stop, bar) -> _Run:
+    return _Run(
+        config=config,
+        task=parts,
+        train=input_pipeline.put_split(dataset.train, parts.mesh),
+        calibration=input_pipeline.put_split(dataset.calibration, parts.mesh),
+        saved=saved,
+        should_stop=should_stop,
+        bar=bar,
+        train_steps=jax.jit(
+            functools.partial(train_step.train_steps, task=parts),
+            static_argnames="num_steps",
+            donate_argnames="state",
+        ),
+        calibration_step=jax.jit(functools.partial(calibration_step.calibration_step, task=parts)),
+        update_labels=jax.jit(parts.rule.update),
+        predict=evaluate.make_predict(parts.model, parts.mesh, parts.eval_batch_size),
+    )
+
+
+def _epochs(run: _Run, snapshot: Snapshot, workdir: pathlib.Path) -> Snapshot:
+    """All epochs from the snapshot's place on."""
+    config = run.config
+    writer = metric_writer.MetricWriter(workdir, first_epoch=int(snapshot.epoch))
+    while (epoch := int(snapshot.epoch)) < config.epochs:
+        began, steps_before = time.perf_counter(), int(snapshot.step)
+        snapshot = _train_epoch(run, snapshot)
+        trained = time.perf_counter() - began
+        stats, clean = _measure(run, snapshot.state, epoch)
+        state = snapshot.state
+        if _update_is_due(config, epoch):
+            state = state.replace(labels=run.update_labels(state.labels, stats))
+        images = (run.task.steps_per_epoch - steps_before) * run.task.batch_size
+        writer.write(
+            {
+                **_epoch_line(epoch, snapshot.metrics, state, stats, clean),
+                "images_per_second": images / trained,
+                "seconds": time.perf_counter() - began,
+            }
+        )
+        snapshot = Snapshot(
+            state=state,
+            epoch=np.int32(epoch + 1),
+            step=np.int32(0),
+            metrics=checkpoint.no_metrics(),
+        )
+        if (epoch + 1) % config.checkpoint.every_epochs == 0 or epoch + 1 == config.epochs:
+            run.saved.save(snapshot, run.task.steps_per_epoch)
+    writer.close()
+    return snapshot
+
+
+def _train_epoch(run: _Run, snapshot: Snapshot) -> Snapshot:
+    """The rest of an epoch. Sums are read one dispatch late, so the device never waits."""
+    epoch, step = int(snapshot.epoch), int(snapshot.step)
+    num_examples = run.train.label.shape[0]
+    order = input_pipeline.epoch_order(run.config.seed, epoch, num_examples)
+    key = input_pipeline.epoch_key(run.config.seed, epoch, TRAINING)
+    most = 1 if jax.default_backend() == "cpu" else STEPS_PER_DISPATCH
+    state, unread = snapshot.state, None
+    sums = jax.tree.map(np.asarray, snapshot.metrics)
+    began, first = time.perf_counter(), step
+    stop = run.should_stop()
+    while step < run.task.steps_per_epoch and not stop:
+        num_steps = min(most, run.task.steps_per_epoch - step)
+        state, metrics = run.train_steps(
+            state, run.train, order, key, np.int32(step), num_steps=num_steps
+        )
+        if unread is not None:
+            sums = _add(run, sums, *unread)
+            speed = (step - first) * run.task.batch_size / (time.perf_counter() - began)
+            run.bar.set_postfix_str(_postfix(epoch, sums, speed), refresh=False)
+        unread = (metrics, epoch, step)
+        step += num_steps
+        run.bar.update(num_steps)
+        stop = run.should_stop()
+    if unread is not None:
+        sums = _add(run, sums, *unread)
+    snapshot = Snapshot(state=state, epoch=np.int32(epoch), step=np.int32(step), metrics=sums)
+    if stop:
+        run.saved.save(snapshot, run.task.steps_per_epoch)
+        raise Stopped(
+            f"stopped in epoch {epoch + 1} of {run.config.epochs} after step {step} of "
+            f"{run.task.steps_per_epoch}; saved {run.saved.latest()}; "
+            "the same command goes on from there"
+        )
+    return snapshot
+
+
+def _add(
+    run: _Run, sums: StepMetrics, metrics: StepMetrics, epoch: int, first_step: int
+) -> StepMetrics:
+    """Adds the sums of one dispatch [num_steps] in the order of its steps."""
+    metrics = jax.tree.map(np.asarray, metrics)
+    bad = np.flatnonzero(~np.isfinite(metrics.loss))
+    if bad.size:
+        step = first_step + int(bad[0])
+        last = run.saved.latest() or "none yet"
+        raise NonFiniteLossError(
+            f"the training loss is {metrics.loss[bad[0]]} in epoch {epoch + 1}, step {step + 1} "
+            f"of {run.task.steps_per_epoch}; last good checkpoint: {last}. "
+            f"A lower optimizer.learning_rate (now {run.config.optimizer.learning_rate}) or a "
+            "longer optimizer.warmup_epochs often helps; start it in a new --workdir"
+        )
+    for i in range(len(metrics.loss)):
+        sums = jax.tree.map(lambda total, x, i=i: total + x[i], sums, metrics)
+    return sums
+
+
+def _postfix(epoch: int, sums: StepMetrics, images_per_second: float) -> str:
+    return (
+        f"epoch {epoch + 1}, loss {sums.loss / sums.count:.3f}, "
+        f"accuracy {sums.correct / sums.count:.3f}, {images_per_second:,.0f} images/s"
+    )
+
+
+def _measure(run: _Run, state: TrainState, epoch: int) -> tuple[BucketStats, dict[str, float]]:
+    """Calibration on augmented held-out images by bucket, and on the clean ones."""
+    key = input_pipeline.epoch_key(run.config.seed, epoch, CALIBRATION)
+    stats = calibration_step.calibrate(
+        state, run.calibration, key, step=run.calibration_step, task=run.task
+    )
+    logits = run.predict(task.inference_variables(state), run.calibration)
+    return stats, evaluate.scores(logits, np.asarray(run.calibration.label))
+
+
+def _update_is_due(config: ConfigDict, epoch: int) -> bool:
+    since_warmup = epoch + 1 - config.labels.warmup_epochs
+    return since_warmup > 0 and since_warmup % config.labels.update_every == 0
+
+
+def _epoch_line(
+    epoch: int,
+    sums: StepMetrics,
+    state: TrainState,
+    stats: BucketStats,
+    clean: dict[str, float],
+) -> dict[str, Any]:
+    """The line of ``metrics.jsonl``: statistics after this epoch, and the labels they led to."""
+
+    def numbers(values):
+        return [float(v) for v in np.asarray(values)]
+
+    return {
+        "epoch": epoch,
+        "step": int(state.step),
+        "train_loss": float(sums.loss / sums.count),
+        "train_accuracy": float(sums.correct / sums.count),
+        "calibration_accuracy": clean["accuracy"],
+        "calibration_ece": clean["ece"],
+        "calibration_nll": clean["nll"],
+        "label_confidence": numbers(state.labels.confidence),
+        "bucket_accuracy": numbers(calibration.accuracy(stats)),
+        "bucket_confidence": numbers(calibration.confidence(stats)),
+        "bucket_ece": numbers(calibration.ece(stats)),
+        "bucket_count": numbers(calibration.count(stats)),
+    }

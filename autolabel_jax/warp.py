@@ -1,0 +1,73 @@
+"""One bilinear affine warp, equal to PIL's, for shears, translations and rotations.
+
+Inside it works on images [B, H, W] of 32-bit words, as PIL itself does: the
+place of a pixel is computed and fetched once for all its channels.
+"""
+
+import jax
+import jax.numpy as jnp
+
+
+def pack(image: jax.Array) -> jax.Array:
+    """uint8 [B, H, W, C] with C up to 4 as words, uint32 [B, H, W]."""
+    wide = image.astype(jnp.uint32)
+    return sum(wide[..., c] << (8 * c) for c in range(image.shape[-1]))
+
+
+def unpack(packed: jax.Array, channels: int) -> jax.Array:
+    """Undoes ``pack``: uint8 [B, H, W, channels]."""
+    return (packed[..., None] >> jnp.arange(0, 8 * channels, 8, jnp.uint32)).astype(jnp.uint8)
+
+
+def warp(image: jax.Array, matrix: jax.Array) -> jax.Array:
+    """PIL's ``Image.transform(size, AFFINE, matrix, BILINEAR)``, black outside.
+
+    Args:
+      image: uint8 [B, H, W, C] with C up to 4.
+      matrix: float32 [B, 6], (a, b, c, d, e, f): the pixel at (x, y) is taken
+        from (ax + by + c, dx + ey + f), pixel centres being at halves.
+
+    Returns:
+      uint8 [B, H, W, C].
+    """
+    channels = image.shape[-1]
+    return unpack(warp_packed(pack(image), matrix, channels), channels)
+
+
+def warp_packed(packed: jax.Array, matrix: jax.Array, channels: int) -> jax.Array:
+    """``warp`` from words to words, uint32 [B, H, W]."""
+    num, height, width = packed.shape
+    x, y = jnp.arange(width) + 0.5, jnp.arange(height)[:, None] + 0.5
+    a, b, c, d, e, f = matrix.T[..., None, None]
+    from_x, from_y = a * x + b * y + c, d * x + e * y + f
+    inside = (from_x >= 0) & (from_x < width) & (from_y >= 0) & (from_y < height)
+    left, top = jnp.floor(from_x - 0.5), jnp.floor(from_y - 0.5)
+    right_share, lower_share = from_x - 0.5 - left, from_y - 0.5 - top
+    columns = [jnp.clip(left.astype(jnp.int32) + i, 0, width - 1) for i in (0, 1)]
+    rows = [jnp.clip(top.astype(jnp.int32) + i, 0, height - 1) for i in (0, 1)]
+    start = jnp.arange(num)[:, None, None] * (height * width)
+    corners = [
+        packed.reshape(-1).at[start + row * width + column].get(mode="promise_in_bounds")
+        for row in rows
+        for column in columns
+    ]
+
+    def channel(shift):
+        a, b, c, d = ((corner >> shift & 255).astype(jnp.float32) for corner in corners)
+        mixed = _mix(_mix(a, b, right_share), _mix(c, d, right_share), lower_share)
+        return jnp.where(inside, mixed, 0).astype(jnp.uint32) << shift
+
+    return sum(channel(8 * c) for c in range(channels))
+
+
+def _mix(a: jax.Array, b: jax.Array, share: jax.Array) -> jax.Array:
+    return a + (b - a) * share
+
+
+def rotation(degrees: jax.Array, height: int, width: int) -> jax.Array:
+    """The matrix float32 [B, 6] of PIL's ``Image.rotate``: counter-clockwise about the centre."""
+    angle = -jnp.deg2rad(degrees)
+    cos, sin = jnp.cos(angle), jnp.sin(angle)
+    x, y = width / 2, height / 2
+    c, f = x - cos * x - sin * y, y + sin * x - cos * y
+    return jnp.stack([cos, sin, c, -sin, cos, f], axis=-1)

@@ -1,0 +1,25 @@
+"""The first 5,000 training images of CIFAR-10, 1,000 of them for calibration: over-fitting.
+
+    python -m experiments.train --config=configs/cifar10_5000.py --workdir=runs/cifar10_5000
+
+Times and figures of the runs made with it: docs/results.md.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import base
+
+
+def get_config(arg: str | None = None) -> ConfigDict:
+    config = base.base()
+    config.name = "cifar10_5000"
+    config.train_examples = 5000
+    config.calibration.fraction = 0.2
+    config.model.name = "small_cnn"
+    config.model.width = 32
+    config.epochs = 60
+    config.batch_size = 64
+    config.crop_pad = 0
+    config.optimizer.weight_decay = 0.0
+    config.buckets.num = 3
+    return base.variant(config, arg)

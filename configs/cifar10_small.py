@@ -1,0 +1,20 @@
+"""CIFAR-10, AugMix with one chain, a small CNN: what two CPU cores can bear.
+
+    python -m experiments.train --config=configs/cifar10_small.py --workdir=runs/cifar10_small
+
+Times and figures of the runs made with it: docs/results.md.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import base
+
+
+def get_config(arg: str | None = None) -> ConfigDict:
+    config = base.base()
+    config.name = "cifar10_small"
+    config.model.name = "small_cnn"
+    config.model.width = 16
+    config.epochs = 8
+    config.buckets.num = 3
+    return base.variant(config, arg)

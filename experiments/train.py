@@ -1,0 +1,45 @@
+"""Trains one configuration, or goes on with it.
+
+    python -m experiments.train --config=configs/cifar10_augmix.py --workdir=runs/a \
+        [--data_dir=…] [--config.labels.rule=autolabel …]
+
+The same command goes on after an interruption; SIGTERM and Ctrl-C save first.
+"""
+
+import signal
+import sys
+
+from absl import app, flags
+from ml_collections import config_flags
+
+from autolabel_jax import train
+from experiments import printing
+
+_CONFIG = config_flags.DEFINE_config_file("config", None, "Configuration file.", lock_config=True)
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder that the run leaves everything in.")
+_DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of the data sets; sets config.data_dir.")
+
+
+def main(argv: list[str]) -> None:
+    if argv[1:]:
+        raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
+    config = _CONFIG.value
+    if _DATA_DIR.value is not None:
+        config.data_dir = _DATA_DIR.value
+    asked = []
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda received, _: asked.append(received))
+    try:
+        result = train.train(config, _WORKDIR.value, should_stop=lambda: bool(asked))
+    except train.Stopped as stopped:
+        print(stopped, file=sys.stderr)
+        sys.exit(128 + asked[0])
+    except (ValueError, FileNotFoundError, train.NonFiniteLossError) as error:
+        sys.exit(f"error: {error}")
+    print(printing.result_table([result]))
+    print(f"everything is in {_WORKDIR.value}")
+
+
+if __name__ == "__main__":
+    flags.mark_flags_as_required(["config", "workdir"])
+    app.run(main)
