@@ -20,6 +20,8 @@ install: $(VENV)/.runtime  ## make .venv and install requirements.txt
 quickstart: $(VENV)/.runtime  ## train on images of digits, with and without AutoLabel
 	$(VENV)/bin/python -m experiments.quickstart
 
+# Two processes would each take most of a GPU's memory: JAX_PLATFORMS=cuda WORKERS=1 asks for it.
+test: export JAX_PLATFORMS ?= cpu
 test: $(VENV)/.dev  ## run all tests, on WORKERS=2 processes
 	$(VENV)/bin/python -m pytest -n $(WORKERS) --dist loadgroup -q
 
@@ -38,15 +40,15 @@ clean:  ## remove caches and build products; runs/ and .venv stay
 # A half-made environment would look like a whole one, so it is removed.
 $(VENV)/bin/python:
 	@test -n "$(PYTHON)" || { echo "No python3 found: install Python 3.11 or newer." >&2; exit 1; }
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	    { echo "$$($(PYTHON) --version 2>&1) is too old or missing: install Python 3.11 or newer," \
-	    "or name one with PYTHON=…" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	    echo "PYTHON=$(PYTHON): got $$($(PYTHON) --version 2>&1)," \
+	    "Python 3.11 or newer is needed." >&2; exit 1; }
 	@echo "Making $(VENV) with $$($(PYTHON) --version)"
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
 # Stamps: packages are installed only when a list of requirements has changed.
 $(VENV)/.runtime: requirements.txt | $(VENV)/bin/python
-	@echo "Installing requirements.txt into $(VENV): about 1.3 GB, a minute or two ..."
+	@echo "Installing requirements.txt into $(VENV): about 1.2 GB, a minute or two ..."
 	@$(PIP) -r requirements.txt
 	@touch $@
 
