@@ -9,11 +9,14 @@ names. Float images may leave [0, 1]; what needs pixels there refuses them.
 
 import pathlib
 import zipfile
+import zlib
 
 import numpy as np
 
 from autolabel_jax.datasets.split import Source, Split
 
+MAX_CLASSES = 1_000_000  # beyond it, labels are rather the data's own names of the classes
+DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, OSError)  # what reading a broken file raises
 OWN_KEYS = ("label", "distance", "num_classes")  # what cannot be the image
 
 
@@ -42,8 +45,8 @@ def read(data_dir: str) -> Source:
     train, test = splits["train"].image, splits["test"].image
     if (train.shape[1:], train.dtype) != (test.shape[1:], test.dtype):
         raise ValueError(
-            f"data_dir: {folder}: 'image' is {train.dtype} {list(train.shape[1:])} in train.npz and "
-            f"{test.dtype} {list(test.shape[1:])} in test.npz; both must be of one shape and type"
+            f"data_dir: {folder}: 'image' is {train.dtype} {list(train.shape[1:])} in train.npz, "
+            f"{test.dtype} {list(test.shape[1:])} in test.npz; shape and type must be the same"
         )
     return Source(**splits, num_classes=_num_classes(folder, stored, splits), class_names=None)
 
@@ -53,12 +56,19 @@ def _load(path: pathlib.Path) -> dict[str, np.ndarray]:
         raise FileNotFoundError(
             f"data_dir: {path} is missing; dataset='arrays' reads train.npz and test.npz"
         )
+    unreadable = f"data_dir: {path} is not a readable .npz file"
     try:
-        with np.load(path, allow_pickle=False) as file:
-            wanted = {*OWN_KEYS, "image"} if "image" in file.files else set(file.files)
+        file = np.load(path, allow_pickle=False)
+    except (ValueError, *DAMAGE) as error:
+        raise ValueError(f"{unreadable} ({error})") from error
+    if not isinstance(file, np.lib.npyio.NpzFile):
+        raise ValueError(f"{unreadable}; it holds a single array")
+    wanted = {*OWN_KEYS, "image"} if "image" in file.files else set(file.files)
+    try:
+        with file:
             return {key: _array(path, key, file) for key in file.files if key in wanted}
-    except (zipfile.BadZipFile, EOFError, AttributeError, TypeError, OSError) as error:
-        raise ValueError(f"data_dir: {path} is not a readable .npz file ({error})") from error
+    except DAMAGE as error:
+        raise ValueError(f"{unreadable} ({error})") from error
 
 
 def _array(path: pathlib.Path, key: str, file) -> np.ndarray:
@@ -78,13 +88,7 @@ def _split(path: pathlib.Path, found: dict[str, np.ndarray]) -> Split:
     image = _image(path, found, len(label))
     distance = found.get("distance")
     if distance is not None:
-        if distance.shape != label.shape or not np.all((distance >= 0) & (distance <= 1)):
-            raise ValueError(
-                f"data_dir: {path}: 'distance' must hold {len(label)} values in [0, 1], one a label; "
-                f"got shape {list(distance.shape)}, from {distance.min(initial=np.inf)} "
-                f"to {distance.max(initial=-np.inf)}"
-            )
-        distance = distance.astype(np.float32)
+        distance = _distance(path, distance, len(label))
     return Split(image, label.astype(np.int32), distance, np.arange(len(label)))
 
 
@@ -96,9 +100,26 @@ def _label(path: pathlib.Path, label: np.ndarray) -> np.ndarray:
         )
     if not len(label):
         raise ValueError(f"data_dir: {path}: 'label' is empty")
-    if label.min() < 0:
-        raise ValueError(f"data_dir: {path}: 'label' counts from 0; got {label.min()}")
+    if label.min() < 0 or label.max() >= MAX_CLASSES:
+        raise ValueError(
+            f"data_dir: {path}: 'label' must count the classes from 0 and stay below "
+            f"{MAX_CLASSES:,}; got values from {label.min()} to {label.max()}"
+        )
     return label
+
+
+def _distance(path: pathlib.Path, distance: np.ndarray, n: int) -> np.ndarray:
+    if distance.shape != (n,) or not np.issubdtype(distance.dtype, np.floating):
+        raise ValueError(
+            f"data_dir: {path}: 'distance' must be float [{n}], one a label; "
+            f"got {distance.dtype} {list(distance.shape)}"
+        )
+    if not np.all((distance >= 0) & (distance <= 1)):
+        raise ValueError(
+            f"data_dir: {path}: 'distance' must be in [0, 1]; "
+            f"got values from {distance.min()} to {distance.max()}"
+        )
+    return distance.astype(np.float32)
 
 
 def _image(path: pathlib.Path, found: dict[str, np.ndarray], n: int) -> np.ndarray:
@@ -148,8 +169,8 @@ def _num_classes(folder: pathlib.Path, stored: dict, splits: dict[str, Split]) -
         whole = value.size == 1 and np.issubdtype(value.dtype, np.integer)
         if not whole or value.item() < needed:
             raise ValueError(
-                f"data_dir: {folder / name}.npz: 'num_classes' must be one whole number that 'label' "
-                f"stays below, so at least {needed}; got {value.tolist()}"
+                f"data_dir: {folder / name}.npz: 'num_classes' must be one whole number, "
+                f"at least {needed} with these labels; got {value.tolist()}"
             )
     numbers = {value.item() for value in said.values()} or {needed}
     if len(numbers) > 1:

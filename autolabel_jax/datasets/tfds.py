@@ -6,15 +6,16 @@ the official number, as CIFAR's ('train_00042'), are put back in that order;
 all others stay in TFDS's own, which is shuffled once and fixed.
 """
 
+import contextlib
 import difflib
 import os
 import pathlib
 import re
 import socket
 import struct
-import tempfile
 import urllib.request
 import zipfile
+import zlib
 from collections.abc import Iterator
 
 import numpy as np
@@ -122,7 +123,7 @@ def _cached(name: str, builder: tfds.core.DatasetBuilder, split: str) -> Split:
         with np.load(path, allow_pickle=False) as file:
             if np.array_equal(file["made_from"], made_from):
                 return Split(file["image"], file["label"], None, file["index"])
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
         pass  # none yet, or a damaged one
     decoded = _decode(name, builder, split)
     _write(path, image=decoded.image, label=decoded.label, index=decoded.index, made_from=made_from)
@@ -131,16 +132,15 @@ def _cached(name: str, builder: tfds.core.DatasetBuilder, split: str) -> Split:
 
 def _write(path: pathlib.Path, **arrays: np.ndarray) -> None:
     """Written aside and renamed, so no one reads half a file; a read-only folder gets none."""
-    aside = None
+    aside = path.with_name(f"{path.name}.{socket.gethostname()}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(exist_ok=True)
-        handle, aside = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-        with os.fdopen(handle, "wb") as file:
+        with open(aside, "wb") as file:
             np.savez(file, **arrays)
         os.replace(aside, path)
     except OSError:
-        if aside is not None:
-            pathlib.Path(aside).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            aside.unlink()
 
 
 def _decode(name: str, builder: tfds.core.DatasetBuilder, split: str) -> Split:
@@ -167,7 +167,7 @@ def _decode(name: str, builder: tfds.core.DatasetBuilder, split: str) -> Split:
 
 
 def _examples(builder: tfds.core.DatasetBuilder, split: str, rows: int = 500) -> Iterator[dict]:
-    if builder.info.file_format == tfds.core.FileFormat.TFRECORD and builder.is_prepared():
+    if builder.info.file_format == tfds.core.FileFormat.TFRECORD:
         for path in builder.info.splits[split].filepaths:
             for record in _tfrecords(path):
                 yield builder.info.features.deserialize_example_np(record)
@@ -178,7 +178,10 @@ def _examples(builder: tfds.core.DatasetBuilder, split: str, rows: int = 500) ->
 
 
 def _tfrecords(path: os.PathLike) -> Iterator[bytes]:
-    """Records of a TFRECORD file: length uint64, its checksum uint32, bytes, their checksum."""
+    """Records of a TFRECORD file: length uint64, its checksum uint32, bytes, their checksum.
+
+    What most people have on disk, and what TFDS itself reads with TensorFlow only.
+    """
     with open(path, "rb") as file:
         while header := file.read(12):
             (length,) = struct.unpack("<Q", header[:8])

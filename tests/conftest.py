@@ -1,0 +1,65 @@
+"""Where the tests find real data; without it they say so and are skipped."""
+
+import contextlib
+import fcntl
+import importlib.util
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def data_root():
+    """Folder of packed real data: $AUTOLABEL_DATA, or ../shared/data beside the repository."""
+    folder = pathlib.Path(os.environ.get("AUTOLABEL_DATA", ROOT.parent / "shared" / "data"))
+    if not (folder / "load_check.py").is_file():
+        pytest.skip(f"no real data: set AUTOLABEL_DATA (looked in {folder})")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def load_check(data_root):
+    """The module beside the real data that unpacks it, independent of the package."""
+    spec = importlib.util.spec_from_file_location("load_check", data_root / "load_check.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def tfds_dir(request, tmp_path_factory):
+    """TFDS folder of real CIFAR-10, the first 10,000 / 2,000 images or all of them.
+
+    $AUTOLABEL_TFDS_DIR names one that is there; else it is made, once for all workers.
+    The set is linked into a folder of the test run, so that caches are written there.
+    """
+    base = tmp_path_factory.getbasetemp()
+    base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    made = pathlib.Path(os.environ.get("AUTOLABEL_TFDS_DIR", base / "tfds"))
+    with _lock(base / "tfds.lock"):
+        if not (made / "cifar10").is_dir():
+            _make(request.getfixturevalue("data_root") / "make_tfds_dir.py", made)
+        linked = base / "tfds_of_this_run"
+        linked.mkdir(exist_ok=True)
+        if not (linked / "cifar10").exists():
+            (linked / "cifar10").symlink_to(made / "cifar10", target_is_directory=True)
+    return linked
+
+
+@contextlib.contextmanager
+def _lock(path):
+    with open(path, "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _make(script, folder):
+    if not script.is_file():
+        pytest.skip(f"no real CIFAR-10: {script} is missing, set AUTOLABEL_TFDS_DIR")
+    command = [sys.executable, script, "--subset", "--file_format", "array_record"]
+    subprocess.run([*command, "--data_dir", folder], check=True, capture_output=True)
