@@ -15,7 +15,7 @@ from autolabel_jax.types import Distance
 EDGES = ("equal_width", "equal_mass", "kmeans")
 
 
-def make_edges(kind: str, num: int, drawn: np.ndarray) -> np.ndarray:
+def make_edges(kind: str, num: int, drawn: np.ndarray | None = None) -> np.ndarray:
     """Edges of ``num`` intervals that cover [0, 1].
 
     Args:
@@ -23,7 +23,8 @@ def make_edges(kind: str, num: int, drawn: np.ndarray) -> np.ndarray:
         drawn distances); 'kmeans' (one-dimensional k-means on them, edges
         half-way between neighbouring centres).
       num: number of intervals.
-      drawn: distances as training draws them, float [D], in [0, 1].
+      drawn: distances as training draws them, float [D], in [0, 1]; 'equal_width'
+        needs none.
 
     Returns:
       float32 [num + 1], strictly increasing from 0 to 1.
@@ -38,7 +39,7 @@ def make_edges(kind: str, num: int, drawn: np.ndarray) -> np.ndarray:
         raise ValueError(f"buckets.num: got {num}, must be at least 1")
     if kind == "equal_width" or num == 1:
         return np.linspace(0, 1, num + 1, dtype=np.float32)
-    drawn = np.asarray(drawn, np.float64).reshape(-1)
+    drawn = np.asarray([] if drawn is None else drawn, np.float64).reshape(-1)
     different = len(np.unique(drawn))
     if different >= num:
         quantiles = np.quantile(drawn, np.linspace(0, 1, num + 1))
@@ -61,19 +62,21 @@ def make_edges(kind: str, num: int, drawn: np.ndarray) -> np.ndarray:
     )
 
 
-def bucket_index(distance: Distance, edges: jax.Array) -> jax.Array:
+def bucket_index(distance: Distance | jax.Array, edges: jax.Array) -> jax.Array:
     """Bucket of each distance.
 
     Args:
-      distance: group [B] and value [B]; values outside [0, 1] go to the end buckets.
+      distance: group [B] and value [B], or the values alone where there is one
+        group; values outside [0, 1] go to the end buckets.
       edges: float32 [M + 1].
 
     Returns:
       int32 [B], group · M + interval, in [0, G · M).
     """
-    num = edges.shape[0] - 1
-    interval = jnp.searchsorted(edges[1:-1], distance.value, side="left")
-    return distance.group * num + interval.astype(jnp.int32)
+    grouped = isinstance(distance, Distance)
+    value = distance.value if grouped else distance
+    interval = jnp.searchsorted(jnp.asarray(edges)[1:-1], value, side="left").astype(jnp.int32)
+    return distance.group * (edges.shape[0] - 1) + interval if grouped else interval
 
 
 def draw_inside(key: jax.Array, bucket: jax.Array, edges: jax.Array) -> Distance:
@@ -87,7 +90,7 @@ def draw_inside(key: jax.Array, bucket: jax.Array, edges: jax.Array) -> Distance
     Returns:
       Distance [B] with value in (e_m, e_{m+1}].
     """
-    num = edges.shape[0] - 1
+    num, edges = edges.shape[0] - 1, jnp.asarray(edges)
     group, interval = bucket // num, bucket % num
     low, high = edges[interval], edges[interval + 1]
     value = high - (high - low) * jax.random.uniform(key, bucket.shape)

@@ -6,7 +6,6 @@ dataset → augment → (image, distance) → bucket → model → BucketStats.
 from collections.abc import Callable
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from autolabel_jax import buckets, calibration, input_pipeline
@@ -43,10 +42,10 @@ def calibration_step(
     batch = input_pipeline.take(whole, rows, task.mesh)
     draw_key, apply_key = jax.random.split(key)
     variables = inference_variables(state)
-    distance = buckets.draw_inside(draw_key, bucket, jnp.asarray(task.calibration_edges))
+    distance = buckets.draw_inside(draw_key, bucket, task.calibration_edges)
     augmented = apply_augmentation(task, variables, batch, apply_key, distance)
     if task.augmentation.distance_is_given:
-        bucket = buckets.bucket_index(augmented.distance, jnp.asarray(task.edges))
+        bucket = buckets.bucket_index(augmented.distance, task.edges)
     logits = task.model.apply(variables, augmented.image, train=False)
     return calibration.bucket_stats(
         logits,

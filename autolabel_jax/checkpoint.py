@@ -54,14 +54,14 @@ class Checkpoints:
 
     Args:
       workdir: of the run.
-      keep: how many of the last ones stay.
+      keep: how many of the last ones stay; None only to read, as a run may be writing there.
     """
 
-    def __init__(self, workdir: pathlib.Path, keep: int):
-        """Opens the folder, and clears what a killed process left half written."""
+    def __init__(self, workdir: pathlib.Path, keep: int | None):
+        """Opens the folder; who writes clears what a killed process left half written."""
         self.folder = (workdir / "checkpoints").absolute()
         options = ocp.CheckpointManagerOptions(
-            max_to_keep=keep, cleanup_tmp_directories=True, create=True
+            max_to_keep=keep, cleanup_tmp_directories=keep is not None, create=True
         )
         self._manager = ocp.CheckpointManager(self.folder, options=options)
 

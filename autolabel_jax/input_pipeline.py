@@ -5,6 +5,8 @@ is a gather of rows. Its position is (epoch, step): the order of an epoch
 follows from the seed and the epoch alone, so any batch can be made again.
 """
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -77,10 +79,11 @@ def padded_rows(whole: Batch, batch_size: int, mesh: Mesh) -> list[np.ndarray]:
     """int32 rows that cover a split once, in batches of one size.
 
     The last batch runs past the end of the split, where ``take`` masks; a
-    split smaller than a batch gets the smallest one that the devices divide.
+    split smaller than a batch gets a smaller one, the same on 1, 2, 4 … 64
+    devices, as what is drawn for a batch hangs on its size.
     """
-    n, devices = whole.label.shape[0], mesh.devices.size
-    size = min(batch_size, -(-n // devices) * devices)
+    n, unit = whole.label.shape[0], math.lcm(64, mesh.devices.size)
+    size = min(batch_size, -(-n // unit) * unit)
     return [np.arange(first, first + size, dtype=np.int32) for first in range(0, n, size)]
 
 

@@ -58,7 +58,7 @@ def restore(
     dataset = datasets.load(config)
     parts = task.create(config, dataset, input_pipeline.make_mesh())
     like = checkpoint.first_snapshot(parts, config.seed, dataset.train.image.shape[1:])
-    with checkpoint.Checkpoints(workdir, config.checkpoint.keep) as saved:
+    with checkpoint.Checkpoints(workdir, keep=None) as saved:
         snapshot = saved.restore(like)
     if snapshot is None:
         raise FileNotFoundError(

@@ -155,6 +155,9 @@ def _make_edges(
     num, kind = config.buckets.num, config.buckets.edges
     edges = buckets.make_edges(kind, num, drawn)
     calibration_kind = config.buckets.calibration_edges or kind
+    if calibration_kind not in buckets.EDGES:
+        known = ", ".join(buckets.EDGES)
+        raise ValueError(f"buckets.calibration_edges: got {calibration_kind!r}, known are {known}")
     return edges, buckets.make_edges(calibration_kind, num, drawn)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 from tqdm import tqdm
@@ -32,7 +33,7 @@ TRAINING, CALIBRATION = 1, 2  # what the random numbers of an epoch are for
 
 
 class NonFiniteLossError(RuntimeError):
-    """The training loss is NaN or infinite."""
+    """The training loss, or the state after it, is NaN or infinite."""
 
 
 class Stopped(Exception):
@@ -53,6 +54,7 @@ class _Run:
     train_steps: Callable[..., tuple[TrainState, StepMetrics]]
     calibration_step: Callable[..., BucketStats]
     update_labels: Callable[[LabelState, BucketStats], LabelState]
+    is_finite: Callable[[TrainState], jax.Array]
     predict: Callable[..., np.ndarray]
 
 
@@ -118,6 +120,7 @@ def _make_run(config, parts, dataset, saved, should_stop, bar) -> _Run:
         ),
         calibration_step=jax.jit(functools.partial(calibration_step.calibration_step, task=parts)),
         update_labels=jax.jit(parts.rule.update),
+        is_finite=jax.jit(_all_finite),
         predict=evaluate.make_predict(parts.model, parts.mesh, parts.eval_batch_size),
     )
 
@@ -149,7 +152,7 @@ def _epochs(run: _Run, snapshot: Snapshot, workdir: pathlib.Path) -> Snapshot:
             metrics=checkpoint.no_metrics(),
         )
         if (epoch + 1) % config.checkpoint.every_epochs == 0 or epoch + 1 == config.epochs:
-            run.saved.save(snapshot, run.task.steps_per_epoch)
+            _save(run, snapshot)
     writer.close()
     return snapshot
 
@@ -182,7 +185,7 @@ def _train_epoch(run: _Run, snapshot: Snapshot) -> Snapshot:
         sums = _add(run, sums, *unread)
     snapshot = Snapshot(state=state, epoch=np.int32(epoch), step=np.int32(step), metrics=sums)
     if stop:
-        run.saved.save(snapshot, run.task.steps_per_epoch)
+        _save(run, snapshot)
         raise Stopped(
             f"stopped in epoch {epoch + 1} of {run.config.epochs} after step {step} of "
             f"{run.task.steps_per_epoch}; saved {run.saved.latest()}; "
@@ -198,17 +201,33 @@ def _add(
     metrics = jax.tree.map(np.asarray, metrics)
     bad = np.flatnonzero(~np.isfinite(metrics.loss))
     if bad.size:
-        step = first_step + int(bad[0])
-        last = run.saved.latest() or "none yet"
-        raise NonFiniteLossError(
-            f"the training loss is {metrics.loss[bad[0]]} in epoch {epoch + 1}, step {step + 1} "
-            f"of {run.task.steps_per_epoch}; last good checkpoint: {last}. "
-            f"A lower optimizer.learning_rate (now {run.config.optimizer.learning_rate}) or a "
-            "longer optimizer.warmup_epochs often helps; start it in a new --workdir"
-        )
+        step = first_step + int(bad[0]) + 1
+        raise _diverged(run, f"the training loss is {metrics.loss[bad[0]]}", epoch, step)
     for i in range(len(metrics.loss)):
         sums = jax.tree.map(lambda total, x, i=i: total + x[i], sums, metrics)
     return sums
+
+
+def _save(run: _Run, snapshot: Snapshot) -> None:
+    """Saves what is finite: a last update may overflow after a loss that did not."""
+    steps, state = run.task.steps_per_epoch, snapshot.state
+    if not run.is_finite(state):
+        done = int(state.step) - 1  # updates before the last one
+        raise _diverged(run, "the state is not finite", done // steps, done % steps + 1)
+    run.saved.save(snapshot, steps)
+
+
+def _diverged(run: _Run, what: str, epoch: int, step: int) -> NonFiniteLossError:
+    return NonFiniteLossError(
+        f"{what} in epoch {epoch + 1}, step {step} of {run.task.steps_per_epoch}; "
+        f"last good checkpoint: {run.saved.latest() or 'none yet'}. "
+        f"A lower optimizer.learning_rate (now {run.config.optimizer.learning_rate}) or a "
+        "longer optimizer.warmup_epochs often helps; start it in a new --workdir"
+    )
+
+
+def _all_finite(state: TrainState) -> jax.Array:
+    return jnp.all(jnp.array([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(state)]))
 
 
 def _postfix(epoch: int, sums: StepMetrics, images_per_second: float) -> str:

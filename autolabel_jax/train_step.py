@@ -30,7 +30,7 @@ def train_step(
     soft_label = task.rule.soft_labels(
         state.labels,
         augmented.label,
-        buckets.bucket_index(augmented.distance, jnp.asarray(task.edges)),
+        buckets.bucket_index(augmented.distance, task.edges),
         num_classes=task.num_classes,
         distance=augmented.distance,
         second_label=augmented.second_label,

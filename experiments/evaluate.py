@@ -8,7 +8,7 @@ Of a finished run, ``result.json`` is written anew.
 import pathlib
 import sys
 
-from absl import app, flags
+from absl import app, flags, logging
 
 from autolabel_jax import checkpoint, result
 from experiments import printing
@@ -18,6 +18,7 @@ _DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of the data sets, if i
 
 
 def main(argv: list[str]) -> None:
+    logging.set_verbosity(logging.WARNING)  # orbax tells much at info
     if argv[1:]:
         raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
     workdir = pathlib.Path(_WORKDIR.value)

@@ -9,7 +9,7 @@ The same command goes on after an interruption; SIGTERM and Ctrl-C save first.
 import signal
 import sys
 
-from absl import app, flags
+from absl import app, flags, logging
 from ml_collections import config_flags
 
 from autolabel_jax import train
@@ -21,6 +21,7 @@ _DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of the data sets; sets
 
 
 def main(argv: list[str]) -> None:
+    logging.set_verbosity(logging.WARNING)  # orbax tells much at info
     if argv[1:]:
         raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
     config = _CONFIG.value

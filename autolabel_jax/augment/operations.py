@@ -5,29 +5,26 @@ of them on every image; here an image gets one table of grey levels and one
 affine matrix, either of which may be the identity.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 
-from autolabel_jax import image_ops
+from autolabel_jax import image_ops, warp
 
-# An operation is its place in this tuple; its amount is in the unit beside it.
-NAMES = (
-    "identity",
-    "autocontrast",
-    "equalize",
-    "posterize",  # bits kept
-    "solarize",  # threshold
-    "rotate",  # degrees, counter-clockwise
-    "shear_x",  # pixels a row
-    "shear_y",  # pixels a column
-    "translate_x",  # pixels, to the left
-    "translate_y",  # pixels, upwards
-    "brightness",  # factor, 1 for no change, as for the three below
-    "contrast",
-    "color",
-    "sharpness",
-)
+# What changes grey levels one by one, what moves pixels, and what blends images.
+TABLES = ("autocontrast", "equalize", "posterize", "solarize", "brightness", "contrast")
+WARPS = ("rotate", "shear_x", "shear_y", "translate_x", "translate_y")
+BLENDS = ("color", "sharpness")
+
+# An operation is its place here. Its amount is: bits kept (posterize), threshold
+# (solarize), degrees counter-clockwise (rotate), pixels a row or column (shear),
+# pixels to the left or upwards (translate), or a factor, 1 for no change
+# (brightness, contrast, color, sharpness).
+NAMES = ("identity",) + TABLES + WARPS + BLENDS
 CODE = {name: code for code, name in enumerate(NAMES)}
+
+CHUNK = 16  # images; on CPUs, see _in_chunks
 
 
 def check_input(shape: tuple[int, ...], dtype: jnp.dtype) -> None:
@@ -106,34 +103,41 @@ def _step(
     packed: jax.Array, code: jax.Array, amount: jax.Array, *, channels: int, enhance: bool
 ) -> jax.Array:
     """One operation on each image, from words [B, H, W] to words (see ``warp.pack``)."""
-    first_warp = CODE["rotate"]
-    height, width = packed.shape[1:]
 
     def by_table(packed):
         image = warp.unpack(packed, channels)
         return warp.pack(image_ops.look_up(image, _table(image, code, amount, enhance)))
 
     def by_warp(packed):
-        return warp.warp_packed(packed, _matrix(code, amount, height, width), channels)
+        matrix = _matrix(code, amount, *packed.shape[1:])
+        return warp.warp_packed(packed, matrix, channels)
 
     def by_blend(packed):
         return warp.pack(_blend(warp.unpack(packed, channels), code, amount))
 
-    packed = _where_any((IDENTITY < code) & (code < WARPS), by_table, packed)
-    packed = _where_any((WARPS <= code) & (code < BLENDS), by_warp, packed)
-    return _where_any(BLENDS <= code, by_blend, packed) if enhance else packed
+    packed = _where_any(_among(code, TABLES), by_table, packed)
+    packed = _where_any(_among(code, WARPS), by_warp, packed)
+    return _where_any(_among(code, BLENDS), by_blend, packed) if enhance else packed
 
 
-def _where_any(wanted: jax.Array, operation, image: jax.Array) -> jax.Array:
-    """The operation on the image if any of ``wanted`` holds, else the image."""
-    return jax.lax.cond(jnp.any(wanted), operation, lambda image: image, image)
+def _among(code: jax.Array, names: tuple[str, ...]) -> jax.Array:
+    return (CODE[names[0]] <= code) & (code <= CODE[names[-1]])
+
+
+def _where_any(wanted: jax.Array, operation, packed: jax.Array) -> jax.Array:
+    """The operation on the images if any of ``wanted`` holds, else the images."""
+    return jax.lax.cond(jnp.any(wanted), operation, lambda packed: packed, packed)
 
 
 def _table(image: jax.Array, code: jax.Array, amount: jax.Array, enhance: bool) -> jax.Array:
+    """Table of each image's operation, int32 [B, C, 256]; the identity where it needs none."""
     whole = amount.astype(jnp.int32)
+    equalizes = code == CODE["equalize"]
     tables = {
+        "equalize": jax.lax.cond(
+            jnp.any(equalizes), image_ops.equalize_table, image_ops.identity_table, image
+        ),
         "autocontrast": image_ops.autocontrast_table(image),
-        "equalize": image_ops.equalize_table(image),
         "posterize": image_ops.posterize_table(whole),
         "solarize": image_ops.solarize_table(whole),
     }
@@ -147,16 +151,20 @@ def _table(image: jax.Array, code: jax.Array, amount: jax.Array, enhance: bool) 
 
 
 def _matrix(code: jax.Array, amount: jax.Array, height: int, width: int) -> jax.Array:
+    """Matrix of each image's operation, float32 [B, 6]; the identity where it needs none."""
+
     def only(name):
         return jnp.where(code == CODE[name], amount, 0)
 
-    a, b, c, d, e, f = image_ops.rotation(only("rotate"), height, width).T
+    a, b, c, d, e, f = warp.rotation(only("rotate"), height, width).T
     b, c = b + only("shear_x"), c + only("translate_x")
     d, f = d + only("shear_y"), f + only("translate_y")
     return jnp.stack([a, b, c, d, e, f], axis=-1)
 
 
-def _enhance(image: jax.Array, code: jax.Array, amount: jax.Array) -> jax.Array:
+def _blend(image: jax.Array, code: jax.Array, amount: jax.Array) -> jax.Array:
+    """color and sharpness where an image's operation is that, else the image; uint8."""
+
     def here(name):
         return (code == CODE[name])[:, None, None, None]
 

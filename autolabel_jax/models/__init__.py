@@ -7,6 +7,7 @@ uses the batch's own statistics, and ``mutable=['batch_stats']`` returns the
 updated running ones.
 """
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -105,7 +106,11 @@ def init(model: nn.Module, key: jax.Array, example_shape: Sequence[int]) -> tupl
     Returns:
       (params, batch_stats), float32 trees; batch_stats is {} without batch norm.
     """
-    example = jnp.zeros((1, *example_shape), jnp.float32)
-    # Under jit the forward pass, of which only shapes are needed, is never run.
-    variables = jax.jit(model.init, static_argnames="train")(key, example, train=False)
+    variables = _init_variables(model, key, tuple(example_shape))
     return variables["params"], variables.get("batch_stats", {})
+
+
+# Under jit, XLA drops the forward pass, of which only the shapes are needed.
+@functools.partial(jax.jit, static_argnames=("model", "example_shape"))
+def _init_variables(model: nn.Module, key: jax.Array, example_shape: tuple[int, ...]) -> Any:
+    return model.init(key, jnp.zeros((1, *example_shape), jnp.float32), train=False)

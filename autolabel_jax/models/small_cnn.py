@@ -10,7 +10,7 @@ from autolabel_jax.models.layers import batch_norm, conv
 
 
 class SmallCNN(nn.Module):
-    """Three 3 × 3 convolutions with batch norm and ReLU, mean over places, one dense layer.
+    """Four 3 × 3 convolutions with batch norm and ReLU, mean over places, one dense layer.
 
     Attributes:
       num_classes: K.
@@ -25,8 +25,8 @@ class SmallCNN(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
         """Logits [B, K] of normalised images [B, height, width, channels]."""
-        for channels, stride in ((self.width, 1), (2 * self.width, 2), (2 * self.width, 2)):
-            x = conv(channels, 3, stride, self.dtype)(x)
-            x = batch_norm(train, self.dtype)(x)
-            x = nn.relu(x)
+        # Both halvings come first: on a CPU the time is that of the large early images.
+        for i, stride in enumerate((2, 2, 1, 1)):
+            x = conv(self.width if i == 0 else 2 * self.width, 3, stride, self.dtype)(x)
+            x = nn.relu(batch_norm(train, self.dtype)(x))
         return nn.Dense(self.num_classes, dtype=self.dtype)(x.mean((1, 2)))
