@@ -51,6 +51,13 @@ def test_digits_are_those_of_scikit_learn(digits):
             np.testing.assert_array_equal(digits.test.image[row, ..., channel], large)
 
 
+def test_digits_training_images_are_in_no_writers_order():
+    # scikit-learn's order is by writer; a fair sample of 300 has a mean place near the middle.
+    first = datasets.digits.read().train.index[:300]
+    standard_error = 1797 / np.sqrt(12) / np.sqrt(300)
+    assert abs(first.mean() - 1796 / 2) < 4 * standard_error
+
+
 def test_digits_test_split_is_stratified_and_fixed(digits):
     whole = np.bincount(load_digits().target)
     assert np.abs(np.bincount(digits.test.label) - whole / 3).max() < 0.5
@@ -68,10 +75,12 @@ def test_moments_are_those_of_the_scaled_training_pixels(digits):
 
 
 def test_train_and_calibration_are_a_partition_of_the_first_n(digits):
-    everything = np.sort(np.concatenate([digits.train.index, digits.calibration.index]))
+    official = datasets.digits.read().train.index
+    everything = np.concatenate([digits.train.index, digits.calibration.index])
+    np.testing.assert_array_equal(np.sort(everything), np.sort(official))
     cut = datasets.load(make_config("digits", train_examples=500))
     both = np.concatenate([cut.train.index, cut.calibration.index])
-    np.testing.assert_array_equal(np.sort(both), everything[:500])
+    np.testing.assert_array_equal(np.sort(both), np.sort(official[:500]))
     assert len(cut.calibration) == 50
     assert datasets.load(make_config("digits", test_examples=7)).test.label.shape == (7,)
 

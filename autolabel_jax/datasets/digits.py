@@ -26,23 +26,28 @@ def read() -> Source:
         distance=None,
         index=np.arange(len(label)),
     )
-    test = _test_rows(label)
+    train, test = _rows(label)
     return Source(
-        train=everything.take(np.setdiff1d(np.arange(len(label)), test)),
+        train=everything.take(train),
         test=everything.take(test),
         num_classes=10,
         class_names=tuple(str(name) for name in digits.target_names),
     )
 
 
-def _test_rows(label: np.ndarray) -> np.ndarray:
+def _rows(label: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of the training split, shuffled, and of the test split.
+
+    scikit-learn's rows are ordered by writer; shuffled, the first so many are a fair sample.
+    """
     # RandomState, unlike Generator, promises the same stream in every version of NumPy.
     random = np.random.RandomState(SPLIT_SEED)
-    rows = []
+    test = []
     for k in range(10):
         of_class = random.permutation(np.flatnonzero(label == k))
-        rows.append(of_class[: round(len(of_class) / 3)])
-    return np.sort(np.concatenate(rows))
+        test.append(of_class[: round(len(of_class) / 3)])
+    test = np.sort(np.concatenate(test))
+    return random.permutation(np.setdiff1d(np.arange(len(label)), test)), test
 
 
 def _enlarge(grey: np.ndarray) -> np.ndarray:

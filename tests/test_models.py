@@ -1,0 +1,289 @@
+"""Networks against forward passes in NumPy, and the published parameter counts."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from autolabel_jax import models
+from configs import base
+
+MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
+NAMES = tuple(models.TABLE)
+
+
+def make_config(name, *, depth=10, width=2, dtype="float32"):
+    config = base.base()
+    config.model.name, config.model.depth, config.model.width = name, depth, width
+    config.dtype = dtype
+    return config
+
+
+def make_model(name, *, num_classes=10, mean=MEAN, std=STD, **settings):
+    config = make_config(name, **settings)
+    return models.create(config, num_classes=num_classes, mean=mean, std=std)
+
+
+@functools.cache
+def make_shapes(model, shape):
+    return jax.eval_shape(lambda key: models.init(model, key, shape), jax.random.key(0))
+
+
+def make_variables(name, *, shape=(8, 8, 3), **settings):
+    """A model whose every leaf, also those that start at 0 or 1, is random."""
+    model = make_model(name, **settings)
+    rng = np.random.default_rng(0)
+    params, batch_stats = jax.tree.map(
+        lambda leaf: rng.normal(size=leaf.shape).astype(np.float32), make_shapes(model, shape)
+    )
+
+    def scaled(path, leaf):
+        kind = path[-1].key
+        if kind == "kernel":
+            return leaf * np.float32(np.sqrt(2 / np.prod(leaf.shape[:-1])))
+        return np.exp(leaf / 4) if kind in ("scale", "var") else leaf / 4
+
+    params, batch_stats = jax.tree_util.tree_map_with_path(scaled, (params, batch_stats))
+    return model, {"params": params, "batch_stats": batch_stats}
+
+
+def make_images(num, shape=(8, 8, 3)):
+    return np.random.default_rng(1).uniform(size=(num, *shape)).astype(np.float32)
+
+
+# The same networks by hand, in float64. They take the layers of one module in order.
+
+
+class Reference:
+    def __init__(self, variables, train):
+        self.params, self.stats = variables["params"]["net"], variables["batch_stats"].get("net")
+        self.train, self.place, self.updated = train, {}, {}
+
+    def _next(self, module, kind):
+        count = self.place.get((module, kind), 0)
+        self.place[module, kind] = count + 1
+        return f"{kind}_{count}"
+
+    def _leaves(self, tree, module, layer):
+        return (tree[module] if module else tree)[layer]
+
+    def conv(self, x, stride=1, module=None):
+        kernel = self._leaves(self.params, module, self._next(module, "Conv"))["kernel"]
+        size = kernel.shape[0]
+        pad = (size - 1) // 2
+        x = np.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
+        windows = np.lib.stride_tricks.sliding_window_view(x, (size, size), (1, 2))
+        windows = windows[:, ::stride, ::stride]
+        return np.einsum("bhwcij,ijco->bhwo", windows, kernel.astype(np.float64), optimize=True)
+
+    def norm(self, x, module=None):
+        layer = self._next(module, "BatchNorm")
+        leaves = self._leaves(self.params, module, layer)
+        running = self._leaves(self.stats, module, layer)
+        mean, var = running["mean"].astype(np.float64), running["var"].astype(np.float64)
+        if self.train:
+            own = x.mean((0, 1, 2)), x.var((0, 1, 2))
+            new = {"mean": 0.9 * mean + 0.1 * own[0], "var": 0.9 * var + 0.1 * own[1]}
+            self.updated[module, layer] = new
+            mean, var = own
+        return (x - mean) / np.sqrt(var + 1e-5) * leaves["scale"] + leaves["bias"]
+
+    def dense(self, x):
+        leaves = self.params[self._next(None, "Dense")]
+        return x @ leaves["kernel"].astype(np.float64) + leaves["bias"]
+
+
+def relu(x):
+    return np.maximum(x, 0)
+
+
+def mlp(net, x):
+    x = x.reshape(len(x), -1)
+    return net.dense(relu(net.dense(relu(net.dense(x)))))
+
+
+def small_cnn(net, x):
+    for stride in (2, 2, 1, 1):
+        x = relu(net.norm(net.conv(x, stride)))
+    return net.dense(x.mean((1, 2)))
+
+
+def wide_resnet(net, x):  # depth 10: one block a stage, each of which changes the shape
+    x = net.conv(x)
+    for stage, stride in enumerate((1, 2, 2)):
+        block = f"Block_{stage}"
+        y = relu(net.norm(x, block))
+        shortcut = net.conv(y, stride, block)
+        y = relu(net.norm(net.conv(y, stride, block), block))
+        x = shortcut + net.conv(y, 1, block)
+    return net.dense(relu(net.norm(x)).mean((1, 2)))
+
+
+def resnet18(net, x):
+    x = relu(net.norm(net.conv(x)))
+    for i, stride in enumerate((1, 1, 2, 1, 2, 1, 2, 1)):
+        block = f"Block_{i}"
+        y = relu(net.norm(net.conv(x, stride, block), block))
+        y = net.norm(net.conv(y, 1, block), block)
+        x = relu(y + (x if stride == 1 else net.norm(net.conv(x, stride, block), block)))
+    return net.dense(x.mean((1, 2)))
+
+
+FORWARD = {
+    "mlp": mlp,
+    "small_cnn": small_cnn,
+    "wide_resnet": wide_resnet,
+    "resnet18": resnet18,
+}
+
+
+@pytest.mark.parametrize("train", [False, True])
+@pytest.mark.parametrize("name", NAMES)
+def test_forward_by_hand(name, train):
+    model, variables = make_variables(name)
+    image = make_images(3)
+    logits, updated = jax.jit(model.apply, static_argnames=("train", "mutable"))(
+        variables, image, train=train, mutable=("batch_stats",)
+    )
+    reference = Reference(variables, train)
+    inputs = (image.astype(np.float64) - np.array(MEAN)) / np.array(STD)
+    expected = FORWARD[name](reference, inputs)
+    np.testing.assert_allclose(logits, expected, rtol=1e-3, atol=1e-3 * np.abs(expected).max())
+    before = variables["batch_stats"]
+    if not train:
+        jax.tree.map(np.testing.assert_array_equal, updated.get("batch_stats", {}), before)
+    else:
+        assert len(reference.updated) == len(jax.tree.leaves(before)) / 2
+    for (module, layer), leaves in reference.updated.items():
+        tree = updated["batch_stats"]["net"]
+        found = (tree[module] if module else tree)[layer]
+        for kind, leaf in leaves.items():
+            np.testing.assert_allclose(found[kind], leaf, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "depth", "width", "count"),
+    [
+        # Zagoruyko & Komodakis (2016), tables 4 and 5, in millions; the first two by summing
+        # over layers: stem 432, convolutions and 1 × 1 shortcuts without biases, batch norm
+        # two a channel, dense 641 · 10 and 257 · 10.
+        ("wide_resnet", 28, 10, 36_479_194),
+        ("wide_resnet", 16, 4, 2_748_890),
+        ("wide_resnet", 28, 4, 5.8e6),
+        ("wide_resnet", 40, 2, 2.2e6),
+        ("wide_resnet", 40, 1, 0.6e6),
+        # PyTorch's CIFAR ResNet-18.
+        ("resnet18", 0, 0, 11_173_962),
+        ("small_cnn", 0, 16, 27 * 16 + 9 * (16 * 32 + 2 * 32 * 32) + 2 * 112 + 33 * 10),
+        ("mlp", 0, 16, 3073 * 16 + 17 * 16 + 17 * 10),
+    ],
+)
+def test_parameter_count(name, depth, width, count):
+    params, _ = make_shapes(make_model(name, depth=depth, width=width), (32, 32, 3))
+    found = sum(leaf.size for leaf in jax.tree.leaves(params))
+    if isinstance(count, float):  # published to two digits
+        assert abs(found - count) <= 0.05e6
+    else:
+        assert found == count
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    ("shape", "dtype"),
+    [
+        ((8, 8, 1), "float32"),
+        ((28, 28, 1), "bfloat16"),
+        ((32, 32, 3), "bfloat16"),
+        ((64, 48, 3), "float32"),
+    ],
+)
+def test_shapes_and_dtypes(name, shape, dtype):
+    channels = shape[-1]
+    model = make_model(name, num_classes=7, mean=(0.5,) * channels, std=0.2, dtype=dtype)
+    params, batch_stats = make_shapes(model, shape)
+    variables = {"params": params, "batch_stats": batch_stats}
+    assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
+    assert bool(batch_stats) == (name != "mlp")
+    image = jax.ShapeDtypeStruct((5, *shape), jnp.float32)
+    logits, updated = jax.eval_shape(
+        lambda v, x: model.apply(v, x, train=True, mutable=["batch_stats"]), variables, image
+    )
+    assert (logits.shape, logits.dtype) == ((5, 7), jnp.float32)
+    if batch_stats:
+        same = jax.tree.map(
+            lambda a, b: (a.shape, a.dtype) == (b.shape, b.dtype),
+            *(batch_stats, updated["batch_stats"]),
+        )
+        assert all(jax.tree.leaves(same))
+
+
+def test_mlp_takes_vectors():
+    model, variables = make_variables("mlp", shape=(6,), mean=0.3, std=0.5)
+    vectors = make_images(4, (6,))
+    expected = mlp(Reference(variables, False), (vectors.astype(np.float64) - 0.3) / 0.5)
+    np.testing.assert_allclose(model.apply(variables, vectors), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["wide_resnet", "small_cnn", "mlp"])
+def test_bfloat16_is_close_to_float32(name):
+    model, variables = make_variables(name)
+    low = make_model(name, dtype="bfloat16")
+    image = make_images(16)
+    exact = np.asarray(jax.jit(model.apply)(variables, image))
+    rounded = np.asarray(jax.jit(low.apply)(variables, image))
+    # bfloat16 has 8 bits, a relative step of 1/256; a few layers add up to a few of them.
+    error = np.abs(rounded - exact).max() / np.abs(exact).max()
+    assert 1e-5 < error < 8 / 256
+
+
+@pytest.mark.parametrize("name", ["wide_resnet", "small_cnn"])
+def test_only_training_looks_at_the_rest_of_the_batch(name):
+    model, variables = make_variables(name)
+    image = make_images(12)
+
+    def logits(train):
+        apply = jax.jit(
+            lambda x: model.apply(variables, x, train=train, mutable=["batch_stats"])[0]
+        )
+        together = apply(image)
+        # The same first four images among eight others.
+        others = apply(np.concatenate([image[:4], 1 - image[4:] ** 2]))
+        return together[:4], others[:4]
+
+    np.testing.assert_allclose(*logits(train=False), rtol=1e-4, atol=1e-5)
+    together, others = logits(train=True)
+    assert np.abs(together - others).max() > 1e-2
+
+
+def test_init_is_he_normal_and_follows_the_key():
+    model = make_model("small_cnn", width=32)
+    params, batch_stats = models.init(model, jax.random.key(0), (8, 8, 3))
+    for layer, fan_in, channels in (("Conv_1", 32, 64), ("Conv_2", 64, 64)):
+        kernel = params["net"][layer]["kernel"]
+        assert kernel.shape == (3, 3, fan_in, channels)
+        np.testing.assert_allclose(kernel.std(), np.sqrt(2 / (9 * channels)), rtol=0.02)
+    np.testing.assert_array_equal(params["net"]["Dense_0"]["bias"], np.zeros(10))
+    for path, leaf in jax.tree_util.tree_leaves_with_path(batch_stats):
+        np.testing.assert_array_equal(leaf, np.full(leaf.shape, float(path[-1].key == "var")))
+    same, _ = models.init(model, jax.random.key(0), (8, 8, 3))
+    jax.tree.map(np.testing.assert_array_equal, same, params)
+    other, _ = models.init(model, jax.random.key(1), (8, 8, 3))
+    assert np.abs(other["net"]["Conv_0"]["kernel"] - params["net"]["Conv_0"]["kernel"]).min() > 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"name": "vgg"}, r"model\.name: got 'vgg', known are wide_resnet, resnet18"),
+        ({"name": "mlp", "dtype": "float16"}, r"dtype: got 'float16', known are float32, bfl"),
+        ({"name": "wide_resnet", "depth": 27}, r"model\.depth: got 27"),
+        ({"name": "wide_resnet", "depth": 4}, r"model\.depth: got 4;"),
+        ({"name": "small_cnn", "width": 0}, r"model\.width: got 0"),
+        ({"name": "mlp", "std": (0.2, 0.0, 0.2)}, r"std: got \(0\.2, 0\.0"),
+    ],
+)
+def test_error_names_the_field_and_what_would_do(settings, message):
+    with pytest.raises(ValueError, match=message):
+        make_model(**settings)
