@@ -31,14 +31,3 @@ def integer_cross_entropy(logits: jax.Array, label: jax.Array) -> jax.Array:
       float32 [B].
     """
     return optax.losses.softmax_cross_entropy_with_integer_labels(logits.astype(jnp.float32), label)
-
-
-def masked_mean(values: jax.Array, mask: jax.Array) -> jax.Array:
-    """Mean over the rows that count, float32 []; 0, and no gradient, where none does.
-
-    Args:
-      values: float [B], finite.
-      mask: float or bool [B], 1 for rows that count and 0 for padding.
-    """
-    mask = mask.astype(jnp.float32)
-    return jnp.sum(values * mask) / jnp.maximum(jnp.sum(mask), 1)

@@ -70,20 +70,3 @@ def test_bfloat16_logits_are_summed_in_float32():
     ):
         assert loss.dtype == jnp.float32
         np.testing.assert_allclose(loss, np.log(1000), rtol=1e-5)
-
-
-def test_masked_mean_is_the_mean_of_the_rows_that_count():
-    values = np.random.default_rng(1).normal(size=20).astype(np.float32)
-    mask = np.arange(20) < 13
-    for kind in (np.float32, bool):
-        np.testing.assert_allclose(
-            losses.masked_mean(values, jnp.asarray(mask.astype(kind))), values[:13].mean(), 1e-6
-        )
-    gradient = jax.grad(losses.masked_mean)(jnp.asarray(values), jnp.asarray(mask, jnp.float32))
-    np.testing.assert_allclose(gradient, mask / 13, rtol=1e-6)
-
-
-def test_masked_mean_of_no_row_is_zero_without_gradient():
-    value, gradient = jax.value_and_grad(losses.masked_mean)(jnp.ones(5), jnp.zeros(5))
-    assert value == 0
-    np.testing.assert_array_equal(gradient, np.zeros(5))

@@ -24,7 +24,7 @@ BLENDS = ("color", "sharpness")
 NAMES = ("identity",) + TABLES + WARPS + BLENDS
 CODE = {name: code for code, name in enumerate(NAMES)}
 
-CHUNK = 16  # images; on CPUs, see _in_chunks
+CHUNK_PIXELS = 16 * 32 * 32  # on CPUs, see _in_chunks; 16 images of CIFAR
 
 
 def check_input(shape: tuple[int, ...], dtype: jnp.dtype) -> None:
@@ -89,12 +89,13 @@ def chain(
 def _in_chunks(step, packed: jax.Array, code: jax.Array, amount: jax.Array) -> jax.Array:
     """``step`` on a few images at a time, sorted by operation.
 
-    A CPU then skips most of what a chunk has no use for. An accelerator
-    rather takes the whole batch at once.
+    A CPU then skips most of what a chunk has no use for, and keeps the chunk in
+    its cache. An accelerator rather takes the whole batch at once.
     """
-    num = code.shape[0]
+    num, height, width = packed.shape
+    size = min(num, max(1, CHUNK_PIXELS // (height * width)))
     order = jnp.argsort(code)
-    chunks = jnp.pad(order, (0, -num % CHUNK), mode="edge").reshape(-1, CHUNK)
+    chunks = jnp.pad(order, (0, -num % size), mode="edge").reshape(-1, size)
     done = jax.lax.map(lambda rows: step(packed[rows], code[rows], amount[rows]), chunks)
     return done.reshape(-1, *packed.shape[1:])[jnp.argsort(order)]
 
@@ -104,9 +105,14 @@ def _step(
 ) -> jax.Array:
     """One operation on each image, from words [B, H, W] to words (see ``warp.pack``)."""
 
+    def make_table(packed):
+        return _table(warp.unpack(packed, channels), code, amount, enhance).astype(jnp.uint8)
+
+    def no_table(packed):
+        return jnp.zeros((packed.shape[0], channels, image_ops.LEVELS), jnp.uint8)
+
     def by_table(packed):
-        image = warp.unpack(packed, channels)
-        return warp.pack(image_ops.look_up(image, _table(image, code, amount, enhance)))
+        return warp.pack(image_ops.look_up(warp.unpack(packed, channels), table))
 
     def by_warp(packed):
         matrix = _matrix(code, amount, *packed.shape[1:])
@@ -115,9 +121,15 @@ def _step(
     def by_blend(packed):
         return warp.pack(_blend(warp.unpack(packed, channels), code, amount))
 
-    packed = _where_any(_among(code, TABLES), by_table, packed)
+    # A branch of its own for the table: in one with the look-up, XLA's CPU backend
+    # fuses the two and works an entry out anew for every pixel.
+    wants_table = _among(code, TABLES)
+    table = jax.lax.cond(jnp.any(wants_table), make_table, no_table, packed)
+    packed = _where_any(wants_table, by_table, packed)
     packed = _where_any(_among(code, WARPS), by_warp, packed)
-    return _where_any(_among(code, BLENDS), by_blend, packed) if enhance else packed
+    if enhance:
+        packed = _where_any(_among(code, BLENDS), by_blend, packed)
+    return packed
 
 
 def _among(code: jax.Array, names: tuple[str, ...]) -> jax.Array:
@@ -163,7 +175,7 @@ def _matrix(code: jax.Array, amount: jax.Array, height: int, width: int) -> jax.
 
 
 def _blend(image: jax.Array, code: jax.Array, amount: jax.Array) -> jax.Array:
-    """color and sharpness where an image's operation is that, else the image; uint8."""
+    """Color and sharpness where an image's operation is that, else the image; uint8."""
 
     def here(name):
         return (code == CODE[name])[:, None, None, None]
