@@ -290,9 +290,8 @@ def test_mixup_by_hand():
     value = rng.random(40, np.float32)
     distance = Distance(group=jnp.zeros(40, jnp.int32), value=jnp.asarray(value))
     batch = make_batch(image, label=np.arange(40), mask=mask)
-    mixed = jax.jit(lambda *a: mixup.apply(*a, concentration=0.5))(
-        jax.random.key(1), batch, distance
-    )
+    run = jax.jit(lambda *a: mixup.apply(*a, concentration=0.5))
+    mixed = run(jax.random.key(1), batch, distance)
     partner = np.asarray(mixed.second_label)  # labels are the row numbers
     gamma = (value / 2)[:, None, None, None]
     expected = gamma * (image[partner] / 255) + (1 - gamma) * (image / 255)
@@ -303,7 +302,7 @@ def test_mixup_by_hand():
     np.testing.assert_array_equal(np.sort(partner[:33]), np.arange(33))
     assert not np.any(partner[:33] == np.arange(33))
     assert partner[33:].min() >= 33
-    other = mixup.apply(jax.random.key(2), batch, distance).second_label
+    other = run(jax.random.key(2), batch, distance).second_label
     assert np.mean(np.asarray(other)[:33] == partner[:33]) < 0.5
 
 

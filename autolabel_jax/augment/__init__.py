@@ -35,6 +35,16 @@ TABLE = {
     "randaugment": (randaugment, ("max_operations", "max_magnitude")),
     "given": (given, ()),
 }
+RANGES = {
+    "severity": (0.1, 10),
+    "max_depth": (1, 100),
+    "concentration": (1e-3, 1e3),
+    "max_epsilon": (0, 1),
+    "num_steps": (1, 1000),
+    "step_ratio": (0, 100),
+    "max_operations": (1, 100),
+    "max_magnitude": (0, 10),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,13 +71,17 @@ def create(config: ConfigDict) -> Augmentation:
     """The augmentation that ``config.augment`` names.
 
     Raises:
-      ValueError: unknown ``augment.name``.
+      ValueError: unknown ``augment.name``, or a setting out of its range.
     """
     name = config.augment.name
     if name not in TABLE:
         raise ValueError(f"augment.name: got {name!r}, known are {', '.join(TABLE)}")
     module, fields = TABLE[name]
     settings = {field: config.augment[field] for field in fields}
+    for field, value in settings.items():
+        low, high = RANGES[field]
+        if not low <= value <= high:
+            raise ValueError(f"augment.{field}: got {value}, must be between {low} and {high}")
     return Augmentation(
         name=name,
         num_groups=getattr(module, "num_groups", _one_group)(**settings),

@@ -3,9 +3,9 @@
 Cubuk, Zoph, Shlens, Le (2020), "RandAugment: Practical Automated Data
 Augmentation with a Reduced Search Space". The distance is the pair of the
 number of operations and the magnitude. Ranges at magnitude 10 of 10 are those
-of AutoAugment (Cubuk et al. 2019, table 6): rotation 30°, shear .3,
-translation 150/331 of the side, posterize to 4 bits, solarize from 0, and
-enhancement by 1 ± .9; the sign is random wherever there are two.
+of AutoAugment (Cubuk et al. 2019): rotation 30°, shear .3, translation 150/331
+of the side, posterize to 4 bits, solarize from 0, and enhancement by 1 ± .9;
+the sign is random wherever there are two.
 """
 
 import jax
