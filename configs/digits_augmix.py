@@ -19,12 +19,12 @@ def get_config(arg: str | None = None) -> ConfigDict:
     config.calibration.fraction = 2 / 3
     config.model.name = "mlp"
     config.model.width = 256
-    config.epochs = 200
+    config.epochs = 150
     config.batch_size = 50
     config.crop_pad = 0
     config.flip = False
     config.optimizer.learning_rate = 0.02
     config.buckets.num = 3
-    config.labels.alpha = 0.5
+    config.labels.alpha = 0.1
     config.checkpoint.every_epochs = 50
     return base.variant(config, arg)
