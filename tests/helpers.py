@@ -1,0 +1,182 @@
+"""What several tests share: small configs, arrays on disk, commands in processes of their own."""
+
+import atexit
+import functools
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+from autolabel_jax import checkpoint, datasets, input_pipeline, metric_writer, task
+from autolabel_jax.datasets import Dataset, Split
+from configs import base
+
+ROOT = pathlib.Path(__file__).parents[1]
+TIMES = ("images_per_second", "seconds")  # what may differ between two equal runs
+
+# Two epochs of two steps on 32 digits, in a second once compiled.
+SMALL = {
+    "dataset": "digits",
+    "train_examples": 64,
+    "test_examples": 50,
+    "calibration.fraction": 0.5,
+    "model.name": "mlp",
+    "model.width": 8,
+    "epochs": 2,
+    "batch_size": 16,
+    "eval_batch_size": 64,
+    "crop_pad": 0,
+    "flip": False,
+    "augment.name": "none",
+    "buckets.num": 2,
+    "labels.alpha": 1.0,
+    "optimizer.warmup_epochs": 0.0,
+    "optimizer.learning_rate": 0.05,
+}
+
+
+def small_config(**changes):
+    """The base config with SMALL and then ``changes``; dots are written as two underscores."""
+    config = base.base()
+    settings = SMALL | {name.replace("__", "."): value for name, value in changes.items()}
+    config.update_from_flattened_dict(settings)
+    return config
+
+
+def flags(**changes) -> list[str]:
+    """The same config as flags of ``experiments.train`` on top of the base's fields."""
+    settings = SMALL | {name.replace("__", "."): value for name, value in changes.items()}
+    chosen = [f"--config.{name}={value}" for name, value in settings.items()]
+    path = pathlib.Path(temporary_folder()) / "plain.py"
+    path.write_text("from configs import base\n\n\ndef get_config():\n    return base.base()\n")
+    return [f"--config={path}", *chosen]
+
+
+def make_split(rng, n, shape, num_classes, distance=False) -> Split:
+    """Random uint8 images with labels that hold every class."""
+    return Split(
+        image=rng.integers(0, 256, (n, *shape), dtype=np.uint8),
+        label=rng.permutation(np.arange(n) % num_classes).astype(np.int32),
+        distance=rng.random(n).astype(np.float32) if distance else None,
+        index=np.arange(n),
+    )
+
+
+def make_dataset(
+    shape=(6, 6, 3), num_classes=4, train=48, calibration=26, test=30, distance=False, seed=0
+) -> Dataset:
+    """A data set of noise, as ``datasets.load`` gives it."""
+    rng = np.random.default_rng(seed)
+    sizes = {"train": train, "calibration": calibration, "test": test}
+    splits = {
+        name: make_split(rng, n, shape, num_classes, distance=distance) for name, n in sizes.items()
+    }
+    return Dataset(
+        name="noise",
+        **splits,
+        num_classes=num_classes,
+        class_names=None,
+        mean=np.full(shape[-1], 0.5, np.float32),
+        std=np.full(shape[-1], 0.3, np.float32),
+    )
+
+
+def make_task(dataset: Dataset, **changes) -> task.Task:
+    """The parts of a run on that data set."""
+    return task.create(small_config(**changes), dataset, input_pipeline.make_mesh())
+
+
+def write_arrays(folder: pathlib.Path, sizes: dict[str, int] | None = None, **arrays) -> str:
+    """train.npz and test.npz of Gaussian classes of vectors; ``arrays`` replace or add."""
+    rng = np.random.default_rng(0)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, n in (sizes or {"train": 64, "test": 50}).items():
+        label = np.arange(n) % 3
+        image = (label[:, None] + rng.normal(size=(n, 5))).astype(np.float32)
+        own = {key: value(n) for key, value in arrays.items()}
+        np.savez(folder / f"{name}.npz", **{"label": label, "image": image} | own)
+    return str(folder)
+
+
+@functools.cache
+def temporary_folder() -> str:
+    """One for all tests of this process and the processes that it starts."""
+    folder = tempfile.mkdtemp(prefix="autolabel_jax_test_")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+def compilation_cache() -> str:
+    """Where equal runs find what the first of them has compiled."""
+    return str(pathlib.Path(temporary_folder()) / "compiled")
+
+
+def environment(devices: int = 1) -> dict[str, str]:
+    """Of a process on so many virtual CPU devices."""
+    return os.environ | {
+        "JAX_PLATFORMS": "cpu",
+        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+        "JAX_COMPILATION_CACHE_DIR": compilation_cache(),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "PYTHONPATH": str(ROOT),
+        "PYTHONWARNINGS": "ignore",
+    }
+
+
+def command(*arguments, devices: int = 1, **settings) -> subprocess.CompletedProcess:
+    """``python …`` run to its end, from the root of the repository."""
+    return subprocess.run(
+        [sys.executable, *map(str, arguments)],
+        cwd=ROOT,
+        env=environment(devices),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        **settings,
+    )
+
+
+def read_metrics(workdir: pathlib.Path) -> list[dict]:
+    """Lines of metrics.jsonl, without the times."""
+    lines = metric_writer.read_metrics(workdir)
+    return [{k: v for k, v in line.items() if k not in TIMES} for line in lines]
+
+
+def read_checkpoint(folder: pathlib.Path) -> dict:
+    """Arrays of one saved step by their path, read by orbax alone, on any number of devices."""
+    path = (folder / "default").absolute()
+    with ocp.PyTreeCheckpointer() as reader:
+        saved = reader.metadata(path).item_metadata.tree
+        plain = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), saved)
+        tree = reader.restore(path, restore_args=plain)
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
+
+
+def last_checkpoint(workdir: pathlib.Path) -> dict:
+    """Arrays of the last whole step of a run."""
+    steps = [p for p in (workdir / "checkpoints").iterdir() if p.name.isdigit()]
+    return read_checkpoint(max(steps, key=lambda p: int(p.name)))
+
+
+def assert_same_bits(a: dict, b: dict) -> None:
+    """Two checkpoints hold the same arrays to the last bit."""
+    assert a.keys() == b.keys()
+    assert a
+    for path in a:
+        assert a[path].dtype == b[path].dtype, path
+        assert a[path].tobytes() == b[path].tobytes(), path
+
+
+def saved_task(config) -> tuple[task.Task, Dataset, checkpoint.Snapshot]:
+    """Task, data and first snapshot of a config."""
+    dataset = datasets.load(config)
+    parts = task.create(config, dataset, input_pipeline.make_mesh())
+    first = checkpoint.first_snapshot(parts, config.seed, dataset.train.image.shape[1:])
+    return parts, dataset, first

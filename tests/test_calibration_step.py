@@ -1,0 +1,149 @@
+"""The calibration pass against NumPy, however the held-out set is cut into batches."""
+
+import functools
+
+import helpers
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from autolabel_jax import calibration_step, input_pipeline, task
+
+NUM = 26  # calibration examples of helpers.make_dataset
+BATCHES = [1, 7, 13, 25, 26, 1000]
+
+
+def calibrate(dataset, key=0, scale=4.0, **changes):
+    """(task, state, statistics as NumPy) of a fresh mlp whose logits are spread out."""
+    parts = helpers.make_task(dataset, **changes)
+    state = task.init_state(parts, 0, dataset.train.image.shape[1:])
+    state = state.replace(params=jax.tree.map(lambda p: scale * p, state.params))
+    whole = input_pipeline.put_split(dataset.calibration, parts.mesh)
+    step = jax.jit(functools.partial(calibration_step.calibration_step, task=parts))
+    before = jax.tree.map(np.asarray, state)
+    stats = calibration_step.calibrate(state, whole, jax.random.key(key), step=step, task=parts)
+    jax.tree.map(np.testing.assert_array_equal, before, state)  # the pass only reads
+    return parts, state, jax.tree.map(np.asarray, stats)
+
+
+def by_hand(parts, state, image, label, bucket):
+    """The same sums [bucket, bin] in a NumPy loop."""
+    logits = parts.model.apply(task.inference_variables(state), image, train=False)
+    logits = np.asarray(logits, np.float64)
+    probability = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    sums = {name: np.zeros((parts.num_buckets, 15)) for name in ("count", "correct", "confidence")}
+    for p, y, n in zip(probability, label, bucket, strict=True):
+        r = int(np.ceil(15 * p.max())) - 1
+        sums["count"][n, r] += 1
+        sums["correct"][n, r] += p.argmax() == y
+        sums["confidence"][n, r] += p.max()
+    return sums
+
+
+@pytest.mark.parametrize("eval_batch_size", BATCHES)
+def test_without_augmentation_every_image_counts_in_every_bucket(eval_batch_size):
+    dataset = helpers.make_dataset()
+    parts, state, stats = calibrate(dataset, buckets__num=3, eval_batch_size=eval_batch_size)
+    image = jnp.asarray(dataset.calibration.image, jnp.float32) / 255
+    label = dataset.calibration.label
+    each = [np.full(NUM, n) for n in range(3)]
+    expected = [by_hand(parts, state, image, label, bucket) for bucket in each]
+    for name in ("count", "correct", "confidence"):
+        total = sum(e[name] for e in expected)
+        np.testing.assert_allclose(getattr(stats, name), total, rtol=1e-5, atol=1e-5)
+    assert (stats.count > 0).sum() > 3
+
+
+@pytest.mark.parametrize("eval_batch_size", BATCHES)
+def test_given_distances_count_in_their_own_bucket(eval_batch_size):
+    dataset = helpers.make_dataset(distance=True)
+    parts, state, stats = calibrate(
+        dataset, buckets__num=4, eval_batch_size=eval_batch_size, augment__name="given"
+    )
+    bucket = np.ceil(4 * dataset.calibration.distance).astype(int) - 1
+    assert len(set(bucket)) == 4
+    image = jnp.asarray(dataset.calibration.image, jnp.float32) / 255
+    expected = by_hand(parts, state, image, dataset.calibration.label, bucket)
+    for name, sums in expected.items():
+        np.testing.assert_allclose(getattr(stats, name), sums, rtol=1e-5, atol=1e-5)
+
+
+def test_a_bucket_of_given_distances_may_be_empty():
+    dataset = helpers.make_dataset(distance=True)
+    dataset.calibration.distance[:] = 0.9
+    parts, _, stats = calibrate(dataset, buckets__num=4, augment__name="given")
+    np.testing.assert_array_equal(stats.count.sum(-1), [0, 0, 0, NUM])
+
+
+@pytest.mark.parametrize("eval_batch_size", [7, 26, 1000])
+def test_every_bucket_of_mixup_sees_every_image(eval_batch_size):
+    dataset = helpers.make_dataset()
+    _, _, stats = calibrate(
+        dataset, buckets__num=3, eval_batch_size=eval_batch_size, augment__name="mixup"
+    )
+    np.testing.assert_array_equal(stats.count.sum(-1), [NUM] * 3)
+
+
+def test_the_held_out_label_of_a_mixture_is_its_dominant_class():
+    """A network that names the brighter side of each pixel block knows the dominant image.
+
+    Class k is the image whose pixel k alone is lit, so the mixture's largest
+    pixel is that of the dominant class, and an argmax over pixels is right on all.
+    """
+    dataset = helpers.make_dataset(shape=(4,), num_classes=4)
+    lit = np.eye(4, dtype=np.uint8)[dataset.calibration.label] * 255
+    dataset.calibration.image[:] = lit
+    parts = helpers.make_task(dataset, augment__name="mixup", buckets__num=3, model__width=4)
+    state = task.init_state(parts, 0, (4,))
+    identity = {"kernel": jnp.eye(4), "bias": jnp.full(4, 10.0)}
+    last = {"kernel": 5 * jnp.eye(4), "bias": jnp.zeros(4)}
+    net = {"Dense_0": identity, "Dense_1": identity, "Dense_2": last}
+    state = state.replace(params={"net": net})
+    whole = input_pipeline.put_split(dataset.calibration, parts.mesh)
+    step = jax.jit(functools.partial(calibration_step.calibration_step, task=parts))
+    stats = calibration_step.calibrate(state, whole, jax.random.key(0), step=step, task=parts)
+    np.testing.assert_array_equal(np.asarray(stats.correct).sum(-1), [NUM] * 3)
+    confidence = np.asarray(stats.confidence).sum(-1) / NUM
+    assert confidence[0] > confidence[1] > confidence[2]  # nearer to 1/2, less clear
+
+
+def test_held_out_distances_are_drawn_between_the_calibration_edges(monkeypatch):
+    """Learned edges on one side, equal widths on the other: bucket n is drawn between its own."""
+    dataset = helpers.make_dataset()
+    parts = helpers.make_task(
+        dataset,
+        augment__name="mixup",
+        augment__concentration=0.4,
+        buckets__num=3,
+        buckets__edges="equal_mass",
+        buckets__calibration_edges="equal_width",
+    )
+    # The mass of min(γ, 1-γ) under Beta(.4, .4) sits near 0.
+    assert parts.edges[1] < 0.25
+    seen = []
+    apply = calibration_step.apply_augmentation
+
+    def record(parts, variables, batch, key, distance):
+        seen.append(np.asarray(distance.value))
+        return apply(parts, variables, batch, key, distance)
+
+    monkeypatch.setattr(calibration_step, "apply_augmentation", record)
+    state = task.init_state(parts, 0, dataset.train.image.shape[1:])
+    whole = input_pipeline.put_split(dataset.calibration, parts.mesh)
+    step = functools.partial(calibration_step.calibration_step, task=parts)
+    calibration_step.calibrate(state, whole, jax.random.key(0), step=step, task=parts)
+    for n, value in enumerate(seen):
+        assert value.min() > n / 3 - 1e-6
+        assert value.max() <= (n + 1) / 3 + 1e-6
+    assert len(seen) == 3
+
+
+def test_batch_norm_is_in_inference_mode():
+    """Statistics of an image do not depend on the others of its batch."""
+    dataset = helpers.make_dataset()
+    changes = {"model__name": "small_cnn", "model__width": 4, "buckets__num": 1}
+    found = [calibrate(dataset, eval_batch_size=size, **changes)[2] for size in (2, 26)]
+    np.testing.assert_array_equal(found[0].count, found[1].count)
+    np.testing.assert_array_equal(found[0].correct, found[1].correct)
+    np.testing.assert_allclose(found[0].confidence, found[1].confidence, rtol=1e-5)

@@ -1,0 +1,104 @@
+"""Logits of padded batches, and the scores against scikit-learn and loops."""
+
+import helpers
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import special
+from sklearn import metrics
+
+from autolabel_jax import evaluate, input_pipeline, task, temperature
+
+
+def make_logits(seed, n=400, k=5, spread=2.0):
+    rng = np.random.default_rng(seed)
+    label = rng.integers(0, k, n)
+    logits = spread * (rng.normal(size=(n, k)) + np.eye(k)[label])
+    return logits.astype(np.float32), label.astype(np.int32)
+
+
+def ece_by_hand(probability, label, bins=15):
+    top, right = probability.max(-1), probability.argmax(-1) == label
+    total = 0.0
+    for r in range(bins):
+        inside = (top > r / bins) & (top <= (r + 1) / bins)
+        if inside.any():
+            total += inside.mean() * abs(right[inside].mean() - top[inside].mean())
+    return total
+
+
+def check_scores(found, logits, label):
+    probability = special.softmax(logits.astype(np.float64), axis=-1)
+    k = logits.shape[1]
+    assert found["accuracy"] == pytest.approx(
+        metrics.accuracy_score(label, probability.argmax(-1)), abs=1e-6
+    )
+    assert found["nll"] == pytest.approx(
+        metrics.log_loss(label, probability, labels=np.arange(k)), rel=1e-5
+    )
+    brier = np.mean([np.sum((p - np.eye(k)[y]) ** 2) for p, y in zip(probability, label)])
+    assert found["brier"] == pytest.approx(brier, rel=1e-5)
+    assert found["ece"] == pytest.approx(ece_by_hand(probability, label), abs=1e-5)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_scores(seed):
+    logits, label = make_logits(seed, n=[1, 33, 400, 400][seed], k=[2, 3, 5, 10][seed])
+    check_scores(evaluate.scores(logits, label), logits, label)
+
+
+def test_scores_of_certain_and_wrong_logits_are_finite():
+    logits = np.array([[200.0, 0.0], [0.0, 200.0]], np.float32)
+    found = evaluate.scores(logits, np.array([1, 1]))
+    assert found == pytest.approx({"accuracy": 0.5, "ece": 0.5, "nll": 100.0, "brier": 1.0})
+
+
+def test_temperature_comes_from_the_held_out_set_alone():
+    logits, label = make_logits(0)
+    held_out, held_out_label = make_logits(1, spread=6.0)
+    found = evaluate.with_temperature(logits, label, held_out, held_out_label)
+    t = temperature.fit_temperature(held_out, held_out_label)
+    assert found["temperature"] == t
+    assert abs(t - temperature.fit_temperature(logits, label)) > 0.5
+    check_scores({n: found[n] for n in ("accuracy", "nll", "brier", "ece")}, logits, label)
+    scaled = {n: found[f"{n}_ts"] for n in ("accuracy", "nll", "brier", "ece")}
+    check_scores(scaled, logits / np.float32(t), label)
+
+
+@pytest.fixture(scope="module")
+def trained():
+    """(model, variables, mesh, test split) of an untrained network with batch norm."""
+    dataset = helpers.make_dataset(test=30)
+    parts = helpers.make_task(dataset, model__name="small_cnn", model__width=4)
+    state = task.init_state(parts, 0, dataset.train.image.shape[1:])
+    return parts.model, task.inference_variables(state), parts.mesh, dataset.test
+
+
+@pytest.mark.parametrize("batch_size", [1, 8, 29, 30, 500])
+def test_padded_batches_equal_the_whole_set_at_once(trained, batch_size):
+    model, variables, mesh, split = trained
+    predict = evaluate.make_predict(model, mesh, batch_size)
+    found = predict(variables, input_pipeline.put_split(split, mesh))
+    image = jnp.asarray(split.image.astype(np.float32) / 255)
+    expected = jax.jit(lambda v, x: model.apply(v, x, train=False))(variables, image)
+    assert isinstance(found, np.ndarray)
+    assert found.shape == (30, 4)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_transform_sees_the_index_and_the_stored_image(trained):
+    """Darkening by the index moves each image the same, whatever the batch."""
+    model, variables, mesh, split = trained
+
+    def darken(index, image):
+        assert image.dtype == jnp.uint8
+        share = 1 / (1 + index.astype(jnp.float32))
+        return image.astype(jnp.float32) / 255 * share[:, None, None, None]
+
+    whole = input_pipeline.put_split(split, mesh)
+    found = [evaluate.make_predict(model, mesh, b, darken)(variables, whole) for b in (8, 30)]
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-4, atol=1e-5)
+    dark = split.image.astype(np.float32) / 255 / (1 + np.arange(30))[:, None, None, None]
+    expected = model.apply(variables, jnp.asarray(dark, jnp.float32), train=False)
+    np.testing.assert_allclose(found[0], expected, rtol=1e-4, atol=1e-5)

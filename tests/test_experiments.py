@@ -1,0 +1,116 @@
+"""The commands as a person runs them, each in a process of its own."""
+
+import re
+
+import helpers
+import pytest
+
+from autolabel_jax import metric_writer
+from experiments import printing
+
+pytestmark = pytest.mark.xdist_group("runs")
+
+FIELDS = {
+    *("name", "dataset", "model", "augmentation", "label_rule", "seed", "epochs"),
+    *("accuracy", "ece", "nll", "brier", "accuracy_ts", "ece_ts", "nll_ts", "brier_ts"),
+    *("revision", "versions", "device", "seconds"),
+}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """(workdir, what the command printed) of a finished run."""
+    workdir = tmp_path_factory.mktemp("experiments") / "run"
+    done = helpers.command(
+        "-m", "experiments.train", *helpers.flags(name="mine"), f"--workdir={workdir}"
+    )
+    assert done.returncode == 0, done.stderr
+    return workdir, done
+
+
+def table(text):
+    """The lines of the printed table."""
+    return [line for line in text.splitlines() if re.match(r"augmentation|-----|none ", line)]
+
+
+def test_train_leaves_everything_and_prints_the_figures(trained):
+    workdir, done = trained
+    names = {p.name for p in workdir.iterdir()}
+    assert names == {"config.json", "metrics.jsonl", "checkpoints", "tensorboard", "result.json"}
+    found = metric_writer.read_json(workdir / "result.json")
+    assert set(found) >= FIELDS
+    printed = table(done.stdout)
+    assert len(printed) == 3
+    assert f"{100 * found['accuracy']:.2f}" in printed[2].split()
+    assert f"{100 * found['ece_ts']:.2f}" in printed[2].split()
+    assert f"everything is in {workdir}" in done.stdout
+
+
+def test_the_progress_bar_has_loss_accuracy_speed_and_time_left(trained):
+    bar = trained[1].stderr.replace("\r", "\n")
+    assert re.search(r"4/4 \[\d\d:\d\d<\d\d:\d\d.*loss \d.*accuracy \d.* images/s", bar)
+    assert "Traceback" not in bar
+
+
+def test_tensorboard_can_read_the_run(trained):
+    (path,) = (trained[0] / "tensorboard").glob("events.out.tfevents.*")
+    data = path.read_bytes()
+    for tag in (b"train_loss", b"calibration_ece", b"label_confidence/000", b"bucket_ece/001"):
+        assert data.count(tag) == 2
+
+
+def test_evaluate_prints_the_same_figures(trained):
+    workdir, done = trained
+    before = metric_writer.read_json(workdir / "result.json")
+    evaluated = helpers.command("-m", "experiments.evaluate", f"--workdir={workdir}")
+    assert evaluated.returncode == 0, evaluated.stderr
+    assert table(evaluated.stdout) == table(done.stdout)
+    assert metric_writer.read_json(workdir / "result.json") == before
+
+
+def test_evaluate_of_an_empty_folder(tmp_path):
+    done = helpers.command("-m", "experiments.evaluate", f"--workdir={tmp_path}")
+    assert done.returncode == 1
+    assert f"error: --workdir={tmp_path}: found no config.json there" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_misspelt_config_flag_is_refused(tmp_path):
+    done = helpers.command(
+        *("-m", "experiments.train", "--config=configs/digits_augmix.py"),
+        *(f"--workdir={tmp_path / 'run'}", "--config.labels.rul=one_hot"),
+    )
+    assert done.returncode != 0
+    assert "'rul'" in done.stderr
+    assert 'Did you mean "rule"' in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_unknown_data_set_lists_the_known_ones(tmp_path):
+    done = helpers.command(
+        *("-m", "experiments.train", *helpers.flags(dataset="no_such_set")),
+        *(f"--workdir={tmp_path / 'run'}", f"--data_dir={tmp_path}"),
+    )
+    assert done.returncode == 1
+    assert "error: dataset: " in done.stderr
+    assert "'no_such_set'" in done.stderr
+    for known in ("digits", "arrays", "TensorFlow Datasets"):
+        assert known in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_table_by_hand():
+    results = [
+        {"augmentation": "augmix", "label_rule": "one_hot", "seed": 1, "accuracy": 0.5, "nll": 2},
+        {
+            **{"augmentation": "mixup", "label_rule": "autolabel", "label_step": "signed_gap"},
+            **{"seed": 0, "accuracy": 0.98765, "nll": 0.1},
+        },
+    ]
+    assert printing.result_table(results).splitlines() == [
+        "augmentation  labels                  seed  accuracy %     NLL",
+        "------------  ----------------------  ----  ----------  ------",
+        "augmix        one_hot                    1       50.00  2.0000",
+        "mixup         autolabel (signed_gap)     0       98.77  0.1000",
+    ]

@@ -1,0 +1,105 @@
+"""metrics.jsonl, TensorBoard events and JSON files, read back by other means."""
+
+import json
+import math
+import struct
+import subprocess
+
+import pytest
+
+from autolabel_jax import metric_writer
+
+
+def events(folder):
+    """Records of all event files: [length u64, crc u32, bytes, crc u32] each."""
+    records = []
+    for path in sorted(folder.glob("events.out.tfevents.*")):
+        data = path.read_bytes()
+        place = 0
+        while place < len(data):
+            (length,) = struct.unpack_from("<Q", data, place)
+            records.append(data[place + 12 : place + 12 + length])
+            place += 16 + length
+        assert place == len(data)
+    return records
+
+
+def line(epoch, **more):
+    return {"epoch": epoch, "train_loss": 1.5 - epoch, "label_confidence": [1.0, 0.5]} | more
+
+
+def write(workdir, first_epoch, *lines):
+    writer = metric_writer.MetricWriter(workdir, first_epoch)
+    for each in lines:
+        writer.write(each)
+    writer.close()
+
+
+def raw(workdir):
+    return [json.loads(text) for text in (workdir / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_lines_come_back_as_they_were_written(tmp_path):
+    lines = [line(0), line(1, train_loss=0.1 + 0.2)]
+    write(tmp_path, 0, *lines)
+    assert raw(tmp_path) == lines
+    assert metric_writer.read_metrics(tmp_path) == lines
+
+
+def test_tensorboard_has_each_number_and_each_bucket(tmp_path):
+    write(tmp_path, 0, line(0), line(1))
+    records = b"".join(events(tmp_path / "tensorboard"))
+    for tag in (b"train_loss", b"label_confidence/000", b"label_confidence/001"):
+        assert records.count(tag) == 2
+        assert struct.pack("<f", 0.5) in records
+
+
+def test_nan_is_null_in_json(tmp_path):
+    write(tmp_path, 0, line(0, bucket_accuracy=[0.25, math.nan], calibration_ece=math.inf))
+    assert raw(tmp_path)[0]["bucket_accuracy"] == [0.25, None]
+    assert raw(tmp_path)[0]["calibration_ece"] is None
+
+
+def test_a_line_cut_off_by_a_kill_is_left_out(tmp_path):
+    whole = json.dumps(line(0)) + "\n"
+    (tmp_path / "metrics.jsonl").write_text(whole + json.dumps(line(1))[:-7])
+    assert metric_writer.read_metrics(tmp_path) == [line(0)]
+    write(tmp_path, 1, line(1, train_loss=7.0))
+    assert raw(tmp_path) == [line(0), line(1, train_loss=7.0)]
+
+
+def test_lines_after_the_checkpoint_are_dropped(tmp_path):
+    write(tmp_path, 0, line(0), line(1), line(2))
+    write(tmp_path, 1, line(1, train_loss=7.0))
+    assert raw(tmp_path) == [line(0), line(1, train_loss=7.0)]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["metrics.jsonl", "tensorboard"]
+
+
+def test_no_file_is_no_line(tmp_path):
+    assert metric_writer.read_metrics(tmp_path) == []
+
+
+def test_json_is_replaced_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "result.json"
+    metric_writer.write_json(path, {"a": 1})
+    with pytest.raises(TypeError):
+        metric_writer.write_json(path, {"a": object()})
+    assert json.loads(path.read_text()) == metric_writer.read_json(path) == {"a": 1}
+
+
+def test_provenance_names_the_commit_and_the_versions(tmp_path):
+    found = metric_writer.provenance()
+    assert set(found) == {"revision", "versions", "device"}
+    assert {"autolabel_jax", "python", "jax", "flax", "optax", "numpy"} <= set(found["versions"])
+    assert "cpu" in found["device"].lower() or " x " in found["device"]
+    git = subprocess.run(
+        ["git", "rev-parse", "HEAD"],
+        cwd=metric_writer.__file__.rsplit("/", 1)[0],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if git.returncode == 0:
+        assert found["revision"].removesuffix("-dirty") == git.stdout.strip()
+    else:
+        assert found["revision"].startswith("autolabel_jax ")

@@ -1,0 +1,100 @@
+"""result.json against figures computed from the checkpoint by hand."""
+
+import helpers
+import jax
+import numpy as np
+import pytest
+from scipy import special
+from sklearn import metrics
+
+from autolabel_jax import datasets, metric_writer, result, train
+
+FIELDS = {
+    *("name", "dataset", "model", "augmentation", "label_rule", "seed", "epochs"),
+    *("accuracy", "ece", "nll", "brier", "accuracy_ts", "ece_ts", "nll_ts", "brier_ts"),
+    *("revision", "versions", "device", "seconds"),
+}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """(config, workdir, result) of a finished run with averaged parameters."""
+    workdir = tmp_path_factory.mktemp("result")
+    config = helpers.small_config(name="mine", seed=3, optimizer__ema=0.5)
+    return config, workdir, train.train(config, workdir, progress=False)
+
+
+def test_has_every_field(run):
+    config, workdir, found = run
+    assert set(found) >= FIELDS
+    assert metric_writer.read_json(workdir / "result.json") == found
+    assert (found["name"], found["dataset"], found["model"]) == ("mine", "digits", "mlp")
+    assert (found["augmentation"], found["label_rule"], found["seed"]) == ("none", "autolabel", 3)
+    sizes = [found[f"{split}_examples"] for split in ("train", "calibration", "test")]
+    assert sizes == [32, 32, 50]
+    assert found["epochs"] == config.epochs
+    assert found["seconds"] > 0
+    assert found["train_accuracy"] == helpers.read_metrics(workdir)[-1]["train_accuracy"]
+
+
+def test_figures_are_those_of_the_averaged_parameters_on_test(run):
+    config, workdir, found = run
+    saved = helpers.last_checkpoint(workdir)
+    dataset = datasets.load(config)
+    mean, std = dataset.train.image.mean((0, 1, 2)) / 255, dataset.train.image.std((0, 1, 2)) / 255
+
+    def logits(split):
+        x = ((split.image / 255 - mean) / std).reshape(len(split.label), -1)
+        for i in range(3):
+            at = f"['state']['ema_params']['net']['Dense_{i}']"
+            x = x @ saved[f"{at}['kernel']"] + saved[f"{at}['bias']"]
+            x = np.maximum(x, 0) if i < 2 else x
+        return x
+
+    test = logits(dataset.test)
+    for end, t in (("", 1.0), ("_ts", found["temperature"])):
+        probability = special.softmax(test / t, axis=-1)
+        nll = metrics.log_loss(dataset.test.label, probability, labels=np.arange(10))
+        assert found[f"nll{end}"] == pytest.approx(nll, rel=1e-4)
+        accuracy = metrics.accuracy_score(dataset.test.label, probability.argmax(-1))
+        assert found[f"accuracy{end}"] == pytest.approx(accuracy, abs=1e-6)
+    # The temperature is where the held-out NLL is flat, to within a hair.
+    held_out = logits(dataset.calibration)
+
+    def held_out_nll(t):
+        probability = special.softmax(held_out / t, axis=-1)
+        return metrics.log_loss(dataset.calibration.label, probability, labels=np.arange(10))
+
+    t = found["temperature"]
+    assert held_out_nll(t) <= min(held_out_nll(1.01 * t), held_out_nll(t / 1.01), held_out_nll(1.0))
+
+
+def test_evaluating_again_gives_the_same_and_keeps_what_others_added(run):
+    config, workdir, found = run
+    path = workdir / "result.json"
+    metric_writer.write_json(path, found | {"noisy_ece": 0.125, "accuracy": -1, "seconds": 42.0})
+    again = result.evaluate_run(config, workdir)
+    assert again == found | {"noisy_ece": 0.125, "seconds": 42.0}
+    assert metric_writer.read_json(path) == again
+    metric_writer.write_json(path, found)
+
+
+def test_an_unfinished_run_is_evaluated_without_a_result_file(tmp_path):
+    config = helpers.small_config()
+    calls = iter(range(100))
+    with pytest.raises(train.Stopped):
+        train.train(config, tmp_path, progress=False, should_stop=lambda: next(calls) >= 4)
+    found = result.evaluate_run(config, tmp_path)
+    assert found["epochs"] == 1
+    assert not (tmp_path / "result.json").exists()
+    parts, dataset, snapshot = result.restore(config, tmp_path)
+    assert (int(snapshot.epoch), int(snapshot.step)) == (1, 1)
+    assert parts.num_classes == dataset.num_classes == 10
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(snapshot.state))
+
+
+def test_no_checkpoint_names_the_folder_and_the_command(tmp_path):
+    with pytest.raises(FileNotFoundError, match="found no checkpoint") as caught:
+        result.restore(helpers.small_config(), tmp_path)
+    assert f"--workdir={tmp_path}" in str(caught.value)
+    assert "python -m experiments.train" in str(caught.value)

@@ -1,0 +1,217 @@
+"""task: what a config may ask for, the edges that follow, and the state to begin with."""
+
+import dataclasses
+
+import helpers
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from autolabel_jax import input_pipeline, task
+
+
+@pytest.fixture(scope="module")
+def dataset():
+    return helpers.make_dataset()
+
+
+def refused(dataset, *parts, **changes):
+    """The message of the refusal, which must hold each part."""
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 - the parts are matched below
+        helpers.make_task(dataset, **changes)
+    for part in parts:
+        assert part in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("field", "known"),
+    [
+        (
+            "augment.name",
+            ("none", "augmix", "mixup", "adversarial", "randaugment", "given"),
+        ),
+        (
+            "labels.rule",
+            ("one_hot", "smoothing", "autolabel", "bucket_accuracy", "polynomial", "ccat"),
+        ),
+        ("labels.step", ("ece", "signed_gap")),
+        ("model.name", ("wide_resnet", "resnet18", "small_cnn", "mlp")),
+        ("optimizer.schedule", ("cosine", "step")),
+        ("buckets.edges", ("equal_width", "equal_mass", "kmeans")),
+        ("buckets.calibration_edges", ("equal_width", "equal_mass", "kmeans")),
+        ("dtype", ("float32", "bfloat16")),
+    ],
+)
+def test_an_unknown_name_lists_the_known_ones(dataset, field, known):
+    refused(dataset, f"{field}: got 'nonsense'", *known, **{field: "nonsense"})
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("epochs", 0),
+        ("crop_pad", -1),
+        ("batch_size", 0),
+        ("eval_batch_size", 0),
+        ("buckets.num", 0),
+        ("labels.update_every", 0),
+        ("labels.warmup_epochs", -1),
+        ("labels.alpha", -1.0),
+        ("calibration.num_bins", 0),
+        ("checkpoint.keep", 0),
+        ("checkpoint.every_epochs", 0),
+        ("optimizer.learning_rate", -0.1),
+        ("optimizer.ema", 1.0),
+    ],
+)
+def test_a_number_out_of_range_names_its_field(dataset, field, value):
+    refused(dataset, f"{field}: got {value}", **{field: value})
+
+
+def test_a_batch_larger_than_the_training_set(dataset):
+    refused(dataset, "batch_size: got 49", "48 training examples", batch_size=49)
+
+
+def test_given_without_distances(dataset):
+    refused(dataset, "augment.name: got 'given'", "distance", augment__name="given")
+
+
+@pytest.mark.parametrize("name", ["augmix", "randaugment"])
+def test_image_operations_want_images_of_uint8(dataset, name):
+    floats = as_float(dataset, 0, 1)
+    refused(floats, name, "uint8", augment__name=name)
+    refused(helpers.make_dataset(shape=(5,)), name, augment__name=name)
+
+
+@pytest.mark.parametrize(("low", "high"), [(-0.5, 1.0), (0.0, 2.0)])
+def test_adversarial_wants_a_pixel_range_of_one(dataset, low, high):
+    floats = as_float(dataset, low, high)
+    refused(floats, "augment.name: got 'adversarial'", f"{low:g}", augment__name="adversarial")
+    helpers.make_task(as_float(dataset, 0, 1), augment__name="adversarial")
+
+
+@pytest.mark.parametrize("changes", [{"crop_pad": 1}, {"flip": True}])
+def test_vectors_are_neither_cropped_nor_flipped(changes):
+    refused(helpers.make_dataset(shape=(5,)), next(iter(changes)), "(5,)", **changes)
+
+
+def as_float(dataset, low, high):
+    image = np.random.default_rng(0).uniform(low, high, dataset.train.image.shape)
+    image.flat[:2] = low, high
+    train = dataclasses.replace(dataset.train, image=image.astype(np.float32))
+    return dataclasses.replace(dataset, train=train)
+
+
+def test_incomplete_batches_are_left_out_of_an_epoch(dataset):
+    assert helpers.make_task(dataset, batch_size=20).steps_per_epoch == 2
+    assert helpers.make_task(dataset, batch_size=48).steps_per_epoch == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "groups"),
+    [
+        ({"augment__name": "none"}, 1),
+        ({"augment__name": "mixup"}, 1),
+        ({"augment__name": "augmix", "augment__max_depth": 3}, 3),
+        ({"augment__name": "augmix", "augment__max_depth": 2}, 2),
+    ],
+)
+def test_buckets_are_groups_times_intervals(dataset, changes, groups):
+    parts = helpers.make_task(dataset, buckets__num=4, **changes)
+    assert parts.num_buckets == 4 * groups
+    np.testing.assert_allclose(parts.edges, [0, 0.25, 0.5, 0.75, 1])
+
+
+def test_equal_mass_edges_of_mixup_are_quantiles_of_its_distance(dataset):
+    """2·min(γ, 1-γ) with γ ~ Beta(1, 1) is uniform: quantiles are the edges themselves."""
+    mixup = {"augment__name": "mixup", "buckets__edges": "equal_mass", "buckets__num": 4}
+    even = helpers.make_task(dataset, **mixup)
+    np.testing.assert_allclose(even.edges, [0, 0.25, 0.5, 0.75, 1], atol=0.01)
+    rng = np.random.default_rng(0)
+    gamma = rng.beta(0.3, 0.3, 400_000)
+    drawn = 2 * np.minimum(gamma, 1 - gamma)
+    skewed = helpers.make_task(dataset, augment__concentration=0.3, **mixup)
+    np.testing.assert_allclose(skewed.edges[1:-1], np.quantile(drawn, [0.25, 0.5, 0.75]), atol=0.02)
+
+
+def test_edges_of_given_distances_are_those_of_the_training_set():
+    dataset = helpers.make_dataset(distance=True)
+    parts = helpers.make_task(
+        dataset, augment__name="given", buckets__edges="equal_mass", buckets__num=2
+    )
+    assert parts.edges[1] == pytest.approx(np.median(dataset.train.distance), abs=1e-6)
+
+
+def test_calibration_edges_may_differ(dataset):
+    parts = helpers.make_task(
+        dataset,
+        augment__name="mixup",
+        augment__concentration=0.3,
+        buckets__num=2,
+        buckets__edges="equal_mass",
+        buckets__calibration_edges="equal_width",
+    )
+    assert parts.edges[1] < 0.4
+    assert parts.calibration_edges[1] == 0.5
+
+
+def test_labels_start_as_the_augmentation_would_have_them(dataset):
+    def first_labels(**changes):
+        parts = helpers.make_task(dataset, buckets__num=4, **changes)
+        return task.init_state(parts, 0, dataset.train.image.shape[1:]).labels.confidence
+
+    np.testing.assert_array_equal(first_labels(augment__name="augmix"), np.ones(12))
+    # 1 - γ at the middle of the bucket, γ = s/2.
+    np.testing.assert_allclose(
+        first_labels(augment__name="mixup"), 1 - np.array([0.125, 0.375, 0.625, 0.875]) / 2
+    )
+
+
+def test_parameters_hang_on_the_seed_alone(dataset):
+    parts = helpers.make_task(dataset)
+    states = [task.init_state(parts, seed, dataset.train.image.shape[1:]) for seed in (3, 3, 4)]
+    kernels = [np.asarray(s.params["net"]["Dense_0"]["kernel"]) for s in states]
+    np.testing.assert_array_equal(kernels[0], kernels[1])
+    assert np.abs(kernels[0] - kernels[2]).max() > 0.01
+    assert int(states[0].step) == 0
+    assert states[0].ema_params is None
+
+
+def test_inference_runs_on_the_average_where_there_is_one(dataset):
+    parts = helpers.make_task(dataset, optimizer__ema=0.9)
+    state = task.init_state(parts, 0, dataset.train.image.shape[1:])
+    state = state.replace(ema_params=jax.tree.map(lambda p: p + 1, state.params))
+    assert task.inference_variables(state)["params"] is state.ema_params
+    plain = state.replace(ema_params=None)
+    assert task.inference_variables(plain)["params"] is state.params
+
+
+def test_input_gradient_equals_central_differences(dataset):
+    parts = helpers.make_task(dataset)
+    state = task.init_state(parts, 0, dataset.train.image.shape[1:])
+    image = dataset.train.image[:3].astype(np.float64) / 255
+    label = dataset.train.label[:3]
+    net = jax.tree.map(lambda p: np.asarray(p, np.float64), state.params)["net"]
+
+    def loss(image):
+        x = ((image - 0.5) / 0.3).reshape(3, -1)
+        for name in ("Dense_0", "Dense_1"):
+            x = np.maximum(x @ net[name]["kernel"] + net[name]["bias"], 0)
+        logits = x @ net["Dense_2"]["kernel"] + net["Dense_2"]["bias"]
+        return np.log(np.exp(logits).sum(-1)) - logits[np.arange(3), label]
+
+    gradient = task.input_gradient(parts.model, task.inference_variables(state))
+    found = np.asarray(gradient(jnp.asarray(image, jnp.float32), jnp.asarray(label)))
+    rng = np.random.default_rng(0)
+    for pixel in rng.integers(0, [6, 6, 3], (10, 3)):
+        step = np.zeros(image.shape)
+        step[(slice(None), *pixel)] = 1e-5
+        by_difference = (loss(image + step) - loss(image - step)) / 2e-5
+        np.testing.assert_allclose(found[(slice(None), *pixel)], by_difference, atol=1e-4)
+
+
+def test_one_mesh_axis_over_all_devices():
+    mesh = input_pipeline.make_mesh()
+    assert mesh.axis_names == ("data",)
+    assert mesh.devices.size == jax.device_count()

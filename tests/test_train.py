@@ -1,0 +1,453 @@
+"""Whole runs: the rule recomputed from the file, same seed same bits, kills, NaN, devices."""
+
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+
+import helpers
+import jax
+import numpy as np
+import pytest
+
+from autolabel_jax import checkpoint, metric_writer, train
+
+pytestmark = pytest.mark.xdist_group("runs")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def compile_once():
+    """Runs in this process share the compilation cache of the processes that it starts."""
+    names = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
+    before = [getattr(jax.config, name) for name in names]
+    jax.config.update(names[0], helpers.compilation_cache())
+    jax.config.update(names[1], 0)
+    yield
+    for name, value in zip(names, before, strict=True):
+        jax.config.update(name, value)
+
+
+def run(workdir, **changes):
+    return train.train(helpers.small_config(**changes), workdir, progress=False)
+
+
+def kernel(workdir):
+    return helpers.last_checkpoint(workdir)["['state']['params']['net']['Dense_0']['kernel']"]
+
+
+# --- metrics.jsonl ---------------------------------------------------------------------------
+
+
+def recompute(lines, start, update_due, step, alpha):
+    """Label confidence after each epoch, from the other fields of the file alone."""
+    labels, found = np.array(start, np.float64), []
+    for epoch, line in enumerate(lines):
+        accuracy, confidence, ece, count = (
+            np.array([np.nan if v is None else v for v in line[f"bucket_{name}"]], np.float64)
+            for name in ("accuracy", "confidence", "ece", "count")
+        )
+        if epoch + 1 in update_due:
+            gap = confidence - accuracy
+            move = ece * np.sign(gap) if step == "ece" else gap
+            moved = np.minimum(np.maximum(labels - alpha * move, accuracy), 1)
+            labels = np.where(count > 0, moved, labels)
+        found.append(labels)
+    return np.array(found)
+
+
+@pytest.mark.parametrize(
+    ("changes", "due"),
+    [
+        ({}, {1, 2, 3, 4, 5, 6}),
+        ({"labels__update_every": 2}, {2, 4, 6}),
+        ({"labels__warmup_epochs": 1}, {2, 3, 4, 5, 6}),
+        ({"labels__warmup_epochs": 1, "labels__update_every": 2}, {3, 5}),
+        ({"labels__step": "signed_gap", "labels__alpha": 0.5}, {1, 2, 3, 4, 5, 6}),
+    ],
+)
+def test_the_rule_can_be_recomputed_from_the_file(tmp_path, changes, due):
+    run(tmp_path, epochs=6, augment__name="mixup", buckets__num=2, **changes)
+    lines = helpers.read_metrics(tmp_path)
+    found = np.array([line["label_confidence"] for line in lines])
+    step, alpha = changes.get("labels__step", "ece"), changes.get("labels__alpha", 1.0)
+    expected = recompute(lines, [1 - 0.125, 1 - 0.375], due, step, alpha)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    assert np.abs(np.diff(found, axis=0)).max() > 1e-3
+    before = np.vstack([[1 - 0.125, 1 - 0.375], found[:-1]])
+    moved = {epoch + 1 for epoch in range(6) if np.any(before[epoch] != found[epoch])}
+    assert moved <= due
+
+
+def test_an_empty_bucket_is_null_and_keeps_its_label(tmp_path):
+    folder = helpers.write_arrays(
+        tmp_path / "data", distance=lambda n: np.linspace(0.6, 1, n, dtype=np.float32)
+    )
+    run(tmp_path / "run", dataset="arrays", data_dir=folder, augment__name="given")
+    for line in helpers.read_metrics(tmp_path / "run"):
+        assert line["bucket_accuracy"][0] is line["bucket_ece"][0] is None
+        assert line["bucket_count"] == [0, 32]
+        assert line["label_confidence"][0] == 1
+        assert line["bucket_accuracy"][1] is not None
+    lines = helpers.read_metrics(tmp_path / "run")
+    expected = recompute(lines, [1, 1], {1, 2}, "ece", 1.0)
+    np.testing.assert_allclose([line["label_confidence"] for line in lines], expected, atol=1e-6)
+
+
+def test_a_line_has_what_tables_and_figures_read(tmp_path):
+    run(tmp_path)
+    lines = metric_writer.read_metrics(tmp_path)
+    assert [line["epoch"] for line in lines] == [0, 1]
+    assert [line["step"] for line in lines] == [2, 4]
+    needed = {"train_loss", "calibration_accuracy", "calibration_ece", "images_per_second"}
+    for line in lines:
+        assert needed <= set(line)
+        assert line["images_per_second"] > 0
+        for name in ("label_confidence", "bucket_accuracy", "bucket_confidence", "bucket_ece"):
+            assert len(line[name]) == 2
+        # Without augmentation every bucket holds the clean images.
+        assert line["bucket_accuracy"] == pytest.approx([line["calibration_accuracy"]] * 2)
+        assert line["bucket_ece"] == pytest.approx([line["calibration_ece"]] * 2, abs=1e-6)
+
+
+# --- one seed, one result --------------------------------------------------------------------
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_does_not(tmp_path):
+    changes = {"augment__name": "mixup", "crop_pad": 2, "flip": True}
+    for name, seed in (("a", 5), ("b", 5), ("c", 6)):
+        run(tmp_path / name, seed=seed, **changes)
+    helpers.assert_same_bits(
+        helpers.last_checkpoint(tmp_path / "a"), helpers.last_checkpoint(tmp_path / "b")
+    )
+    lines = [helpers.read_metrics(tmp_path / name) for name in "abc"]
+    assert lines[0] == lines[1]
+    assert lines[0][0]["train_loss"] != lines[2][0]["train_loss"]
+    assert np.abs(kernel(tmp_path / "a") - kernel(tmp_path / "c")).max() > 1e-3
+
+
+def test_eight_devices_agree_with_one(tmp_path):
+    """31 held-out images, which eight devices do not divide."""
+    changes = {
+        **{"train_examples": 62, "batch_size": 8, "augment__name": "augmix"},
+        **{"augment__max_depth": 1, "flip": True, "model__width": 32},
+        **{"buckets__num": 4, "optimizer__learning_rate": 0.02},
+    }
+    for devices in (1, 8):
+        done = helpers.command(
+            *("-m", "experiments.train", *helpers.flags(**changes)),
+            f"--workdir={tmp_path / str(devices)}",
+            devices=devices,
+        )
+        assert done.returncode == 0, done.stderr
+    one, eight = (helpers.read_metrics(tmp_path / name) for name in ("1", "8"))
+    assert len(one) == 2
+    for a, b in zip(one, eight, strict=True):
+        assert a.keys() == b.keys()
+        for name in a:
+            np.testing.assert_allclose(a[name], b[name], rtol=1e-4, atol=1e-5, err_msg=name)
+    np.testing.assert_allclose(kernel(tmp_path / "1"), kernel(tmp_path / "8"), atol=1e-5)
+    device = metric_writer.read_json(tmp_path / "8" / "result.json")["device"]
+    assert device.startswith("8 x ")
+
+
+def test_a_batch_that_the_devices_do_not_divide_is_refused(tmp_path):
+    done = helpers.command(
+        *("-m", "experiments.train", *helpers.flags(batch_size=12)),
+        f"--workdir={tmp_path / 'run'}",
+        devices=8,
+    )
+    assert done.returncode == 1
+    assert "error: batch_size: got 12, which 8 devices do not divide; take 8 or 16" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+# --- killed, stopped, and started again ------------------------------------------------------
+
+LONG = {
+    **{"epochs": 4, "augment__name": "mixup", "crop_pad": 2, "flip": True},
+    "optimizer__ema": 0.9,
+}
+
+# The command with a trap: MOMENT:COUNT, and the signal to send itself there.
+TRAP = """
+import os, pathlib, signal, sys, threading
+from absl import app, flags
+from autolabel_jax import checkpoint, metric_writer, train
+from experiments import train as program
+moment, count, number = sys.argv.pop(1).split(":")
+left, number = int(count), int(number)
+def spring(*_):
+    global left
+    left -= 1
+    if left == 0:
+        os.kill(os.getpid(), number)
+def after(owner, name, when=lambda *a: True):
+    plain = getattr(owner, name)
+    def trapped(*args, **kwargs):
+        found = plain(*args, **kwargs)
+        if when(*args):
+            spring()
+        return found
+    setattr(owner, name, trapped)
+def watch(folder):
+    def halves():
+        found = folder.rglob("*tmp*") if folder.exists() else []
+        return {(path.name, path.stat().st_ino) for path in found}
+    old = halves()
+    def loop():
+        while True:
+            try:
+                if halves() - old:
+                    spring()
+            except OSError:
+                pass
+    threading.Thread(target=loop, daemon=True).start()
+if moment == "step":
+    after(train.tqdm, "update")
+elif moment == "line":
+    after(metric_writer.MetricWriter, "write")
+elif moment == "save":
+    after(checkpoint.Checkpoints, "save")
+elif moment == "half":
+    folder = [a.partition("=")[2] for a in sys.argv if a.startswith("--workdir=")][0]
+    watch(pathlib.Path(folder) / "checkpoints")
+elif moment == "result":
+    plain = metric_writer.write_json
+    def write_json(path, value):
+        if path.name == "result.json":
+            spring()
+        plain(path, value)
+    metric_writer.write_json = write_json
+app.run(program.main)
+"""
+
+
+def trapped(workdir, moment, count, number):
+    arguments = [*helpers.flags(**LONG), f"--workdir={workdir}"]
+    return helpers.command("-c", TRAP, f"{moment}:{count}:{int(number)}", *arguments)
+
+
+def run_on(workdir):
+    done = helpers.command(
+        "-m", "experiments.train", *helpers.flags(**LONG), f"--workdir={workdir}"
+    )
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def whole_steps(workdir):
+    folder = workdir / "checkpoints"
+    return sorted(int(p.name) for p in folder.iterdir() if p.name.isdigit())
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """Folder of the run that was never killed."""
+    workdir = tmp_path_factory.mktemp("undisturbed") / "run"
+    run_on(workdir)
+    return workdir
+
+
+def assert_same_run(workdir, undisturbed):
+    helpers.assert_same_bits(helpers.last_checkpoint(workdir), helpers.last_checkpoint(undisturbed))
+    assert helpers.read_metrics(workdir) == helpers.read_metrics(undisturbed)
+    assert len(helpers.read_metrics(workdir)) == LONG["epochs"]
+    found, expected = (metric_writer.read_json(w / "result.json") for w in (workdir, undisturbed))
+    for other in ("seconds", "revision"):  # somebody may commit while the tests run
+        del found[other], expected[other]
+    assert found == expected
+
+
+def test_killed_at_any_moment_ends_with_the_same_bits(tmp_path, undisturbed):
+    """One run, killed in each kind of moment, the counts drawn by seed."""
+    rng = np.random.default_rng(2302)
+    moments = [
+        ("step", int(rng.integers(1, 3))),  # before any checkpoint
+        ("line", int(rng.integers(1, 3))),  # metrics written, checkpoint not begun
+        ("half", 1),  # files of a checkpoint half written
+        ("step", int(rng.integers(2, 4))),
+        ("save", 1),  # a checkpoint just begun
+        ("result", 1),  # all trained, no result yet
+    ]
+    workdir = tmp_path / "run"
+    before = []
+    for moment, count in moments:
+        done = trapped(workdir, moment, count, signal.SIGKILL)
+        assert done.returncode == -signal.SIGKILL, (moment, count, done.stderr)
+        assert not (workdir / "result.json").exists()
+        now = whole_steps(workdir)
+        assert max(now, default=-1) >= max(before, default=-1)
+        for value in helpers.last_checkpoint(workdir).values() if now else ():
+            assert np.isfinite(value).all()
+        before = now
+    run_on(workdir)
+    assert_same_run(workdir, undisturbed)
+    left = [p.name for p in (workdir / "checkpoints").iterdir() if not p.name.isdigit()]
+    assert left == []
+
+
+def test_killed_from_outside_ends_with_the_same_bits(tmp_path, undisturbed):
+    """The very command, killed by another process some way after its first line."""
+    workdir = tmp_path / "run"
+    arguments = ["-m", "experiments.train", *helpers.flags(**LONG), f"--workdir={workdir}"]
+    child = subprocess.Popen(
+        [sys.executable, *arguments],
+        cwd=helpers.ROOT,
+        env=helpers.environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    polls = int(np.random.default_rng(8).integers(1, 200))
+    path = workdir / "metrics.jsonl"
+    while child.poll() is None and polls:
+        polls -= path.exists() and path.stat().st_size > 0
+    child.kill()
+    child.wait()
+    run_on(workdir)
+    assert_same_run(workdir, undisturbed)
+
+
+def test_asked_to_stop_saves_in_mid_epoch_and_goes_on(tmp_path, undisturbed):
+    workdir = tmp_path / "run"
+    done = trapped(workdir, "step", 3, signal.SIGTERM)
+    assert done.returncode == 128 + signal.SIGTERM == 143
+    said = done.stderr.strip().splitlines()[-1]
+    saved = workdir / "checkpoints" / "4"  # epoch 1 of 2 + 1 places, one step in
+    assert "stopped in epoch 2 of 4 after step 1 of 2" in said
+    assert f"saved {saved}" in said
+    assert "the same command goes on from there" in said
+    assert "Traceback" not in done.stderr
+    assert helpers.read_checkpoint(saved)["['metrics']['count']"] == 16
+    run_on(workdir)
+    assert_same_run(workdir, undisturbed)
+
+
+@pytest.mark.parametrize("stop_at", [0, 1, 2, 3, 5])
+def test_stopped_after_any_step_ends_with_the_same_bits(tmp_path, stop_at):
+    changes = {"augment__name": "mixup", "optimizer__ema": 0.9}
+    run(tmp_path / "whole", **changes)
+    calls = iter(range(100))
+    with pytest.raises(train.Stopped, match="the same command goes on"):
+        train.train(
+            helpers.small_config(**changes),
+            tmp_path / "stopped",
+            progress=False,
+            should_stop=lambda: next(calls) >= stop_at,
+        )
+    assert not (tmp_path / "stopped" / "result.json").exists()
+    run(tmp_path / "stopped", **changes)
+    helpers.assert_same_bits(
+        *(helpers.last_checkpoint(tmp_path / name) for name in ("whole", "stopped"))
+    )
+    lines = [helpers.read_metrics(tmp_path / name) for name in ("whole", "stopped")]
+    assert lines[0] == lines[1]
+
+
+def snapshot_of_files(workdir: pathlib.Path) -> dict:
+    return {
+        str(p.relative_to(workdir)): (p.read_bytes(), os.stat(p).st_mtime_ns)
+        for p in workdir.rglob("*")
+        if p.is_file()
+    }
+
+
+def test_another_config_in_the_same_folder_is_refused(tmp_path):
+    run(tmp_path)
+    before = snapshot_of_files(tmp_path)
+    with pytest.raises(ValueError, match="epochs: 2 there, 3 asked for; seed: 0 there, 1 asked"):
+        run(tmp_path, epochs=3, seed=1)
+    assert snapshot_of_files(tmp_path) == before
+
+
+def test_a_finished_run_is_not_trained_again(tmp_path, monkeypatch):
+    folder = helpers.write_arrays(tmp_path / "data")
+    changes = {"dataset": "arrays"}
+    first = run(tmp_path / "run", data_dir=folder, **changes)
+    before = snapshot_of_files(tmp_path / "run" / "checkpoints")
+    lines = (tmp_path / "run" / "metrics.jsonl").read_bytes()
+
+    def refuse(*_, **__):
+        raise AssertionError("trains again")
+
+    monkeypatch.setattr(train, "_epochs", refuse)
+    (tmp_path / "data").rename(tmp_path / "moved")
+    again = run(tmp_path / "run", data_dir=str(tmp_path / "moved"), **changes)
+    assert again == first
+    assert snapshot_of_files(tmp_path / "run" / "checkpoints") == before
+    assert (tmp_path / "run" / "metrics.jsonl").read_bytes() == lines
+
+
+def test_checkpoints_are_as_far_apart_as_asked_for(tmp_path):
+    run(tmp_path, epochs=5, checkpoint__every_epochs=2, checkpoint__keep=9)
+    assert whole_steps(tmp_path) == [6, 12, 15]  # after epochs 2, 4 and the last
+
+
+# --- NaN -------------------------------------------------------------------------------------
+
+
+def test_nan_loss_names_the_step_and_the_last_good_checkpoint(tmp_path):
+    """Whatever was saved before the parameters blew up is finite and is the one named."""
+    changes = {
+        **{"epochs": 6, "optimizer__learning_rate": 1e15, "optimizer__warmup_epochs": 0.0},
+        **{"optimizer__schedule": "step", "train_examples": 32},
+    }
+    with pytest.raises(train.NonFiniteLossError) as caught:
+        run(tmp_path, **changes)
+    message = str(caught.value)
+    assert "in epoch " in message
+    assert "of 1" in message
+    assert "optimizer.learning_rate (now 1000000000000000.0)" in message
+    steps = whole_steps(tmp_path)
+    if steps:
+        assert f"last good checkpoint: {tmp_path / 'checkpoints' / str(steps[-1])}" in message
+        for value in helpers.last_checkpoint(tmp_path).values():
+            assert np.isfinite(value).all()
+    else:
+        assert "last good checkpoint: none yet" in message
+    assert not (tmp_path / "result.json").exists()
+
+
+def test_an_update_that_overflows_is_not_saved(tmp_path):
+    """The loss of the only step is finite, the parameters after it are not."""
+    changes = {"train_examples": 32, "optimizer__schedule": "step"}
+    with pytest.raises(train.NonFiniteLossError, match="in epoch 1, step 1 of 1; last good") as e:
+        run(tmp_path, epochs=1, optimizer__learning_rate=1e39, **changes)
+    assert "none yet" in str(e.value)
+    assert whole_steps(tmp_path) == []
+    assert not (tmp_path / "result.json").exists()
+
+
+def test_a_good_checkpoint_is_named_and_restores(tmp_path, monkeypatch):
+    """A data set that breaks down in the second epoch: the first one's checkpoint is good."""
+    config = helpers.small_config(epochs=4)
+    calls = iter(range(100))
+    with pytest.raises(train.Stopped):
+        train.train(config, tmp_path, progress=False, should_stop=lambda: next(calls) >= 3)
+    good = whole_steps(tmp_path)[-1]
+    put = train.input_pipeline.put_split
+
+    def poisoned(split, mesh):
+        whole = put(split, mesh)
+        return whole.replace(image=jax.numpy.full(whole.image.shape, np.nan, np.float32))
+
+    monkeypatch.setattr(train.input_pipeline, "put_split", poisoned)
+    with pytest.raises(train.NonFiniteLossError, match="the training loss is nan in epoch 2") as e:
+        train.train(config, tmp_path, progress=False)
+    assert f"last good checkpoint: {tmp_path / 'checkpoints' / str(good)}." in str(e.value)
+    monkeypatch.undo()
+    assert train.train(config, tmp_path, progress=False)["epochs"] == 4
+
+
+def test_the_command_says_so_without_a_traceback(tmp_path):
+    done = helpers.command(
+        *("-m", "experiments.train"),
+        *helpers.flags(optimizer__learning_rate=1e30, epochs=3),
+        f"--workdir={tmp_path / 'run'}",
+    )
+    assert done.returncode == 1
+    assert "error: the " in done.stderr
+    assert "last good checkpoint:" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert checkpoint.load_config(tmp_path / "run").epochs == 3
