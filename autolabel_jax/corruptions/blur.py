@@ -1,0 +1,143 @@
+"""Blurs: out of focus, through frosted glass, by motion, by zooming, and the Gaussian extra."""
+
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy import ndimage
+
+from autolabel_jax.corruptions import linear_maps
+
+# A tap that weighs less moves no value by a hundredth of a grey level.
+NEGLIGIBLE = 1e-5
+
+
+def gaussian_blur(key: jax.Array, image: jax.Array, deviation: float) -> jax.Array:
+    """Gaussian blur of a standard deviation in pixels; the border is repeated."""
+    del key
+    return linear_maps.both_axes(image, linear_maps.gaussian(image.shape[0], deviation))
+
+
+def defocus_blur(key: jax.Array, image: jax.Array, radius: float, softness: float) -> jax.Array:
+    """Convolution with a disk whose edge is softened; the border is mirrored."""
+    del key
+    kernel = _disk(radius, softness)
+    reach = kernel.shape[0] // 2
+    padded = jnp.pad(image, ((reach, reach), (reach, reach), (0, 0)), mode="reflect")
+    # Channels as examples: one plain convolution.
+    out = jax.lax.conv_general_dilated(
+        padded.transpose(2, 0, 1)[:, None],
+        jnp.asarray(kernel, jnp.float32)[None, None],
+        window_strides=(1, 1),
+        padding="VALID",
+        precision="highest",
+    )
+    return out[:, 0].transpose(1, 2, 0)
+
+
+@functools.cache
+def _disk(radius: float, softness: float) -> np.ndarray:
+    """Kernel [k, k] of the reference; OpenCV's GaussianBlur, 3 or 5 taps a side, softens it."""
+    reach = max(8, int(radius))
+    taps = 1 if radius <= 8 else 2
+    place = np.arange(-reach, reach + 1)
+    disk = (place[:, None] ** 2 + place**2 <= radius**2).astype(float)
+    disk /= disk.sum()
+    soft = np.exp(-(np.arange(-taps, taps + 1) ** 2) / (2 * softness**2))
+    for axis in (0, 1):
+        disk = ndimage.correlate1d(disk, soft / soft.sum(), axis, mode="mirror")
+    # As in the reference, a disk that fills its grid is mirrored at its edge: the sum passes 1.
+    used = np.abs(place[disk.max(axis=0) > NEGLIGIBLE / 10]).max()
+    return disk[reach - used : reach + used + 1, reach - used : reach + used + 1]
+
+
+def glass_blur(
+    key: jax.Array, image: jax.Array, deviation: float, reach: int, rounds: int
+) -> jax.Array:
+    """Blurred, its pixels mixed up with neighbours, and blurred again.
+
+    The reference means to swap pixels, but its assignment of NumPy views
+    copies: each pixel takes over the value of a neighbour, in raster order
+    from the lower right. The published sets were made so, and so is this.
+    """
+    size = image.shape[0]
+    blur = linear_maps.gaussian(size, deviation)
+    image = jnp.floor(linear_maps.both_axes(image, blur) * 255 + 1e-3) / 255
+    flat = image.reshape(size * size, 3)
+    for one in jax.random.split(key, rounds):
+        step = jax.random.uniform(one, (2 * size * size,), minval=-reach, maxval=reach)
+        step = jnp.floor(step).astype(jnp.int32).reshape(2, size, size)
+        flat = jnp.take(flat, copied_from(step, reach), axis=0, mode="clip")
+    return linear_maps.both_axes(flat.reshape(image.shape), blur)
+
+
+def copied_from(step: jax.Array, reach: int) -> jax.Array:
+    """Where each pixel's value stood before a round of copying, one pixel after the other.
+
+    A pixel that copies one which was itself overwritten gets that one's new
+    value. Pointer doubling follows these chains in a logarithm of their length.
+
+    Args:
+      step: int [2, n, n], down and to the right, in [-reach, reach).
+      reach: pixels this near to the border (one more at the top left) stay.
+
+    Returns:
+      int32 [n · n], flat positions.
+    """
+    size = step.shape[1]
+    place = jnp.arange(size * size).reshape(size, size)
+    along = jnp.arange(size)
+    moves = (along > reach) & (along <= size - reach)
+    moves = moves[:, None] & moves
+    source = jnp.where(moves, place + step[0] * size + step[1], place).reshape(-1)
+    if reach == 1:  # it only looks up and left, where nothing has been overwritten yet
+        return source
+    overwritten = (source > place.reshape(-1)) & moves.reshape(-1)[source]
+
+    def follow(state):
+        source, open_ = state
+        further = jnp.where(open_, source[source], source)
+        return further, open_ & open_[source]
+
+    return jax.lax.while_loop(lambda state: jnp.any(state[1]), follow, (source, overwritten))[0]
+
+
+def motion_blur(key: jax.Array, image: jax.Array, radius: int, deviation: float) -> jax.Array:
+    """Smeared along a line at -45° to 45°."""
+    angle = jax.random.uniform(key, minval=-math.pi / 4, maxval=math.pi / 4)
+    return along_line(image, angle, radius, deviation)
+
+
+def along_line(image: jax.Array, angle: jax.Array, radius: int, deviation: float) -> jax.Array:
+    """ImageMagick's motion blur: one half of a Gaussian on whole pixels along a line.
+
+    Args:
+      image: float32 [H, W, C]; the border is repeated.
+      angle: float32 [], radians.
+      radius: 2 · radius + 1 taps.
+      deviation: of the Gaussian, in pixels.
+    """
+    height, width, channels = image.shape
+    weight = np.exp(-(np.arange(2 * radius + 1) ** 2) / (2 * deviation**2))
+    weight = weight / weight.sum()
+    taps = int(np.flatnonzero(weight > NEGLIGIBLE).max())
+    padded = jnp.pad(image, ((taps, taps), (taps, taps), (0, 0)), mode="edge")
+    down, right = jnp.sin(angle), jnp.cos(angle)
+
+    def tap(i):
+        top = taps + jnp.ceil(i * down - 0.5).astype(jnp.int32)
+        left = taps + jnp.ceil(i * right - 0.5).astype(jnp.int32)
+        return jax.lax.dynamic_slice(padded, (top, left, 0), (height, width, channels))
+
+    return sum(weight[i] * tap(i) for i in range(taps + 1)) / weight[: taps + 1].sum()
+
+
+def zoom_blur(key: jax.Array, image: jax.Array, factors: tuple[float, ...]) -> jax.Array:
+    """Mean of the image and of enlargements of its middle."""
+    del key
+    maps = jnp.asarray(np.stack([linear_maps.zoom(len(image), z) for z in factors]), jnp.float32)
+    rows = jnp.einsum("zij,jwc->ziwc", maps, image, precision="highest")
+    total = jnp.einsum("zkw,ziwc->ikc", maps, rows, precision="highest")
+    return (image + total) / (len(factors) + 1)

@@ -1,0 +1,138 @@
+"""Drops of water or mud on the lens, one of the four extra corruptions.
+
+Water is lit at the rims of its drops. The reference finds these with
+OpenCV's edge detector and distance transform; here are both in array
+operations, the distances Euclidean instead of OpenCV's 5 x 5 chamfer ones.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from autolabel_jax.corruptions import linear_maps
+
+WATER = (175 / 255, 238 / 255, 238 / 255)
+MUD = (63 / 255, 42 / 255, 20 / 255)
+FARTHEST = 20  # pixels, where the light of a rim ends
+EDGES = (50, 150)  # gradients that go on with an edge, and that begin one
+
+
+def spatter(
+    key: jax.Array,
+    image: jax.Array,
+    mean: float,
+    spread: float,
+    smoothness: float,
+    threshold: float,
+    strength: float,
+    mud: int,
+) -> jax.Array:
+    """Smoothed noise above a threshold is liquid: water adds light, mud covers.
+
+    Args:
+      key: of this image.
+      image: float32 [n, n, 3].
+      mean: of the noise; ``spread`` its standard deviation.
+      spread: see ``mean``.
+      smoothness: standard deviation in pixels of the blur over the noise.
+      threshold: liquid is what lies above.
+      strength: of the water's light, or the standard deviation of the mud's edge in pixels.
+      mud: 1, or 0 for water.
+    """
+    size = image.shape[0]
+    liquid = mean + spread * jax.random.normal(key, (size * size,)).reshape(size, size, 1)
+    liquid = linear_maps.both_axes(liquid, linear_maps.gaussian(size, smoothness))
+    liquid = jnp.where(liquid < threshold, 0, liquid)
+    if mud:
+        cover = (liquid > threshold).astype(jnp.float32)
+        cover = linear_maps.both_axes(cover, linear_maps.gaussian(size, strength))
+        cover = jnp.where(cover < 0.8, 0, cover)
+        return image * (1 - cover) + jnp.asarray(MUD) * cover
+    level = jnp.floor(liquid[..., 0] * 255)
+    shine = level * _rims(level)
+    shine = strength * shine / jnp.maximum(jnp.max(shine), 1e-6)
+    return image + shine[..., None] * jnp.asarray(WATER)
+
+
+def _rims(level: jax.Array) -> jax.Array:
+    """How light each pixel of the water is, from how far it lies from an edge: [n, n]."""
+    distance = jnp.floor(_box(jnp.minimum(_distance(canny(level)), FARTHEST)))
+    equal = _equalized(distance)
+    relief = _correlate(equal, ((-2, -1, 0), (-1, 1, 1), (0, 1, 2)))
+    return _box(jnp.clip(relief, 0, 255))
+
+
+def canny(level: jax.Array) -> jax.Array:
+    """Canny's edges of grey levels [n, n]: bool [n, n]; gradients by Sobel, |x| + |y|."""
+    across = _correlate(level, ((-1, 0, 1), (-2, 0, 2), (-1, 0, 1)), "edge")
+    down = _correlate(level, ((-1, -2, -1), (0, 0, 0), (1, 2, 1)), "edge")
+    size = jnp.abs(across) + jnp.abs(down)
+    near = functools.partial(_neighbour, jnp.pad(size, 1))
+    # A ridge is higher than what lies before it and not lower than what lies behind, in the
+    # direction of its gradient to the nearest eighth of a turn.
+    flat = jnp.abs(down) < jnp.tan(np.pi / 8) * jnp.abs(across)
+    steep = jnp.abs(down) > jnp.tan(3 * np.pi / 8) * jnp.abs(across)
+    falls = across * down > 0
+    before = jnp.where(falls, near(-1, -1), near(-1, 1))
+    behind = jnp.where(falls, near(1, 1), near(1, -1))
+    before = jnp.where(flat, near(0, -1), jnp.where(steep, near(-1, 0), before))
+    behind = jnp.where(flat, near(0, 1), jnp.where(steep, near(1, 0), behind))
+    # On a slant OpenCV asks for more than both.
+    over = (size > before) & jnp.where(flat | steep, size >= behind, size > behind)
+    weak = over & (size > EDGES[0])
+
+    def spread(state):
+        edge, _ = state
+        wider = weak & (_most(edge) > 0)
+        return wider, jnp.any(wider != edge)
+
+    first = weak & (size > EDGES[1])
+    return jax.lax.while_loop(lambda state: state[1], spread, (first, jnp.any(first)))[0]
+
+
+def _neighbour(padded: jax.Array, down: int, right: int) -> jax.Array:
+    n = padded.shape[0] - 2
+    return padded[1 + down : 1 + down + n, 1 + right : 1 + right + n]
+
+
+def _most(edge: jax.Array) -> jax.Array:
+    near = functools.partial(_neighbour, jnp.pad(edge, 1).astype(jnp.int32))
+    return sum(near(i, j) for i in (-1, 0, 1) for j in (-1, 0, 1))
+
+
+def _distance(edge: jax.Array) -> jax.Array:
+    """Pixels to the nearest edge, exact up to FARTHEST: first along columns, then along rows."""
+    far = float(2 * FARTHEST**2)
+    squared = jnp.where(edge, 0.0, far)
+    n = edge.shape[0]
+    for axis in (0, 1):
+        pad = [(0, 0), (0, 0)]
+        pad[axis] = (FARTHEST, FARTHEST)
+        padded = jnp.pad(squared, pad, constant_values=far)
+        shifted = (
+            jax.lax.slice_in_dim(padded, FARTHEST + d, FARTHEST + d + n, axis=axis) + float(d * d)
+            for d in range(-FARTHEST, FARTHEST + 1)
+        )
+        squared = functools.reduce(jnp.minimum, shifted)
+    return jnp.sqrt(squared)
+
+
+def _box(image: jax.Array) -> jax.Array:
+    """Mean of 3 x 3; mirrored about the border."""
+    return _correlate(image, np.full((3, 3), 1 / 9))
+
+
+def _correlate(image: jax.Array, kernel, mode: str = "reflect") -> jax.Array:
+    near = functools.partial(_neighbour, jnp.pad(image, 1, mode=mode))
+    return sum(kernel[i][j] * near(i - 1, j - 1) for i in range(3) for j in range(3))
+
+
+def _equalized(level: jax.Array) -> jax.Array:
+    """OpenCV's histogram equalisation of whole levels 0 … FARTHEST."""
+    counts = jnp.sum(level[..., None] == jnp.arange(FARTHEST + 1), axis=(0, 1))
+    lowest = counts[jnp.argmax(counts > 0)]
+    below = jnp.cumsum(counts) - lowest
+    table = jnp.round(255 * below / jnp.maximum(level.size - lowest, 1))
+    return jnp.take(table, level.astype(jnp.int32), mode="clip")
