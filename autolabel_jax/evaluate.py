@@ -5,11 +5,10 @@ from typing import Any
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from autolabel_jax import calibration, image_ops, input_pipeline, losses, temperature
+from autolabel_jax import image_ops, input_pipeline, metrics, temperature
 from autolabel_jax.types import Batch
 
 Transform = Callable[[jax.Array, jax.Array], jax.Array]
@@ -42,26 +41,14 @@ def make_predict(
     return predict
 
 
-@jax.jit
-def _scores(logits, label):
-    probabilities = jax.nn.softmax(logits)
-    own = jax.nn.one_hot(label, logits.shape[-1])
-    return {
-        "accuracy": jnp.mean(jnp.argmax(logits, -1) == label),
-        "ece": calibration.expected_calibration_error(probabilities, label),
-        "nll": jnp.mean(losses.integer_cross_entropy(logits, label)),
-        "brier": jnp.mean(jnp.sum((probabilities - own) ** 2, -1)),
-    }
-
-
 def scores(logits: np.ndarray, label: np.ndarray) -> dict[str, float]:
-    """Accuracy, 15-bin ECE, NLL in nats, Brier score (sum over classes, Brier 1950): fractions.
+    """Accuracy, calibration errors, NLL in nats, Brier score, AUROC and AURC; see ``metrics``.
 
     Args:
       logits: float32 [n, K].
       label: int [n].
     """
-    return {name: float(value) for name, value in _scores(logits, jnp.asarray(label)).items()}
+    return metrics.from_logits(logits, label)
 
 
 def with_temperature(

@@ -16,10 +16,10 @@ import autolabel_jax
 
 
 def write_json(path: pathlib.Path, value: Any) -> None:
-    """Writes a JSON file whole or not at all."""
+    """Writes a JSON file whole or not at all; numbers that are not finite become null."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     with open(temporary, "w") as file:
-        json.dump(value, file, indent=2, sort_keys=False)
+        json.dump(_null_for_nan(value), file, indent=2, allow_nan=False)
         file.write("\n")
         file.flush()
         os.fsync(file.fileno())
@@ -91,9 +91,8 @@ class MetricWriter:
 
     def write(self, line: dict[str, Any]) -> None:
         """Writes the metrics of one epoch; lists become one TensorBoard curve per bucket."""
-        finite = {name: _null_for_nan(value) for name, value in line.items()}
         with open(self._path, "a") as file:
-            file.write(json.dumps(finite) + "\n")
+            file.write(json.dumps(_null_for_nan(line), allow_nan=False) + "\n")
             file.flush()
             os.fsync(file.fileno())
         for name, value in line.items():
@@ -110,6 +109,8 @@ class MetricWriter:
 
 def _null_for_nan(value: Any) -> Any:
     """JSON has no NaN: the figures of an empty bucket are null."""
+    if isinstance(value, dict):
+        return {name: _null_for_nan(v) for name, v in value.items()}
     if isinstance(value, list):
         return [_null_for_nan(v) for v in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,93 +1,278 @@
 """Pictures made from run files; matplotlib, colour-blind-safe, readable in print."""
 
+import contextlib
+import math
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
-import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
-from scipy.special import softmax
+from matplotlib.figure import Figure, FigureBase
 
-from autolabel_jax import calibration, checkpoint, metric_writer
+from experiments import cells, reliability, run_files
+from experiments.cells import Cell
+from experiments.run_files import Run
+
+# Okabe and Ito (2008), "Color Universal Design", without yellow, too light on white.
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+LINES = ("-", "--", ":", "-.")
+FONT = {"font.size": 8, "axes.titlesize": 8, "legend.fontsize": 7}
+FONT |= {"xtick.labelsize": 7, "ytick.labelsize": 7, "svg.hashsalt": "autolabel_jax"}
+PANEL = (2.9, 2.6)  # inches
 
 
-def label_confidence(axes: Axes, workdir: pathlib.Path) -> None:
-    """Label confidence per bucket over epochs; darker curves are further from clean."""
-    lines = metric_writer.read_metrics(workdir)
-    curves = np.array([line["label_confidence"] for line in lines])
-    intervals = checkpoint.load_config(workdir).buckets.num
-    styles = ["-", "--", ":", "-."]
-    shades = plt.get_cmap("cividis_r")(np.linspace(0.1, 1, intervals))
-    for n in range(curves.shape[1]):
-        group, interval = divmod(n, intervals)
-        axes.plot(
-            [line["epoch"] + 1 for line in lines],
-            curves[:, n],
-            color=shades[interval],
-            linestyle=styles[group % len(styles)],
-            label=f"group {group + 1}, interval {interval + 1}",
+@contextlib.contextmanager
+def panels(rows: int, columns: int, **settings) -> Iterator[tuple[Figure, np.ndarray]]:
+    """A figure and its axes [rows, columns], in the type size and layout of all figures."""
+    size = settings.pop("panel", PANEL)
+    with plt.rc_context(FONT):
+        figure, axes = plt.subplots(
+            rows,
+            columns,
+            figsize=(size[0] * columns, size[1] * rows),
+            squeeze=False,
+            layout="constrained",
+            **settings,
         )
-    axes.set(xlabel="epoch", ylabel="label confidence", title="AutoLabel: labels by bucket")
-    axes.legend(fontsize=6, ncols=max(curves.shape[1] // intervals, 1))
+        yield figure, axes
 
 
-def reliability(axes: Axes, workdir: pathlib.Path, title: str) -> None:
-    """Accuracy against confidence on the clean test set, with the gap and how many fall where."""
-    with np.load(workdir / "test_logits.npz") as saved:
-        probabilities = softmax(saved["logits"].astype(np.float64), axis=-1)
-        label = saved["label"]
-    stats = calibration.stats_from_probabilities(
-        jnp.asarray(probabilities, jnp.float32),
-        jnp.asarray(label),
-        jnp.zeros(len(label), jnp.int32),
-        num_buckets=1,
-    )
-    count = np.asarray(stats.count[0])
-    filled = count > 0
-    width = 1 / len(count)
-    middle = (np.arange(len(count)) + 0.5) * width
-    accuracy = np.divide(stats.correct[0], count, where=filled, out=np.zeros_like(count))
-    confidence = np.divide(stats.confidence[0], count, where=filled, out=np.zeros_like(count))
-    axes.bar(
-        middle[filled],
-        accuracy[filled],
-        width,
-        color="#0072B2",
-        edgecolor="white",
-        label="accuracy",
-    )
-    axes.bar(
-        middle[filled],
-        (confidence - accuracy)[filled],
-        width,
-        bottom=accuracy[filled],
-        color="none",
-        edgecolor="#D55E00",
-        hatch="//",
-        label="confidence - accuracy",
-    )
-    axes.plot([0, 1], [0, 1], color="0.4", linestyle="--", linewidth=1)
-    axes.plot(
-        middle[filled], count[filled] / count.sum(), "ko-", markersize=3, label="share of images"
-    )
-    ece = float(calibration.ece(stats)[0])
-    axes.set(
-        xlim=(0, 1),
-        ylim=(0, 1),
-        xlabel="confidence",
-        ylabel="accuracy",
-        title=f"{title}: ECE {100 * ece:.1f} %",
-    )
-    axes.legend(fontsize=6, loc="upper left")
+def _legend(figure: FigureBase, axes: Axes, where: str, **settings) -> None:
+    """The legend of one of the axes, outside all of them, where it covers nothing."""
+    figure.legend(*axes.get_legend_handles_labels(), loc=f"outside {where}", **settings)
+
+
+def num_intervals(run: Run) -> int:
+    """Intervals of the distance in each group of buckets.
+
+    Raises:
+      ValueError: the config lacks buckets.num, or the epochs hold other numbers of buckets.
+    """
+    num = run.config.get("buckets.num")
+    lengths = {len(line["label_confidence"]) for line in run.lines}
+    if not num or len(lengths) > 1 or any(length % num for length in lengths):
+        raise ValueError(
+            f"{run.workdir}: buckets.num={num} in config.json, but metrics.jsonl holds "
+            f"{sorted(lengths)} buckets"
+        )
+    return num
+
+
+def groups(run: Run, name: str) -> np.ndarray:
+    """A list of metrics.jsonl as float [epochs, groups, intervals]; NaN for an empty bucket."""
+    values = np.array([line[name] for line in run.lines], np.float64)
+    return values.reshape(len(run.lines), -1, num_intervals(run))
+
+
+def group_name(run: Run, group: int, num_groups: int) -> str:
+    """What the discrete part of the distance says."""
+    what = {"augmix": "chain depth", "randaugment": "operations"}
+    name = what.get(run.config.get("augment.name"), "group")
+    return f"{name} {group + 1}" if num_groups > 1 else "all images"
+
+
+def _label_curves(axes: Axes, run: Run, group: int) -> None:
+    curves = groups(run, "label_confidence")[:, group]
+    epochs = [line["epoch"] + 1 for line in run.lines]
+    # Ordered buckets get ordered shades; the lightest are left out, they vanish in print.
+    shades = plt.get_cmap("cividis_r")(np.linspace(0.15, 1, curves.shape[1]))
+    for m in range(curves.shape[1]):
+        axes.plot(
+            epochs,
+            curves[:, m],
+            color=shades[m],
+            linestyle=LINES[m % len(LINES)],
+            marker=MARKERS[m % len(MARKERS)],
+            markersize=3.5,
+            markevery=(m * len(epochs) // (8 * curves.shape[1]), max(len(epochs) // 8, 1)),
+            label=f"{m + 1}",
+        )
+
+
+def label_confidence(run: Run) -> Figure:
+    """Label confidence per bucket over epochs, a panel for each group."""
+    num_groups = groups(run, "label_confidence").shape[1]
+    with panels(1, num_groups, sharey=True) as (figure, axes):
+        for group, place in enumerate(axes[0]):
+            _label_curves(place, run, group)
+            place.set(xlabel="epoch", title=group_name(run, group, num_groups))
+        axes[0, 0].set_ylabel("label confidence")
+        _legend(figure, axes[0, 0], "right upper", title="interval of\nthe distance")
+        return figure
+
+
+def bucket_places(run: Run) -> tuple[np.ndarray, str]:
+    """Where the buckets of held-out images lie: middles of equal-width intervals, else indices."""
+    num = num_intervals(run)
+    kind = run.config.get("buckets.calibration_edges") or run.config.get("buckets.edges")
+    if kind == "equal_width" or num == 1:
+        return (np.arange(num) + 0.5) / num, "distance"
+    return np.arange(1, num + 1), f"interval of the distance ({kind})"
+
+
+def bucket_distance(run: Run) -> Figure:
+    """Accuracy, confidence and label of each bucket after the last epoch, against distance."""
+    places, name = bucket_places(run)
+    curves = ("bucket_accuracy", "bucket_confidence", "label_confidence")
+    values = [groups(run, curve)[-1] for curve in curves]
+    num_groups = len(values[0])
+    with panels(1, num_groups, sharey=True) as (figure, axes):
+        for group, place in enumerate(axes[0]):
+            for i, (curve, value) in enumerate(zip(curves, values, strict=True)):
+                place.plot(
+                    places,
+                    value[group],
+                    color=COLORS[i],
+                    marker=MARKERS[i],
+                    linestyle=LINES[i],
+                    label=curve.replace("bucket_", "").replace("_", " "),
+                )
+            place.set(xlabel=name, title=group_name(run, group, num_groups))
+            if name == "distance":
+                place.set_xlim(0, 1)
+        axes[0, 0].set_ylabel("fraction")
+        _legend(figure, axes[0, 0], "right upper")
+        return figure
+
+
+def reliability_diagram(run: Run) -> Figure:
+    """Accuracy against confidence on the clean test set, above how many images fall where."""
+    found = reliability.from_file(run.workdir)
+    ratios = {"height_ratios": (3, 1)}
+    with panels(2, 1, panel=(4, 2.2), sharex=True, gridspec_kw=ratios) as (figure, axes):
+        reliability.draw(axes[0, 0], found, run.workdir.name, colors=COLORS[:2])
+        axes[0, 0].set_xlabel("")
+        reliability.draw_counts(axes[1, 0], found, "0.5")
+        _legend(figure, axes[0, 0], "lower center", ncols=2)
+        return figure
+
+
+def _by_budget(blocks: Sequence[Sequence[Cell]]) -> dict[tuple, list[Cell]]:
+    """Cells of one data set, model and budget together, whatever the augmentation."""
+    found: dict[tuple, list[Cell]] = {}
+    for cell in (cell for block in blocks for cell in block):
+        names = cell.names
+        key = (names["dataset"], names["model"], names["train_examples"], names["epochs"])
+        found.setdefault(key, []).append(cell)
+    return found
+
+
+def _title(key: tuple) -> str:
+    dataset, model, images, epochs = key
+    return f"{dataset}, {model},\n{images} images, {epochs} epochs"
+
+
+def _rule(cell: Cell) -> str:
+    return cell.names["labels"] + (f", {cell.varied}" if cell.varied else "")
+
+
+def _styles(found: Mapping[tuple, Sequence[Cell]]) -> dict[str, int]:
+    """A colour, marker and line for each label rule, the same in all panels."""
+    rules = dict.fromkeys(_rule(cell) for cells_ in found.values() for cell in cells_)
+    return {rule: i for i, rule in enumerate(rules)}
+
+
+def _grid(num: int) -> tuple[int, int]:
+    columns = min(num, 3)
+    return math.ceil(num / columns), columns
+
+
+def accuracy_against_ece(blocks: Sequence[Sequence[Cell]]) -> Figure:
+    """ECE against accuracy, a mark for each run, a panel for each data set, model and budget."""
+    found = _by_budget(blocks)
+    styles = _styles(found)
+    fills = ("full", "none", "left", "right", "bottom", "top")
+    methods = list(dict.fromkeys(c.names["augmentation"] for g in found.values() for c in g))
+    with panels(*_grid(len(found)), panel=(3.2, 2.8)) as (figure, axes):
+        for place, (key, group) in zip(axes.flat, found.items(), strict=False):
+            for cell in group:
+                i, method = styles[_rule(cell)], cell.names["augmentation"]
+                place.plot(
+                    [100 * v for v in cell.values("accuracy").values()],
+                    [100 * v for v in cell.values("ece").values()],
+                    color=COLORS[i % len(COLORS)],
+                    marker=MARKERS[i % len(MARKERS)],
+                    fillstyle=fills[methods.index(method) % len(fills)],
+                    linestyle="none",
+                    label=f"{method}, {_rule(cell)}",
+                )
+            place.set(xlabel="accuracy %", ylabel="ECE %", title=_title(key))
+            place.margins(0.15)
+            place.legend(loc="best")
+        for place in axes.flat[len(found) :]:
+            place.set_axis_off()
+        return figure
+
+
+def _severity_curves(cell: Cell) -> np.ndarray | None:
+    """ECE % at severities 0 (clean) to 5, float [seeds, 6]; None where no run has them."""
+    rows = [
+        [run.result["ece"], *run.result["corrupted_ece_by_severity"]]
+        for run in cell.runs
+        if run.result.get("corrupted_ece_by_severity")
+    ]
+    return 100 * np.array(rows) if rows else None
+
+
+def has_severities(blocks: Sequence[Sequence[Cell]]) -> bool:
+    """Whether any run was evaluated on corrupted images by severity."""
+    return any(_severity_curves(cell) is not None for block in blocks for cell in block)
+
+
+def ece_against_severity(blocks: Sequence[Sequence[Cell]]) -> Figure:
+    """Mean ECE over the corruptions against severity, ± standard deviation over seeds."""
+    kept = [[c for c in block if _severity_curves(c) is not None] for block in blocks]
+    found = {tuple(_block_key(block)): block for block in kept if block}
+    styles = _styles(found)
+    with panels(*_grid(len(found)), panel=(3.2, 2.8)) as (figure, axes):
+        for place, (key, block) in zip(axes.flat, found.items(), strict=False):
+            for cell in block:
+                i, curves = styles[_rule(cell)], _severity_curves(cell)
+                place.errorbar(
+                    np.arange(6) + 0.06 * (i - (len(styles) - 1) / 2),
+                    curves.mean(0),
+                    curves.std(0, ddof=1) if len(curves) > 1 else None,
+                    color=COLORS[i % len(COLORS)],
+                    marker=MARKERS[i % len(MARKERS)],
+                    linestyle=LINES[i % len(LINES)],
+                    capsize=2,
+                    label=f"{_rule(cell)} (n={len(curves)})",
+                )
+            place.set(xlabel="severity (0: clean)", ylabel="ECE %")
+            place.set_title(f"{key[0]}, {key[1]}, {key[2]},\n{key[3]} images, {key[4]} epochs")
+            place.legend(loc="best")
+        for place in axes.flat[len(found) :]:
+            place.set_axis_off()
+        return figure
+
+
+def _block_key(block: Sequence[Cell]) -> list:
+    names = block[0].names
+    fields = ("dataset", "model", "augmentation", "train_examples", "epochs")
+    return [names[field] for field in fields] + [cells.block_key(block[0])]
 
 
 def quickstart(workdirs: Mapping[str, pathlib.Path], path: pathlib.Path) -> None:
     """Labels of the AutoLabel run over epochs, and both reliability diagrams, in one file."""
-    figure, axes = plt.subplots(1, 1 + len(workdirs), figsize=(4.2 * (1 + len(workdirs)), 3.8))
-    label_confidence(axes[0], workdirs["autolabel"])
-    for place, (rule, workdir) in zip(axes[1:], workdirs.items(), strict=True):
-        reliability(place, workdir, rule)
-    figure.tight_layout()
-    figure.savefig(path, dpi=150)
-    plt.close(figure)
+    run = run_files.read(workdirs["autolabel"])
+    num_groups = groups(run, "label_confidence").shape[1]
+    with plt.rc_context(FONT):
+        figure = plt.figure(figsize=(9.5, 6.2), layout="constrained")
+        above, below = figure.subfigures(2, 1, height_ratios=(2, 3))
+        for group, place in enumerate(above.subplots(1, num_groups, sharey=True, squeeze=False)[0]):
+            _label_curves(place, run, group)
+            title = f"AutoLabel: labels, {group_name(run, group, num_groups)}"
+            place.set(xlabel="epoch", title=title)
+            if group == 0:
+                place.set_ylabel("label confidence")
+                _legend(above, place, "right upper", title="interval of\nthe distance")
+        places = below.subplots(1, len(workdirs), squeeze=False)[0]
+        for place, (rule, workdir) in zip(places, workdirs.items(), strict=True):
+            found = reliability.from_file(workdir)
+            title = f"{rule}, {found.count.sum():.0f} test images"
+            reliability.draw(place, found, title, colors=COLORS[:2])
+        _legend(below, places[0], "right upper")
+        figure.savefig(path, dpi=150)
+        plt.close(figure)

@@ -7,18 +7,17 @@ and compares them on clean and on noised test images.
 """
 
 import pathlib
-import sys
 
 import jax
 import jax.numpy as jnp
 import matplotlib
 import numpy as np
-from absl import app, flags, logging
+from absl import flags
 
 from autolabel_jax import evaluate, image_ops, input_pipeline, metric_writer, result, task, train
 from autolabel_jax.corruptions import noise
 from configs import digits_augmix
-from experiments import plots, printing
+from experiments import launch, plots, printing
 
 _WORKDIR = flags.DEFINE_string("workdir", "runs/quickstart", "Folder of the two runs.")
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of both runs.")
@@ -64,18 +63,13 @@ def run(rule: str, seed: int, workdir: pathlib.Path) -> dict:
 
 
 def main(argv: list[str]) -> None:
-    if argv[1:]:
-        raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
-    logging.set_verbosity(logging.WARNING)
+    launch.no_more(argv)
     matplotlib.use("Agg")
     root = pathlib.Path(_WORKDIR.value)
     results = {}
     for rule in RULES:
         print(f"training with {rule} labels", flush=True)
-        try:
-            results[rule] = run(rule, _SEED.value, root / f"{rule}_{_SEED.value}")
-        except ValueError as error:
-            sys.exit(f"error: {error}")
+        results[rule] = run(rule, _SEED.value, root / f"{rule}_{_SEED.value}")
     one = results[RULES[0]]
     print(
         f"\n{one['train_examples']} training, {one['calibration_examples']} calibration and "
@@ -90,4 +84,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    launch.run(main)

@@ -9,11 +9,11 @@ The same command goes on after an interruption; SIGTERM and Ctrl-C save first.
 import signal
 import sys
 
-from absl import app, flags, logging
+from absl import flags
 from ml_collections import config_flags
 
 from autolabel_jax import train
-from experiments import printing
+from experiments import launch, printing
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Configuration file.", lock_config=True)
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder that the run leaves everything in.")
@@ -21,9 +21,7 @@ _DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of the data sets; sets
 
 
 def main(argv: list[str]) -> None:
-    logging.set_verbosity(logging.WARNING)  # orbax tells much at info
-    if argv[1:]:
-        raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
+    launch.no_more(argv)
     config = _CONFIG.value
     if _DATA_DIR.value is not None:
         config.data_dir = _DATA_DIR.value
@@ -35,12 +33,9 @@ def main(argv: list[str]) -> None:
     except train.Stopped as stopped:
         print(stopped, file=sys.stderr)
         sys.exit(128 + asked[0])
-    except (ValueError, FileNotFoundError, train.NonFiniteLossError) as error:
-        sys.exit(f"error: {error}")
     print(printing.result_table([result]))
     print(f"everything is in {_WORKDIR.value}")
 
 
 if __name__ == "__main__":
-    flags.mark_flags_as_required(["config", "workdir"])
-    app.run(main)
+    launch.run(main, required=["config", "workdir"])

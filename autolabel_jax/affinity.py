@@ -1,0 +1,132 @@
+"""How far an augmentation moves the data, and how much it adds: affinity, diversity, distance.
+
+Gontijo-Lopes et al., "Affinity and Diversity: Quantifying Mechanisms of Data Augmentation"
+(arXiv 2002.08973, 2020), published as "Tradeoffs in Data Augmentation" (ICLR 2021). The first
+takes the *difference* of two accuracies as affinity, the second their *ratio*; both are here.
+"""
+
+import numpy as np
+from flax import struct
+
+from autolabel_jax import buckets, calibration
+from autolabel_jax.types import BucketStats
+
+
+def _accuracy(name, logits, label):
+    logits, label = np.asarray(logits), np.asarray(label)
+    if len(label) == 0 or logits.ndim != 2 or logits.shape[:1] != label.shape:
+        raise ValueError(
+            f"{name}_logits: got shape {logits.shape} with labels {label.shape}; "
+            "needs [n, K] and [n] of n ≥ 1 examples"
+        )
+    return float(np.mean(logits.argmax(-1) == label))
+
+
+def affinity(
+    clean_logits: np.ndarray,
+    clean_label: np.ndarray,
+    augmented_logits: np.ndarray,
+    augmented_label: np.ndarray,
+) -> float:
+    """Accuracy on augmented validation images ÷ accuracy on clean ones (ICLR 2021, def. 1).
+
+    1: the model does not see the augmentation as a shift; smaller: out of its distribution.
+
+    Args:
+      clean_logits: float [n, K], of a model trained on *clean* data, on held-out images.
+      clean_label: int [n].
+      augmented_logits: float [m, K], of the same model on the augmented images.
+      augmented_label: int [m]; where images are mixed, the class that dominates.
+
+    Returns:
+      A ratio ≥ 0; NaN where nothing clean is classified rightly.
+
+    Raises:
+      ValueError: no example, or shapes that do not fit.
+    """
+    clean = _accuracy("clean", clean_logits, clean_label)
+    augmented = _accuracy("augmented", augmented_logits, augmented_label)
+    return augmented / clean if clean else float("nan")
+
+
+def affinity_difference(
+    clean_logits: np.ndarray,
+    clean_label: np.ndarray,
+    augmented_logits: np.ndarray,
+    augmented_label: np.ndarray,
+) -> float:
+    """Accuracy on augmented images - accuracy on clean ones (arXiv 2020), in [-1, 1].
+
+    0 is no shift, below it is a shift. Arguments and errors as in ``affinity``.
+    """
+    clean = _accuracy("clean", clean_logits, clean_label)
+    return _accuracy("augmented", augmented_logits, augmented_label) - clean
+
+
+def diversity(augmented_loss: np.ndarray, clean_loss: np.ndarray) -> float:
+    """Final training loss with the augmentation ÷ the one without (def. 2, relative to clean).
+
+    Above 1: the augmented images are harder to fit. Both models must be trained alike and
+    with the same loss: soft labels have an entropy that no model gets below, so that a run
+    with other labels differs in its labels and not in its diversity.
+
+    Args:
+      augmented_loss: float [...], losses of examples, or of steps of equal size, at the end
+        of training on augmented images; their mean counts.
+      clean_loss: float [...], the same of training on clean images.
+
+    Returns:
+      A ratio ≥ 0; NaN where the clean loss is 0.
+
+    Raises:
+      ValueError: no loss given, or one that is negative or not finite.
+    """
+    means = []
+    for name, loss in (("augmented_loss", augmented_loss), ("clean_loss", clean_loss)):
+        loss = np.asarray(loss, np.float64)
+        if loss.size == 0 or not np.isfinite(loss).all() or loss.min() < 0:
+            raise ValueError(
+                f"{name}: got {loss.size} values, not all finite and ≥ 0; "
+                "needs the cross-entropies of the last epoch"
+            )
+        means.append(float(loss.mean()))
+    return means[0] / means[1] if means[1] else float("nan")
+
+
+@struct.dataclass
+class DistanceCurve:
+    """What a model does at each distance, one row a bucket, in bucket order."""
+
+    group: np.ndarray  # int32 [N], the discrete part of the distance
+    distance: np.ndarray  # float32 [N], the bucket's middle, in [0, 1]
+    count: np.ndarray  # float32 [N]
+    accuracy: np.ndarray  # float32 [N], NaN where a bucket is empty
+    confidence: np.ndarray  # float32 [N]
+    ece: np.ndarray  # float32 [N]
+
+
+def distance_curve(stats: BucketStats, edges: np.ndarray, num_groups: int = 1) -> DistanceCurve:
+    """Accuracy, confidence and ECE of each bucket against its distance.
+
+    Args:
+      stats: sums [N, R] with N = num_groups · M.
+      edges: float32 [M + 1], as ``buckets.make_edges`` gives them.
+      num_groups: G, such as the chain depths of AugMix.
+
+    Raises:
+      ValueError: stats of another number of buckets.
+    """
+    middle = buckets.middles(np.asarray(edges), num_groups)
+    if len(middle.value) != stats.count.shape[0]:
+        raise ValueError(
+            f"edges: {num_groups} groups of {len(edges) - 1} intervals do not make the "
+            f"{stats.count.shape[0]} buckets of the statistics; give the edges they were made with"
+        )
+    return DistanceCurve(
+        group=middle.group,
+        distance=middle.value,
+        count=np.asarray(calibration.count(stats)),
+        accuracy=np.asarray(calibration.accuracy(stats)),
+        confidence=np.asarray(calibration.confidence(stats)),
+        ece=np.asarray(calibration.ece(stats)),
+    )

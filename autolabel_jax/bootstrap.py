@@ -1,0 +1,166 @@
+"""Confidence intervals by resampling examples with replacement, and bands for reliability.
+
+The percentile method of Efron & Tibshirani (1993), ch. 13: it tells how far a number would move
+on another test set of that size, for this trained model; it knows nothing of training seeds.
+
+Calibration errors are sums of absolute values, so resampling adds to them what sampling added
+to the estimate: their intervals lie high, and may miss an estimate that is near 0.
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from flax import struct
+
+from autolabel_jax.calibration import NUM_BINS
+from autolabel_jax.metrics import Examples, pairs
+
+# Resampled values that are in memory at once, for each column.
+CHUNK_ELEMENTS = 2**21
+
+
+def interval(
+    statistic: Callable[..., np.ndarray],
+    columns: Sequence[np.ndarray],
+    *,
+    seed: int,
+    level: float = 0.95,
+    resamples: int = 1000,
+) -> np.ndarray:
+    """Percentile interval of any statistic of a set of examples.
+
+    Args:
+      statistic: takes one array [C, n] for each column, C resamples of the n examples, and
+        returns [C, ...]: ``lambda x: x.mean(-1)``, ``pairs.auroc``.
+      columns: arrays [n], resampled together, so that a row stays a row.
+      seed: of the resampling; the draws are those of ``scipy.stats.bootstrap``, paired.
+      level: share of the resamples inside, in (0, 1).
+      resamples: how many.
+
+    Returns:
+      float64 [2, ...], low and high. A resample where the statistic is NaN (an AUROC with
+      nothing wrong) is left out; NaN where it is NaN in all.
+
+    Raises:
+      ValueError: no example, columns of different length, or settings out of range.
+    """
+    columns = _checked(columns, level, resamples)
+    return _quantiles(_resampled(statistic, columns, seed, resamples), level)
+
+
+def _checked(columns, level, resamples):
+    columns = [np.asarray(column) for column in columns]
+    if len({len(column) for column in columns}) != 1 or len(columns[0]) == 0:
+        raise ValueError(
+            f"columns: got lengths {[len(column) for column in columns]}; "
+            "needs one value for each of ≥ 1 examples in every column"
+        )
+    if not 0 < level < 1:
+        raise ValueError(f"level: got {level}, must be inside (0, 1), such as 0.95")
+    if resamples < 1:
+        raise ValueError(f"resamples: got {resamples}, must be at least 1, such as 1000")
+    return columns
+
+
+def _resampled(statistic, columns, seed, resamples):
+    """The statistic of each resample, [S, ...]."""
+    rng, num = np.random.default_rng(seed), len(columns[0])
+    step, parts = max(1, CHUNK_ELEMENTS // num), []
+    for start in range(0, resamples, step):
+        chosen = rng.integers(0, num, (min(step, resamples - start), num))
+        parts.append(statistic(*(column[chosen] for column in columns)))
+    return np.concatenate(parts)
+
+
+def _quantiles(values, level):
+    """Low and high quantile over the first axis, NaN left out, float64 [2, ...]."""
+    values = np.asarray(values, np.float64)
+    known = ~np.isnan(values).all(0)
+    found = np.full((2, *values.shape[1:]), np.nan)
+    found[:, known] = np.nanquantile(values[:, known], [(1 - level) / 2, (1 + level) / 2], axis=0)
+    return found
+
+
+def intervals(
+    examples: Examples, *, seed: int, level: float = 0.95, resamples: int = 1000
+) -> dict[str, tuple[float, float]]:
+    """(low, high) of every headline number of ``metrics.compute``, from the same resamples.
+
+    Class-wise ECE is left out: it needs the probabilities of all classes of every example.
+    """
+    names = ("accuracy", "ece", "ece_equal_mass", "mce", "nll", "brier", "auroc", "aurc")
+
+    def numbers(confidence, correct, nll, brier):
+        sums = pairs.bin_sums(pairs.bin_index(confidence), confidence, correct)
+        values = (
+            correct.mean(-1),
+            pairs.ece(confidence, correct),
+            pairs.ece_equal_mass(confidence, correct),
+            pairs.mce(sums),
+            nll.mean(-1, dtype=np.float64),
+            brier.mean(-1, dtype=np.float64),
+            pairs.auroc(confidence, correct),
+            pairs.aurc(confidence, correct),
+        )
+        return np.stack(values, -1)
+
+    columns = (examples.confidence, examples.correct, examples.nll, examples.brier)
+    low, high = interval(numbers, columns, seed=seed, level=level, resamples=resamples)
+    return {name: (float(low[i]), float(high[i])) for i, name in enumerate(names)}
+
+
+@struct.dataclass
+class Reliability:
+    """A reliability diagram, one row a bin; NaN where a bin is empty."""
+
+    count: np.ndarray  # float64 [R]
+    accuracy: np.ndarray  # float64 [R]
+    confidence: np.ndarray  # float64 [R], mean of the bin
+    low: np.ndarray  # float64 [R], lower end of the band of accuracy
+    high: np.ndarray  # float64 [R]
+
+
+def reliability(
+    confidence: np.ndarray,
+    correct: np.ndarray,
+    *,
+    seed: int,
+    num_bins: int = NUM_BINS,
+    level: float = 0.95,
+    resamples: int = 1000,
+) -> Reliability:
+    """Accuracy and confidence by equal-width bin, with a bootstrap band for the accuracy.
+
+    The band holds ``level`` in each bin by itself, not over all bins together. In a bin of
+    one or two examples, or of none that is wrong, it is too narrow: draw the counts beside it.
+
+    Args:
+      confidence: float [n], top probabilities.
+      correct: bool [n].
+      seed: of the resampling.
+      num_bins: R.
+      level: in (0, 1).
+      resamples: how many.
+
+    Raises:
+      ValueError: as ``interval``.
+    """
+    bins = pairs.bin_index(np.asarray(confidence), num_bins)
+
+    def accuracy(bins, correct):
+        sums = pairs.bin_sums(bins, correct, correct, num_bins)
+        return _share(sums.correct, sums.count)
+
+    band = interval(accuracy, (bins, correct), seed=seed, level=level, resamples=resamples)
+    sums = pairs.bin_sums(bins, np.asarray(confidence), np.asarray(correct), num_bins)
+    return Reliability(
+        count=sums.count,
+        accuracy=_share(sums.correct, sums.count),
+        confidence=_share(sums.confidence, sums.count),
+        low=band[0],
+        high=band[1],
+    )
+
+
+def _share(total, count):
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)

@@ -1,0 +1,113 @@
+"""(confidence, correct) of each example → calibration errors, AUROC and AURC.
+
+Confidence is the top probability, float [..., n]; correct is bool [..., n]; each function works
+along the last axis, so that many resamples are one call. Equal confidences are never told
+apart: no number here hangs on the order of the examples. Float32 probabilities within 6e-8 of
+1 are such equals, and very sharp models have many. NaN in, NaN out. NumPy, in float64.
+"""
+
+import math
+
+import jax.numpy as jnp
+import numpy as np
+from scipy import stats
+
+from autolabel_jax.calibration import NUM_BINS
+from autolabel_jax.types import BucketStats
+
+
+def bin_index(confidence: np.ndarray, num_bins: int = NUM_BINS) -> np.ndarray:
+    """The equal-width bin of each confidence, int [..., n]; right-closed as in calibration.py."""
+    edges = np.asarray(jnp.linspace(0, 1, num_bins + 1, dtype=jnp.float32))
+    return np.searchsorted(edges[1:-1], confidence, side="left")
+
+
+def bin_sums(
+    bins: np.ndarray, confidence: np.ndarray, correct: np.ndarray, num_bins: int = NUM_BINS
+) -> BucketStats:
+    """Sums by bin, float64 [..., R], of examples whose bins are known, int [..., n]."""
+    rows = bins.reshape(math.prod(bins.shape[:-1]), bins.shape[-1])
+    cell = (rows + num_bins * np.arange(len(rows))[:, None]).ravel()
+
+    def sums(values=None):
+        weights = None if values is None else np.asarray(values, np.float64).ravel()
+        total = np.bincount(cell, weights, len(rows) * num_bins).astype(np.float64)
+        return total.reshape(*bins.shape[:-1], num_bins)
+
+    return BucketStats(count=sums(), correct=sums(correct), confidence=sums(confidence))
+
+
+def _mean_gap(sums: BucketStats) -> np.ndarray:
+    total = np.abs(sums.correct - sums.confidence).sum(-1)
+    return _divide(total, sums.count.sum(-1))
+
+
+def _divide(numerator, denominator):
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(denominator > 0, numerator / denominator, np.nan)
+
+
+def ece(confidence: np.ndarray, correct: np.ndarray, num_bins: int = NUM_BINS) -> np.ndarray:
+    """Top-label ECE with equal-width bins: the number of ``calibration.ece``, in float64 [...]."""
+    return _mean_gap(bin_sums(bin_index(confidence, num_bins), confidence, correct, num_bins))
+
+
+def ece_equal_mass(
+    confidence: np.ndarray, correct: np.ndarray, num_bins: int = NUM_BINS
+) -> np.ndarray:
+    """Top-label ECE whose bins hold equally many examples (Nixon et al. 2019), float64 [...].
+
+    The upper edge of bin r is the r/R quantile of the empirical distribution, the confidence
+    at place ⌈r·n/R⌉ in ascending order; bins are right-closed. Without ties they hold n/R
+    examples, rounded up or down; tied examples share a bin, and others may stay empty.
+    """
+    confidence = np.asarray(confidence)
+    num = confidence.shape[-1]
+    if num == 0:
+        return np.full(confidence.shape[:-1], np.nan)
+    place = -(-np.arange(1, num_bins) * num // num_bins) - 1
+    edges = np.sort(confidence, axis=-1)[..., place]
+    bins = sum(confidence > edges[..., r, None] for r in range(num_bins - 1))
+    bins = np.broadcast_to(bins, confidence.shape).astype(np.int64)
+    return _mean_gap(bin_sums(bins, confidence, correct, num_bins))
+
+
+def mce(sums: BucketStats) -> np.ndarray:
+    """Maximum calibration error, max_r |acc(B_r) - conf(B_r)| over filled bins, float64 [...].
+
+    From sums [..., R]; Naeini et al. (2015), Guo et al. (2017), eq. 5.
+    """
+    gap = _divide(np.abs(sums.correct - sums.confidence), sums.count)
+    worst = np.where(sums.count > 0, gap, 0).max(-1)
+    return np.where(sums.count.sum(-1) > 0, worst, np.nan)
+
+
+def auroc(confidence: np.ndarray, correct: np.ndarray) -> np.ndarray:
+    """How well confidence tells right from wrong: area under the ROC curve, float64 [...].
+
+    The score is the confidence and the positive class is *correct*: the probability that a
+    correct example is more confident than a wrong one, a tie counting one half (Mann-Whitney).
+    NaN where all examples are correct, or all wrong: there is nothing to tell apart.
+    """
+    correct = np.asarray(correct, np.float64)
+    right, wrong = correct.sum(-1), (1 - correct).sum(-1)
+    ranks = stats.rankdata(np.asarray(confidence), axis=-1) if correct.shape[-1] else correct
+    return _divide((ranks * correct).sum(-1) - right * (right + 1) / 2, right * wrong)
+
+
+def aurc(confidence: np.ndarray, correct: np.ndarray) -> np.ndarray:
+    """Area under the risk-coverage curve, float64 [...]; lower is better.
+
+    The mean over the n examples of the error rate among those at least as confident: the
+    selective risk (Geifman & El-Yaniv 2017) at n thresholds (Geifman et al. 2019, sec. 2).
+    Tied examples are kept or refused together, and share one threshold.
+    """
+    confidence, correct = np.asarray(confidence), np.asarray(correct, bool)
+    if confidence.shape[-1] == 0:
+        return np.full(confidence.shape[:-1], np.nan)
+    unknown = np.isnan(confidence)
+    score = -np.where(unknown, 0, confidence)
+    wrong = np.take_along_axis(~correct, np.argsort(score, axis=-1), axis=-1)
+    kept = stats.rankdata(score, method="max", axis=-1).astype(np.int64)
+    errors = np.take_along_axis(np.cumsum(wrong, axis=-1), kept - 1, axis=-1)
+    return np.where(unknown.any(-1), np.nan, np.mean(errors / kept, axis=-1))

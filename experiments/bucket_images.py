@@ -1,0 +1,119 @@
+"""Sample images per bucket: what each distance looks like."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from matplotlib.figure import Figure
+
+from autolabel_jax import buckets, checkpoint, datasets, image_ops, input_pipeline, result, task
+from autolabel_jax.datasets import Dataset
+from experiments import plots
+from experiments.run_files import Run
+
+IMAGES = 2  # shown in each group
+BATCH = 16  # of which those are the first; mixup takes partners from it
+
+
+def why_not(run: Run) -> str | None:
+    """Why a run has no such picture; None if it may have."""
+    name = run.config.get("augment.name")
+    if name is None:
+        return "config.json lacks augment.name"
+    if name == "none":
+        return "augment.name='none' moves no image"
+    if name == "adversarial" and not any((run.workdir / "checkpoints").glob("[0-9]*")):
+        return "augment.name='adversarial' attacks the model, and there is no checkpoint of it"
+    return None
+
+
+def same_picture(run: Run) -> str:
+    """Equal for runs that share a picture: the model and the labels matter not, unless attacked."""
+    shown = ("dataset", "data_dir", "train_examples", "augment.", "buckets.")
+    kept = {name: value for name, value in run.config.items() if name.startswith(shown)}
+    attacked = run.config.get("augment.name") == "adversarial"
+    return repr((sorted(kept.items()), run.workdir if attacked else None))
+
+
+def draw(run: Run, data_dir: str | None = None) -> Figure:
+    """Calibration images, clean on the left, then inside each interval; groups below each other.
+
+    Every bucket gets the same random draws but for the distance.
+
+    Args:
+      run: whose config says the data, the augmentation and the buckets.
+      data_dir: where the data are, if they have moved.
+
+    Raises:
+      ValueError: the data are no images, or the config does not fit them.
+      FileNotFoundError: the data are not there.
+    """
+    config = checkpoint.load_config(run.workdir)
+    if data_dir is not None:
+        config.data_dir = data_dir
+    if config.augment.name == "adversarial":
+        parts, dataset, snapshot = result.restore(config, run.workdir)
+        variables = task.inference_variables(snapshot.state)
+    else:
+        dataset, variables = datasets.load(config), {}
+        parts = task.create(config, dataset, input_pipeline.make_mesh())
+    shape = dataset.train.image.shape[1:]
+    if len(shape) != 3 or shape[-1] not in (1, 3):
+        raise ValueError(f"dataset: {config.dataset!r} holds examples of shape {shape}, no images")
+    make = _given if parts.augmentation.distance_is_given else _moved
+    return _grid(make(parts, dataset, variables), parts, run)
+
+
+def _moved(parts: task.Task, dataset: Dataset, variables: dict[str, Any]) -> np.ndarray:
+    """float [N, 1 + IMAGES, ...]: in each bucket; the entry after the last bucket is clean."""
+    split = dataset.calibration.take(slice(0, BATCH))
+    batch = input_pipeline.put_split(split, parts.mesh)
+    draw_key, apply_key = jax.random.split(jax.random.key(0))
+
+    @jax.jit
+    def move(bucket):
+        inside = jnp.full(len(split), bucket, jnp.int32)
+        distance = buckets.draw_inside(draw_key, inside, parts.calibration_edges)
+        moved = task.apply_augmentation(parts, variables, batch, apply_key, distance)
+        return image_ops.to_float(moved.image)[:IMAGES]
+
+    clean = image_ops.to_float(batch.image)[:IMAGES]
+    return np.stack([*(np.asarray(move(n)) for n in range(parts.num_buckets)), clean])
+
+
+def _given(parts: task.Task, dataset: Dataset, variables: dict[str, Any]) -> np.ndarray:
+    """The same of data that come with distances; what is not there is NaN, as are clean twins."""
+    del variables
+    split = dataset.train
+    bucket = np.asarray(buckets.bucket_index(jnp.asarray(split.distance), parts.edges))
+    image = np.asarray(image_ops.to_float(split.image))
+    shown = np.full((parts.num_buckets + 1, IMAGES, *image.shape[1:]), np.nan, np.float32)
+    for n in range(parts.num_buckets):
+        rows = np.flatnonzero(bucket == n)[:IMAGES]
+        shown[n, : len(rows)] = image[rows]
+    return shown
+
+
+def _grid(shown: np.ndarray, parts: task.Task, run: Run) -> Figure:
+    num_groups, edges = parts.augmentation.num_groups, parts.calibration_edges
+    num = len(edges) - 1
+    images = shown.shape[1]
+    rows, columns = num_groups * images, num + 1
+    with plots.panels(rows, columns, panel=(0.95, 0.95)) as (figure, axes):
+        for row, column in np.ndindex(rows, columns):
+            group, i = divmod(row, images)
+            n = len(shown) - 1 if column == 0 else group * num + column - 1
+            place, picture = axes[row, column], shown[n, i]
+            place.set(xticks=[], yticks=[])
+            if np.isfinite(picture).all():
+                gray = {"cmap": "gray", "vmin": 0, "vmax": 1} if picture.shape[-1] == 1 else {}
+                place.imshow(np.clip(picture, 0, 1).squeeze(), interpolation="nearest", **gray)
+            else:
+                place.set_axis_off()
+            if row == 0:
+                inside = f"({edges[column - 1]:.2f}, {edges[column]:.2f}]" if column else "clean"
+                place.set_title(inside, fontsize=7)
+            if column == 0 and i == 0:
+                place.set_ylabel(plots.group_name(run, group, num_groups), fontsize=7)
+        return figure

@@ -1,0 +1,176 @@
+"""Runs → cells of a table: one for each setting, its seeds together, compared seed by seed."""
+
+import dataclasses
+import json
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from experiments import printing, published, run_files
+from experiments.run_files import Run
+
+LEVEL = 0.95  # of intervals
+SIGNIFICANT = 0.05
+MIN_SEEDS = 3  # of a test
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """Runs that differ in nothing but the seed, in its order.
+
+    ``varied`` names the settings that set it apart from cells that would look the same.
+    """
+
+    runs: tuple[Run, ...]
+    varied: str = ""
+
+    @property
+    def first(self) -> dict[str, Any]:
+        """The result of the first seed, for what all of them share."""
+        return self.runs[0].result
+
+    @property
+    def names(self) -> dict[str, Any]:
+        """Data set, model, augmentation, labels, training images and epochs."""
+        return {
+            "dataset": self.first["dataset"],
+            "model": run_files.model_name(self.runs[0].config),
+            "augmentation": self.first["augmentation"],
+            "labels": printing.rule_name(self.first),
+            "train_examples": self.first.get("train_examples", ""),
+            "epochs": self.first["epochs"],
+        }
+
+    @property
+    def published(self) -> published.Published | None:
+        """The published row beside it."""
+        return published.beside(self.runs[0].config, self.names["model"])
+
+    def values(self, metric: str) -> dict[int, float]:
+        """seed → figure, of the runs that have it."""
+        found = {run.result["seed"]: run.result.get(metric) for run in self.runs}
+        return {seed: value for seed, value in found.items() if value is not None}
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimate:
+    """A mean over n seeds; sd None where n is 1."""
+
+    mean: float
+    sd: float | None
+    n: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Difference:
+    """A mean difference over n common seeds, with its interval; None where n is 1."""
+
+    mean: float
+    low: float | None
+    high: float | None
+    n: int
+
+
+def make(runs: Sequence[Run]) -> list[list[Cell]]:
+    """Blocks of cells, in the order in which they come; within a block rules may be compared.
+
+    Raises:
+      ValueError: two runs of one cell have the same seed.
+    """
+    blocks: dict[str, dict[str, list[Run]]] = {}
+    for run in runs:
+        block = blocks.setdefault(_key(run_files.block(run)), {})
+        block.setdefault(_key(run_files.settings(run)), []).append(run)
+    cells = [[_cell(same) for same in block.values()] for block in blocks.values()]
+    flat = [cell for block in cells for cell in block]
+    return [[_name_what_varies(cell, flat) for cell in block] for block in cells]
+
+
+def block_key(cell: Cell) -> str:
+    """The same for cells that may be compared, and for no others."""
+    return _key(run_files.block(cell.runs[0]))
+
+
+def _key(settings: dict[str, Any]) -> str:
+    return json.dumps(settings, sort_keys=True)
+
+
+def _cell(runs: list[Run]) -> Cell:
+    by_seed = {}
+    for run in runs:
+        seed = run.result["seed"]
+        if seed in by_seed:
+            raise ValueError(
+                f"seed {seed} twice in one cell: {by_seed[seed].workdir} and {run.workdir} "
+                "differ in nothing else; give one of them"
+            )
+        by_seed[seed] = run
+    return Cell(tuple(by_seed[seed] for seed in sorted(by_seed)))
+
+
+def _name_what_varies(cell: Cell, others: Sequence[Cell]) -> Cell:
+    alike = [run_files.settings(c.runs[0]) for c in others if c.names == cell.names]
+    own = run_files.settings(cell.runs[0])
+    fields = [f for f in own if any(f not in other or other[f] != own[f] for other in alike)]
+    return dataclasses.replace(cell, varied=", ".join(f"{f}={own[f]}" for f in fields))
+
+
+def estimate(cell: Cell, metric: str) -> Estimate | None:
+    """Mean and sample standard deviation over the seeds; None where no run has the figure."""
+    values = list(cell.values(metric).values())
+    if not values:
+        return None
+    sd = float(np.std(values, ddof=1)) if len(values) > 1 else None
+    return Estimate(float(np.mean(values)), sd, len(values))
+
+
+def _paired(a: Cell, b: Cell, metric: str) -> np.ndarray:
+    left, right = a.values(metric), b.values(metric)
+    return np.array([left[seed] - right[seed] for seed in sorted(left.keys() & right.keys())])
+
+
+def difference(cell: Cell, base: Cell, metric: str) -> Difference | None:
+    """Cell minus base over common seeds, with Student's 95 % interval; None without one."""
+    gaps = _paired(cell, base, metric)
+    if not len(gaps):
+        return None
+    mean, n = float(np.mean(gaps)), len(gaps)
+    if n == 1:
+        return Difference(mean, None, None, n)
+    half = stats.t.ppf((1 + LEVEL) / 2, n - 1) * np.std(gaps, ddof=1) / math.sqrt(n)
+    return Difference(mean, float(mean - half), float(mean + half), n)
+
+
+def baseline(block: Sequence[Cell]) -> Cell | None:
+    """The one-hot cell of a block."""
+    return next((cell for cell in block if cell.first["label_rule"] == "one_hot"), None)
+
+
+def winner(block: Sequence[Cell], metric: str, *, higher: bool) -> Cell | None:
+    """The cell with the best mean, if it differs from the runner-up in a paired t test.
+
+    Args:
+      block: cells that may be compared.
+      metric: that is compared.
+      higher: more is better.
+
+    Returns:
+      None too where fewer than three seeds are common to both.
+    """
+    means = [(estimate(cell, metric), cell) for cell in block]
+    known = [(found.mean, cell) for found, cell in means if found is not None]
+    ranked = [cell for _, cell in sorted(known, key=lambda pair: pair[0], reverse=higher)]
+    if len(ranked) < 2:
+        return None
+    gaps = _paired(ranked[0], ranked[1], metric)
+    if len(gaps) < MIN_SEEDS:
+        return None
+    mean, error = np.mean(gaps), np.std(gaps, ddof=1) / math.sqrt(len(gaps))
+    # The common seeds may rank the two otherwise than all seeds do.
+    if mean == 0 or (mean > 0) != higher:
+        return None
+    t = abs(mean) / error if error else math.inf
+    return ranked[0] if 2 * stats.t.sf(t, len(gaps) - 1) < SIGNIFICANT else None

@@ -1,0 +1,54 @@
+"""How every program here starts: flags read, logs quiet, a user's mistake told in one line."""
+
+import sys
+from collections.abc import Callable, Sequence
+
+from absl import app, flags, logging
+
+from autolabel_jax.train import NonFiniteLossError
+
+# What a wrong setting, a missing file or a diverging run raises; all else is a bug.
+MISTAKES = (ValueError, OSError, NonFiniteLossError)
+
+
+def run(main: Callable[[list[str]], None], required: Sequence[str] = ()) -> None:
+    """Calls ``main`` with what is left of the command line once flags are read.
+
+    Exits with 1 and one line on standard error for a mistake of the user's.
+
+    Args:
+      main: takes argv, the program's name first.
+      required: flags that must be given.
+    """
+    flags.mark_flags_as_required(required)
+
+    def guarded(argv):
+        logging.set_verbosity(logging.WARNING)  # orbax tells much at info
+        try:
+            main(argv)
+        except MISTAKES as error:
+            sys.exit(f"error: {error}")
+
+    app.run(guarded, flags_parser=_parse)
+
+
+def no_more(argv: list[str]) -> None:
+    """Refuses arguments that are no flags.
+
+    Raises:
+      ValueError: names them.
+    """
+    if argv[1:]:
+        raise ValueError(f"unexpected arguments: {' '.join(argv[1:])}")
+
+
+def _parse(argv: list[str]) -> list[str]:
+    try:
+        return flags.FLAGS(argv)
+    except flags.Error as error:
+        sys.exit(f"error: {error}")
+    except (AttributeError, KeyError, TypeError, ValueError, OSError) as error:
+        # ml_collections' own, of a field that the config lacks or a value of another type.
+        text = str(error).replace("\\n", "; ").replace("\n", "; ").replace("\\'", "'").strip("'\"")
+        given = " ".join(a for a in argv if a.startswith("--config"))
+        sys.exit(f"error: {given}: {text}")

@@ -1,0 +1,83 @@
+"""Accuracy against confidence on the test set: gap bars, counts, bootstrap bands."""
+
+import pathlib
+
+import numpy as np
+from matplotlib.axes import Axes
+from scipy.special import softmax
+
+from autolabel_jax import bootstrap
+from autolabel_jax.bootstrap import Reliability
+
+
+def from_file(workdir: pathlib.Path, *, seed: int = 0) -> Reliability:
+    """The bins of ``test_logits.npz`` (logits [n, K], label [n]), with 95 % bands.
+
+    Raises:
+      ValueError: the file lacks an array, or the two do not fit.
+    """
+    path = workdir / "test_logits.npz"
+    with np.load(path) as saved:
+        missing = [name for name in ("logits", "label") if name not in saved]
+        if missing:
+            raise ValueError(f"{path}: lacks {', '.join(missing)}")
+        logits, label = saved["logits"], saved["label"]
+    if logits.ndim != 2 or label.shape != logits.shape[:1]:
+        raise ValueError(f"{path}: logits {logits.shape} and label {label.shape} do not fit")
+    confidence = softmax(logits.astype(np.float64), axis=-1).max(-1).astype(np.float32)
+    return bootstrap.reliability(confidence, logits.argmax(-1) == label, seed=seed)
+
+
+def ece(found: Reliability) -> float:
+    """Expected calibration error of a diagram, a fraction."""
+    gaps = np.abs(found.accuracy - found.confidence)
+    return float(np.nansum(found.count * gaps) / found.count.sum())
+
+
+def draw(axes: Axes, found: Reliability, title: str, *, colors: tuple[str, str]) -> None:
+    """One diagram; ``colors`` of the accuracy bars and of the gaps to the confidence."""
+    filled = found.count > 0
+    width = 1 / len(found.count)
+    middle = ((np.arange(len(found.count)) + 0.5) * width)[filled]
+    accuracy, gap = found.accuracy[filled], (found.confidence - found.accuracy)[filled]
+    axes.bar(middle, accuracy, width, color=colors[0], edgecolor="white", label="accuracy")
+    axes.bar(
+        middle,
+        gap,
+        width,
+        bottom=accuracy,
+        color="none",
+        edgecolor=colors[1],
+        hatch="//",
+        label="confidence − accuracy",
+    )
+    errors = np.abs(np.stack([found.low, found.high])[:, filled] - accuracy)
+    axes.errorbar(
+        middle,
+        accuracy,
+        errors,
+        fmt="none",
+        ecolor="black",
+        elinewidth=1,
+        capsize=2,
+        label="95 % bootstrap band",
+    )
+    axes.plot([0, 1], [0, 1], color="0.3", linestyle="--", linewidth=1, label="calibrated")
+    axes.set(
+        xlim=(0, 1),
+        ylim=(0, 1),
+        xlabel="confidence",
+        ylabel="accuracy",
+        title=f"{title}: ECE {100 * ece(found):.1f} %",
+    )
+
+
+def draw_counts(axes: Axes, found: Reliability, color: str) -> None:
+    """How many images fall into each bin, written above the bars."""
+    width = 1 / len(found.count)
+    middle = (np.arange(len(found.count)) + 0.5) * width
+    axes.bar(middle, found.count, width, color=color, edgecolor="white")
+    for x, n in zip(middle, found.count, strict=True):
+        if n:
+            axes.annotate(f"{n:.0f}", (x, n), ha="center", va="bottom", fontsize=7)
+    axes.set(xlim=(0, 1), xlabel="confidence", ylabel="images", ylim=(0, 1.25 * max(found.count)))

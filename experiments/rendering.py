@@ -1,0 +1,188 @@
+"""Tables of plain entries → Markdown, LaTeX (booktabs), HTML; escaped as each format needs."""
+
+import dataclasses
+import html as html_module
+from collections.abc import Sequence
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """The text of one place in a table."""
+
+    text: str
+    bold: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """A table of text: the first ``num_names`` columns name the row, the others are figures."""
+
+    title: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[Entry, ...], ...]
+    num_names: int
+    notes: tuple[str, ...] = ()
+
+
+LATEX = {
+    "\\": r"\textbackslash{}",
+    **{c: f"\\{c}" for c in "&%$#_{}"},
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "±": r"$\pm$",
+    "−": r"$-$",
+    "†": r"\dag{}",
+}
+
+
+def markdown(tables: Sequence[Table]) -> str:
+    """GitHub-flavoured Markdown."""
+
+    def escape(text):
+        text = text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
+        return text.replace("*", "\\*").replace("\n", " ")
+
+    def cell(entry):
+        return f"**{escape(entry.text)}**" if entry.bold and entry.text else escape(entry.text)
+
+    def lines(table):
+        yield f"### {escape(table.title)}\n"
+        yield f"| {' | '.join(map(escape, table.header))} |"
+        names = table.num_names
+        yield f"|{'---|' * names}{'---:|' * (len(table.header) - names)}"
+        for row in table.rows:
+            yield f"| {' | '.join(map(cell, row))} |"
+        yield "".join(f"\n- {escape(note)}" for note in table.notes) + "\n"
+
+    return "\n".join(line for table in tables for line in lines(table))
+
+
+def escape_latex(text: str) -> str:
+    """Text that LaTeX sets as it stands."""
+    return "".join(LATEX.get(character, character) for character in text)
+
+
+def latex(tables: Sequence[Table]) -> str:
+    """One floating table each; the preamble needs the package booktabs."""
+
+    def cell(entry):
+        text = escape_latex(entry.text)
+        return rf"\textbf{{{text}}}" if entry.bold and text else text
+
+    def lines(table):
+        yield r"\begin{table*}[t]"
+        yield r"\centering\footnotesize"
+        yield rf"\caption{{{escape_latex(table.title)}}}"
+        columns = "l" * table.num_names + "r" * (len(table.header) - table.num_names)
+        yield rf"\begin{{tabular}}{{{columns}}}"
+        yield r"\toprule"
+        yield " & ".join(map(escape_latex, table.header)) + r" \\"
+        yield r"\midrule"
+        for row in table.rows:
+            yield " & ".join(map(cell, row)) + r" \\"
+        yield r"\bottomrule"
+        yield r"\end{tabular}"
+        for note in table.notes:
+            yield rf"\par {escape_latex(note)}"
+        yield "\\end{table*}\n"
+
+    preamble = "% \\usepackage{booktabs}"
+    return "\n".join([preamble, *(line for table in tables for line in lines(table))])
+
+
+def escape_html(text: str) -> str:
+    """Text that HTML shows as it stands, in attributes too."""
+    return html_module.escape(text, quote=True)
+
+
+def html_table(table: Table) -> str:
+    """One table with a caption; it scrolls by itself, by keyboard too, where it is too wide."""
+
+    def cell(i, entry):
+        text = escape_html(entry.text)
+        text = f"<b>{text}</b>" if entry.bold and text else text
+        if i == 0:
+            return f'<th scope="row">{text}</th>'
+        return f"<td>{text}</td>" if i < table.num_names else f'<td class="number">{text}</td>'
+
+    title = escape_html(table.title)
+    kinds = [' class="number"' if i >= table.num_names else "" for i in range(len(table.header))]
+    head = "".join(
+        f'<th scope="col"{kind}>{escape_html(name)}</th>'
+        for kind, name in zip(kinds, table.header, strict=True)
+    )
+    body = [
+        f"<tr>{''.join(cell(i, entry) for i, entry in enumerate(row))}</tr>" for row in table.rows
+    ]
+    notes = "".join(f"<li>{escape_html(note)}</li>" for note in table.notes)
+    return "\n".join(
+        [
+            f'<div class="scroll" role="region" tabindex="0" aria-label="{title}">',
+            f"<table><caption>{title}</caption>",
+            f"<thead><tr>{head}</tr></thead>",
+            "<tbody>",
+            *body,
+            "</tbody></table></div>",
+            *([f'<ul class="notes">{notes}</ul>'] if notes else []),
+        ]
+    )
+
+
+def html(tables: Sequence[Table], *, title: str = "Results", body: str | None = None) -> str:
+    """A whole page without scripts; nothing in it is fetched from anywhere.
+
+    Args:
+      tables: that the page holds.
+      title: of the page.
+      body: what stands in <main> in place of the tables alone, HTML.
+    """
+    inside = "\n".join(map(html_table, tables)) if body is None else body
+    return PAGE.format(title=escape_html(title), style=STYLE, body=inside)
+
+
+STYLE = """
+body { font: 1rem/1.5 system-ui, sans-serif; color: #1a1a1a; background: #fff;
+  margin: 0 auto; max-width: 80rem; padding: 0 1rem 3rem; }
+a { color: #0b4f8a; }
+a:focus-visible, summary:focus-visible, .scroll:focus-visible { outline: 3px solid #0b4f8a; }
+.skip { position: absolute; left: -100rem; }
+.skip:focus { left: 1rem; top: 1rem; background: #fff; padding: .5rem; }
+.scroll { overflow-x: auto; }
+table { border-collapse: collapse; font-size: .875rem; margin: 1rem 0; white-space: nowrap; }
+caption { text-align: left; font-weight: bold; padding: .25rem 0; }
+th, td { padding: .25rem .6rem; text-align: left; border-bottom: 1px solid #c8c8c8; }
+thead th { border-bottom: 2px solid #1a1a1a; }
+tbody th { font-weight: normal; }
+.number { text-align: right; font-variant-numeric: tabular-nums; }
+.notes { font-size: .875rem; color: #333; }
+figure { margin: 1.5rem 0; }
+img { max-width: 100%; height: auto; }
+figcaption { font-size: .875rem; color: #333; }
+summary { cursor: pointer; padding: .25rem 0; }
+pre { background: #f3f3f3; padding: .75rem; overflow-x: auto; font-size: .8125rem; }
+@media print { .skip, nav { display: none; } }
+"""
+
+# The policy forbids the browser what the page does not do anyway.
+PAGE = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; \
+style-src 'unsafe-inline'">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<link rel="icon" href="data:,">
+<style>{style}</style>
+</head>
+<body>
+<a class="skip" href="#main">Skip to the results</a>
+<header><h1>{title}</h1></header>
+<main id="main" tabindex="-1">
+{body}
+</main>
+</body>
+</html>
+"""

@@ -1,0 +1,113 @@
+"""One HTML file of some runs: tables, figures, every config. It needs no network.
+
+python -m experiments.report runs/*/ --out=report.html [--data_dir=…] [--noimages]
+"""
+
+import base64
+import io
+import json
+import pathlib
+from collections.abc import Sequence
+
+import matplotlib
+import matplotlib.pyplot as plt
+from absl import flags
+
+from experiments import catalogue, launch, rendering, summary
+from experiments.catalogue import Drawing
+from experiments.rendering import escape_html
+from experiments.run_files import Run
+
+_OUT = flags.DEFINE_string("out", "report.html", "File to write.")
+_TITLE = flags.DEFINE_string("title", "AutoLabel results", "Title of the page.")
+_DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of the data sets, if it has moved.")
+_IMAGES = flags.DEFINE_bool("images", True, "Show sample images too, which reads the data.")
+
+
+def make(
+    good: Sequence[Run],
+    apart: Sequence[tuple[Run, str]],
+    *,
+    title: str,
+    data_dir: str | None = None,
+    images: bool = True,
+) -> str:
+    """The page.
+
+    Args:
+      good: runs that count.
+      apart: those that do not, each with the reason.
+      title: of the page.
+      data_dir: where the data are, if they have moved.
+      images: show sample images too, for which the data are read.
+
+    Raises:
+      ValueError: two runs of one cell have the same seed.
+    """
+    runs = [*good, *(run for run, _ in apart)]
+    drawings = [
+        drawing
+        for drawing in catalogue.everything(runs, good, data_dir)
+        if images or not drawing.name.startswith("bucket_images")
+    ]
+    sections = {
+        "Tables": map(rendering.html_table, summary.tables(good, apart)),
+        "Figures": map(_figure, drawings),
+        "Runs": _runs(runs),
+    }
+    links = [f'<li><a href="#{name.lower()}">{name}</a></li>' for name in sections]
+    body = [f'<nav aria-label="Contents"><ul>{"".join(links)}</ul></nav>']
+    for name, parts in sections.items():
+        own = name.lower()
+        body.append(f'<section id="{own}" aria-labelledby="{own}-title">')
+        body += [f'<h2 id="{own}-title">{name}</h2>', *parts, "</section>"]
+    return rendering.html([], title=title, body="\n".join(body))
+
+
+def _figure(drawing: Drawing) -> str:
+    """A figure inside the page, or the reason why it could not be made."""
+    heading = f"<h3>{escape_html(drawing.title)}</h3>"
+    try:
+        figure = drawing.draw()
+    except (ValueError, FileNotFoundError) as error:
+        return f"{heading}\n<p>Not drawn: {escape_html(str(error))}</p>"
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=150)
+    width, height = (round(96 * inches) for inches in figure.get_size_inches())
+    plt.close(figure)
+    data = base64.b64encode(file.getvalue()).decode()
+    alt = escape_html(drawing.alt)
+    return (
+        f'{heading}\n<figure><img src="data:image/png;base64,{data}" alt="{alt}" '
+        f'width="{width}" height="{height}"><figcaption>{alt}</figcaption></figure>'
+    )
+
+
+def _runs(runs: Sequence[Run]) -> list[str]:
+    """Config and result of every run, folded away."""
+    names = catalogue.run_names(runs)
+    parts = []
+    for run in runs:
+        files = {"config.json": run.config, "result.json": run.result}
+        shown = [
+            f"<h3>{name}</h3><pre>{escape_html(json.dumps(value, indent=2))}</pre>"
+            for name, value in files.items()
+            if value is not None
+        ]
+        summary_line = f"<summary>{escape_html(names[run.workdir])}</summary>"
+        parts.append(f"<details>{summary_line}{''.join(shown)}</details>")
+    return parts
+
+
+def main(argv: list[str]) -> None:
+    matplotlib.use("Agg")
+    good, apart = summary.load(argv[1:])
+    page = make(good, apart, title=_TITLE.value, data_dir=_DATA_DIR.value, images=_IMAGES.value)
+    path = pathlib.Path(_OUT.value)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(page, encoding="utf-8")
+    print(path)
+
+
+if __name__ == "__main__":
+    launch.run(main)

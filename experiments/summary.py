@@ -1,0 +1,213 @@
+"""Run files → the tables: figures by cell, differences to one-hot labels, what was left out."""
+
+import csv
+import io
+from collections.abc import Sequence
+from typing import Any
+
+from experiments import cells, printing, run_files
+from experiments.cells import Cell
+from experiments.rendering import Entry, Table
+from experiments.run_files import Run
+
+# name: (header, factor, digits), the figures of single runs and those that evaluation adds.
+COLUMNS = {
+    **{name: shown for name, shown in printing.COLUMNS.items() if name != "temperature"},
+    "corrupted_accuracy": ("corrupted acc %", 100, 2),
+    "corrupted_ece": ("corrupted ECE %", 100, 2),
+    "corrupted_ece_ts": ("corrupted ECE % (TS)", 100, 2),
+    "adversarial_accuracy": ("adversarial acc %", 100, 2),
+    "adversarial_ece": ("adversarial ECE %", 100, 2),
+    "adversarial_ece_ts": ("adversarial ECE % (TS)", 100, 2),
+    "seconds": ("seconds", 1, 0),
+}
+NAMES = ("data set", "model", "augmentation", "labels", "training images", "epochs")
+CSV_NAMES = ("dataset", "model", "augmentation", "labels", "settings", "train_examples", "epochs")
+CSV_NAMES += ("n", "seeds", "revision")
+NO_CONTEST = ("seconds",)  # tells of the machine, not of the labels
+TS = "TS: after temperature scaling, fitted on the calibration set; it moves no accuracy."
+BOLD = (
+    "Bold: the best mean of its block (same data, model, augmentation and budget) where the "
+    "difference to the runner-up passes a paired t test over common seeds (p below .05, n of at "
+    "least 3; no correction for the number of comparisons)."
+)
+PAPER = "The AutoLabel paper's own tables could not be read, so that its cells are empty."
+
+
+def tables(good: Sequence[Run], apart: Sequence[tuple[Run, str]]) -> list[Table]:
+    """The tables of some runs; empty ones are left out.
+
+    Args:
+      good: that count.
+      apart: those that do not, each with the reason.
+
+    Raises:
+      ValueError: two runs of one cell have the same seed.
+    """
+    blocks = cells.make(good)
+    found = [_figures(blocks), _differences(blocks), _left_out(apart)]
+    return [table for table in found if table.rows]
+
+
+def _columns(blocks: Sequence[Sequence[Cell]]) -> list[str]:
+    flat = [cell for block in blocks for cell in block]
+    return [name for name in COLUMNS if any(cell.values(name) for cell in flat)]
+
+
+def _is_higher_better(metric: str) -> bool:
+    return metric.endswith("accuracy")
+
+
+def _names(cell: Cell) -> list[Entry]:
+    shown = {name: str(value) for name, value in cell.names.items()}
+    shown["labels"] += f", {cell.varied}" if cell.varied else ""
+    shown["labels"] += " †" if any(run.dirty for run in cell.runs) else ""
+    return [Entry(text) for text in shown.values()]
+
+
+def _figures(blocks: Sequence[Sequence[Cell]]) -> Table:
+    columns, footnotes, rows = _columns(blocks), [], []
+    for block in blocks:
+        best = {m: cells.winner(block, m, higher=_is_higher_better(m)) for m in columns}
+        for cell in block:
+            figures = [
+                Entry(_estimate(cell, m), bold=best[m] is cell and m not in NO_CONTEST)
+                for m in columns
+            ]
+            n = Entry(str(len(cell.runs)))
+            rows.append((*_names(cell), n, *figures, Entry(_published(cell, footnotes))))
+    notes = ["n: seeds. Figures: mean ± sample standard deviation over them.", TS, BOLD]
+    notes += [f"[{i + 1}] published: {note}" for i, note in enumerate(footnotes)] + [PAPER]
+    return Table(
+        title="Figures on the test set",
+        header=(*NAMES, "n", *(COLUMNS[m][0] for m in columns), "published"),
+        rows=tuple(rows),
+        num_names=len(NAMES),
+        notes=tuple(notes + _dirty_note(blocks)),
+    )
+
+
+def _dirty_note(blocks: Sequence[Sequence[Cell]]) -> list[str]:
+    dirty = sorted({r.result["revision"] for b in blocks for c in b for r in c.runs if r.dirty})
+    return [f"† Made from files that no commit holds: {', '.join(dirty)}."] if dirty else []
+
+
+def _estimate(cell: Cell, metric: str) -> str:
+    found = cells.estimate(cell, metric)
+    if found is None:
+        return ""
+    _, factor, digits = COLUMNS[metric]
+    text = f"{factor * found.mean:.{digits}f}"
+    text += f" ± {factor * found.sd:.{digits}f}" if found.sd is not None else ""
+    return text + (f" (n={found.n})" if found.n != len(cell.runs) else "")
+
+
+def _published(cell: Cell, footnotes: list[str]) -> str:
+    """The published figures, per cent, with the mark of their footnote, which is added."""
+    row = cell.published
+    if row is None:
+        return ""
+    if row.footnote not in footnotes:
+        footnotes.append(row.footnote)
+    shown = [
+        f"{COLUMNS[metric][0].removesuffix(' %')} {value.scaleb(2)}"
+        for metric, value in row.figures.items()
+        if metric in COLUMNS
+    ]
+    return f"{', '.join(shown)} [{footnotes.index(row.footnote) + 1}]"
+
+
+def _differences(blocks: Sequence[Sequence[Cell]]) -> Table:
+    columns, rows = [m for m in _columns(blocks) if m not in NO_CONTEST], []
+    for block in blocks:
+        base = cells.baseline(block)
+        for cell in block:
+            if base is None or cell is base:
+                continue
+            found = [cells.difference(cell, base, m) for m in columns]
+            n = max((d.n for d in found if d), default=0)
+            texts = [_difference(d, m, n) for d, m in zip(found, columns, strict=True)]
+            rows.append((*_names(cell), Entry(str(n)), *map(Entry, texts)))
+    return Table(
+        title="Difference to one-hot labels, seed by seed",
+        header=(*NAMES, "n", *(COLUMNS[m][0] for m in columns)),
+        rows=tuple(rows),
+        num_names=len(NAMES),
+        notes=(
+            "n: seeds that both have. Mean difference to the one_hot row of the same block, with "
+            "Student's 95 % interval where n is at least 2; per cent columns in points.",
+            *_dirty_note(blocks),
+        ),
+    )
+
+
+def _difference(found: cells.Difference | None, metric: str, n: int) -> str:
+    if found is None:
+        return ""
+    _, factor, digits = COLUMNS[metric]
+    text = f"{factor * found.mean:+.{digits}f}"
+    if found.low is not None:
+        text += f" [{factor * found.low:+.{digits}f}, {factor * found.high:+.{digits}f}]"
+    text += f" (n={found.n})" if found.n != n else ""
+    return text.replace("-", "−")
+
+
+def _left_out(apart: Sequence[tuple[Run, str]]) -> Table:
+    rows = [(Entry(str(run.workdir)), Entry(reason)) for run, reason in apart]
+    return Table("Runs left out", ("run", "reason"), tuple(rows), num_names=2)
+
+
+def as_csv(good: Sequence[Run], apart: Sequence[tuple[Run, str]]) -> str:
+    """One row a cell, fractions in full precision; runs left out follow, with the reason.
+
+    Raises:
+      ValueError: two runs of one cell have the same seed.
+    """
+    blocks = cells.make(good)
+    columns = _columns(blocks)
+    rows = [_csv_row(cell, cells.baseline(b), columns) for b in blocks for cell in b]
+    rows += [{"run": str(run.workdir), "left_out": reason} for run, reason in apart]
+    suffixes = ("mean", "sd", "n", *(f"minus_one_hot{s}" for s in ("", "_low", "_high", "_n")))
+    order = [*CSV_NAMES, *(f"{metric}_{s}" for metric in columns for s in suffixes)]
+    order += sorted({n for row in rows for n in row if n.startswith("published_")})
+    present = {name for row in rows for name in row}
+    header = [name for name in (*order, "run", "left_out") if name in present]
+    file = io.StringIO()
+    writer = csv.DictWriter(file, header, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return file.getvalue()
+
+
+def _csv_row(cell: Cell, base: Cell | None, columns: Sequence[str]) -> dict[str, Any]:
+    row = {
+        **cell.names,
+        "settings": cell.varied,
+        "n": len(cell.runs),
+        "seeds": " ".join(str(run.result["seed"]) for run in cell.runs),
+        "revision": cell.first["revision"],
+    }
+    for metric in columns:
+        found = cells.estimate(cell, metric)
+        if found is not None:
+            row |= {f"{metric}_mean": found.mean, f"{metric}_sd": found.sd}
+            row |= {f"{metric}_n": found.n}
+        alone = base is None or base is cell or metric in NO_CONTEST
+        gap = None if alone else cells.difference(cell, base, metric)
+        if gap is not None:
+            row |= {f"{metric}_minus_one_hot": gap.mean, f"{metric}_minus_one_hot_n": gap.n}
+            row |= {f"{metric}_minus_one_hot_low": gap.low}
+            row |= {f"{metric}_minus_one_hot_high": gap.high}
+    if cell.published:
+        row |= {f"published_{name}": str(v) for name, v in cell.published.figures.items()}
+        row |= {"published_source": cell.published.footnote}
+    return row | {"run": " ".join(str(run.workdir) for run in cell.runs)}
+
+
+def load(arguments: Sequence[str]) -> tuple[list[Run], list[tuple[Run, str]]]:
+    """The runs in some folders: those that count, and the others with the reason.
+
+    Raises:
+      ValueError: names a folder and what is missing there.
+    """
+    return run_files.sort_out([run_files.read(workdir) for workdir in run_files.find(arguments)])

@@ -1,0 +1,78 @@
+"""Published rows: their sources, and which run of ours may stand beside which."""
+
+from decimal import Decimal
+
+import pytest
+
+from experiments import published
+
+CONFIG = {
+    "dataset": "cifar10",
+    "train_examples": 0,
+    "augment.name": "augmix",
+    "augment.concentration": 1.0,
+    "labels.rule": "one_hot",
+    "labels.smoothing": 0.1,
+}
+
+
+def changed(**changes):
+    return CONFIG | {name.replace("__", "."): value for name, value in changes.items()}
+
+
+def test_every_row_has_a_source_and_fractions():
+    for row in published.ROWS:
+        assert row.source and row.row and row.figures
+        assert row.source in row.footnote and row.row in row.footnote
+        assert all(0 < value < 1 for value in row.figures.values())
+
+
+def test_nothing_stands_in_for_the_autolabel_paper():
+    rules = {row.label_rule for row in published.ROWS}
+    assert rules <= {"one_hot", "smoothing"}
+    assert not any("autolabel" in row.footnote.lower() for row in published.ROWS)
+
+
+@pytest.mark.parametrize(
+    ("changes", "model", "metric", "value"),
+    [
+        # As in the documents named; per cent there are fractions here.
+        ({"augment__name": "none"}, "wide_resnet-28-10", "corrupted_ece", ".153"),
+        ({"augment__name": "none", "dataset": "cifar100"}, "wide_resnet-28-10", "ece", ".0857"),
+        ({}, "wide_resnet-40-2", "corrupted_accuracy", ".8882"),
+        ({}, "resnet18", "accuracy", ".9550"),
+        ({"augment__name": "mixup"}, "resnet18", "corrupted_accuracy", ".7947"),
+        ({"augment__name": "adversarial"}, "wide_resnet-34-10", "adversarial_accuracy", ".4404"),
+        (
+            {"augment__name": "none", "labels__rule": "smoothing", "labels__smoothing": 0.05},
+            *("wide_resnet-26-10", "ece", ".0426"),
+        ),
+    ],
+)
+def test_row_beside_a_run(changes, model, metric, value):
+    row = published.beside(changed(**changes), model)
+    assert row.figures[metric] == Decimal(value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "model"),
+    [
+        ({}, "wide_resnet-28-10"),  # AugMix was published with SNGP only
+        ({"labels__rule": "autolabel"}, "resnet18"),
+        ({"train_examples": 5000}, "resnet18"),
+        ({"augment__name": "mixup", "augment__concentration": 0.2}, "resnet18"),
+        ({"dataset": "digits"}, "resnet18"),
+        ({"augment__name": "none", "labels__rule": "smoothing"}, "wide_resnet-26-10"),
+    ],
+)
+def test_no_row_beside_another_run(changes, model):
+    assert published.beside(changed(**changes), model) is None
+
+
+def test_no_two_rows_compete_for_a_run():
+    keys = [
+        (row.dataset, row.model, row.augmentation, row.label_rule)
+        for row in published.ROWS
+        if row.augmentation is not None
+    ]
+    assert len(keys) == len(set(keys))
