@@ -63,9 +63,10 @@ def with_temperature(
       held_out_label: int [m].
     """
     fitted = temperature.fit_temperature(held_out_logits, held_out_label)
+    return {**with_twins(logits, label, fitted), "temperature": fitted}
+
+
+def with_twins(logits: np.ndarray, label: np.ndarray, fitted: float) -> dict[str, float]:
+    """``scores``, and the same after division of the logits by a temperature, as ``…_ts``."""
     scaled = scores(np.asarray(logits, np.float32) / np.float32(fitted), label)
-    return {
-        **scores(logits, label),
-        **{f"{name}_ts": value for name, value in scaled.items()},
-        "temperature": fitted,
-    }
+    return {**scores(logits, label), **{f"{name}_ts": value for name, value in scaled.items()}}

@@ -57,18 +57,35 @@ def _revision() -> str:
     return found.stdout.strip()
 
 
-def read_metrics(workdir: pathlib.Path) -> list[dict[str, Any]]:
-    """The lines of ``metrics.jsonl``; a last line cut off by a kill is left out."""
-    path = workdir / "metrics.jsonl"
-    if not path.exists():
-        return []
+def read_json_lines(path: pathlib.Path) -> list[dict[str, Any]]:
+    """The values of a file with one a line; a last line cut off by a kill is left out."""
     lines = []
-    for line in path.read_text().splitlines():
+    for line in path.read_text().splitlines() if path.exists() else []:
         try:
             lines.append(json.loads(line))
         except json.JSONDecodeError:
             break
     return lines
+
+
+def append_json_line(path: pathlib.Path, value: dict[str, Any]) -> None:
+    """Adds a line that is on the disk when this returns; numbers not finite become null."""
+    with open(path, "a") as file:
+        file.write(json.dumps(_null_for_nan(value), allow_nan=False) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def rewrite_json_lines(path: pathlib.Path, lines: list[dict[str, Any]]) -> None:
+    """Replaces a file of lines, whole or not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    os.replace(temporary, path)
+
+
+def read_metrics(workdir: pathlib.Path) -> list[dict[str, Any]]:
+    """The lines of a run's ``metrics.jsonl``."""
+    return read_json_lines(workdir / "metrics.jsonl")
 
 
 class MetricWriter:
@@ -84,17 +101,12 @@ class MetricWriter:
         """Opens both files for the epochs from ``first_epoch`` on."""
         self._path = workdir / "metrics.jsonl"
         kept = [line for line in read_metrics(workdir) if line["epoch"] < first_epoch]
-        temporary = self._path.with_name(f".{self._path.name}.{os.getpid()}")
-        temporary.write_text("".join(json.dumps(line) + "\n" for line in kept))
-        os.replace(temporary, self._path)
+        rewrite_json_lines(self._path, kept)
         self._events = SummaryWriter(str(workdir / "tensorboard"), purge_step=first_epoch)
 
     def write(self, line: dict[str, Any]) -> None:
         """Writes the metrics of one epoch; lists become one TensorBoard curve per bucket."""
-        with open(self._path, "a") as file:
-            file.write(json.dumps(_null_for_nan(line), allow_nan=False) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        append_json_line(self._path, line)
         for name, value in line.items():
             curves = enumerate(value) if isinstance(value, list) else [(None, value)]
             for n, number in curves:

@@ -2,11 +2,20 @@
 
 import pathlib
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from ml_collections import ConfigDict
 
-from autolabel_jax import checkpoint, datasets, evaluate, input_pipeline, metric_writer, task
+from autolabel_jax import (
+    checkpoint,
+    datasets,
+    evaluate,
+    input_pipeline,
+    metric_writer,
+    robustness,
+    task,
+)
 from autolabel_jax.types import TrainState
 
 
@@ -68,18 +77,41 @@ def restore(
     return parts, dataset, snapshot
 
 
-def evaluate_run(config: ConfigDict, workdir: pathlib.Path) -> dict[str, Any]:
+def evaluate_run(
+    config: ConfigDict,
+    workdir: pathlib.Path,
+    *,
+    corrupted: bool = False,
+    attack_names: Sequence[str] = (),
+    examples: int = 0,
+) -> dict[str, Any]:
     """Evaluates the last checkpoint; of a finished run, writes ``result.json`` anew.
 
     Args:
       config: that the run was started with.
       workdir: of the run.
+      corrupted: also on the 15 corruptions × 5 severities of the test split.
+      attack_names: also under these attacks.
+      examples: corrupted and attacked are the first so many test images; 0: all.
 
     Returns:
       What ``result.json`` holds, with ``epochs`` the epochs trained so far.
     """
     parts, dataset, snapshot = restore(config, workdir)
+    test = dataset.test.take(slice(examples or None))
+    pieces = robustness.plan(corrupted=corrupted, attack_names=attack_names, num_examples=len(test))
     found = make_result(config, parts, dataset, snapshot.state, workdir)
+    if pieces:
+        lines = robustness.run(
+            pieces,
+            parts,
+            task.inference_variables(snapshot.state),
+            test,
+            found["temperature"],
+            workdir,
+            int(snapshot.state.step),
+        )
+        found |= robustness.summarise(lines)
     finished = int(snapshot.epoch) == config.epochs
     path = workdir / "result.json"
     if finished:

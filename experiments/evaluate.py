@@ -1,19 +1,27 @@
 """Evaluates the last checkpoint of a run on the test split.
 
-    python -m experiments.evaluate --workdir=runs/a [--data_dir=…]
+    python -m experiments.evaluate --workdir=runs/a [--data_dir=…] [--corruptions]
+        [--attacks=fgsm,pgd20,auto] [--examples=1000]
 
-Of a finished run, ``result.json`` is written anew.
+All figures are given before and after temperature scaling. Of a finished run,
+``result.json`` is written anew. An evaluation that was stopped goes on where it
+was, from ``evaluation.jsonl``.
 """
 
 import pathlib
 
 from absl import flags
 
-from autolabel_jax import checkpoint, result
+from autolabel_jax import checkpoint, result, robustness
 from experiments import launch, printing
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a training run.")
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of the data sets, if it has moved.")
+_CORRUPTIONS = flags.DEFINE_bool("corruptions", False, "15 corruptions at 5 severities.")
+_ATTACKS = flags.DEFINE_list("attacks", [], "Some of fgsm, pgd20, auto; l-inf 8/255.")
+_EXAMPLES = flags.DEFINE_integer(
+    "examples", 0, "Corrupt and attack the first so many test images; 0: all.", lower_bound=0
+)
 
 
 def main(argv: list[str]) -> None:
@@ -22,7 +30,17 @@ def main(argv: list[str]) -> None:
     config = checkpoint.load_config(workdir)
     if _DATA_DIR.value is not None:
         config.data_dir = _DATA_DIR.value
-    found = result.evaluate_run(config, workdir)
+    todo = ["the clean test split"]
+    todo += ["75 corrupted sets"] if _CORRUPTIONS.value else []
+    todo += [f"the attack {name}" for name in _ATTACKS.value]
+    print(f"evaluating on {', '.join(todo)}; sets done before are in {robustness.FILE}", flush=True)
+    found = result.evaluate_run(
+        config,
+        workdir,
+        corrupted=_CORRUPTIONS.value,
+        attack_names=_ATTACKS.value,
+        examples=_EXAMPLES.value,
+    )
     if found["epochs"] < config.epochs:
         print(f"not finished: {found['epochs']} of {config.epochs} epochs trained")
     print(printing.result_table([found]))

@@ -28,6 +28,8 @@ def run(main: Callable[[list[str]], None], required: Sequence[str] = ()) -> None
             main(argv)
         except MISTAKES as error:
             sys.exit(f"error: {error}")
+        except KeyboardInterrupt:
+            sys.exit("stopped; what was done is kept, and the same command goes on from there")
 
     app.run(guarded, flags_parser=_parse)
 

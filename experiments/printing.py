@@ -12,6 +12,12 @@ COLUMNS = {
     "ece_ts": ("ECE % (TS)", 100, 2),
     "nll_ts": ("NLL (TS)", 1, 4),
     "brier_ts": ("Brier (TS)", 1, 4),
+    "corrupted_accuracy": ("corrupted acc %", 100, 2),
+    "corrupted_ece": ("corrupted ECE %", 100, 2),
+    "corrupted_ece_ts": ("corrupted ECE % (TS)", 100, 2),
+    "fgsm_accuracy": ("FGSM acc %", 100, 2),
+    "pgd20_accuracy": ("PGD-20 acc %", 100, 2),
+    "auto_accuracy": ("ensemble acc %", 100, 2),
     "noisy_accuracy": ("noisy acc %", 100, 2),
     "noisy_ece": ("noisy ECE %", 100, 2),
     "noisy_ece_ts": ("noisy ECE % (TS)", 100, 2),
@@ -30,7 +36,8 @@ def result_table(results: Sequence[Mapping[str, Any]]) -> str:
         figures = []
         for name in columns:
             _, factor, digits = COLUMNS[name]
-            figures.append(f"{factor * result[name]:.{digits}f}" if name in result else "")
+            value = result.get(name)
+            figures.append("" if value is None else f"{factor * value:.{digits}f}")
         rows.append([result["augmentation"], rule_name(result), str(result["seed"]), *figures])
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = []

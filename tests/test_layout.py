@@ -26,6 +26,7 @@ ORDER = (
     ("corruptions", "attacks", "temperature"),
     ("evaluate", "affinity", "fourier"),
     ("metric_writer",),
+    ("robustness",),
     ("checkpoint",),
     ("result",),
     ("train",),

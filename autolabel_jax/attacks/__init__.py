@@ -1,0 +1,88 @@
+"""The one table of attacks on a trained model, by the names that tables of results use.
+
+An attack is a function
+
+  attack(image float32 [B, ...] in [0, 1], label int32 [B], keys [B]) → float32 [B, ...]
+
+made by ``make_…`` of its file from the model's logits and a ball; every image
+it gives is in the ball and in [0, 1] to the last bit. What a name stands for
+is a list of such attacks, each on the survivors of those before it.
+"""
+
+import functools
+
+import jax
+
+from autolabel_jax.attacks import apgd, fab, gradient, square
+from autolabel_jax.attacks.ball import Ball
+from autolabel_jax.attacks.ensemble import Attacked, Ensemble, robust_accuracy
+from autolabel_jax.attacks.search import LogitsFn
+
+__all__ = ["TABLE", "Attacked", "Ball", "Ensemble", "create", "robust_accuracy"]
+
+EPSILON = 8 / 255
+
+
+def _fgsm(logits_fn, ball, num_classes, **how):
+    del num_classes
+    return [("fgsm", gradient.make_fgsm(logits_fn, ball, **how))]
+
+
+def _pgd20(logits_fn, ball, num_classes, restarts=1, **how):
+    del num_classes
+    step_size = ball.epsilon / 4  # 2/255 at 8/255
+    pgd = gradient.make_pgd(
+        logits_fn, ball, num_steps=20, step_size=step_size, restarts=restarts, **how
+    )
+    return [("pgd20", pgd)]
+
+
+def _auto(logits_fn, ball, num_classes, num_steps=100, num_queries=5000, **how):
+    """AutoAttack's standard version."""
+    steps = {"num_steps": num_steps, **how}
+    ranks = range(min(9, num_classes - 1))
+    apgd_t = apgd.make_apgd(logits_fn, ball, loss="dlr", **steps)
+    fab_t = fab.make_fab(logits_fn, ball, **steps)
+    return [
+        ("apgd_ce", apgd.make_apgd(logits_fn, ball, **steps)),
+        *((f"apgd_t_{rank + 1}", functools.partial(apgd_t, rank=rank)) for rank in ranks),
+        *((f"fab_t_{rank + 1}", functools.partial(fab_t, rank=rank)) for rank in ranks),
+        ("square", square.make_square(logits_fn, ball, num_queries=num_queries, **how)),
+    ]
+
+
+TABLE = {"fgsm": _fgsm, "pgd20": _pgd20, "auto": _auto}
+
+
+def create(
+    name: str,
+    logits_fn: LogitsFn,
+    *,
+    num_classes: int,
+    epsilon: float = EPSILON,
+    norm: str = "linf",
+    **settings,
+) -> Ensemble:
+    """What a name stands for, on one model; give it to ``robust_accuracy``.
+
+    Args:
+      name: 'fgsm', 'pgd20' or 'auto' (AutoAttack's standard version, ℓ∞ alone).
+      logits_fn: float32 images [B, ...] in [0, 1] → logits [B, K], in inference mode.
+      num_classes: K, 2 or more.
+      epsilon: radius of the ball, in units of a full pixel range of 1.
+      norm: 'linf' or 'l2'.
+      **settings: of 'pgd20' ``restarts``; of 'auto' ``num_steps`` and ``num_queries``; of all
+        ``in_python``, for the loop.
+
+    Raises:
+      ValueError: unknown name or norm, ε below 0, fewer than two classes, or 'auto' in ℓ2.
+    """
+    if name not in TABLE:
+        raise ValueError(f"attacks: got {name!r}, known are {', '.join(TABLE)}")
+    if num_classes < 2:
+        raise ValueError(f"num_classes: got {num_classes}, must be 2 or more")
+    ball = Ball(epsilon, norm)
+    if name == "auto" and norm != "linf":
+        raise ValueError(f"norm: got {norm!r}, 'auto' is written for 'linf'; 'pgd20' takes 'l2'")
+    predict = jax.jit(lambda image: logits_fn(image).argmax(-1))
+    return Ensemble(predict, tuple(TABLE[name](logits_fn, ball, num_classes, **settings)))
