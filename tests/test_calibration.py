@@ -1,0 +1,206 @@
+"""Oracles: loops in NumPy by hand, scikit-learn, closed forms."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from sklearn.calibration import calibration_curve
+from sklearn.metrics import accuracy_score
+
+from autolabel_jax import calibration
+from autolabel_jax.types import BucketStats
+
+SUMS = tuple(BucketStats.__dataclass_fields__)
+
+ece_of = jax.jit(calibration.expected_calibration_error, static_argnames="num_bins")
+stats_of = jax.jit(
+    calibration.stats_from_probabilities, static_argnames=("num_buckets", "num_bins")
+)
+
+
+def by_hand(probabilities, label, num_bins=15):
+    """ECE in a loop over bins (low, high], float64."""
+    confidence, total = probabilities.max(1), 0.0
+    edges = np.linspace(0, 1, num_bins + 1, dtype=np.float32)
+    for low, high in itertools.pairwise(edges):
+        chosen = (confidence > low) & (confidence <= high)
+        if low == 0:
+            chosen |= confidence == 0
+        if chosen.any():
+            right = probabilities[chosen].argmax(1) == label[chosen]
+            total += abs(right.sum() - confidence[chosen].astype(np.float64).sum())
+    return total / len(label)
+
+
+def random_problem(seed, num=500, num_classes=4, sharpness=2.0):
+    rng = np.random.default_rng(seed)
+    logits = sharpness * rng.standard_normal((num, num_classes))
+    probabilities = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    return probabilities.astype(np.float32), rng.integers(num_classes, size=num).astype(np.int32)
+
+
+def two_class(confidence, right):
+    """Probabilities whose top class, 0, has the given confidence; labels right or wrong."""
+    confidence = np.asarray(confidence, np.float32)
+    rows = np.stack([confidence, 1 - confidence], 1)
+    return rows, np.where(right, 0, 1).astype(np.int32)
+
+
+def test_ece_on_random_probabilities():
+    for seed, num_bins in itertools.product(range(3), (1, 10, 15)):
+        probabilities, label = random_problem(seed)
+        found = ece_of(probabilities, label, num_bins=num_bins)
+        assert float(found) == pytest.approx(by_hand(probabilities, label, num_bins), abs=1e-6)
+
+
+def test_ece_and_bins_against_scikit_learn():
+    probabilities, label = random_problem(3, num=2000)
+    right = (probabilities.argmax(1) == label).astype(int)
+    confidence = probabilities.max(1)
+    share, mean = calibration_curve(right, confidence, n_bins=15)
+    stats = stats_of(probabilities, label, jnp.zeros_like(label), num_buckets=1)
+    filled = np.asarray(stats.count[0]) > 0
+    np.testing.assert_allclose((stats.correct[0] / stats.count[0])[filled], share, rtol=1e-5)
+    np.testing.assert_allclose((stats.confidence[0] / stats.count[0])[filled], mean, rtol=1e-5)
+    weight = np.asarray(stats.count[0])[filled] / 2000
+    assert float(calibration.ece(stats)[0]) == pytest.approx(weight @ abs(share - mean), abs=1e-6)
+    expected = accuracy_score(label, probabilities.argmax(1))
+    assert float(calibration.accuracy(stats)[0]) == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("confidence", "right", "expected"),
+    [
+        ([0.9, 0.8, 0.7], [1, 1, 1], 0.2),  # all correct: mean of 1 - confidence
+        ([0.9, 0.8, 0.7], [0, 0, 0], 0.8),  # all wrong: mean confidence
+        ([0.75], [1], 0.25),  # one example
+        ([1.0, 1.0], [1, 1], 0.0),  # confidence of exactly 1
+        ([1.0, 1.0], [1, 0], 0.5),
+        ([0.9, 0.9, 0.9, 0.9], [1, 1, 1, 0], 0.15),  # one bin: |Conf - Acc|
+        ([0.95, 0.65], [0, 1], 0.65),  # two bins: errors of either sign do not cancel
+    ],
+)
+def test_ece_in_closed_form(confidence, right, expected):
+    # Padded to one shape, so that all of these compile once.
+    rows = np.arange(4) % len(right)
+    probabilities, label = two_class(np.take(confidence, rows), np.take(right, rows))
+    found = ece_of(probabilities, label, mask=np.arange(4) < len(right))
+    assert float(found) == pytest.approx(expected, abs=1e-6)
+
+
+def test_tied_probabilities_take_the_first_class():
+    probabilities = np.full((8, 4), 0.25, np.float32)
+    label = np.array([0, 0, 0, 1, 1, 2, 3, 3], np.int32)
+    found = ece_of(probabilities, label)
+    assert float(found) == pytest.approx(3 / 8 - 0.25, abs=1e-6)
+
+
+def test_one_class_only():
+    probabilities = np.ones((5, 1), np.float32)
+    assert float(ece_of(probabilities, np.zeros(5, np.int32))) == 0
+
+
+def test_no_example_is_nan():
+    found = ece_of(np.zeros((0, 3)), np.zeros(0, np.int32))
+    assert np.isnan(found)
+
+
+@pytest.mark.parametrize("num_bins", [2, 4, 10, 15, 16])
+def test_bins_are_closed_above(num_bins):
+    edges = np.array([np.float32(k / num_bins) for k in range(num_bins + 1)])
+    edges = edges[edges >= 0.5]
+    above = np.nextafter(edges[:-1], np.float32(2))
+    confidence = np.concatenate([edges, above])
+    stats = stats_of(
+        *two_class(confidence, np.ones(len(confidence))),
+        np.arange(len(confidence), dtype=np.int32),
+        num_buckets=len(confidence),
+        num_bins=num_bins,
+    )
+    place = np.argmax(stats.count, axis=1)
+    k = np.round(edges * num_bins).astype(int)
+    np.testing.assert_array_equal(place, np.concatenate([k - 1, k[:-1]]))
+
+
+def test_sums_by_bucket_against_a_loop():
+    probabilities, label = random_problem(5, num=300)
+    bucket = np.random.default_rng(6).integers(4, size=300).astype(np.int32)
+    bucket[bucket == 2] = 3  # bucket 2 stays empty
+    stats = stats_of(probabilities, label, bucket, num_buckets=4)
+    for n in range(4):
+        rows = bucket == n
+        assert float(calibration.count(stats)[n]) == rows.sum()
+        found = calibration.accuracy(stats), calibration.confidence(stats), calibration.ece(stats)
+        if not rows.any():
+            assert all(np.isnan(values[n]) for values in found)
+            continue
+        expected = (
+            (probabilities[rows].argmax(1) == label[rows]).mean(),
+            probabilities[rows].max(1).mean(),
+            by_hand(probabilities[rows], label[rows]),
+        )
+        np.testing.assert_allclose([values[n] for values in found], expected, atol=1e-6)
+
+
+def test_any_split_and_any_padding_merge_to_the_same_sums():
+    probabilities, label = random_problem(7, num=257)
+    rng = np.random.default_rng(8)
+    bucket = rng.integers(3, size=257).astype(np.int32)
+    settings = {"num_buckets": 3, "num_bins": 10}
+    whole = stats_of(probabilities, label, bucket, **settings)
+    for pieces in (2, 5):
+        total = calibration.empty_stats(3, 10)
+        for rows in np.array_split(rng.permutation(257), pieces):
+            padded = np.concatenate([rows, rng.integers(257, size=4)])
+            mask = np.arange(len(padded)) < len(rows)
+            part = stats_of(
+                probabilities[padded], label[padded], bucket[padded], mask=mask, **settings
+            )
+            total = calibration.merge(total, part)
+        for name in SUMS:
+            np.testing.assert_allclose(getattr(total, name), getattr(whole, name), rtol=1e-5)
+
+
+def test_masked_rows_count_nowhere():
+    probabilities, label = random_problem(9, num=40)
+    mask = np.arange(40) % 3 > 0
+    found = ece_of(probabilities, label, mask=mask)
+    expected = by_hand(probabilities[mask], label[mask])
+    assert float(found) == pytest.approx(expected, abs=1e-6)
+
+
+def test_logits_and_probabilities_agree_under_jit_and_vmap():
+    rng = np.random.default_rng(10)
+    logits = rng.standard_normal((3, 50, 5)).astype(np.float32)
+    label = rng.integers(5, size=(3, 50)).astype(np.int32)
+    bucket = rng.integers(2, size=(3, 50)).astype(np.int32)
+
+    def ece(logits, label, bucket):
+        return calibration.ece(calibration.bucket_stats(logits, label, bucket, num_buckets=2))
+
+    found = jax.jit(jax.vmap(ece))(logits, label, bucket)
+    probabilities = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    for i, n in itertools.product(range(3), range(2)):
+        rows = bucket[i] == n
+        expected = by_hand(probabilities[i][rows], label[i][rows])
+        assert float(found[i, n]) == pytest.approx(expected, abs=1e-6)
+
+
+def test_half_precision_logits_are_summed_in_float32():
+    logits = jnp.asarray(np.random.default_rng(11).standard_normal((64, 10)), jnp.bfloat16)
+    stats = calibration.bucket_stats(
+        logits, jnp.zeros(64, jnp.int32), jnp.zeros(64, jnp.int32), num_buckets=1
+    )
+    wide = np.asarray(logits.astype(jnp.float32), np.float64)
+    expected = (np.exp(wide) / np.exp(wide).sum(1, keepdims=True)).max(1).mean()
+    assert float(calibration.confidence(stats)[0]) == pytest.approx(expected, abs=1e-6)
+
+
+def test_ece_is_at_least_the_gap():
+    for seed in range(5):
+        probabilities, label = random_problem(seed, num=100)
+        gap = abs(probabilities.max(1).mean() - (probabilities.argmax(1) == label).mean())
+        found = float(ece_of(probabilities, label))
+        assert found >= gap - 1e-6
