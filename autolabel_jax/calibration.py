@@ -7,6 +7,7 @@ Neural Networks", eq. 3. Everything here is pure and jittable.
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from autolabel_jax.types import BucketStats
 
@@ -44,12 +45,14 @@ def stats_from_probabilities(
     confidence = jnp.max(probabilities, axis=-1).astype(jnp.float32)
     correct = jnp.argmax(probabilities, axis=-1) == label
     weight = jnp.ones_like(confidence) if mask is None else mask.astype(jnp.float32)
-    edges = jnp.linspace(0, 1, num_bins + 1, dtype=jnp.float32)
-    bins = jnp.searchsorted(edges[1:-1], confidence, side="left")
+    # NumPy's edges are k/R rounded once; those of jnp.linspace may be one float off.
+    edges = np.linspace(0, 1, num_bins + 1, dtype=np.float32)
+    bins = jnp.searchsorted(jnp.asarray(edges[1:-1]), confidence, side="left")
     cell = bucket * num_bins + bins
 
     def sums(values):
-        total = jax.ops.segment_sum(values * weight, cell, num_buckets * num_bins)
+        counted = jnp.where(weight > 0, values * weight, 0)  # padding may hold NaN
+        total = jax.ops.segment_sum(counted, cell, num_buckets * num_bins)
         return total.reshape(num_buckets, num_bins)
 
     return BucketStats(

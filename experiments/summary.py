@@ -13,9 +13,6 @@ from experiments.run_files import Run
 # name: (header, factor, digits), the figures of single runs and those that evaluation adds.
 COLUMNS = {
     **{name: shown for name, shown in printing.COLUMNS.items() if name != "temperature"},
-    "corrupted_accuracy": ("corrupted acc %", 100, 2),
-    "corrupted_ece": ("corrupted ECE %", 100, 2),
-    "corrupted_ece_ts": ("corrupted ECE % (TS)", 100, 2),
     "adversarial_accuracy": ("adversarial acc %", 100, 2),
     "adversarial_ece": ("adversarial ECE %", 100, 2),
     "adversarial_ece_ts": ("adversarial ECE % (TS)", 100, 2),

@@ -25,21 +25,17 @@ def one_group(value):
 
 
 def awkward_edges():
-    """Edges of every kind, and some whose buckets hold a handful of floats or just one."""
+    """Five buckets of every kind, and some that hold a handful of floats or just one."""
     drawn = np.random.default_rng(0).beta(0.5, 2, 2000)
     ulp = np.float32(0.5)
     tiny = [ulp := np.nextafter(ulp, np.float32(1)) for _ in range(3)]
-    return {
-        "equal_width": buckets.make_edges("equal_width", 15, drawn),
-        "equal_mass": buckets.make_edges("equal_mass", 10, drawn),
-        "kmeans": buckets.make_edges("kmeans", 7, drawn),
-        "one_bucket": buckets.make_edges("equal_mass", 1, drawn),
+    return {kind: buckets.make_edges(kind, 5, drawn) for kind in buckets.EDGES} | {
         "neighbouring_floats": np.array([0, 0.5, *tiny, 1], np.float32),
-        "thin_ends": np.array([0, 1e-30, 1e-7, 1 - 2.0**-24, 1], np.float32),
+        "thin_ends": np.array([0, 1e-30, 1e-7, 0.5, 1 - 2.0**-24, 1], np.float32),
     }
 
 
-@pytest.mark.parametrize("num", [1, 2, 3, 7, 10, 15, 49, 100])
+@pytest.mark.parametrize("num", [1, 3, 10, 15, 49])
 def test_equal_width_index_is_the_ceiling_of_the_exact_product(num):
     edges = buckets.make_edges("equal_width", num, np.zeros(0))
     value = np.random.default_rng(num).random(3000, np.float32)
@@ -47,12 +43,12 @@ def test_equal_width_index_is_the_ceiling_of_the_exact_product(num):
     value = np.concatenate([value, below[1:], above[:-1]])
     value = value[~np.isin(value, edges)]
     exact = [math.ceil(num * fractions.Fraction(float(v))) - 1 for v in value]
-    np.testing.assert_array_equal(index(one_group(value), edges), exact)
     # The float nearest to k/N stands for k/N itself, the upper edge of bucket k - 1.
     nearest = np.array([np.float32(k / num) for k in range(num + 1)])
     np.testing.assert_array_equal(edges, nearest)
-    expected = [max(k - 1, 0) for k in range(num + 1)]
-    np.testing.assert_array_equal(index(one_group(nearest), edges), expected)
+    expected = exact + [max(k - 1, 0) for k in range(num + 1)]
+    found = index(one_group(np.concatenate([value, nearest])), edges)
+    np.testing.assert_array_equal(found, expected)
 
 
 def test_mixup_bucket():

@@ -204,3 +204,14 @@ def test_ece_is_at_least_the_gap():
         gap = abs(probabilities.max(1).mean() - (probabilities.argmax(1) == label).mean())
         found = float(ece_of(probabilities, label))
         assert found >= gap - 1e-6
+
+
+@pytest.mark.parametrize(("num", "low", "high"), [(5000, 0.0018, 0.0034), (500, 0.007, 0.013)])
+def test_ece_of_a_perfectly_calibrated_model_is_not_zero(num, low, high):
+    # Confidences ~ U[.92, 1], labels drawn with just these; NumPy alone: .0026 and .0100.
+    rng = np.random.default_rng(12)
+    confidence = 1 - 0.08 * rng.random((50, num), np.float32)
+    probabilities = np.stack([confidence, 1 - confidence], -1)
+    label = (rng.random((50, num)) > confidence).astype(np.int32)
+    found = jax.jit(jax.vmap(calibration.expected_calibration_error))(probabilities, label)
+    assert low < np.mean(found) < high

@@ -137,7 +137,7 @@ def test_no_harm_to_a_calibrated_model():
     run = toy_training.run(toy.MANY, SEEDS, **toy.AUTOLABEL)
     # The model has come to the Bayes rule (KL .002), or the claim would be empty ...
     assert run.test.kl.mean() < 0.01
-    # ... and the lowest label of the last epochs in any bucket and seed was .964.
+    # ... and the lowest label of the last epochs in any bucket and seed was .980, .980, .986.
     assert run.labels[-10:].min() > 0.95
     assert np.abs(toy_measure.gap(run.test)).mean() < 0.02
 

@@ -1,0 +1,31 @@
+"""Tables in docs/ and README.md are those that the run files in results/ give."""
+
+import pathlib
+
+import pytest
+
+from experiments import rendering, summary
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+FOLDERS = sorted(path.name for path in (ROOT / "results").iterdir() if path.is_dir())
+
+
+def rows(text):
+    return {line for line in text.splitlines() if line.startswith("|")}
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_docs_hold_the_tables_of_the_run_files(folder):
+    good, apart = summary.load([str(ROOT / "results" / folder)])
+    assert not apart
+    made = rows(rendering.markdown(summary.tables(good, apart)))
+    assert made
+    assert made <= rows((ROOT / "docs" / "results.md").read_text())
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_runs_of_a_table_share_a_clean_revision(folder):
+    good, _ = summary.load([str(ROOT / "results" / folder)])
+    revisions = {run.result["revision"] for run in good}
+    assert len(revisions) == 1
+    assert "dirty" not in revisions.pop()
