@@ -29,3 +29,14 @@ def test_runs_of_a_table_share_a_clean_revision(folder):
     revisions = {run.result["revision"] for run in good}
     assert len(revisions) == 1
     assert "dirty" not in revisions.pop()
+
+
+def test_readme_holds_figures_of_the_docs():
+    def cells(row):
+        return {cell.strip() for cell in row.strip("|").split("|")}
+
+    docs = [cells(row) for row in rows((ROOT / "docs" / "results.md").read_text())]
+    shown = [row for row in rows((ROOT / "README.md").read_text()) if " ± " in row]
+    assert shown
+    for row in shown:
+        assert any(cells(row) <= known for known in docs), row

@@ -94,7 +94,7 @@ def robust_accuracy(
     for number, (name, run) in enumerate(attack.stages):
         stage_key = jax.random.fold_in(key, number)
         for rows, num in batches(np.flatnonzero(correct), name):
-            keys = jax.vmap(jax.random.fold_in, (None, 0))(stage_key, rows + start)
+            keys = _fold_in(stage_key, rows + start)
             found = run(*put(rows, labels[rows], keys))
             own, right = rows[:num], np.asarray(attack.predict(found))[:num] == labels[rows[:num]]
             correct[own] = right
@@ -102,6 +102,10 @@ def robust_accuracy(
             adversarial[own[told]] = np.asarray(found)[:num][told]
         accuracy_after[name] = float(correct.mean())
     return Attacked(float(correct.mean()), correct, adversarial, accuracy_after)
+
+
+# Each image's own key.
+_fold_in = jax.jit(jax.vmap(jax.random.fold_in, (None, 0)))
 
 
 def _checked(images, labels, batch_size):
