@@ -5,10 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from jax.sharding import NamedSharding, PartitionSpec
 from scipy import optimize, special
 from sklearn.datasets import load_digits
 
-from autolabel_jax import attacks, models
+from autolabel_jax import attacks, input_pipeline, models
 from autolabel_jax.attacks import apgd, fab, gradient, search, square
 from autolabel_jax.attacks.ball import Ball, draw_noise
 from tests.helpers import small_config
@@ -532,13 +533,15 @@ def test_the_key_decides_and_a_cut_changes_nothing():
     assert np.any(np.abs(run(clean[24:], label[24:]).images - whole.images[24:]) > 1e-3)
 
 
-def test_whole_levels_are_scaled():
+def test_whole_levels_are_scaled_and_batches_sharded():
     levels = np.random.default_rng(8).integers(0, 256, (NUM, *SHAPE), dtype=np.uint8)
-    label = labels_of(curved, levels / np.float32(255))
-    found = attacks.robust_accuracy(
-        pgd_ensemble(), levels, label, jax.random.key(0), batch_size=NUM
-    )
-    assert_inside(found.images, levels / np.float32(255), 0.005)
+    scaled = levels / np.float32(255)
+    label, key = labels_of(curved, scaled), jax.random.key(0)
+    sharding = NamedSharding(input_pipeline.make_mesh(), PartitionSpec("data"))
+    run = functools.partial(attacks.robust_accuracy, pgd_ensemble(), batch_size=NUM)
+    found = run(levels, label, key, sharding=sharding)
+    assert_inside(found.images, scaled, BALL.epsilon)
+    np.testing.assert_allclose(found.images, run(scaled, label, key).images, atol=1e-6)
 
 
 def test_the_table_and_its_errors():
@@ -654,13 +657,17 @@ def peers(torchattacks, model, epsilon, seed):
     """The same attacks, those of AutoAttack's standard version with its numbers of steps."""
     auto = {"eps": epsilon, "norm": "Linf", "seed": seed, "n_restarts": 1}
     steps = {"steps": 100, **auto}
+    square = torchattacks.Square(model, n_queries=QUERIES, resc_schedule=False, **auto)
+    # Its squares never reach the last row and column, a quarter of an image of 8 x 8 pixels.
+    shorter = square.random_int
+    square.random_int = lambda low, high: shorter(low, high + 1)
     return {
         "fgsm": torchattacks.FGSM(model, eps=epsilon),
         "pgd20": torchattacks.PGD(model, eps=epsilon, alpha=epsilon / 4, steps=20),
         "apgd_ce": torchattacks.APGD(model, loss="ce", **steps),
         "apgd_t": torchattacks.APGDT(model, n_classes=10, **steps),
         "fab_t": torchattacks.FAB(model, multi_targeted=True, n_classes=10, **steps),
-        "square": torchattacks.Square(model, n_queries=QUERIES, resc_schedule=False, **auto),
+        "square": square,
     }
 
 

@@ -71,8 +71,8 @@ def create(
       num_classes: K, 2 or more.
       epsilon: radius of the ball, in units of a full pixel range of 1.
       norm: 'linf' or 'l2'.
-      **settings: of 'pgd20' ``restarts``; of 'auto' ``num_steps`` and ``num_queries``; of all
-        ``in_python``, for the loop.
+      **settings: of 'pgd20' ``restarts`` and ``momentum``; of 'auto' ``num_steps`` and
+        ``num_queries``; of all ``in_python``, for the loop.
 
     Raises:
       ValueError: unknown name or norm, ε below 0, fewer than two classes, or 'auto' in ℓ2.
