@@ -51,6 +51,8 @@ def _parse(argv: list[str]) -> list[str]:
         sys.exit(f"error: {error}")
     except (AttributeError, KeyError, TypeError, ValueError, OSError) as error:
         # ml_collections' own, of a field that the config lacks or a value of another type.
-        text = str(error).replace("\\n", "; ").replace("\n", "; ").replace("\\'", "'").strip("'\"")
+        text = str(error).replace("\\n", "; ").replace("\n", "; ").replace("\\'", "'")
+        if text[:1] == text[-1:] == "'":  # a message that was quoted once more on its way
+            text = text[1:-1]
         given = " ".join(a for a in argv if a.startswith("--config"))
         sys.exit(f"error: {given}: {text}")

@@ -68,7 +68,7 @@ def test_docstring_has_the_command(name):
 @pytest.mark.xdist_group("runs")
 def test_tiny_digits_train(tmp_path):
     config = get("digits_augmix", "tiny")
-    config.epochs, config.train_examples, config.model.width = 1, 160, 4
+    config.epochs, config.train_examples, config.model.width = 1, 240, 4
     config.augment.max_depth = 1
     found = train.train(config, tmp_path, progress=False)
     assert found["name"] == "digits_augmix_tiny"
