@@ -11,10 +11,10 @@ import time
 
 import matplotlib
 import numpy as np
-from absl import app, flags
+from absl import flags
 
 from autolabel_jax import calibration
-from experiments import toy_measure, toy_training
+from experiments import launch, toy_measure, toy_training
 from experiments.toy_problem import Toy, bayes_by_bucket
 
 matplotlib.use("Agg")
@@ -135,7 +135,7 @@ def figure(few: dict[str, toy_training.Run], memorised: toy_training.Run, path) 
 
 
 def main(argv: list[str]) -> None:
-    del argv
+    launch.no_more(argv)
     began = time.perf_counter()
     seeds = range(_FIRST_SEED.value, _FIRST_SEED.value + NUM_SEEDS)
 
@@ -191,4 +191,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    launch.run(main)
