@@ -4,6 +4,7 @@ What a config asks for is checked here, once, before the first step.
 """
 
 import dataclasses
+import math
 from typing import Any
 
 import flax.linen as nn
@@ -14,7 +15,16 @@ import optax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from autolabel_jax import augment, buckets, input_pipeline, labels, losses, models, optimizer
+from autolabel_jax import (
+    accumulation,
+    augment,
+    buckets,
+    input_pipeline,
+    labels,
+    losses,
+    models,
+    optimizer,
+)
 from autolabel_jax.augment import operations
 from autolabel_jax.datasets import Dataset, Split
 from autolabel_jax.types import (
@@ -41,6 +51,7 @@ class Task:
     num_classes: int
     num_bins: int
     batch_size: int  # global, of training
+    accumulate: int  # parts of a training batch, one after another
     eval_batch_size: int  # global
     steps_per_epoch: int
     crop_pad: int
@@ -66,6 +77,7 @@ def create(config: ConfigDict, dataset: Dataset, mesh: Mesh) -> Task:
     _check_images(config, dataset)
     for field in ("batch_size", "eval_batch_size"):
         input_pipeline.check_batch_size(field, config[field], mesh)
+    _check_parts(config, mesh)
     num_train = len(dataset.train.label)
     if config.batch_size > num_train:
         raise ValueError(
@@ -86,6 +98,7 @@ def create(config: ConfigDict, dataset: Dataset, mesh: Mesh) -> Task:
         num_classes=dataset.num_classes,
         num_bins=config.calibration.num_bins,
         batch_size=config.batch_size,
+        accumulate=config.accumulate,
         eval_batch_size=config.eval_batch_size,
         steps_per_epoch=steps_per_epoch,
         crop_pad=config.crop_pad,
@@ -121,21 +134,29 @@ def inference_variables(state: TrainState) -> dict[str, Any]:
     return {"params": params, "batch_stats": state.batch_stats}
 
 
-def input_gradient(model: nn.Module, variables: dict[str, Any]) -> InputGradient:
+def input_gradient(task: Task, variables: dict[str, Any]) -> InputGradient:
     """Gradient of each example's cross-entropy in its own pixels, in inference mode."""
 
     def total_loss(image, label):
-        logits = model.apply(variables, image, train=False)
+        logits = task.model.apply(variables, image, train=False)
         return jnp.sum(losses.integer_cross_entropy(logits, label))
 
-    return jax.grad(total_loss)
+    def in_parts(image, label):
+        def of_part(part):
+            return (), jax.grad(total_loss)(*part)
+
+        # Batches of evaluation may be small; those of training are divided exactly.
+        parts = math.gcd(task.accumulate, label.shape[0] // task.mesh.devices.size)
+        return accumulation.mean(of_part, (image, label), parts, task.mesh)[1]
+
+    return in_parts
 
 
 def apply_augmentation(
     task: Task, variables: dict[str, Any], batch: Batch, key: jax.Array, distance: Distance
 ) -> Augmented:
     """Moves each image by its distance; an adversary attacks the model with these variables."""
-    gradient = input_gradient(task.model, variables)
+    gradient = input_gradient(task, variables)
     augmented = task.augmentation.apply(key, batch, distance, gradient)
     return augmented.replace(image=jax.lax.stop_gradient(augmented.image))
 
@@ -165,6 +186,7 @@ def _check_counts(config: ConfigDict) -> None:
     at_least = {
         "epochs": (config.epochs, 1),
         "crop_pad": (config.crop_pad, 0),
+        "accumulate": (config.accumulate, 1),
         "labels.update_every": (config.labels.update_every, 1),
         "labels.warmup_epochs": (config.labels.warmup_epochs, 0),
         "calibration.num_bins": (config.calibration.num_bins, 1),
@@ -174,6 +196,16 @@ def _check_counts(config: ConfigDict) -> None:
     for field, (value, least) in at_least.items():
         if value < least:
             raise ValueError(f"{field}: got {value}, must be at least {least}")
+
+
+def _check_parts(config: ConfigDict, mesh: Mesh) -> None:
+    unit = max(config.accumulate, 1) * mesh.devices.size
+    if config.batch_size % unit:
+        raise ValueError(
+            f"accumulate: got {config.accumulate}; {config.accumulate} parts on "
+            f"{mesh.devices.size} devices do not divide batch_size={config.batch_size}; take a "
+            f"multiple of {unit} as batch_size, or another number of parts"
+        )
 
 
 def _check_images(config: ConfigDict, dataset: Dataset) -> None:

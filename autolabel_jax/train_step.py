@@ -7,7 +7,14 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from autolabel_jax import buckets, image_ops, input_pipeline, losses, optimizer
+from autolabel_jax import (
+    accumulation,
+    buckets,
+    image_ops,
+    input_pipeline,
+    losses,
+    optimizer,
+)
 from autolabel_jax.task import Task, apply_augmentation
 from autolabel_jax.types import Augmented, Batch, StepMetrics, TrainState
 
@@ -37,17 +44,24 @@ def train_step(
         second_weight=augmented.second_weight,
     )
 
-    def mean_loss(params):
+    def mean_loss(params, part):
+        image, soft_label = part
         logits, updated = task.model.apply(
             {"params": params, "batch_stats": state.batch_stats},
-            augmented.image,
+            image,
             train=True,
             mutable=["batch_stats"],
         )
         loss = losses.cross_entropy(logits, soft_label)
-        return jnp.mean(loss), (loss, logits, updated.get("batch_stats", {}))
+        return jnp.mean(loss), (loss, logits.argmax(-1), updated.get("batch_stats", {}))
 
-    gradient, (loss, logits, batch_stats) = jax.grad(mean_loss, has_aux=True)(state.params)
+    def gradient_of(part):
+        found, (loss, top, batch_stats) = jax.grad(mean_loss, has_aux=True)(state.params, part)
+        return (found, batch_stats), (loss, top)
+
+    (gradient, batch_stats), (loss, top) = accumulation.mean(
+        gradient_of, (augmented.image, soft_label), task.accumulate, task.mesh
+    )
     updates, opt_state = task.optimizer.update(gradient, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     ema_params = state.ema_params
@@ -55,7 +69,7 @@ def train_step(
         ema_params = optimizer.ema_update(ema_params, params, task.ema)
     metrics = StepMetrics(
         loss=loss.sum(),
-        correct=jnp.sum(logits.argmax(-1) == augmented.label).astype(jnp.float32),
+        correct=jnp.sum(top == augmented.label).astype(jnp.float32),
         count=jnp.float32(loss.size),
     )
     state = state.replace(

@@ -21,6 +21,7 @@ def base() -> ConfigDict:
 
     config.epochs = 200
     config.batch_size = 128  # global, over all devices
+    config.accumulate = 1  # parts of a batch, one after another, that a smaller device fits
     config.eval_batch_size = 1000  # global
 
     config.crop_pad = 4  # pixels of zero padding before a random crop in training; 0: no crop

@@ -14,7 +14,7 @@ ORDER = (
     ("types",),
     ("datasets",),
     ("input_pipeline",),
-    ("image_ops", "warp"),
+    ("image_ops", "warp", "accumulation"),
     ("augment",),
     ("buckets", "calibration"),
     ("labels",),

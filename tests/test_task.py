@@ -201,7 +201,7 @@ def test_input_gradient_equals_central_differences(dataset):
         logits = x @ net["Dense_2"]["kernel"] + net["Dense_2"]["bias"]
         return np.log(np.exp(logits).sum(-1)) - logits[np.arange(3), label]
 
-    gradient = task.input_gradient(parts.model, task.inference_variables(state))
+    gradient = task.input_gradient(parts, task.inference_variables(state))
     found = np.asarray(gradient(jnp.asarray(image, jnp.float32), jnp.asarray(label)))
     rng = np.random.default_rng(0)
     for pixel in rng.integers(0, [6, 6, 3], (10, 3)):

@@ -8,7 +8,7 @@ distance is ε / max_epsilon. The model is in inference mode under attack.
 import jax
 import jax.numpy as jnp
 
-from autolabel_jax import image_ops
+from autolabel_jax import accumulation, image_ops
 from autolabel_jax.augment import none
 from autolabel_jax.types import Augmented, Batch, Distance, InputGradient
 
@@ -48,8 +48,6 @@ def apply(
         gradient = input_gradient(image, batch.label)
         return jnp.clip(image + step_ratio * epsilon * jnp.sign(gradient), low, high)
 
-    # XLA's CPU backend runs convolution gradients inside a loop 15-80 times
-    # slower than outside (jax issue 12868), so there the loop is unrolled.
-    unroll = num_steps if jax.default_backend() == "cpu" else 1
+    unroll = accumulation.loop_unroll(num_steps)
     image = jax.lax.fori_loop(0, num_steps, ascend, jnp.clip(start, low, high), unroll=unroll)
     return none.unmixed(image, batch.label, distance)
