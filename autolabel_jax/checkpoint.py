@@ -126,8 +126,12 @@ def claim(workdir: pathlib.Path, config: ConfigDict) -> None:
     metric_writer.write_json(path, asked)
 
 
-def load_config(workdir: pathlib.Path) -> ConfigDict:
+def load_config(workdir: pathlib.Path, defaults: ConfigDict | None = None) -> ConfigDict:
     """The config that a run was started with.
+
+    Args:
+      workdir: of the run.
+      defaults: give the fields that came to the project after the run.
 
     Raises:
       FileNotFoundError: the folder holds no run.
@@ -137,7 +141,15 @@ def load_config(workdir: pathlib.Path) -> ConfigDict:
         raise FileNotFoundError(
             f"--workdir={workdir}: found no config.json there; give the --workdir of a training run"
         )
-    return ConfigDict(json.loads(path.read_text()))
+    later = {} if defaults is None else json.loads(defaults.to_json())
+    return ConfigDict(_merged(later, json.loads(path.read_text())))
+
+
+def _merged(later: dict[str, Any], saved: dict[str, Any]) -> dict[str, Any]:
+    """``saved``, and the entries of ``later`` that it lacks, at any depth."""
+    nested = ((name, value) for name, value in saved.items() if isinstance(value, dict))
+    inner = {name: _merged(later.get(name, {}), value) for name, value in nested}
+    return {**later, **saved, **inner}
 
 
 def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

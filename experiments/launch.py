@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from absl import app, flags, logging
 
 from autolabel_jax.train import NonFiniteLossError
+from experiments import compilation_cache
 
 # What a wrong setting, a missing file or a diverging run raises; all else is a bug.
 MISTAKES = (ValueError, OSError, NonFiniteLossError)
@@ -25,6 +26,7 @@ def run(main: Callable[[list[str]], None], required: Sequence[str] = ()) -> None
     def guarded(argv):
         logging.set_verbosity(logging.WARNING)  # orbax tells much at info
         try:
+            compilation_cache.enable()
             main(argv)
         except MISTAKES as error:
             sys.exit(f"error: {error}")

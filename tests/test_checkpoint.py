@@ -118,6 +118,19 @@ def test_what_a_killed_process_left_is_cleared_by_a_writer_alone(tmp_path, first
     assert folders(tmp_path) == [12]
 
 
+def test_a_run_from_before_a_field_existed_takes_its_default(tmp_path):
+    config = helpers.small_config(seed=3)
+    checkpoint.claim(tmp_path, config)
+    path = tmp_path / "config.json"
+    saved = json.loads(path.read_text())
+    del saved["accumulate"], saved["labels"]["power"]
+    path.write_text(json.dumps(saved))
+    defaults = helpers.small_config(seed=9, accumulate=2, labels__power=7.0, labels__alpha=0.1)
+    loaded = checkpoint.load_config(tmp_path, defaults)
+    assert (loaded.accumulate, loaded.labels.power) == (2, 7.0)
+    assert (loaded.seed, loaded.labels.alpha) == (3, config.labels.alpha)
+
+
 def test_a_folder_of_another_config_is_refused_and_left(tmp_path):
     checkpoint.claim(tmp_path, helpers.small_config(seed=1))
     before = (tmp_path / "config.json").read_bytes()

@@ -1,0 +1,50 @@
+"""What a start compiles is there for the next one, in the folder that was asked for."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import helpers
+
+COMMAND = ("-m", "experiments.train", *helpers.flags(epochs=1))
+
+
+def start(workdir, *arguments, **environment):
+    """One run in a process of its own; the test run's own cache is not named to it."""
+    variables = helpers.environment() | {k: str(v) for k, v in environment.items()}
+    variables = {k: v for k, v in variables.items() if v}
+    command = [sys.executable, *COMMAND, f"--workdir={workdir}", *map(str, arguments)]
+    done = subprocess.run(
+        command, cwd=helpers.ROOT, env=variables, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def programs(folder):
+    """Names of the compiled programs below a folder; beside each is the time of its last use."""
+    return {path.name for path in pathlib.Path(folder).rglob("*-cache")}
+
+
+def test_the_default_is_the_users_cache_folder_and_a_second_start_adds_nothing(tmp_path):
+    home = tmp_path / "cache"
+    own = {"XDG_CACHE_HOME": home, "JAX_COMPILATION_CACHE_DIR": ""}
+    start(tmp_path / "a", **own)
+    (folder,) = (home / "autolabel_jax").iterdir()
+    assert folder.name.startswith(f"xla-{os.uname().machine}-")
+    first = programs(home)
+    assert any("train_steps" in name for name in first)
+    start(tmp_path / "b", **own)
+    assert programs(home) == first
+
+
+def test_the_flag_goes_before_the_environment_and_none_keeps_nothing(tmp_path):
+    flag, variable = tmp_path / "flag", tmp_path / "variable"
+    named = {"JAX_COMPILATION_CACHE_DIR": variable, "XDG_CACHE_HOME": tmp_path / "home"}
+    start(tmp_path / "a", f"--compilation_cache_dir={flag}", **named)
+    assert programs(flag)
+    assert not variable.exists()
+    start(tmp_path / "b", "--compilation_cache_dir=none", **named)
+    assert not variable.exists()
+    assert not (tmp_path / "home").exists()
