@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from flax import struct
+from scipy import stats
 
 from autolabel_jax.calibration import NUM_BINS
 from autolabel_jax.metrics import Examples, pairs
@@ -107,6 +108,56 @@ def intervals(
     columns = (examples.confidence, examples.correct, examples.nll, examples.brier)
     low, high = interval(numbers, columns, seed=seed, level=level, resamples=resamples)
     return {name: (float(low[i]), float(high[i])) for i, name in enumerate(names)}
+
+
+def resample_counts(num: int, *, seed: int = 0, resamples: int = 1000) -> np.ndarray:
+    """How often each example is in each resample, float32 [S, n]; the draws of ``interval``.
+
+    Sets of the same images take the same counts, so that they are resampled together.
+    """
+    rng, parts, step = np.random.default_rng(seed), [], max(1, CHUNK_ELEMENTS // num)
+    for start in range(0, resamples, step):
+        rows = min(step, resamples - start)
+        cell = rng.integers(0, num, (rows, num)) + num * np.arange(rows)[:, None]
+        counts = np.bincount(cell.ravel(), minlength=rows * num).astype(np.float32)
+        parts.append(counts.reshape(rows, num))
+    return np.concatenate(parts)
+
+
+def headline_resamples(examples: Examples, counts: np.ndarray) -> dict[str, np.ndarray]:
+    """``metrics.headline`` of each resample, float32 [S] each, by one matrix product.
+
+    All of these numbers hang on sums over examples alone, ECE through its gap in each bin, so
+    that resampling is a product of the counts with the rows.
+
+    Args:
+      examples: n rows.
+      counts: from ``resample_counts``.
+    """
+    num = len(examples.correct)
+    rows = np.zeros((num, NUM_BINS + 3), np.float32)
+    rows[np.arange(num), pairs.bin_index(examples.confidence)] = (
+        examples.correct - examples.confidence
+    )
+    rows[:, NUM_BINS:] = np.stack([examples.correct, examples.nll, examples.brier], -1)
+    means = counts @ rows / num
+    ece = np.abs(means[:, :NUM_BINS]).sum(-1)
+    accuracy, nll, brier = means[:, NUM_BINS:].T
+    return {"accuracy": accuracy, "ece": ece, "nll": nll, "brier": brier}
+
+
+def percentiles(values: np.ndarray, level: float = 0.95) -> list[float]:
+    """[low, high] that hold ``level`` of the resampled values [S] between them."""
+    return [float(end) for end in _quantiles(values, level)]
+
+
+def share_interval(correct: int, num: int, level: float = 0.95) -> list[float]:
+    """[low, high] of the share ``correct / num``.
+
+    Resamples of zeros and ones have a binomial sum: the quantiles are known without drawing.
+    """
+    ends = stats.binom.ppf([(1 - level) / 2, (1 + level) / 2], num, correct / num)
+    return [float(end) for end in ends / num]
 
 
 @struct.dataclass

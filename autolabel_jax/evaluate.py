@@ -1,5 +1,6 @@
 """Reading a trained state: logits of a split, then the numbers of the tables."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -8,10 +9,44 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from autolabel_jax import image_ops, input_pipeline, metrics, temperature
+from autolabel_jax import bootstrap, image_ops, input_pipeline, metrics, temperature
+from autolabel_jax.datasets import StreamedSplit
+from autolabel_jax.temperature import Scaling
 from autolabel_jax.types import Batch
 
 Transform = Callable[[jax.Array, jax.Array], jax.Array]
+Fetch = Callable[[], np.ndarray]
+
+IN_FLIGHT = 16  # batches that the device may be behind, so that their images fit into its memory
+RESAMPLING_SEED = 0
+
+
+# One program for a model, whatever the set and whoever asks.
+@functools.partial(jax.jit, static_argnames="model")
+def _logits(model: nn.Module, variables: dict[str, Any], image: jax.Array) -> jax.Array:
+    return model.apply(variables, image_ops.to_float(image), train=False)
+
+
+def make_dispatch(
+    model: nn.Module, mesh: Mesh, batch_size: int, transform: Transform | None = None
+) -> Callable[[dict[str, Any], Batch], Fetch]:
+    """As ``make_predict``, but the function returns at once, and what it returns fetches.
+
+    So the device may work on one set while the host reads another. ``transform`` is called as it
+    is: one that is compiled already, as ``corruptions.create`` gives it, stays one program.
+    """
+
+    def dispatch(variables: dict[str, Any], whole: Batch | StreamedSplit) -> Fetch:
+        parts = []
+        for i, batch in enumerate(input_pipeline.evaluation_batches(whole, batch_size, mesh)):
+            image = batch.image if transform is None else transform(batch.index, batch.image)
+            parts.append(_logits(model, variables, image))
+            if i >= IN_FLIGHT:
+                parts[i - IN_FLIGHT].block_until_ready()
+        num = input_pipeline.num_examples(whole)
+        return lambda: np.concatenate(jax.device_get(parts))[:num]
+
+    return dispatch
 
 
 def make_predict(
@@ -26,19 +61,8 @@ def make_predict(
       transform: applied first, (index [B], uint8 or float32 images [B, ...]) → images. What
         it does to an image may hang on its index alone, so that a set is always the same.
     """
-
-    @jax.jit
-    def step(variables, whole, rows):
-        batch = input_pipeline.take(whole, rows, mesh)
-        image = batch.image if transform is None else transform(batch.index, batch.image)
-        return model.apply(variables, image_ops.to_float(image), train=False)
-
-    def predict(variables, whole):
-        rows = input_pipeline.padded_rows(whole, batch_size, mesh)
-        parts = [step(variables, whole, r) for r in rows]
-        return np.concatenate([np.asarray(p) for p in parts])[: whole.label.shape[0]]
-
-    return predict
+    dispatch = make_dispatch(model, mesh, batch_size, transform and jax.jit(transform))
+    return lambda variables, whole: dispatch(variables, whole)()
 
 
 def scores(logits: np.ndarray, label: np.ndarray) -> dict[str, float]:
@@ -62,11 +86,41 @@ def with_temperature(
       held_out_logits: float32 [m, K] of the calibration set, which alone fits the temperature.
       held_out_label: int [m].
     """
-    fitted = temperature.fit_temperature(held_out_logits, held_out_label)
-    return {**with_twins(logits, label, fitted), "temperature": fitted}
+    scaling = temperature.fit(held_out_logits, held_out_label)
+    return {**with_twins(logits, label, scaling), "temperature": scaling.temperature}
 
 
-def with_twins(logits: np.ndarray, label: np.ndarray, fitted: float) -> dict[str, float]:
-    """``scores``, and the same after division of the logits by a temperature, as ``…_ts``."""
-    scaled = scores(np.asarray(logits, np.float32) / np.float32(fitted), label)
-    return {**scores(logits, label), **{f"{name}_ts": value for name, value in scaled.items()}}
+def with_twins(logits: np.ndarray, label: np.ndarray, scaling: Scaling) -> dict[str, float]:
+    """``scores`` before scaling, and after it as ``…_ts`` (and ``…_vs``, vector scaling)."""
+    return {
+        f"{name}{suffix}": value
+        for suffix, scaled in scaling.twins(logits).items()
+        for name, value in scores(scaled, label).items()
+    }
+
+
+def intervals(logits: np.ndarray, label: np.ndarray, scaling: Scaling) -> dict[str, list[float]]:
+    """``accuracy_interval``: [low, high] and so on, of every headline number and its twins.
+
+    95 % percentile intervals over 1,000 resamples of the examples, see ``bootstrap``. They
+    tell how sure the test set makes the number of this one trained model.
+    """
+    found = resamples(logits, label, scaling)
+    return {f"{name}_interval": bootstrap.percentiles(values) for name, values in found.items()}
+
+
+def resamples(logits: np.ndarray, label: np.ndarray, scaling: Scaling) -> dict[str, np.ndarray]:
+    """Each headline number and its twins in 1,000 resamples of the examples, float32 [1000]."""
+    counts = _counts(len(label))
+    return {
+        f"{name}{suffix}": values
+        for suffix, scaled in scaling.twins(logits).items()
+        for name, values in bootstrap.headline_resamples(
+            metrics.examples(scaled, label), counts
+        ).items()
+    }
+
+
+@functools.lru_cache(maxsize=1)  # the same for all sets of as many images
+def _counts(num: int) -> np.ndarray:
+    return bootstrap.resample_counts(num, seed=RESAMPLING_SEED)

@@ -5,6 +5,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from ml_collections import ConfigDict
 
 from autolabel_jax import (
@@ -15,7 +16,11 @@ from autolabel_jax import (
     metric_writer,
     robustness,
     task,
+    temperature,
 )
+from autolabel_jax.corruptions import published
+from autolabel_jax.evaluated_sets import Sets
+from autolabel_jax.temperature import Scaling
 from autolabel_jax.types import TrainState
 
 
@@ -25,17 +30,26 @@ def make_result(
     dataset: datasets.Dataset,
     state: TrainState,
     workdir: pathlib.Path,
+    *,
+    scaling: Scaling | None = None,
 ) -> dict[str, Any]:
-    """Test figures of a trained state; the temperature comes from the calibration set alone."""
+    """Test figures of a trained state; the logits are left in ``test_logits.npz``.
+
+    Args:
+      config: of the run.
+      parts: made of it.
+      dataset: its data.
+      state: that is evaluated.
+      workdir: of the run.
+      scaling: of the logits; None: a temperature, fitted on the calibration set alone.
+    """
     began = time.perf_counter()
+    scaling = scaling or fit_scaling(parts, dataset, state)
     predict = evaluate.make_predict(parts.model, parts.mesh, parts.eval_batch_size)
     variables = task.inference_variables(state)
-    figures = evaluate.with_temperature(
-        predict(variables, input_pipeline.put_split(dataset.test, parts.mesh)),
-        dataset.test.label,
-        predict(variables, input_pipeline.put_split(dataset.calibration, parts.mesh)),
-        dataset.calibration.label,
-    )
+    logits = predict(variables, input_pipeline.put_split(dataset.test, parts.mesh))
+    label = dataset.test.label
+    np.savez(workdir / "test_logits.npz", logits=logits, label=label)
     lines = metric_writer.read_metrics(workdir)
     return {
         "name": config.name,
@@ -46,14 +60,26 @@ def make_result(
         "label_step": config.labels.step if config.labels.rule == "autolabel" else None,
         "seed": config.seed,
         "epochs": config.epochs,
-        "train_examples": len(dataset.train.label),
+        "train_examples": len(dataset.train),
         "calibration_examples": len(dataset.calibration.label),
         "test_examples": len(dataset.test.label),
         "train_accuracy": lines[-1]["train_accuracy"] if lines else None,
-        **figures,
+        **evaluate.with_twins(logits, label, scaling),
+        "temperature": scaling.temperature,
+        **evaluate.intervals(logits, label, scaling),
         **metric_writer.provenance(),
         "seconds": sum(line["seconds"] for line in lines) + time.perf_counter() - began,
     }
+
+
+def fit_scaling(
+    parts: task.Task, dataset: datasets.Dataset, state: TrainState, *, vector: bool = False
+) -> Scaling:
+    """Temperature, and vector scaling where asked for, of the calibration set."""
+    predict = evaluate.make_predict(parts.model, parts.mesh, parts.eval_batch_size)
+    held_out = input_pipeline.put_split(dataset.calibration, parts.mesh)
+    logits = predict(task.inference_variables(state), held_out)
+    return temperature.fit(logits, dataset.calibration.label, vector=vector)
 
 
 def restore(
@@ -82,7 +108,10 @@ def evaluate_run(
     workdir: pathlib.Path,
     *,
     corrupted: bool = False,
+    extra_corrupted: bool = False,
+    corrupted_data: str = "",
     attack_names: Sequence[str] = (),
+    vector_scaling: bool = False,
     examples: int = 0,
 ) -> dict[str, Any]:
     """Evaluates the last checkpoint; of a finished run, writes ``result.json`` anew.
@@ -91,27 +120,28 @@ def evaluate_run(
       config: that the run was started with.
       workdir: of the run.
       corrupted: also on the 15 corruptions × 5 severities of the test split.
+      extra_corrupted: also on the 4 extra corruptions × 5 severities, which enter no average.
+      corrupted_data: folder of published corrupted sets to read; '': they are made.
       attack_names: also under these attacks.
+      vector_scaling: also after vector scaling, fitted on the calibration set.
       examples: corrupted and attacked are the first so many test images; 0: all.
 
     Returns:
       What ``result.json`` holds, with ``epochs`` the epochs trained so far.
     """
+    asked = {"corrupted": corrupted, "extra": extra_corrupted, "attack_names": attack_names}
+    # What cannot be is refused before anything is read.
+    names = dict.fromkeys(piece.name for piece in robustness.plan(**asked, num_examples=0))
+    published_sets = published.open_sets(corrupted_data, list(names)) if corrupted_data else None
     parts, dataset, snapshot = restore(config, workdir)
     test = dataset.test.take(slice(examples or None))
-    pieces = robustness.plan(corrupted=corrupted, attack_names=attack_names, num_examples=len(test))
-    found = make_result(config, parts, dataset, snapshot.state, workdir)
+    pieces = robustness.plan(**asked, num_examples=len(test))
+    scaling = fit_scaling(parts, dataset, snapshot.state, vector=vector_scaling)
+    found = make_result(config, parts, dataset, snapshot.state, workdir, scaling=scaling)
     if pieces:
-        lines = robustness.run(
-            pieces,
-            parts,
-            task.inference_variables(snapshot.state),
-            test,
-            found["temperature"],
-            workdir,
-            int(snapshot.state.step),
-        )
-        found |= robustness.summarise(lines)
+        sets = Sets(parts, task.inference_variables(snapshot.state), test, scaling, published_sets)
+        lines = robustness.run(pieces, sets, workdir, int(snapshot.state.step))
+        found |= robustness.summarise(lines, workdir)
     finished = int(snapshot.epoch) == config.epochs
     path = workdir / "result.json"
     if finished:

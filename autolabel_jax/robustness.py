@@ -1,7 +1,8 @@
 """A trained state on corrupted and on attacked test images, set by set.
 
 Every set that is done is a line of ``evaluation.jsonl``, so a long evaluation
-that was stopped goes on where it was.
+that was stopped goes on where it was. Beside it, ``evaluation/`` keeps what the
+figures of each corrupted set are in bootstrap resamples of its images.
 """
 
 import dataclasses
@@ -9,33 +10,30 @@ import pathlib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import jax
 import numpy as np
-from jax.sharding import NamedSharding, PartitionSpec
 from tqdm import tqdm
 
-from autolabel_jax import attacks, corruptions, evaluate, input_pipeline, metric_writer, task
-from autolabel_jax.datasets import Split
+from autolabel_jax import attacks, bootstrap, corruptions, metric_writer
+from autolabel_jax.evaluated_sets import ATTACK_CHUNK, Piece, Sets
+from autolabel_jax.metrics import HEADLINE, pairs
+from autolabel_jax.types import BucketStats
 
-FILE = "evaluation.jsonl"
-ATTACK_CHUNK = 500  # images attacked between two lines of the file
-FIGURES = ("accuracy", "ece", "nll", "brier")
-
-
-@dataclasses.dataclass(frozen=True)
-class Piece:
-    """One set of images to evaluate: a corruption at a severity, or a chunk under attack."""
-
-    kind: str  # 'corruption' or 'attack'
-    name: str
-    place: int  # severity, or place of the chunk's first image
-
-    def __str__(self) -> str:
-        return f"{self.name}/{self.place}"
+FILE, FOLDER = "evaluation.jsonl", "evaluation"
+FORMAT = 2  # of a line; lines of another one do not count
+PREFIX = {"corruption": "corrupted", "extra": "extra_corrupted"}  # of the figures' names
+BY_SEVERITY = ("accuracy", "ece", "ece_ts", "accuracy_vs", "ece_vs")
 
 
-def plan(*, corrupted: bool, attack_names: Sequence[str], num_examples: int) -> list[Piece]:
-    """The pieces of an evaluation: 15 corruptions × 5 severities, and the attacks in chunks.
+def plan(
+    *, corrupted: bool, extra: bool = False, attack_names: Sequence[str], num_examples: int
+) -> list[Piece]:
+    """The pieces of an evaluation: corruptions × 5 severities, and the attacks in chunks.
+
+    Args:
+      corrupted: the 15 corruptions.
+      extra: the four others.
+      attack_names: names of ``attacks.TABLE``.
+      num_examples: images to attack.
 
     Raises:
       ValueError: unknown attack.
@@ -44,13 +42,14 @@ def plan(*, corrupted: bool, attack_names: Sequence[str], num_examples: int) -> 
     if unknown:
         known = ", ".join(attacks.TABLE)
         raise ValueError(f"--attacks: got {', '.join(unknown)}, known are {known}")
-    pieces = []
-    if corrupted:
-        pieces += [
-            Piece("corruption", name, severity)
-            for name in corruptions.CORRUPTIONS
-            for severity in corruptions.SEVERITIES
-        ]
+    asked = {"corruption": corruptions.CORRUPTIONS if corrupted else ()}
+    asked["extra"] = corruptions.EXTRA if extra else ()
+    pieces = [
+        Piece(kind, name, severity)
+        for kind, names in asked.items()
+        for name in names
+        for severity in corruptions.SEVERITIES
+    ]
     for name in attack_names:
         pieces += [Piece("attack", name, first) for first in range(0, num_examples, ATTACK_CHUNK)]
     return pieces
@@ -58,10 +57,7 @@ def plan(*, corrupted: bool, attack_names: Sequence[str], num_examples: int) -> 
 
 def run(
     pieces: Iterable[Piece],
-    parts: task.Task,
-    variables: dict[str, Any],
-    test: Split,
-    temperature: float,
+    sets: Sets,
     workdir: pathlib.Path,
     checkpoint: int,
 ) -> list[dict[str, Any]]:
@@ -69,91 +65,125 @@ def run(
 
     Args:
       pieces: from ``plan``.
-      parts: of the run.
-      variables: of the trained state, in inference mode.
-      test: images uint8 [n, H, W, 3].
-      temperature: fitted on the calibration set.
+      sets: makes and measures them.
       workdir: holds ``evaluation.jsonl``.
-      checkpoint: optimiser updates of the trained state; lines of another one,
-        or of another number of images, do not count.
+      checkpoint: optimiser updates of the trained state; lines of another one, of another
+        number of images or of other data do not count.
     """
-    stamp = {"checkpoint": checkpoint, "examples": len(test)}
-    path = workdir / FILE
+    path, pieces = workdir / FILE, list(pieces)
+    kinds = {piece.kind for piece in pieces}
+    stamps = {k: {"format": FORMAT, "checkpoint": checkpoint, **sets.stamp(k)} for k in kinds}
     before = metric_writer.read_json_lines(path)
     metric_writer.rewrite_json_lines(path, before)  # without a line cut off by a kill
-    done = {line["piece"]: line for line in before if stamp.items() <= line.items()}
-    whole = input_pipeline.put_split(test, parts.mesh)
-    lines = []
-    for piece in (bar := tqdm(list(pieces), unit="set", dynamic_ncols=True)):
+    done = {line["piece"]: line for line in before if _counts(line, stamps, workdir)}
+
+    def finish(piece, fetch):
+        figures, resampled = fetch()
+        line = {**stamps[piece.kind], **dataclasses.asdict(piece), "piece": str(piece), **figures}
+        if resampled:
+            _write_resamples(workdir, piece, resampled)
+        metric_writer.append_json_line(path, line)
+        done[str(piece)] = line
+
+    begun = None  # one set is on the device while the one before is read
+    for piece in (bar := tqdm(pieces, unit="set", dynamic_ncols=True)):
         bar.set_postfix_str(str(piece))
-        if str(piece) not in done:
-            measure = _corrupted if piece.kind == "corruption" else _attacked
-            figures = measure(piece, parts, variables, whole, test, temperature)
-            line = {**stamp, **dataclasses.asdict(piece), "piece": str(piece), **figures}
-            metric_writer.append_json_line(path, line)
-            done[str(piece)] = line
-        lines.append(done[str(piece)])
-    return lines
+        if str(piece) in done:
+            continue
+        next_one = (piece, sets.start(piece))
+        if begun:
+            finish(*begun)
+        begun = next_one
+    if begun:
+        finish(*begun)
+    return [done[str(piece)] for piece in pieces]
 
 
-def summarise(lines: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def _resamples_path(workdir: pathlib.Path, piece: str) -> pathlib.Path:
+    return workdir / FOLDER / f"{piece.replace('/', '_')}.npz"
+
+
+def _write_resamples(workdir, piece, resampled):
+    path = _resamples_path(workdir, str(piece))
+    path.parent.mkdir(exist_ok=True)
+    np.savez(path, **resampled)
+
+
+def _counts(line, stamps, workdir):
+    if line["kind"] not in stamps or not stamps[line["kind"]].items() <= line.items():
+        return False
+    return line["kind"] == "attack" or _resamples_path(workdir, line["piece"]).exists()
+
+
+def summarise(lines: Sequence[dict[str, Any]], workdir: pathlib.Path) -> dict[str, Any]:
     """The figures that ``result.json`` gets.
 
     Corrupted figures are taken per set, then averaged over the 75 sets (an
     ECE of pooled sets would let errors of opposite sign cancel). The CIFAR
-    mCE is 1 - corrupted_accuracy. ``adversarial_accuracy`` is that under the
-    strongest attack that was run.
+    mCE is 1 - corrupted_accuracy. The extra corruptions have figures of their
+    own and are in no average. ``adversarial_…`` is under the strongest attack
+    that was run, the one that leaves the lowest accuracy.
+
+    Args:
+      lines: from ``run``.
+      workdir: of the run, with the resamples.
     """
     found: dict[str, Any] = {}
-    sets = [line for line in lines if line["kind"] == "corruption"]
-    if sets:
-        found["corrupted_examples"] = sets[0]["examples"]
-        for name in (*FIGURES, *(f"{figure}_ts" for figure in FIGURES)):
-            found[f"corrupted_{name}"] = float(np.mean([line[name] for line in sets]))
-        for name in ("accuracy", "ece", "ece_ts"):
-            found[f"corrupted_{name}_by_severity"] = [
-                float(np.mean([line[name] for line in sets if line["place"] == severity]))
-                for severity in corruptions.SEVERITIES
-            ]
-    attacked = [line for line in lines if line["kind"] == "attack"]
-    for name in dict.fromkeys(line["name"] for line in attacked):
-        chunks = [line for line in attacked if line["name"] == name]
-        correct = sum(line["correct"] for line in chunks)
-        found[f"{name}_accuracy"] = correct / sum(line["attacked"] for line in chunks)
-    if attacked:
-        found["attacked_examples"] = attacked[0]["examples"]
-        robust = [found[f"{name}_accuracy"] for name in {line["name"] for line in attacked}]
-        found["adversarial_accuracy"] = min(robust)
+    for kind, prefix in PREFIX.items():
+        sets = [line for line in lines if line["kind"] == kind]
+        if sets:
+            found |= {f"{prefix}_{k}": value for k, value in _averages(sets, workdir).items()}
+    names = dict.fromkeys(line["name"] for line in lines if line["kind"] == "attack")
+    by_attack = {n: _pooled([line for line in lines if line["name"] == n]) for n in names}
+    for name, figures in by_attack.items():
+        found |= {f"{name}_{k}": value for k, value in figures.items()}
+    if by_attack:
+        strongest = min(by_attack.values(), key=lambda figures: figures["accuracy"])
+        found |= {f"adversarial_{k}": value for k, value in strongest.items()}
+        found["attacked_examples"] = next(ln["examples"] for ln in lines if ln["kind"] == "attack")
     return found
 
 
-def _corrupted(piece, parts, variables, whole, test, temperature) -> dict[str, Any]:
-    size = test.image.shape[1]
-    transform = corruptions.create(piece.name, piece.place, size=size)
-    predict = evaluate.make_predict(parts.model, parts.mesh, parts.eval_batch_size, transform)
-    figures = evaluate.with_twins(predict(variables, whole), test.label, temperature)
-    return {name: v for name, v in figures.items() if name.removesuffix("_ts") in FIGURES}
+def _averages(sets: Sequence[dict[str, Any]], workdir: pathlib.Path) -> dict[str, Any]:
+    """Means over sets, by severity too, and their intervals over the images of all sets."""
+    names = [f"{name}{end}" for end in ("", "_ts", "_vs") for name in HEADLINE]
+    names = [name for name in names if all(name in line for line in sets)]
+    found: dict[str, Any] = {"examples": sets[0]["examples"]}
+    found |= {name: float(np.mean([line[name] for line in sets])) for name in names}
+    whole = {line["place"] for line in sets} == set(corruptions.SEVERITIES)
+    for name in (n for n in BY_SEVERITY if n in names and whole):
+        found[f"{name}_by_severity"] = [
+            float(np.mean([line[name] for line in sets if line["place"] == severity]))
+            for severity in corruptions.SEVERITIES
+        ]
+    if len({(line["examples"], line["labels"]) for line in sets}) == 1:
+        found |= _joint_intervals(sets, names, workdir)
+    return found
 
 
-def _attacked(piece, parts, variables, whole, test, temperature) -> dict[str, Any]:
-    del whole, temperature
-    chunk = slice(piece.place, piece.place + ATTACK_CHUNK)
-
-    def logits_fn(image):
-        return parts.model.apply(variables, image, train=False)
-
-    attacked = attacks.robust_accuracy(
-        attacks.create(piece.name, logits_fn, num_classes=parts.num_classes),
-        test.image[chunk],
-        test.label[chunk],
-        jax.random.key(0),
-        batch_size=parts.eval_batch_size,
-        start=piece.place,
-        sharding=NamedSharding(parts.mesh, PartitionSpec("data")),
-    )
-    correct = attacked.correct
+def _joint_intervals(sets, names, workdir):
+    """Resample s takes the same images out of every set, as all show the same ones."""
+    totals = dict.fromkeys(names, 0.0)
+    for line in sets:
+        with np.load(_resamples_path(workdir, line["piece"])) as saved:
+            for name in names:
+                totals[name] = totals[name] + saved[name].astype(np.float64)
     return {
-        "correct": int(correct.sum()),
-        "attacked": len(correct),
-        "after": attacked.accuracy_after,
+        f"{name}_interval": bootstrap.percentiles(total / len(sets))
+        for name, total in totals.items()
     }
+
+
+def _pooled(chunks: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Figures of all images under one attack, from the sums of its chunks."""
+    num = sum(line["attacked"] for line in chunks)
+    correct = sum(line["correct"] for line in chunks)
+    found = {"accuracy": correct / num, "accuracy_interval": bootstrap.share_interval(correct, num)}
+    for end in ("", "_ts"):
+        sums = {
+            field: np.sum([line[f"bins{end}"][field] for line in chunks], axis=0)
+            for field in ("count", "correct", "confidence")
+        }
+        found[f"ece{end}"] = float(pairs.ece_of_sums(BucketStats(**sums)))
+        found[f"nll{end}"] = sum(line[f"nll_sum{end}"] for line in chunks) / num
+    return found

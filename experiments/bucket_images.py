@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from autolabel_jax import buckets, checkpoint, datasets, image_ops, input_pipeline, result, task
 from autolabel_jax.datasets import Dataset
+from configs import base
 from experiments import plots
 from experiments.run_files import Run
 
@@ -49,7 +50,7 @@ def draw(run: Run, data_dir: str | None = None) -> Figure:
       ValueError: the data are no images, or the config does not fit them.
       FileNotFoundError: the data are not there.
     """
-    config = checkpoint.load_config(run.workdir)
+    config = checkpoint.load_config(run.workdir, base.base())
     if data_dir is not None:
         config.data_dir = data_dir
     if config.augment.name == "adversarial":

@@ -56,7 +56,8 @@ def of_runs(good: Sequence[Run]) -> list[Drawing]:
                 "ece_against_severity",
                 "ECE against severity of corruption",
                 "Mean ECE over the corruptions in per cent against severity, 0 clean to 5, a line "
-                "for each label rule with its standard deviation over seeds.",
+                "for each label rule with its standard deviation over seeds, dashed after "
+                "temperature scaling.",
                 functools.partial(plots.ece_against_severity, blocks),
             )
         )

@@ -1,11 +1,11 @@
 """Evaluates the last checkpoint of a run on the test split.
 
     python -m experiments.evaluate --workdir=runs/a [--data_dir=…] [--corruptions]
-        [--attacks=fgsm,pgd20,auto] [--examples=1000]
+        [--attacks=fgsm,pgd20,auto] [--temperature] [--examples=1000]
 
-All figures are given before and after temperature scaling. Of a finished run,
-``result.json`` is written anew. An evaluation that was stopped goes on where it
-was, from ``evaluation.jsonl``.
+Figures are given before and after temperature scaling; with --temperature also after vector
+scaling, both fitted on the calibration set. Of a finished run, ``result.json`` is written
+anew. An evaluation that was stopped goes on where it was, from ``evaluation.jsonl``.
 """
 
 import pathlib
@@ -18,7 +18,19 @@ from experiments import launch, printing
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a training run.")
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of the data sets, if it has moved.")
 _CORRUPTIONS = flags.DEFINE_bool("corruptions", False, "15 corruptions at 5 severities.")
+_EXTRA = flags.DEFINE_bool(
+    "extra_corruptions", False, "The 4 extra corruptions, reported apart, in no average."
+)
+_CORRUPTED_DATA = flags.DEFINE_string(
+    "corrupted_data",
+    "",
+    "Folder of published sets to read instead of making them: CIFAR-10-C or CIFAR-100-C, "
+    "ImageNet-C, or TFDS sets with cifar10_corrupted. Implies --corruptions.",
+)
 _ATTACKS = flags.DEFINE_list("attacks", [], "Some of fgsm, pgd20, auto; l-inf 8/255.")
+_TEMPERATURE = flags.DEFINE_bool(
+    "temperature", False, "Fit vector scaling too, beside the temperature that always is."
+)
 _EXAMPLES = flags.DEFINE_integer(
     "examples", 0, "Corrupt and attack the first so many test images; 0: all.", lower_bound=0
 )
@@ -30,20 +42,27 @@ def main(argv: list[str]) -> None:
     config = checkpoint.load_config(workdir)
     if _DATA_DIR.value is not None:
         config.data_dir = _DATA_DIR.value
+    corrupted = _CORRUPTIONS.value or (bool(_CORRUPTED_DATA.value) and not _EXTRA.value)
+    source = f", read from {_CORRUPTED_DATA.value}" if _CORRUPTED_DATA.value else ""
     todo = ["the clean test split"]
-    todo += ["75 corrupted sets"] if _CORRUPTIONS.value else []
+    todo += [f"75 corrupted sets{source}"] if corrupted else []
+    todo += [f"20 extra corrupted sets{source}"] if _EXTRA.value else []
     todo += [f"the attack {name}" for name in _ATTACKS.value]
     print(f"evaluating on {', '.join(todo)}; sets done before are in {robustness.FILE}", flush=True)
     found = result.evaluate_run(
         config,
         workdir,
-        corrupted=_CORRUPTIONS.value,
+        corrupted=corrupted,
+        extra_corrupted=_EXTRA.value,
+        corrupted_data=_CORRUPTED_DATA.value,
         attack_names=_ATTACKS.value,
+        vector_scaling=_TEMPERATURE.value,
         examples=_EXAMPLES.value,
     )
     if found["epochs"] < config.epochs:
         print(f"not finished: {found['epochs']} of {config.epochs} epochs trained")
     print(printing.result_table([found]))
+    print(f"\n{printing.evaluation_table(found)}")
 
 
 if __name__ == "__main__":

@@ -206,12 +206,17 @@ def accuracy_against_ece(blocks: Sequence[Sequence[Cell]]) -> Figure:
         return figure
 
 
-def _severity_curves(cell: Cell) -> np.ndarray | None:
+# Line, marker's filling and name of a curve before and after temperature scaling.
+SCALINGS = {"": ("-", "full", ""), "_ts": ("--", "none", " (TS)")}
+
+
+def _severity_curves(cell: Cell, scaling: str = "") -> np.ndarray | None:
     """ECE % at severities 0 (clean) to 5, float [seeds, 6]; None where no run has them."""
+    name = f"ece{scaling}"
     rows = [
-        [run.result["ece"], *run.result["corrupted_ece_by_severity"]]
+        [run.result[name], *run.result[f"corrupted_{name}_by_severity"]]
         for run in cell.runs
-        if run.result.get("corrupted_ece_by_severity")
+        if run.result.get(name) is not None and run.result.get(f"corrupted_{name}_by_severity")
     ]
     return 100 * np.array(rows) if rows else None
 
@@ -221,25 +226,36 @@ def has_severities(blocks: Sequence[Sequence[Cell]]) -> bool:
     return any(_severity_curves(cell) is not None for block in blocks for cell in block)
 
 
+def _draw_severity(place: Axes, cell: Cell, i: int, num: int) -> None:
+    for scaling, (line, filling, name) in SCALINGS.items():
+        curves = _severity_curves(cell, scaling)
+        if curves is None:
+            continue
+        place.errorbar(
+            np.arange(6) + 0.06 * (i - (num - 1) / 2),
+            curves.mean(0),
+            curves.std(0, ddof=1) if len(curves) > 1 else None,
+            color=COLORS[i % len(COLORS)],
+            marker=MARKERS[i % len(MARKERS)],
+            fillstyle=filling,
+            linestyle=line,
+            capsize=2,
+            label=f"{_rule(cell)}{name} (n={len(curves)})",
+        )
+
+
 def ece_against_severity(blocks: Sequence[Sequence[Cell]]) -> Figure:
-    """Mean ECE over the corruptions against severity, ± standard deviation over seeds."""
+    """Mean ECE over the corruptions against severity, ± standard deviation over seeds.
+
+    Solid before, dashed with hollow marks after temperature scaling.
+    """
     kept = [[c for c in block if _severity_curves(c) is not None] for block in blocks]
     found = {tuple(_block_key(block)): block for block in kept if block}
     styles = _styles(found)
     with panels(*_grid(len(found)), panel=(3.2, 2.8)) as (figure, axes):
         for place, (key, block) in zip(axes.flat, found.items(), strict=False):
             for cell in block:
-                i, curves = styles[_rule(cell)], _severity_curves(cell)
-                place.errorbar(
-                    np.arange(6) + 0.06 * (i - (len(styles) - 1) / 2),
-                    curves.mean(0),
-                    curves.std(0, ddof=1) if len(curves) > 1 else None,
-                    color=COLORS[i % len(COLORS)],
-                    marker=MARKERS[i % len(MARKERS)],
-                    linestyle=LINES[i % len(LINES)],
-                    capsize=2,
-                    label=f"{_rule(cell)} (n={len(curves)})",
-                )
+                _draw_severity(place, cell, styles[_rule(cell)], len(styles))
             place.set(xlabel="severity (0: clean)", ylabel="ECE %")
             place.set_title(f"{key[0]}, {key[1]}, {key[2]},\n{key[3]} images, {key[4]} epochs")
             place.legend(loc="best")

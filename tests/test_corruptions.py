@@ -13,6 +13,7 @@ from sklearn.datasets import load_sample_images
 
 from autolabel_jax import corruptions
 from autolabel_jax.corruptions import blur, digital, frost_textures, published, spatter, weather
+from autolabel_jax.datasets import Split
 
 PIXELS = 32
 NUM = 32
@@ -219,7 +220,7 @@ def test_motion_blur_moves_and_adds(degrees, clean):
         expected += (
             w * image[np.clip(rows + int(down), 0, 31), np.clip(columns + int(right), 0, 31)]
         )
-    out = jax.jit(blur.along_line, static_argnums=(2, 3))(image, np.deg2rad(degrees), 6, 1.5)
+    out = jax.jit(blur.along_line)(image, np.deg2rad(degrees), blur.line(6, 1.5))
     np.testing.assert_allclose(out, expected, atol=1e-4)
 
 
@@ -505,28 +506,60 @@ def test_refuses_an_incomplete_imagenet_c(imagenet_c):
         published.imagenet_c(str(imagenet_c), "fog", 1, batch_size=8)
 
 
+def test_open_sets_reads_one_set_of_cifar_c(cifar_c):
+    found = published.open_sets(str(cifar_c))
+    (split,) = found.read("impulse_noise", 4, 1, 32)
+    np.testing.assert_array_equal(split.image, np.load(cifar_c / "impulse_noise.npy")[6:7])
+    with pytest.raises(FileNotFoundError, match="lacks spatter.npy"):
+        published.open_sets(str(cifar_c), ["fog", "spatter"])
+
+
+def test_open_sets_reads_imagenet_c_across_its_classes(imagenet_c):
+    found = published.open_sets(str(imagenet_c))
+    (split,) = found.read("fog", 4, 2, 24)
+    np.testing.assert_array_equal(split.label, [0, 1])
+    (split,) = found.read("fog", 4, 1, 24)
+    assert split.image.shape == (1, 24, 24, 3)
+    (imagenet_c / "fog" / "2").rename(imagenet_c / "fog" / "7")
+    with pytest.raises(FileNotFoundError, match="lacks fog/2;"):
+        published.open_sets(str(imagenet_c))
+
+
+def test_open_sets_of_tfds_names_what_is_not_prepared(tmp_path):
+    (tmp_path / "cifar10_corrupted").mkdir()
+    with pytest.raises(FileNotFoundError, match="lacks gaussian_noise_1, .*elastic_5"):
+        published.open_sets(str(tmp_path))
+
+
+def test_open_sets_refuses_other_folders(tmp_path):
+    with pytest.raises(FileNotFoundError, match="holds no published sets; needed are .npy files"):
+        published.open_sets(str(tmp_path))
+
+
 def test_refuses_an_unprepared_tfds_set(tmp_path):
     with pytest.raises(FileNotFoundError, match="gaussian_noise_1, .*frosted_glass_blur_3, .*_5;"):
         published.tfds_cifar10(str(tmp_path))
 
 
 def test_reads_tfds(monkeypatch):
-    """The calls on the builder alone; the records are made up."""
-    examples = [{"image": np.full((32, 32, 3), i, np.uint8), "label": 9 - i} for i in range(3)]
+    """Which sets are asked for; the images are made up, reading is ``datasets.tfds``'s."""
+    image = np.stack([np.full((32, 32, 3), i, np.uint8) for i in range(3)])
     asked = []
 
     class Builder:
         def __init__(self, name, data_dir):
-            asked.append((name, data_dir))
+            pass
 
         def is_prepared(self):
             return True
 
-        def as_data_source(self, split):
-            assert split == "test"
-            return examples
+    def read_split(name, split, data_dir):
+        assert split == "test"
+        asked.append((name, data_dir))
+        return Split(image, np.array([9, 8, 7], np.int32), None, np.arange(3))
 
     monkeypatch.setattr(tfds, "builder", Builder)
+    monkeypatch.setattr(published.tfds_reader, "read_split", read_split)
     sets = list(published.tfds_cifar10("folder"))
     assert len(sets) == 75
     assert asked[0] == ("cifar10_corrupted/gaussian_noise_1", "folder")

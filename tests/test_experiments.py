@@ -29,14 +29,18 @@ def trained(tmp_path_factory):
 
 
 def table(text):
-    """The lines of the printed table."""
-    return [line for line in text.splitlines() if re.match(r"augmentation|-----|none ", line)]
+    """The lines of the printed table of results."""
+    lines = text.split("\n\n")[0].splitlines()
+    return [line for line in lines if re.match(r"augmentation|-----|none ", line)]
 
 
 def test_train_leaves_everything_and_prints_the_figures(trained):
     workdir, done = trained
     names = {p.name for p in workdir.iterdir()}
-    assert names == {"config.json", "metrics.jsonl", "checkpoints", "tensorboard", "result.json"}
+    assert names == {
+        *("config.json", "metrics.jsonl", "checkpoints", "tensorboard", "result.json"),
+        "test_logits.npz",
+    }
     found = metric_writer.read_json(workdir / "result.json")
     assert set(found) >= FIELDS
     printed = table(done.stdout)
@@ -65,6 +69,9 @@ def test_evaluate_prints_the_same_figures(trained):
     evaluated = helpers.command("-m", "experiments.evaluate", f"--workdir={workdir}")
     assert evaluated.returncode == 0, evaluated.stderr
     assert table(evaluated.stdout) == table(done.stdout)
+    low, high = (f"{100 * end:.2f}" for end in before["accuracy_interval"])
+    clean = next(line for line in evaluated.stdout.splitlines() if line.startswith("clean "))
+    assert f" {100 * before['accuracy']:.2f} [{low}, {high}] " in clean
     assert metric_writer.read_json(workdir / "result.json") == before
 
 
@@ -113,4 +120,19 @@ def test_table_by_hand():
         "------------  ----------------------  ----  ----------  ------",
         "augmix        one_hot                    1       50.00  2.0000",
         "mixup         autolabel (signed_gap)     0       98.77  0.1000",
+    ]
+
+
+def test_table_of_one_evaluation_by_hand():
+    result = {
+        **{"accuracy": 0.9, "accuracy_interval": [0.88, 0.915], "ece": 0.05, "ece_ts": 0.01},
+        **{"accuracy_ts": 0.9, "corrupted_accuracy": 0.7, "corrupted_ece": 0.2},
+        **{"corrupted_accuracy_vs": 0.71, "pgd20_accuracy": 0.0, "pgd20_ece": 0.8},
+    }
+    assert printing.evaluation_table(result).splitlines() == [
+        "test images                   accuracy %  accuracy % (VS)  ECE %  ECE % (TS)",
+        "------------------  --------------------  ---------------  -----  ----------",
+        "clean               90.00 [88.00, 91.50]                    5.00        1.00",
+        "corrupted (15 x 5)                 70.00            71.00  20.00",
+        "PGD-20                              0.00                   80.00",
     ]

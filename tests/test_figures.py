@@ -167,6 +167,20 @@ def test_ece_against_severity(tmp_path):
     np.testing.assert_allclose(np.ptp(bars[0][:, 1]), 2 * np.std([6, 7, 8], ddof=1))
 
 
+def test_ece_against_severity_before_and_after_temperature_scaling(tmp_path):
+    given = {"corrupted_ece_ts_by_severity": [0.05, 0.06, 0.07, 0.08, 0.09], "ece_ts": 0.04}
+    before = {"corrupted_ece_by_severity": [0.1, 0.12, 0.15, 0.2, 0.3]}
+    (axes,) = plots.ece_against_severity(some_blocks(tmp_path, **before, **given)).axes
+    lines = {c.get_label(): c.lines[0] for c in axes.containers}
+    after = lines["one_hot (TS) (n=3)"]
+    np.testing.assert_allclose(after.get_ydata(), [4, 5, 6, 7, 8, 9])
+    plain = lines["one_hot (n=3)"]
+    np.testing.assert_allclose(plain.get_ydata(), [7, 10, 12, 15, 20, 30])
+    assert (plain.get_linestyle(), after.get_linestyle()) == ("-", "--")
+    assert (plain.get_fillstyle(), after.get_fillstyle()) == ("full", "none")
+    assert plain.get_color() == after.get_color()
+
+
 def test_no_severities_no_figure(tmp_path):
     runs = [run for block in some_blocks(tmp_path) for cell in block for run in cell.runs]
     assert [d.name for d in catalogue.of_runs(runs)] == ["accuracy_against_ece"]

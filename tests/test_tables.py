@@ -325,6 +325,41 @@ class Collector(html.parser.HTMLParser):
         self.text.append(data)
 
 
+def test_intervals_of_each_run_stand_in_a_table_of_their_own(tmp_path):
+    with_them = {
+        **{"accuracy_interval": [0.885, 0.912], "nll_ts_interval": [0.3, 0.35]},
+        **{"pgd20_accuracy": 0.25, "pgd20_ece": 0.5, "accuracy_vs": 0.91},
+    }
+    plain = run_folders.write(tmp_path / "plain", seed=0)
+    run_folders.write(tmp_path / "more", seed=1, accuracy=0.9, nll_ts=0.32, **with_them)
+    assert [table.title for table in tables_of(plain)] == ["Figures on the test set"]
+    figures, intervals = tables_of(tmp_path)
+    assert intervals.title == "95 % intervals over the test images, run by run"
+    assert len(intervals.rows) == 1
+    assert column(intervals, 0, "seed").text == "1"
+    assert column(intervals, 0, "accuracy %").text == "90.00 [88.50, 91.20]"
+    assert column(intervals, 0, "NLL (TS)").text == "0.3200 [0.3000, 0.3500]"
+    assert "ECE %" not in intervals.header
+    assert any("bootstrap resamples of the test images" in note for note in intervals.notes)
+    assert column(figures, 0, "PGD-20 ECE %").text == "50.00 (n=1)"
+    assert column(figures, 0, "accuracy % (VS)").text == "91.00 (n=1)"
+    assert any(note.startswith("VS: after vector scaling") for note in figures.notes)
+    rows = read_csv(tmp_path / "more")
+    assert (rows[0]["accuracy_low"], rows[0]["accuracy_high"]) == ("0.885", "0.912")
+    assert "accuracy_low" not in read_csv(plain)[0]
+
+
+def test_the_best_accuracy_after_vector_scaling_is_the_highest(tmp_path):
+    figures = {"one_hot": ONE_HOT, "autolabel": AUTOLABEL}
+    for rule, values in figures.items():
+        for seed, value in enumerate(values):
+            path = tmp_path / f"{rule}_{seed}"
+            run_folders.write(path, rule=rule, seed=seed, accuracy_vs=value, ece_vs=1 - value)
+    table = tables_of(tmp_path)[0]
+    for name in ("accuracy % (VS)", "ECE % (VS)"):
+        assert [column(table, row, name).bold for row in (0, 1)] == [True, False]
+
+
 def test_html_is_escaped():
     page = Collector(rendering.html([TABLE], title=NASTY))
     assert "i" not in page.tags

@@ -2,14 +2,17 @@
 
 Each corruption is a function of one image,
 
-  corrupt(key, image float32 [H, W, 3] in [0, 1], *setting) -> float32 [H, W, 3]
+  corrupt(key, image float32 [H, W, 3] in [0, 1], *prepared) -> float32 [H, W, 3]
 
-and the setting of each severity stands in ``settings.py``. The random numbers
+What is prepared of the setting of each severity, which stands in
+``settings.py``, are arguments of the compiled program: nearly all corruptions
+have one for all five severities. The random numbers
 of an image hang on the seed, the corruption, the severity and the index of
 the image alone: a corrupted set is the same every time, in any batches, on any
 number of devices.
 """
 
+import functools
 import zlib
 from collections.abc import Callable
 
@@ -17,28 +20,29 @@ import jax
 import jax.numpy as jnp
 
 from autolabel_jax.corruptions import blur, digital, jpeg, noise, spatter, weather
-from autolabel_jax.corruptions.settings import settings
+from autolabel_jax.corruptions.settings import plain, settings
 
+# name: (the corruption, what makes its arguments of a size and a setting)
 TABLE = {
-    "gaussian_noise": noise.gaussian_noise,
-    "shot_noise": noise.shot_noise,
-    "impulse_noise": noise.impulse_noise,
-    "defocus_blur": blur.defocus_blur,
-    "glass_blur": blur.glass_blur,
-    "motion_blur": blur.motion_blur,
-    "zoom_blur": blur.zoom_blur,
-    "snow": weather.snow,
-    "frost": weather.frost,
-    "fog": weather.fog,
-    "brightness": digital.brightness,
-    "contrast": digital.contrast,
-    "elastic_transform": digital.elastic_transform,
-    "pixelate": digital.pixelate,
-    "jpeg_compression": jpeg.jpeg_compression,
-    "speckle_noise": noise.speckle_noise,
-    "gaussian_blur": blur.gaussian_blur,
-    "spatter": spatter.spatter,
-    "saturate": digital.saturate,
+    "gaussian_noise": (noise.redraw, noise.prepare_gaussian),
+    "shot_noise": (noise.redraw, noise.prepare_shot),
+    "impulse_noise": (noise.redraw, noise.prepare_impulse),
+    "defocus_blur": (blur.defocus_blur, blur.prepare_defocus),
+    "glass_blur": (blur.glass_blur, blur.prepare_glass),
+    "motion_blur": (blur.motion_blur, blur.prepare_motion),
+    "zoom_blur": (blur.zoom_blur, blur.prepare_zoom),
+    "snow": (weather.snow, weather.prepare_snow),
+    "frost": (weather.frost, weather.prepare_frost),
+    "fog": (weather.fog, plain),
+    "brightness": (digital.brightness, plain),
+    "contrast": (digital.contrast, plain),
+    "elastic_transform": (digital.elastic_transform, digital.prepare_elastic),
+    "pixelate": (digital.pixelate, digital.prepare_pixelate),
+    "jpeg_compression": (jpeg.jpeg_compression, jpeg.prepare),
+    "speckle_noise": (noise.redraw, noise.prepare_speckle),
+    "gaussian_blur": (blur.gaussian_blur, blur.prepare_gaussian),
+    "spatter": (spatter.spatter, spatter.prepare),
+    "saturate": (digital.saturate, plain),
 }
 
 # In the papers for choosing settings, never in an average.
@@ -50,7 +54,7 @@ SEVERITIES = (1, 2, 3, 4, 5)
 def create(
     name: str, severity: int, *, size: int, seed: int = 0
 ) -> Callable[[jax.Array, jax.Array], jax.Array]:
-    """A corruption as a pure, jittable function of a batch.
+    """A corruption as a pure, jitted function of a batch.
 
     Args:
       name: one of CORRUPTIONS or EXTRA.
@@ -66,17 +70,12 @@ def create(
       ValueError: unknown name, or a severity or size out of range.
     """
     _check(name, severity, size)
-    corrupt, setting = TABLE[name], settings(name, severity, size)
+    corrupt, prepare = TABLE[name]
+    prepared = prepare(size, *settings(name, severity, size))
+    arrays = tuple(map(jnp.asarray, prepared.arrays))
     base = jax.random.key(seed, impl="threefry2x32")
     # By its name, so that the numbers stay when the table grows.
     base = jax.random.fold_in(jax.random.fold_in(base, zlib.crc32(name.encode())), severity)
-
-    def one(index, image):
-        key = jax.random.fold_in(base, index)
-        out = corrupt(key, image.astype(jnp.float32) / 255, *setting)
-        # Truncated, as the published sets are; the 0.001 keeps rounding in float32 from
-        # turning what is a whole level into the one below.
-        return (jnp.clip(out, 0, 1) * 255 + 1e-3).astype(jnp.uint8)
 
     def transform(index, image):
         if image.dtype != jnp.uint8 or image.shape[1:] != (size, size, 3):
@@ -84,9 +83,21 @@ def create(
                 f"corruptions: got {image.dtype} images {image.shape}, {name!r} was made for "
                 f"uint8 [B, {size}, {size}, 3]"
             )
-        return jax.vmap(one)(index, image)
+        return _corrupt(index, image, base, arrays, corrupt=corrupt, fixed=prepared.fixed)
 
     return transform
+
+
+@functools.partial(jax.jit, static_argnames=("corrupt", "fixed"))
+def _corrupt(index, image, base, arrays, *, corrupt, fixed):
+    def one(index, image):
+        key = jax.random.fold_in(base, index)
+        out = corrupt(key, image.astype(jnp.float32) / 255, *arrays, *fixed)
+        # Truncated, as the published sets are; the 0.001 keeps rounding in float32 from
+        # turning what is a whole level into the one below.
+        return (jnp.clip(out, 0, 1) * 255 + 1e-3).astype(jnp.uint8)
+
+    return jax.vmap(one)(index, image)
 
 
 def _check(name: str, severity: int, size: int) -> None:

@@ -9,27 +9,40 @@ import numpy as np
 from scipy import ndimage
 
 from autolabel_jax.corruptions import linear_maps
+from autolabel_jax.corruptions.settings import Prepared
 
 # A tap that weighs less moves no value by a hundredth of a grey level.
 NEGLIGIBLE = 1e-5
+# Arrays of one size for all severities: the longest line and the most enlargements in settings.py.
+MOST_TAPS, MOST_ZOOMS = 41, 32
 
 
-def gaussian_blur(key: jax.Array, image: jax.Array, deviation: float) -> jax.Array:
-    """Gaussian blur of a standard deviation in pixels; the border is repeated."""
+def prepare_gaussian(size: int, deviation: float) -> Prepared:
+    """The matrix of a standard deviation in pixels; the border is repeated."""
+    return Prepared((linear_maps.gaussian(size, deviation),))
+
+
+def gaussian_blur(key: jax.Array, image: jax.Array, blur: jax.Array) -> jax.Array:
+    """Gaussian blur by its matrix [n, n] of one axis."""
     del key
-    return linear_maps.both_axes(image, linear_maps.gaussian(image.shape[0], deviation))
+    return linear_maps.both_axes(image, blur)
 
 
-def defocus_blur(key: jax.Array, image: jax.Array, radius: float, softness: float) -> jax.Array:
-    """Convolution with a disk whose edge is softened; the border is mirrored."""
+def prepare_defocus(size: int, radius: float, softness: float) -> Prepared:
+    """A disk of a radius in pixels whose edge is softened."""
+    del size
+    return Prepared((_disk(radius, softness),))
+
+
+def defocus_blur(key: jax.Array, image: jax.Array, kernel: jax.Array) -> jax.Array:
+    """Convolution with a kernel [k, k]; the border is mirrored."""
     del key
-    kernel = _disk(radius, softness)
     reach = kernel.shape[0] // 2
     padded = jnp.pad(image, ((reach, reach), (reach, reach), (0, 0)), mode="reflect")
     # Channels as examples: one plain convolution.
     out = jax.lax.conv_general_dilated(
         padded.transpose(2, 0, 1)[:, None],
-        jnp.asarray(kernel, jnp.float32)[None, None],
+        kernel.astype(jnp.float32)[None, None],
         window_strides=(1, 1),
         padding="VALID",
         precision="highest",
@@ -53,8 +66,13 @@ def _disk(radius: float, softness: float) -> np.ndarray:
     return disk[reach - used : reach + used + 1, reach - used : reach + used + 1]
 
 
+def prepare_glass(size: int, deviation: float, reach: int, rounds: int) -> Prepared:
+    """The blur's matrix; how far and how often pixels are copied is part of the program."""
+    return Prepared((linear_maps.gaussian(size, deviation),), (reach, rounds))
+
+
 def glass_blur(
-    key: jax.Array, image: jax.Array, deviation: float, reach: int, rounds: int
+    key: jax.Array, image: jax.Array, blur: jax.Array, reach: int, rounds: int
 ) -> jax.Array:
     """Blurred, its pixels mixed up with neighbours, and blurred again.
 
@@ -63,7 +81,6 @@ def glass_blur(
     from the lower right. The published sets were made so, and so is this.
     """
     size = image.shape[0]
-    blur = linear_maps.gaussian(size, deviation)
     image = jnp.floor(linear_maps.both_axes(image, blur) * 255 + 1e-3) / 255
     flat = image.reshape(size * size, 3)
     for one in jax.random.split(key, rounds):
@@ -104,40 +121,63 @@ def copied_from(step: jax.Array, reach: int) -> jax.Array:
     return jax.lax.while_loop(lambda state: jnp.any(state[1]), follow, (source, overwritten))[0]
 
 
-def motion_blur(key: jax.Array, image: jax.Array, radius: int, deviation: float) -> jax.Array:
+def prepare_motion(size: int, radius: int, deviation: float) -> Prepared:
+    """The line of ``along_line``."""
+    del size
+    return Prepared((line(radius, deviation),))
+
+
+def motion_blur(key: jax.Array, image: jax.Array, weight: jax.Array) -> jax.Array:
     """Smeared along a line at -45° to 45°."""
     angle = jax.random.uniform(key, minval=-math.pi / 4, maxval=math.pi / 4)
-    return along_line(image, angle, radius, deviation)
+    return along_line(image, angle, weight)
 
 
-def along_line(image: jax.Array, angle: jax.Array, radius: int, deviation: float) -> jax.Array:
-    """ImageMagick's motion blur: one half of a Gaussian on whole pixels along a line.
+def line(radius: int, deviation: float) -> np.ndarray:
+    """Weights along a line, one half of a Gaussian with sum 1; float32 [MOST_TAPS], 0 at the end.
+
+    Args:
+      radius: 2 · radius + 1 taps.
+      deviation: of the Gaussian, in pixels.
+    """
+    weight = np.exp(-(np.arange(2 * radius + 1) ** 2) / (2 * deviation**2))
+    weight = np.where(weight > NEGLIGIBLE * weight.sum(), weight, 0)
+    return np.pad(weight / weight.sum(), (0, MOST_TAPS - len(weight))).astype(np.float32)
+
+
+def along_line(image: jax.Array, angle: jax.Array, weight: jax.Array) -> jax.Array:
+    """ImageMagick's motion blur, on whole pixels along a line.
 
     Args:
       image: float32 [H, W, C]; the border is repeated.
       angle: float32 [], radians.
-      radius: 2 · radius + 1 taps.
-      deviation: of the Gaussian, in pixels.
+      weight: float32 [MOST_TAPS] of ``line``.
     """
     height, width, channels = image.shape
-    weight = np.exp(-(np.arange(2 * radius + 1) ** 2) / (2 * deviation**2))
-    weight = weight / weight.sum()
-    taps = int(np.flatnonzero(weight > NEGLIGIBLE).max())
-    padded = jnp.pad(image, ((taps, taps), (taps, taps), (0, 0)), mode="edge")
+    flat = image.reshape(height * width, channels)
     down, right = jnp.sin(angle), jnp.cos(angle)
+    row, column = jnp.arange(height)[:, None], jnp.arange(width)
 
-    def tap(i):
-        top = taps + jnp.ceil(i * down - 0.5).astype(jnp.int32)
-        left = taps + jnp.ceil(i * right - 0.5).astype(jnp.int32)
-        return jax.lax.dynamic_slice(padded, (top, left, 0), (height, width, channels))
+    def add(i, total):
+        top = jnp.clip(row + jnp.ceil(i * down - 0.5).astype(jnp.int32), 0, height - 1)
+        left = jnp.clip(column + jnp.ceil(i * right - 0.5).astype(jnp.int32), 0, width - 1)
+        return total + weight[i] * jnp.take(flat, top * width + left, axis=0, mode="clip")
 
-    return sum(weight[i] * tap(i) for i in range(taps + 1)) / weight[: taps + 1].sum()
+    return jax.lax.fori_loop(0, jnp.sum(weight > 0), add, jnp.zeros_like(image))
 
 
-def zoom_blur(key: jax.Array, image: jax.Array, factors: tuple[float, ...]) -> jax.Array:
-    """Mean of the image and of enlargements of its middle."""
+def prepare_zoom(size: int, factors: tuple[float, ...]) -> Prepared:
+    """The matrices of some enlargements of the middle, and how many they are."""
+    maps = [linear_maps.zoom(size, factor) for factor in factors]
+    none = [np.zeros((size, size))] * (MOST_ZOOMS - len(maps))
+    return Prepared((np.stack(maps + none).astype(np.float32), np.int32(len(maps))))
+
+
+def zoom_blur(key: jax.Array, image: jax.Array, maps: jax.Array, num: jax.Array) -> jax.Array:
+    """Mean of the image and of the first ``num`` maps float32 [MOST_ZOOMS, n, n] of it."""
     del key
-    maps = jnp.asarray(np.stack([linear_maps.zoom(len(image), z) for z in factors]), jnp.float32)
-    rows = jnp.einsum("zij,jwc->ziwc", maps, image, precision="highest")
-    total = jnp.einsum("zkw,ziwc->ikc", maps, rows, precision="highest")
-    return (image + total) / (len(factors) + 1)
+
+    def add(i, total):
+        return total + linear_maps.both_axes(image, maps[i])
+
+    return jax.lax.fori_loop(0, num, add, image) / (num + 1)

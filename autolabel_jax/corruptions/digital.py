@@ -2,11 +2,13 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from autolabel_jax.corruptions import linear_maps
+from autolabel_jax.corruptions.settings import Prepared, plain
 
 
-def brightness(key: jax.Array, image: jax.Array, shift: float) -> jax.Array:
+def brightness(key: jax.Array, image: jax.Array, shift: jax.Array) -> jax.Array:
     """HSV value + ``shift``, at most 1; hue and saturation stay."""
     del key
     value = jnp.max(image, axis=-1, keepdims=True)
@@ -14,14 +16,14 @@ def brightness(key: jax.Array, image: jax.Array, shift: float) -> jax.Array:
     return jnp.where(value > 0, image * (brighter / jnp.maximum(value, 1e-6)), brighter)
 
 
-def contrast(key: jax.Array, image: jax.Array, factor: float) -> jax.Array:
+def contrast(key: jax.Array, image: jax.Array, factor: jax.Array) -> jax.Array:
     """Each channel drawn towards its mean over the image."""
     del key
     mean = jnp.mean(image, axis=(0, 1))
     return (image - mean) * factor + mean
 
 
-def saturate(key: jax.Array, image: jax.Array, factor: float, shift: float) -> jax.Array:
+def saturate(key: jax.Array, image: jax.Array, factor: jax.Array, shift: jax.Array) -> jax.Array:
     """HSV saturation · factor + shift, in [0, 1]; greys count as red, as in colour libraries."""
     del key
     value = jnp.max(image, axis=-1, keepdims=True)
@@ -34,45 +36,59 @@ def saturate(key: jax.Array, image: jax.Array, factor: float, shift: float) -> j
     return value * (1 - below * jnp.clip(saturation * factor + shift, 0, 1))
 
 
-def pixelate(key: jax.Array, image: jax.Array, share: float) -> jax.Array:
-    """Resized to a ``share`` of the side and back, by PIL's box filter to the last bit."""
-    del key
-    size = image.shape[0]
+def prepare_pixelate(size: int, share: float) -> Prepared:
+    """Box filters to a ``share`` of the side and back, float32 [n, n], what is not used 0."""
     small = int(size * share)
-    image = _resize(jnp.round(image * 255), small)
-    return _resize(image, size) / 255
+    down, up = np.zeros((2, size, size), np.float32)
+    down[:small], up[:, :small] = linear_maps.box(size, small), linear_maps.box(small, size)
+    return Prepared((down, up))
 
 
-def _resize(image: jax.Array, size: int) -> jax.Array:
-    """Whole levels [n, n, C] → [size, size, C]; PIL rounds after the rows and after the columns."""
-    matrix = linear_maps.box(image.shape[0], size)
-    count = jnp.asarray(matrix.sum(axis=1)[:, None, None], jnp.float32)
-    matrix = jnp.asarray(matrix, jnp.float32)
+def pixelate(key: jax.Array, image: jax.Array, down: jax.Array, up: jax.Array) -> jax.Array:
+    """Resized to a smaller image and back, by PIL's box filter to the last bit."""
+    del key
+    return _resize(_resize(jnp.round(image * 255), down), up) / 255
+
+
+def _resize(image: jax.Array, matrix: jax.Array) -> jax.Array:
+    """Whole levels [n, n, C] by 0 and 1; PIL rounds after the rows and after the columns."""
+    count = jnp.maximum(matrix.sum(axis=1), 1)[:, None, None]
     for _ in range(2):
         total = jnp.einsum("kw,hwc->khc", matrix, image, precision="highest")
         image = jnp.floor(total / count + 0.5)
     return image
 
 
+def prepare_elastic(size: int, strength: float, smoothness: float, jitter: float) -> Prepared:
+    """The smoothing's matrix in place of its standard deviation, all as shares of the side.
+
+    Args:
+      size: side in pixels.
+      strength: largest displacement before it is smoothed.
+      smoothness: standard deviation of the smoothing.
+      jitter: of the corners.
+    """
+    blur = linear_maps.gaussian(size, smoothness * size, mode="reflect", truncate=3)
+    return Prepared((*plain(size, strength * size, jitter * size).arrays, blur))
+
+
 def elastic_transform(
-    key: jax.Array, image: jax.Array, strength: float, smoothness: float, jitter: float
+    key: jax.Array, image: jax.Array, strength: jax.Array, jitter: jax.Array, blur: jax.Array
 ) -> jax.Array:
     """Three corners of an inner square moved at random, then a smooth random displacement.
 
     Args:
       key: of this image.
       image: float32 [n, n, C].
-      strength: largest displacement before it is smoothed, as a share of the side.
-      smoothness: standard deviation of the smoothing, as a share of the side.
-      jitter: of the corners, as a share of the side.
+      strength: float32 [], largest displacement before it is smoothed, in pixels.
+      jitter: float32 [], of the corners, in pixels.
+      blur: float [n, n], smooths the displacement along one axis.
     """
     size = image.shape[0]
     corner_key, field_key = jax.random.split(key)
-    jitter = jitter * size
     corners = jax.random.uniform(corner_key, (3, 2), minval=-jitter, maxval=jitter)
     field = jax.random.uniform(field_key, (size * size * 2,), minval=-1, maxval=1)
-    blur = linear_maps.gaussian(size, smoothness * size, mode="reflect", truncate=3)
-    field = linear_maps.both_axes(field.reshape(size, size, 2), blur) * (strength * size)
+    field = linear_maps.both_axes(field.reshape(size, size, 2), blur) * strength
     return displace(move_corners(image, corners), field)
 
 

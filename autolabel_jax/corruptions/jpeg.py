@@ -11,6 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from autolabel_jax.corruptions.settings import Prepared
+
 LUMA_TABLE = (
     (16, 11, 10, 16, 24, 40, 51, 61),
     (12, 12, 14, 19, 26, 58, 60, 55),
@@ -31,17 +33,26 @@ CHROMA_TABLE = (
 HALF = 1 << 15  # of the 16 binary places of libjpeg's colour arithmetic
 
 
-def jpeg_compression(key: jax.Array, image: jax.Array, quality: int) -> jax.Array:
-    """Encoded with a PIL quality of 1 … 100 and decoded: [H, W, 3] in [0, 1]."""
+def prepare(size: int, quality: int) -> Prepared:
+    """The quantisation tables of luma and chroma at a PIL quality of 1 … 100."""
+    del size
+    tables = (_scaled(table, quality) for table in (LUMA_TABLE, CHROMA_TABLE))
+    return Prepared(tuple(table.astype(np.float32) for table in tables))
+
+
+def jpeg_compression(
+    key: jax.Array, image: jax.Array, luma_step: jax.Array, chroma_step: jax.Array
+) -> jax.Array:
+    """Encoded with quantisation tables float32 [8, 8] and decoded: [H, W, 3] in [0, 1]."""
     del key
     height, width, _ = image.shape
     level = jnp.round(image * 255).astype(jnp.int32)
     level = jnp.pad(level, ((0, -height % 16), (0, -width % 16), (0, 0)), mode="edge")
     luma, blue, red = _to_ycc(level)
-    luma = _through_blocks(luma, LUMA_TABLE, quality)[:height, :width]
+    luma = _through_blocks(luma, luma_step)[:height, :width]
     small = (-(-height // 2), -(-width // 2))
     blue, red = (
-        _double(_through_blocks(_halve(x), CHROMA_TABLE, quality)[: small[0], : small[1]])
+        _double(_through_blocks(_halve(x), chroma_step)[: small[0], : small[1]])
         for x in (blue, red)
     )
     return _to_rgb(luma, blue[:height, :width], red[:height, :width]).astype(jnp.float32) / 255
@@ -83,11 +94,11 @@ def _double(plane: jax.Array) -> jax.Array:
     return both.reshape(rows.shape[0], -1)
 
 
-def _through_blocks(plane: jax.Array, table: tuple, quality: int) -> jax.Array:
+def _through_blocks(plane: jax.Array, step: jax.Array) -> jax.Array:
     """Quantises the cosine transform of 8 x 8 blocks: int32 [H, W] → int32 in [0, 255]."""
     height, width = plane.shape
     cosine = jnp.asarray(_cosines(), jnp.float32)
-    step = jnp.asarray(_scaled(table, quality), jnp.float32)[:, None, :]
+    step = step[:, None, :]
     blocks = plane.astype(jnp.float32).reshape(height // 8, 8, width // 8, 8) - 128
     blocks = jnp.einsum("uy,aybx->aubx", cosine, blocks, precision="highest")
     blocks = jnp.einsum("vx,aubx->aubv", cosine, blocks, precision="highest") / step

@@ -14,30 +14,41 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import special, stats
 
+from autolabel_jax.corruptions.settings import Prepared
+
 LEVELS = 256
 
 
 def gaussian_noise(key: jax.Array, image: jax.Array, deviation: float) -> jax.Array:
     """x + N(0, deviation²), in [0, 1]."""
-    return _draw(key, image, _gaussian_table(deviation, 0.0))
+    return redraw(key, image, _gaussian_table(deviation, 0.0))
 
 
-def speckle_noise(key: jax.Array, image: jax.Array, deviation: float) -> jax.Array:
+def prepare_gaussian(size: int, deviation: float) -> Prepared:
+    """x + N(0, deviation²), in [0, 1]."""
+    del size
+    return Prepared((_gaussian_table(deviation, 0.0),))
+
+
+def prepare_speckle(size: int, deviation: float) -> Prepared:
     """x + x · N(0, deviation²), in [0, 1]."""
-    return _draw(key, image, _gaussian_table(0.0, deviation))
+    del size
+    return Prepared((_gaussian_table(0.0, deviation),))
 
 
-def shot_noise(key: jax.Array, image: jax.Array, photons: float) -> jax.Array:
+def prepare_shot(size: int, photons: float) -> Prepared:
     """Poisson(photons · x) / photons: what a sensor counts that holds ``photons`` at white."""
-    return _draw(key, image, _poisson_table(photons))
+    del size
+    return Prepared((_poisson_table(photons),))
 
 
-def impulse_noise(key: jax.Array, image: jax.Array, share: float) -> jax.Array:
+def prepare_impulse(size: int, share: float) -> Prepared:
     """A ``share`` of the values turned black or white, with even odds; channels on their own."""
-    return _draw(key, image, _impulse_table(share))
+    del size
+    return Prepared((_impulse_table(share),))
 
 
-def _draw(key: jax.Array, image: jax.Array, table: np.ndarray) -> jax.Array:
+def redraw(key: jax.Array, image: jax.Array, table: jax.Array) -> jax.Array:
     """Replaces each level by one drawn from its row of an alias table uint32 [256, 256].
 
     The upper byte of a random word chooses a column, the other three toss its coin.

@@ -4,8 +4,9 @@ Each refuses a set that lacks a corruption or a severity, and names what is
 missing: an average over fewer than 75 sets is another number.
 """
 
+import dataclasses
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -13,10 +14,64 @@ from PIL import Image
 
 from autolabel_jax.corruptions import CORRUPTIONS, SEVERITIES
 from autolabel_jax.datasets import Split
+from autolabel_jax.datasets import tfds as tfds_reader
 
 # Where TFDS calls a corruption otherwise.
 TFDS_NAMES = {"glass_blur": "frosted_glass_blur", "elastic_transform": "elastic"}
 SUFFIXES = (".jpeg", ".jpg", ".png")
+TFDS_SET = "cifar10_corrupted"
+READ_AT_ONCE = 10_000  # images of a set that are in memory together
+
+
+@dataclasses.dataclass(frozen=True)
+class Published:
+    """A folder of published sets, found complete.
+
+    Attributes:
+      folder: as it was given.
+      read: (corruption, severity, first so many images, side in pixels) → the set in parts.
+    """
+
+    folder: str
+    read: Callable[[str, int, int, int], Iterator[Split]]
+
+
+def open_sets(folder: str, names: Sequence[str] = CORRUPTIONS) -> Published:
+    """The published sets in a folder, told apart by what lies there.
+
+    Args:
+      folder: CIFAR-10-C or CIFAR-100-C (NAME.npy files and labels.npy), ImageNet-C
+        (NAME/SEVERITY/WNID/*.JPEG), or a folder of TFDS sets with ``cifar10_corrupted``.
+      names: of the corruptions that are needed.
+
+    Raises:
+      FileNotFoundError: no such folder or none of these, or a corruption or a severity of it
+        is missing; all that are missing are named.
+    """
+    root = pathlib.Path(folder).expanduser()
+    if any(root.glob("*.npy")):
+        check_complete(folder, _missing_files(root, names))
+        return Published(
+            folder, lambda name, severity, num, size: _cifar_part(root, name, severity, num)
+        )
+    if (root / TFDS_SET).is_dir():
+        configs = _tfds_configs(str(root), names)
+        return Published(
+            folder,
+            lambda name, severity, num, size: _tfds_part(str(root), configs[name, severity], num),
+        )
+    if any((root / name).is_dir() for name in names):
+        classes = _classes(folder, root, names)
+        return Published(
+            folder,
+            lambda name, severity, num, size: _imagenet_parts(
+                root, classes, name, severity, num, size
+            ),
+        )
+    raise FileNotFoundError(
+        f"--corrupted_data: {folder} holds no published sets; needed are .npy files as in "
+        f"CIFAR-10-C, folders {names[0]}/1/… as in ImageNet-C, or TFDS's {TFDS_SET}"
+    )
 
 
 def check_complete(folder: str, missing: list[str]) -> None:
@@ -27,8 +82,8 @@ def check_complete(folder: str, missing: list[str]) -> None:
     """
     if missing:
         raise FileNotFoundError(
-            f"corrupted_dir: {folder} lacks {', '.join(missing)}; a corrupted average is over all "
-            f"{len(CORRUPTIONS)} corruptions at {len(SEVERITIES)} severities"
+            f"--corrupted_data: {folder} lacks {', '.join(missing)}; a corrupted average is over "
+            f"all {len(CORRUPTIONS)} corruptions at {len(SEVERITIES)} severities"
         )
 
 
@@ -44,52 +99,69 @@ def cifar_c(folder: str) -> Iterator[tuple[str, int, Split]]:
       ValueError: a file does not hold five sets of the labels' images.
     """
     root = pathlib.Path(folder).expanduser()
-    files = ("labels", *CORRUPTIONS)
-    check_complete(folder, [f"{f}.npy" for f in files if not (root / f"{f}.npy").is_file()])
-    return _cifar_sets(root)
+    check_complete(folder, _missing_files(root, CORRUPTIONS))
+    return (
+        (name, severity, split)
+        for name in CORRUPTIONS
+        for severity in SEVERITIES
+        for split in _cifar_part(root, name, severity)
+    )
 
 
-def _cifar_sets(root: pathlib.Path) -> Iterator[tuple[str, int, Split]]:
+def _missing_files(root: pathlib.Path, names: Sequence[str]) -> list[str]:
+    return [f"{f}.npy" for f in ("labels", *names) if not (root / f"{f}.npy").is_file()]
+
+
+def _cifar_part(
+    root: pathlib.Path, name: str, severity: int, num: int | None = None
+) -> Iterator[Split]:
     label = np.load(root / "labels.npy").astype(np.int32)
-    for name in CORRUPTIONS:
-        image = np.load(root / f"{name}.npy", mmap_mode="r")
-        if len(image) != len(label) or len(label) % 5 or image.dtype != np.uint8:
-            raise ValueError(
-                f"corrupted_dir: {root / name}.npy holds {image.dtype} {image.shape}; needed are "
-                f"uint8 images, five severities of them, as many as labels.npy has ({len(label)})"
-            )
-        n = len(label) // 5
-        for severity in SEVERITIES:
-            rows = slice((severity - 1) * n, severity * n)
-            yield name, severity, Split(np.array(image[rows]), label[rows], None, np.arange(n))
+    image = np.load(root / f"{name}.npy", mmap_mode="r")
+    if len(image) != len(label) or len(label) % 5 or image.dtype != np.uint8:
+        raise ValueError(
+            f"--corrupted_data: {root / name}.npy holds {image.dtype} {image.shape}; needed are "
+            f"uint8 images, five severities of them, as many as labels.npy has ({len(label)})"
+        )
+    each = len(label) // 5
+    first = (severity - 1) * each
+    rows = slice(first, first + min(num or each, each))
+    yield Split(np.array(image[rows]), label[rows], None, np.arange(rows.stop - first))
 
 
 def tfds_cifar10(data_dir: str = "") -> Iterator[tuple[str, int, Split]]:
     """(corruption, severity, split) of each config of TFDS ``cifar10_corrupted``.
 
     Args:
-      data_dir: folder of prepared sets (in array_record files); '' is TFDS's default.
+      data_dir: folder of prepared sets; '' is TFDS's default.
 
     Raises:
       FileNotFoundError: configs are not prepared; all of them are named.
     """
-    sets = [(name, severity) for name in CORRUPTIONS for severity in SEVERITIES]
-    configs = {f"{TFDS_NAMES.get(n, n)}_{s}": (n, s) for n, s in sets}
-    builders = {
-        config: tfds.builder(f"cifar10_corrupted/{config}", data_dir=data_dir or None)
-        for config in configs
+    configs = _tfds_configs(data_dir, CORRUPTIONS)
+    return (
+        (*key, split) for key, config in configs.items() for split in _tfds_part(data_dir, config)
+    )
+
+
+def _tfds_configs(data_dir: str, names: Sequence[str]) -> dict[tuple[str, int], str]:
+    """(corruption, severity) → TFDS's name of the set, all of them prepared."""
+    configs = {
+        (name, severity): f"{TFDS_NAMES.get(name, name)}_{severity}"
+        for name in names
+        for severity in SEVERITIES
     }
-    missing = [config for config, builder in builders.items() if not builder.is_prepared()]
+    missing = [
+        config
+        for config in configs.values()
+        if not tfds.builder(f"{TFDS_SET}/{config}", data_dir=data_dir or None).is_prepared()
+    ]
     check_complete(data_dir or "TFDS's folder", missing)
-    return ((*configs[config], _tfds_split(builder)) for config, builder in builders.items())
+    return configs
 
 
-def _tfds_split(builder: tfds.core.DatasetBuilder) -> Split:
-    source = builder.as_data_source(split="test")
-    examples = [source[i] for i in range(len(source))]
-    image = np.stack([example["image"] for example in examples])
-    label = np.asarray([example["label"] for example in examples], np.int32)
-    return Split(image, label, None, np.arange(len(label)))
+def _tfds_part(data_dir: str, config: str, num: int | None = None) -> Iterator[Split]:
+    split = tfds_reader.read_split(f"{TFDS_SET}/{config}", "test", data_dir)
+    yield split.take(slice(num or None))
 
 
 def imagenet_c(
@@ -110,20 +182,37 @@ def imagenet_c(
       ValueError: an image of another size.
     """
     root = pathlib.Path(folder).expanduser()
-    classes = _classes(folder, root)
-    paths = [
+    classes = _classes(folder, root, CORRUPTIONS)
+    return _decoded(_imagenet_paths(root, classes, name, severity), batch_size, size)
+
+
+def _imagenet_paths(
+    root: pathlib.Path, classes: list[str], name: str, severity: int
+) -> list[tuple[pathlib.Path, int]]:
+    """(file, label) of a set, class by class."""
+    return [
         (path, label)
         for label, wnid in enumerate(classes)
         for path in sorted((root / name / str(severity) / wnid).iterdir())
         if path.suffix.lower() in SUFFIXES
     ]
-    return _decoded(paths, batch_size, size)
 
 
-def _classes(folder: str, root: pathlib.Path) -> list[str]:
-    """Names of the class folders, the same in all 75 sets."""
+def _imagenet_parts(root, classes, name, severity, num, size) -> Iterator[Split]:
+    paths = _imagenet_paths(root, classes, name, severity)
+    # The first so many files would be of the first classes alone.
+    step = max(len(paths) // num, 1) if num else 1
+    paths = paths[::step][: num or None]
+    first = 0
+    for image, label in _decoded(paths, READ_AT_ONCE, size):
+        yield Split(image, label, None, np.arange(first, first + len(label)))
+        first += len(label)
+
+
+def _classes(folder: str, root: pathlib.Path, names: Sequence[str]) -> list[str]:
+    """Names of the class folders, the same in all sets."""
     found = {}
-    for name in CORRUPTIONS:
+    for name in names:
         for severity in SEVERITIES:
             place = root / name / str(severity)
             found[f"{name}/{severity}"] = (

@@ -1,10 +1,13 @@
 """How strong each corruption is at severity 1 … 5.
 
 The constants of the code that made CIFAR-10-C and ImageNet-C (Hendrycks &
-Dietterich, 2019). Each entry is a tuple of what the function in this package
-takes after key and image; lengths are in pixels, amplitudes in units of the
-full range [0, 1], unless said otherwise.
+Dietterich, 2019). Each entry is a tuple of numbers; lengths are in pixels,
+amplitudes in units of the full range [0, 1], unless said otherwise. What is
+worked out of them on the host, a ``Prepared``, is made next to the function
+that takes it.
 """
+
+from typing import NamedTuple
 
 import numpy as np
 
@@ -111,6 +114,23 @@ IMAGENET = {
     ),
     "saturate": ((0.3, 0), (0.1, 0), (2, 0), (5, 0.1), (20, 0.2)),
 }
+
+
+class Prepared(NamedTuple):
+    """A setting worked out on the host, as a corruption takes it after key and image.
+
+    ``arrays`` go into the compiled program, so that one program serves all severities of a
+    corruption; ``fixed`` is part of it, and stands after them.
+    """
+
+    arrays: tuple[np.ndarray, ...]
+    fixed: tuple[int, ...] = ()
+
+
+def plain(size: int, *setting: float) -> Prepared:
+    """Numbers as they are."""
+    del size
+    return Prepared(tuple(np.float32(value) for value in setting))
 
 
 def settings(name: str, severity: int, size: int) -> tuple:

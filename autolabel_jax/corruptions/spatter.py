@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from autolabel_jax.corruptions import linear_maps
+from autolabel_jax.corruptions.settings import Prepared, plain
 
 WATER = (175 / 255, 238 / 255, 238 / 255)
 MUD = (63 / 255, 42 / 255, 20 / 255)
@@ -19,21 +20,19 @@ FARTHEST = 20  # pixels, where the light of a rim ends
 EDGES = (50, 150)  # gradients that go on with an edge, and that begin one
 
 
-def spatter(
-    key: jax.Array,
-    image: jax.Array,
+def prepare(
+    size: int,
     mean: float,
     spread: float,
     smoothness: float,
     threshold: float,
     strength: float,
     mud: int,
-) -> jax.Array:
-    """Smoothed noise above a threshold is liquid: water adds light, mud covers.
+) -> Prepared:
+    """Matrices of the blurs in place of their standard deviations.
 
     Args:
-      key: of this image.
-      image: float32 [n, n, 3].
+      size: side in pixels.
       mean: of the noise; ``spread`` its standard deviation.
       spread: see ``mean``.
       smoothness: standard deviation in pixels of the blur over the noise.
@@ -41,13 +40,40 @@ def spatter(
       strength: of the water's light, or the standard deviation of the mud's edge in pixels.
       mud: 1, or 0 for water.
     """
+    numbers = plain(size, mean, spread, threshold).arrays
+    last = linear_maps.gaussian(size, strength) if mud else np.float32(strength)
+    return Prepared((*numbers, linear_maps.gaussian(size, smoothness), last), (mud,))
+
+
+def spatter(
+    key: jax.Array,
+    image: jax.Array,
+    mean: jax.Array,
+    spread: jax.Array,
+    threshold: jax.Array,
+    blur: jax.Array,
+    strength: jax.Array,
+    mud: int,
+) -> jax.Array:
+    """Smoothed noise above a threshold is liquid: water adds light, mud covers.
+
+    Args:
+      key: of this image.
+      image: float32 [n, n, 3].
+      mean: float32 [] of the noise; ``spread`` its standard deviation.
+      spread: see ``mean``.
+      threshold: float32 [], liquid is what lies above.
+      blur: float [n, n], smooths the noise along one axis.
+      strength: float32 [] of the water's light, or float [n, n] that smooths the mud's edge.
+      mud: 1, or 0 for water.
+    """
     size = image.shape[0]
     liquid = mean + spread * jax.random.normal(key, (size * size,)).reshape(size, size, 1)
-    liquid = linear_maps.both_axes(liquid, linear_maps.gaussian(size, smoothness))
+    liquid = linear_maps.both_axes(liquid, blur)
     liquid = jnp.where(liquid < threshold, 0, liquid)
     if mud:
         cover = (liquid > threshold).astype(jnp.float32)
-        cover = linear_maps.both_axes(cover, linear_maps.gaussian(size, strength))
+        cover = linear_maps.both_axes(cover, strength)
         cover = jnp.where(cover < 0.8, 0, cover)
         return image * (1 - cover) + jnp.asarray(MUD) * cover
     level = jnp.floor(liquid[..., 0] * 255)

@@ -5,18 +5,16 @@ import math
 import jax
 import jax.numpy as jnp
 
-from autolabel_jax.corruptions import linear_maps
-from autolabel_jax.corruptions.blur import along_line
+from autolabel_jax.corruptions import blur, linear_maps
 from autolabel_jax.corruptions.frost_textures import textures
-from autolabel_jax.corruptions.settings import LARGEST_CIFAR_SIZE
+from autolabel_jax.corruptions.settings import LARGEST_CIFAR_SIZE, Prepared, plain
 
 # ITU-R 601.
 LUMA = (0.299, 0.587, 0.114)
 
 
-def snow(
-    key: jax.Array,
-    image: jax.Array,
+def prepare_snow(
+    size: int,
     mean: float,
     spread: float,
     zoom: float,
@@ -24,35 +22,58 @@ def snow(
     radius: int,
     deviation: float,
     clean: float,
+) -> Prepared:
+    """The enlargement's matrix and the line's weights beside the numbers."""
+    line = blur.line(radius, deviation)
+    numbers = plain(size, mean, spread, threshold, clean).arrays
+    return Prepared((*numbers, linear_maps.zoom(size, zoom), line))
+
+
+def snow(
+    key: jax.Array,
+    image: jax.Array,
+    mean: jax.Array,
+    spread: jax.Array,
+    threshold: jax.Array,
+    clean: jax.Array,
+    zoom: jax.Array,
+    line: jax.Array,
 ) -> jax.Array:
     """Falling flakes over a whitened image: thresholded noise, enlarged and smeared downwards."""
     flake_key, angle_key = jax.random.split(key)
     size = image.shape[0]
     flakes = mean + spread * jax.random.normal(flake_key, (size * size,)).reshape(size, size, 1)
-    flakes = linear_maps.both_axes(flakes, linear_maps.zoom(size, zoom))
+    flakes = linear_maps.both_axes(flakes, zoom)
     flakes = jnp.clip(jnp.where(flakes < threshold, 0, flakes), 0, 1)
     angle = jax.random.uniform(angle_key, minval=-3 * math.pi / 4, maxval=-math.pi / 4)
-    flakes = along_line(jnp.floor(flakes * 255) / 255, angle, radius, deviation)
+    flakes = blur.along_line(jnp.floor(flakes * 255) / 255, angle, line)
     grey = jnp.sum(image * jnp.asarray(LUMA), axis=-1, keepdims=True)
     image = clean * image + (1 - clean) * jnp.maximum(image, 1.5 * grey + 0.5)
     return image + flakes + flakes[::-1, ::-1]
 
 
-def frost(key: jax.Array, image: jax.Array, clean: float, amount: float) -> jax.Array:
+def prepare_frost(size: int, clean: float, amount: float) -> Prepared:
+    """The textures beside the numbers."""
+    bank = textures(size, 5 if size <= LARGEST_CIFAR_SIZE else 1)
+    return Prepared((*plain(size, clean, amount).arrays, bank))
+
+
+def frost(
+    key: jax.Array, image: jax.Array, clean: jax.Array, amount: jax.Array, bank: jax.Array
+) -> jax.Array:
     """A patch of a frost texture added to a darkened image; the textures are not photographs.
 
     See ``frost_textures``.
     """
     size = image.shape[0]
-    bank = textures(size, 5 if size <= LARGEST_CIFAR_SIZE else 1)
     which_key, where_key = jax.random.split(key)
     which = jax.random.randint(which_key, (), 0, len(bank))
     top, left = jax.random.randint(where_key, (2,), 0, bank.shape[1] - size)
-    patch = jax.lax.dynamic_slice(jnp.asarray(bank), (which, top, left, 0), (1, size, size, 3))
+    patch = jax.lax.dynamic_slice(bank, (which, top, left, 0), (1, size, size, 3))
     return clean * image + amount * patch[0].astype(jnp.float32) / 255
 
 
-def fog(key: jax.Array, image: jax.Array, thickness: float, decay: float) -> jax.Array:
+def fog(key: jax.Array, image: jax.Array, thickness: jax.Array, decay: jax.Array) -> jax.Array:
     """A plasma fractal added to the image, which keeps its lightest value."""
     height, width, _ = image.shape
     cloud = plasma(key, max(height, width), decay)[:height, :width, None]
@@ -60,7 +81,7 @@ def fog(key: jax.Array, image: jax.Array, thickness: float, decay: float) -> jax
     return (image + thickness * cloud) * top / (top + thickness)
 
 
-def plasma(key: jax.Array, size: int, decay: float) -> jax.Array:
+def plasma(key: jax.Array, size: int, decay: jax.Array) -> jax.Array:
     """Diamond-square noise in [0, 1], float32 [n, n], n the power of 2 from ``size`` on.
 
     A grid grows from one point by doubling: the centres of its squares are the

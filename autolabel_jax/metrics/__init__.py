@@ -31,9 +31,12 @@ NAMES = (
     "aurc",
 )
 
+HEADLINE = ("accuracy", "ece", "nll", "brier")  # of every set in every table
+
 # Probabilities that are on the device at once, and rows that are summed in float32 there:
 # longer float32 sums would be wrong in the sixth place.
 CHUNK_ELEMENTS, CHUNK_ROWS = 2**22, 64
+CHUNKS_WAITING = 64  # whose sums by class and bin are in memory together
 
 
 @struct.dataclass
@@ -76,24 +79,30 @@ def empty(num_classes: int, num_bins: int = calibration.NUM_BINS) -> Metrics:
     return Metrics(sums=Sums(top=top, class_gap=gap, nll=zero, brier=zero), examples=examples)
 
 
-@functools.partial(jax.jit, static_argnames="num_bins")
-def _chunk(logits, label, mask, *, num_bins):
-    """(Examples [B], float32 [K, R] sums of p_k - [label = k] over rows with mask 1)."""
+def _rows(logits, label):
+    """(Examples [B], probabilities [B, K], p_k - [label = k] [B, K])."""
     logits = logits.astype(jnp.float32)
-    num_rows, num_classes = logits.shape
     probabilities = jax.nn.softmax(logits, axis=-1)
-    residual = probabilities.at[jnp.arange(num_rows), label].add(-1)
-    edges = jnp.linspace(0, 1, num_bins + 1, dtype=jnp.float32)
-    cell = jnp.searchsorted(edges[1:-1], probabilities, side="left")
-    cell = cell + num_bins * jnp.arange(num_classes)
-    counted = jnp.where(mask[:, None], residual, 0)
-    gap = jax.ops.segment_sum(counted.ravel(), cell.ravel(), num_classes * num_bins)
+    residual = probabilities.at[jnp.arange(len(logits)), label].add(-1)
     examples = Examples(
         confidence=jnp.max(probabilities, axis=-1),
         correct=jnp.argmax(logits, axis=-1) == label,
         nll=losses.integer_cross_entropy(logits, label),
         brier=jnp.sum(residual**2, axis=-1),
     )
+    return examples, probabilities, residual
+
+
+@functools.partial(jax.jit, static_argnames="num_bins")
+def _chunk(logits, label, mask, *, num_bins):
+    """(Examples [B], float32 [K, R] sums of p_k - [label = k] over rows with mask 1)."""
+    num_classes = logits.shape[1]
+    examples, probabilities, residual = _rows(logits, label)
+    edges = jnp.linspace(0, 1, num_bins + 1, dtype=jnp.float32)
+    cell = jnp.searchsorted(edges[1:-1], probabilities, side="left")
+    cell = cell + num_bins * jnp.arange(num_classes)
+    counted = jnp.where(mask[:, None], residual, 0)
+    gap = jax.ops.segment_sum(counted.ravel(), cell.ravel(), num_classes * num_bins)
     return examples, gap.reshape(num_classes, num_bins)
 
 
@@ -129,16 +138,21 @@ def update(
     rows = max(1, min(CHUNK_ROWS, CHUNK_ELEMENTS // num_classes))
     batch = empty(num_classes, num_bins)
     gap, parts = batch.sums.class_gap, [batch.examples]
+    waiting = []  # the device goes on while the host waits for none of them
     for start in range(0, len(label), rows):
         num = min(rows, len(label) - start)
-        part, chunk_gap = _chunk(
+        chunk = _chunk(
             np.pad(logits[start : start + num], ((0, rows - num), (0, 0))),
             np.pad(label[start : start + num].astype(np.int32), (0, rows - num)),
             np.arange(rows) < num,
             num_bins=num_bins,
         )
-        gap += np.asarray(chunk_gap)
-        parts.append(jax.tree.map(lambda column, num=num: np.asarray(column)[:num], part))
+        waiting.append((num, chunk))
+        if len(waiting) == CHUNKS_WAITING or start + rows >= len(label):
+            for num, (part, chunk_gap) in jax.device_get(waiting):
+                gap += chunk_gap
+                parts.append(jax.tree.map(lambda column, num=num: column[:num], part))
+            waiting = []
     return merge(state, _batch(_joined(*parts), gap))
 
 
@@ -204,3 +218,30 @@ def compute(state: Metrics) -> dict[str, float]:
 def from_logits(logits: np.ndarray, label: np.ndarray) -> dict[str, float]:
     """``compute`` of all examples at once: logits float [n, K], label int [n]."""
     return compute(update(empty(np.shape(logits)[-1]), logits, label))
+
+
+_examples = jax.jit(lambda logits, label: _rows(logits, label)[0])
+
+
+def examples(logits: np.ndarray, label: np.ndarray) -> Examples:
+    """The rows alone, for ``headline`` and for intervals; in few calls of the device.
+
+    Args:
+      logits: float [n, K].
+      label: int [n] in [0, K).
+    """
+    logits, label = np.asarray(logits, np.float32), np.asarray(label, np.int32)
+    rows = max(1, CHUNK_ELEMENTS // logits.shape[1])
+    starts = range(0, len(label), rows)
+    parts = [_examples(logits[i : i + rows], label[i : i + rows]) for i in starts]
+    return _joined(*jax.device_get(parts))
+
+
+def headline(found: Examples) -> dict[str, float]:
+    """The numbers of ``HEADLINE``, which need no more than the rows."""
+    return {
+        "accuracy": float(found.correct.mean()),
+        "ece": float(pairs.ece(found.confidence, found.correct)),
+        "nll": float(found.nll.mean(dtype=np.float64)),
+        "brier": float(found.brier.mean(dtype=np.float64)),
+    }

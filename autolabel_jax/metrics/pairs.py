@@ -37,7 +37,8 @@ def bin_sums(
     return BucketStats(count=sums(), correct=sums(correct), confidence=sums(confidence))
 
 
-def _mean_gap(sums: BucketStats) -> np.ndarray:
+def ece_of_sums(sums: BucketStats) -> np.ndarray:
+    """Top-label ECE from sums by bin [..., R], of any sets added up; float64 [...]."""
     total = np.abs(sums.correct - sums.confidence).sum(-1)
     return _divide(total, sums.count.sum(-1))
 
@@ -49,7 +50,7 @@ def _divide(numerator, denominator):
 
 def ece(confidence: np.ndarray, correct: np.ndarray, num_bins: int = NUM_BINS) -> np.ndarray:
     """Top-label ECE with equal-width bins: the number of ``calibration.ece``, in float64 [...]."""
-    return _mean_gap(bin_sums(bin_index(confidence, num_bins), confidence, correct, num_bins))
+    return ece_of_sums(bin_sums(bin_index(confidence, num_bins), confidence, correct, num_bins))
 
 
 def ece_equal_mass(
@@ -69,7 +70,7 @@ def ece_equal_mass(
     edges = np.sort(confidence, axis=-1)[..., place]
     bins = sum(confidence > edges[..., r, None] for r in range(num_bins - 1))
     bins = np.broadcast_to(bins, confidence.shape).astype(np.int64)
-    return _mean_gap(bin_sums(bins, confidence, correct, num_bins))
+    return ece_of_sums(bin_sums(bins, confidence, correct, num_bins))
 
 
 def mce(sums: BucketStats) -> np.ndarray:

@@ -1,0 +1,168 @@
+"""One set of corrupted or attacked images → its figures.
+
+``start`` gives the device its work and returns at once with a function that waits for the
+figures, so that the next set is on the device while the host reads this one.
+"""
+
+import dataclasses
+import functools
+import math
+import zlib
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
+
+from autolabel_jax import attacks, corruptions, evaluate, input_pipeline, metrics, task
+from autolabel_jax.attacks import of_model
+from autolabel_jax.corruptions import published
+from autolabel_jax.datasets import Split, StreamedSplit, in_memory
+from autolabel_jax.metrics import Examples, pairs
+from autolabel_jax.temperature import Scaling
+
+ATTACK_CHUNK = 500  # images attacked between two lines of the file
+ATTACK_BATCH = 512
+
+# The figures of a set, for its line, and what its images resampled make of them.
+Finished = tuple[dict[str, Any], dict[str, np.ndarray]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Piece:
+    """One set of images to evaluate: a corruption at a severity, or a chunk under attack."""
+
+    kind: str  # 'corruption', 'extra' or 'attack'
+    name: str
+    place: int  # severity, or place of the chunk's first image
+
+    def __str__(self) -> str:
+        return f"{self.name}/{self.place}"
+
+
+class Sets:
+    """A trained model before the sets; programs and arrays are made once for all of them.
+
+    Args:
+      parts: of the run.
+      variables: of the trained state, in inference mode.
+      test: images uint8 [n, H, W, 3].
+      scaling: fitted on the calibration set.
+      sets: published ones to read; None: corruptions are made here.
+    """
+
+    def __init__(
+        self,
+        parts: task.Task,
+        variables: dict[str, Any],
+        test: Split | StreamedSplit,
+        scaling: Scaling,
+        sets: published.Published | None = None,
+    ):
+        """Puts the test images on the device."""
+        self._parts, self._variables, self._test = parts, variables, test
+        self._scaling, self._sets = scaling, sets
+        self._whole = input_pipeline.put_split(test, parts.mesh)
+        self._ensemble = functools.cache(self._make_ensemble)
+
+    def start(self, piece: Piece) -> Callable[[], Finished]:
+        """Begins a set; what is returned waits for its figures."""
+        if piece.kind == "attack":
+            return lambda: (self._attacked(piece), {})
+        return self._published(piece) if self._sets else self._corrupted(piece)
+
+    def stamp(self, kind: str) -> dict[str, Any]:
+        """What the figures of a kind of pieces hang on, besides the checkpoint."""
+        found = {"asked": len(self._test)}
+        if kind != "attack":
+            found["corrupted_data"] = self._sets.folder if self._sets else ""
+            found |= {"vector_scaling": True} if self._scaling.vector else {}
+        return found
+
+    def _dispatch(self, split, transform=None):
+        parts = self._parts
+        make = evaluate.make_dispatch(parts.model, parts.mesh, parts.eval_batch_size, transform)
+        return make(self._variables, split)
+
+    def _corrupted(self, piece):
+        transform = corruptions.create(piece.name, piece.place, size=self._test.image.shape[1])
+        fetch = self._dispatch(self._whole, transform)
+        return lambda: self._figures(fetch(), self._test.label)
+
+    def _published(self, piece):
+        num, size = len(self._test), self._test.image.shape[1]
+        splits = self._sets.read(piece.name, piece.place, num, size)
+        fetches, labels = [], []
+        for split in splits:
+            self._check(piece, split)
+            fetches.append(self._dispatch(input_pipeline.put_split(split, self._parts.mesh)))
+            labels.append(split.label)
+        label = np.concatenate(labels)
+        return lambda: self._figures(np.concatenate([fetch() for fetch in fetches]), label)
+
+    def _check(self, piece, split):
+        wanted, classes = self._test.image.shape[1:], self._parts.num_classes
+        if split.image.shape[1:] != wanted or split.label.max() >= classes:
+            raise ValueError(
+                f"--corrupted_data: {piece} has images {split.image.shape[1:]} and labels up to "
+                f"{split.label.max()}; the run's are {wanted} with {classes} classes"
+            )
+
+    def _figures(self, logits, label) -> Finished:
+        figures = {
+            f"{name}{suffix}": value
+            for suffix, scaled in self._scaling.twins(logits).items()
+            for name, value in metrics.headline(metrics.examples(scaled, label)).items()
+        }
+        # Sets whose images come in the same order may be resampled together.
+        order = {"examples": len(label), "labels": zlib.crc32(label.astype("<i4").tobytes())}
+        return order | figures, evaluate.resamples(logits, label, self._scaling)
+
+    def _make_ensemble(self, name):
+        def model_fn(variables, image):
+            return self._parts.model.apply(variables, image, train=False)
+
+        num_classes = self._parts.num_classes
+        return of_model.create(name, model_fn, self._variables, num_classes=num_classes)
+
+    def _attacked(self, piece):
+        chunk = slice(piece.place, piece.place + ATTACK_CHUNK)
+        mesh, test = self._parts.mesh, in_memory(self._test.take(chunk))
+        devices = mesh.devices.size
+        attacked = attacks.robust_accuracy(
+            self._ensemble(piece.name),
+            test.image,
+            test.label,
+            jax.random.key(0),
+            batch_size=min(
+                self._parts.eval_batch_size, math.ceil(ATTACK_BATCH / devices) * devices
+            ),
+            start=piece.place,
+            sharding=NamedSharding(mesh, PartitionSpec("data")),
+        )
+        images = dataclasses.replace(test, image=attacked.images)
+        logits = self._dispatch(input_pipeline.put_split(images, mesh))()
+        line = {
+            "examples": len(self._test),
+            "attacked": len(test),
+            "correct": int(attacked.correct.sum()),
+            "after": attacked.accuracy_after,
+        }
+        twins = self._scaling.twins(logits)
+        for suffix in ("", "_ts"):
+            found = metrics.examples(twins[suffix], test.label)
+            line |= _sums(found.replace(correct=attacked.correct), suffix)
+        return line
+
+
+def _sums(examples: Examples, suffix: str) -> dict[str, Any]:
+    """What chunks add up: NLL, and by bin of the confidence, with correct ones and confidence."""
+    bins = pairs.bin_index(examples.confidence)
+    by_bin = pairs.bin_sums(bins, examples.confidence, examples.correct)
+    return {
+        f"nll_sum{suffix}": float(examples.nll.sum(dtype=np.float64)),
+        f"bins{suffix}": {
+            field.name: getattr(by_bin, field.name).tolist() for field in dataclasses.fields(by_bin)
+        },
+    }

@@ -1,0 +1,106 @@
+"""evaluated_sets: the figures of one set, against sets made and attacked by hand."""
+
+import jax
+import numpy as np
+import pytest
+from small_evaluation import CONTRAST, SCALING, VECTOR, logits_by_hand, run, scores_by_hand, sets
+
+from autolabel_jax import attacks, corruptions, evaluated_sets, robustness
+from autolabel_jax.attacks import of_model
+from autolabel_jax.corruptions import published
+from autolabel_jax.datasets import Split
+from autolabel_jax.evaluated_sets import Sets
+
+
+def test_corrupted_figures_are_those_of_the_set_made_by_hand(tmp_path):
+    (line,) = robustness.run([CONTRAST], sets(), tmp_path, 7)
+    test = run()[2]
+    image = np.asarray(corruptions.create("contrast", 3, size=32)(np.arange(40), test.image))
+    logits = logits_by_hand(image)
+    by_suffix = {"": logits, "_ts": logits / 2, "_vs": logits * VECTOR[0] + VECTOR[1]}
+    for suffix, scaled in by_suffix.items():
+        found = [line[f"{name}{suffix}"] for name in ("accuracy", "ece", "nll", "brier")]
+        np.testing.assert_allclose(found, scores_by_hand(scaled, test.label), rtol=1e-4, atol=1e-6)
+    assert line["examples"] == 40
+
+
+def test_attacked_figures_are_those_of_the_attacked_images_of_all_chunks(tmp_path, monkeypatch):
+    """Chunks of 15 add up to what the 40 images give at once."""
+    parts, variables, test = run()
+    monkeypatch.setattr(evaluated_sets, "ATTACK_CHUNK", 15)
+    monkeypatch.setattr(robustness, "ATTACK_CHUNK", 15)
+    pieces = robustness.plan(corrupted=False, attack_names=["pgd20"], num_examples=40)
+    assert [piece.place for piece in pieces] == [0, 15, 30]
+    found = robustness.summarise(robustness.run(pieces, sets(), tmp_path, 7), tmp_path)
+    pgd = attacks.create(
+        "pgd20", lambda x: parts.model.apply(variables, x, train=False), num_classes=10
+    )
+    expected = attacks.robust_accuracy(
+        pgd, test.image, test.label, jax.random.key(0), batch_size=40, progress=False
+    )
+    assert found["pgd20_accuracy"] == expected.correct.mean()
+    logits = logits_by_hand(expected.images)
+    for suffix, scaled in {"": logits, "_ts": logits / 2}.items():
+        _, ece, nll, _ = scores_by_hand(scaled, test.label)
+        assert found[f"pgd20_ece{suffix}"] == pytest.approx(ece, rel=1e-4)
+        assert found[f"pgd20_nll{suffix}"] == pytest.approx(nll, rel=1e-4)
+    for name in ("accuracy", "ece", "ece_ts", "nll", "nll_ts"):
+        assert found[f"adversarial_{name}"] == found[f"pgd20_{name}"]
+
+
+def test_weights_as_arguments_change_no_attack():
+    parts, variables, test = run()
+
+    def model_fn(variables, image):
+        return parts.model.apply(variables, image, train=False)
+
+    how = {"num_classes": 10, "epsilon": 0.01, "num_steps": 3, "num_queries": 5}
+    closed = attacks.create("auto", lambda x: model_fn(variables, x), in_python=True, **how)
+    given = of_model.create("auto", model_fn, variables, in_python=False, **how)
+    assert [name for name, _ in given.stages] == [name for name, _ in closed.stages]
+    one, other = (
+        attacks.robust_accuracy(
+            ensemble, test.image, test.label, jax.random.key(0), batch_size=40, progress=False
+        )
+        for ensemble in (closed, given)
+    )
+    assert one.accuracy_after["clean"] > 0  # something was attacked
+    np.testing.assert_array_equal(one.correct, other.correct)
+    np.testing.assert_allclose(one.images, other.images, atol=1e-6)
+    assert one.accuracy_after == other.accuracy_after
+
+
+def test_published_sets_are_read_instead_of_made(tmp_path):
+    test = run()[2]
+    folder = tmp_path / "sets"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (5 * 40, 32, 32, 3), np.uint8)
+    np.save(folder / "labels.npy", np.tile(test.label, 5))
+    for name in corruptions.CORRUPTIONS:
+        np.save(folder / f"{name}.npy", image)
+    found = published.open_sets(str(folder))
+    (line,) = robustness.run([CONTRAST], Sets(*run(), SCALING, found), tmp_path, 7)
+    logits = logits_by_hand(image[80:120])
+    names = ("accuracy", "ece", "nll", "brier")
+    np.testing.assert_allclose(
+        [line[name] for name in names], scores_by_hand(logits, test.label), rtol=1e-4
+    )
+    assert line["corrupted_data"] == str(folder)
+    first = Sets(run()[0], run()[1], test.take(slice(7)), SCALING, found)
+    (line,) = robustness.run([CONTRAST], first, tmp_path, 7)
+    assert line["examples"] == 7
+    np.testing.assert_allclose(
+        line["nll"], scores_by_hand(logits[:7], test.label[:7])[2], rtol=1e-4
+    )
+
+
+@pytest.mark.parametrize(("side", "label"), [(16, 1), (32, 10)])
+def test_published_images_must_be_like_the_runs(tmp_path, side, label):
+    def read(name, severity, num, size):
+        image = np.zeros((2, side, side, 3), np.uint8)
+        yield Split(image, np.array([0, label], np.int32), None, np.arange(2))
+
+    other = Sets(*run(), SCALING, published.Published("here", read))
+    with pytest.raises(ValueError, match=r"--corrupted_data: contrast/3 has images .* 10 classes"):
+        robustness.run([CONTRAST], other, tmp_path, 7)
