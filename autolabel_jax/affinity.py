@@ -3,13 +3,21 @@
 Gontijo-Lopes et al., "Affinity and Diversity: Quantifying Mechanisms of Data Augmentation"
 (arXiv 2002.08973, 2020), published as "Tradeoffs in Data Augmentation" (ICLR 2021). The first
 takes the *difference* of two accuracies as affinity, the second their *ratio*; both are here.
+The ratio, ``affinity``, is 1 without a shift and comparable between models of different
+accuracy; the difference, ``affinity_difference``, is 0 without a shift and counts images lost.
 """
 
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from autolabel_jax import buckets, calibration
-from autolabel_jax.types import BucketStats
+from autolabel_jax import bootstrap, buckets, calibration, image_ops, input_pipeline
+from autolabel_jax.task import Task, apply_augmentation
+from autolabel_jax.types import Batch, BucketStats
 
 
 def _accuracy(name, logits, label):
@@ -61,6 +69,27 @@ def affinity_difference(
     """
     clean = _accuracy("clean", clean_logits, clean_label)
     return _accuracy("augmented", augmented_logits, augmented_label) - clean
+
+
+def affinity_interval(
+    clean_correct: np.ndarray, augmented_correct: np.ndarray, *, seed: int = 0
+) -> list[float]:
+    """95 % percentile interval [low, high] of ``affinity`` over the validation images.
+
+    An image and its augmented versions are resampled together, see ``bootstrap``.
+
+    Args:
+      clean_correct: bool or float [n], clean images that are classified rightly.
+      augmented_correct: float [n], share of each image's augmented versions that are.
+      seed: of the resampling.
+
+    Returns:
+      Ratios; NaN where no resample has anything right.
+    """
+    counts = bootstrap.resample_counts(len(clean_correct), seed=seed).astype(np.float64)
+    clean, augmented = counts @ clean_correct, counts @ augmented_correct
+    ratio = np.full(len(counts), np.nan)
+    return bootstrap.percentiles(np.divide(augmented, clean, out=ratio, where=clean > 0))
 
 
 def diversity(augmented_loss: np.ndarray, clean_loss: np.ndarray) -> float:
@@ -130,3 +159,90 @@ def distance_curve(stats: BucketStats, edges: np.ndarray, num_groups: int = 1) -
         confidence=np.asarray(calibration.confidence(stats)),
         ece=np.asarray(calibration.ece(stats)),
     )
+
+
+@struct.dataclass
+class Moved:
+    """Augmented images before a model, one row an example."""
+
+    logits: jax.Array  # float32 [n, K]
+    label: jax.Array  # int32 [n], the class that dominates the image
+    bucket: jax.Array  # int32 [n], of its distance
+    l2: jax.Array  # float32 [n], Euclidean norm of augmented - clean, over all pixels and channels
+    absolute: jax.Array  # float32 [n], mean of |augmented - clean| over pixels and channels
+
+
+def move_batch(
+    variables: dict[str, Any],
+    whole: Batch,
+    rows: jax.Array,
+    bucket: jax.Array | None,
+    key: jax.Array,
+    *,
+    task: Task,
+) -> Moved:
+    """Moves images, by distances inside given buckets or as training draws them, and classifies.
+
+    Images are neither cropped nor flipped; the model is in inference mode. A mixed image is
+    measured from the one that dominates it. Where the distances are the data's own, images
+    come augmented and have no clean selves: l2 and absolute are NaN.
+
+    Args:
+      variables: of the model, see ``task.inference_variables``; an adversary attacks it.
+      whole: held-out images [n, ...].
+      rows: int32 [B].
+      bucket: int32 [B] in [0, N); None: distances as training draws them.
+      key: typed key of this batch alone.
+      task: what is fixed.
+
+    Returns:
+      Moved [B], in units of the model's input: a pixel of a uint8 image goes from 0 to 1.
+    """
+    batch = input_pipeline.take(whole, rows, task.mesh)
+    draw_key, apply_key = jax.random.split(key)
+    if bucket is None:
+        distance = task.augmentation.draw(draw_key, rows.shape[0])
+    else:
+        distance = buckets.draw_inside(draw_key, bucket, task.calibration_edges)
+    augmented = apply_augmentation(task, variables, batch, apply_key, distance)
+    if bucket is None or task.augmentation.distance_is_given:
+        bucket = buckets.bucket_index(augmented.distance, task.edges)
+    change = augmented.image - image_ops.to_float(batch.image)
+    change = jnp.nan * change if task.augmentation.distance_is_given else change
+    pixels = tuple(range(1, change.ndim))
+    return Moved(
+        logits=task.model.apply(variables, augmented.image, train=False),
+        label=augmented.label,
+        bucket=bucket,
+        l2=jnp.sqrt(jnp.sum(jnp.square(change), pixels)),
+        absolute=jnp.mean(jnp.abs(change), pixels),
+    )
+
+
+def move(
+    variables: dict[str, Any],
+    whole: Batch,
+    key: jax.Array,
+    *,
+    step: Callable[..., Moved],
+    task: Task,
+    bucket: int | None = None,
+) -> Moved:
+    """All images of a split, moved once.
+
+    Args:
+      variables: of the model.
+      whole: held-out images [n, ...].
+      key: typed key of this pass.
+      step: ``move_batch`` with its task bound, jitted.
+      task: what is fixed.
+      bucket: that they all go into; None: as training draws distances.
+
+    Returns:
+      Moved [n] of NumPy arrays.
+    """
+    n, parts = whole.label.shape[0], []
+    for i, rows in enumerate(input_pipeline.padded_rows(whole, task.eval_batch_size, task.mesh)):
+        inside = None if bucket is None else np.full(len(rows), bucket, np.int32)
+        parts.append(step(variables, whole, rows, inside, jax.random.fold_in(key, i)))
+    return jax.tree.map(lambda *x: np.concatenate(x)[:n], *jax.device_get(parts))

@@ -1,10 +1,17 @@
-"""Affinity and diversity counted by hand; the distance curve from raw examples in a loop."""
+"""Affinity and diversity counted by hand; distances and curves from raw examples."""
 
+import functools
+
+import helpers
+import jax
 import numpy as np
 import pytest
+import scipy.stats
 from sklearn.metrics import accuracy_score
 
-from autolabel_jax import affinity, buckets, calibration
+from autolabel_jax import affinity, buckets, calibration, calibration_step, input_pipeline, task
+
+KEY = jax.random.key(3)
 
 
 def logits_for(predicted, k=4, seed=0):
@@ -43,6 +50,23 @@ def test_no_shift_and_no_skill():
     assert affinity.affinity(right, label, wrong, label) == 0
     assert np.isnan(affinity.affinity(wrong, label, right, label))
     assert affinity.affinity_difference(wrong, label, right, label) == 1
+
+
+def test_interval_is_that_of_scipy():
+    rng = np.random.default_rng(5)
+    clean = rng.random(80) < 0.8
+    augmented = np.where(clean, rng.binomial(4, 0.7, 80), rng.binomial(4, 0.2, 80)) / 4
+    found = affinity.affinity_interval(clean, augmented, seed=6)
+    expected = scipy.stats.bootstrap(
+        (clean, augmented),
+        lambda clean, augmented, axis: augmented.mean(axis) / clean.mean(axis),
+        n_resamples=1000,
+        paired=True,
+        method="percentile",
+        rng=np.random.default_rng(6),
+    ).confidence_interval
+    np.testing.assert_allclose(found, expected, atol=1e-9)
+    assert np.isnan(affinity.affinity_interval(np.zeros(9, bool), np.ones(9))).all()
 
 
 def test_diversity():
@@ -108,3 +132,84 @@ def test_distance_curve_of_one_group_and_other_edges():
     np.testing.assert_allclose(found.distance, [0.125, 0.375, 0.625, 0.875])
     with pytest.raises(ValueError, match="edges: 2 groups of 4 intervals .* 4 buckets"):
         affinity.distance_curve(calibration.empty_stats(4), edges, num_groups=2)
+
+
+@functools.cache
+def model_for(calibration=26, distance=False, **settings):
+    """A data set of noise, a task and its first state, images on the device, a compiled step."""
+    dataset = helpers.make_dataset(calibration=calibration, distance=distance)
+    parts = helpers.make_task(dataset, **settings)
+    state = task.init_state(parts, 0, dataset.train.image.shape[1:])
+    whole = input_pipeline.put_split(dataset.calibration, parts.mesh)
+    step = jax.jit(functools.partial(affinity.move_batch, task=parts))
+    return dataset.calibration, parts, state, whole, step
+
+
+def moved(n=None, key=KEY, **settings):
+    """The calibration split moved into bucket n."""
+    _, parts, state, whole, step = model_for(**settings)
+    variables = task.inference_variables(state)
+    return affinity.move(variables, whole, key, step=step, task=parts, bucket=n)
+
+
+def logits_of(image, **settings):
+    _, parts, state, _, _ = model_for(**settings)
+    variables = task.inference_variables(state)
+    return parts.model.apply(variables, image.astype(np.float32), train=False)
+
+
+MIXUP = {"calibration": 2, "augment__name": "mixup"}
+ADVERSARY = {"augment__name": "adversarial", "augment__max_epsilon": 0.2, "augment__num_steps": 1}
+
+
+@pytest.mark.parametrize("n", [0, 1])
+def test_mixup_of_two_images_is_measured_from_the_dominant_one(n):
+    """Each is the other's partner: moved by γ of the way between them."""
+    found, split = moved(n, **MIXUP), model_for(**MIXUP)[0]
+    image = split.image / 255
+    between = image[1] - image[0]
+    gamma = found.l2 / np.linalg.norm(between)
+    assert (gamma > n / 4).all() and (gamma <= (n + 1) / 4 + 1e-6).all()
+    np.testing.assert_allclose(found.absolute, gamma * abs(between).mean(), rtol=1e-4)
+    np.testing.assert_array_equal(found.bucket, [n, n])
+    np.testing.assert_array_equal(found.label, split.label)
+    mixed = image + gamma[:, None, None, None] * np.stack([between, -between])
+    np.testing.assert_allclose(found.logits, logits_of(mixed, **MIXUP), atol=1e-4)
+
+
+def test_buckets_are_those_of_the_calibration_pass():
+    """The same images at the same distances, from the same key."""
+    found = []
+    for n in range(2):
+        one = moved(n, jax.random.fold_in(KEY, n), **MIXUP)
+        found.append(calibration.bucket_stats(one.logits, one.label, one.bucket, num_buckets=2))
+    _, parts, state, whole, _ = model_for(**MIXUP)
+    step = jax.jit(functools.partial(calibration_step.calibration_step, task=parts))
+    expected = calibration_step.calibrate(state, whole, KEY, step=step, task=parts)
+    total = jax.tree.map(lambda a, b: a + b, *found)
+    for a, b in zip(jax.tree.leaves(total), jax.tree.leaves(expected)):
+        np.testing.assert_allclose(a, b, rtol=1e-5)
+
+
+def test_nothing_moves_without_an_augmentation():
+    settings = {"calibration": 70, "augment__name": "none"}  # a batch of 64, and 6
+    found, split = moved(**settings), model_for(**settings)[0]
+    assert found.logits.shape == (70, 4) and not found.l2.any() and not found.absolute.any()
+    np.testing.assert_allclose(found.logits, logits_of(split.image / 255, **settings), atol=1e-4)
+    np.testing.assert_array_equal(found.label, split.label)
+
+
+def test_an_adversary_stays_in_the_ball_of_its_distance():
+    inside = moved(0, **ADVERSARY)
+    assert inside.absolute.max() <= 0.1 + 1e-6 and inside.l2.max() <= 0.1 * 108**0.5 + 1e-5
+    drawn = moved(None, **ADVERSARY)
+    assert set(drawn.bucket) == {0, 1}
+    assert (drawn.absolute <= np.where(drawn.bucket == 0, 0.1, 0.2) + 1e-6).all()
+    assert (drawn.absolute > 0).all() and drawn.absolute.max() > 0.1 / 2
+
+
+def test_images_that_came_augmented_have_no_clean_selves():
+    settings = {"distance": True, "augment__name": "given"}
+    found, split = moved(0, **settings), model_for(**settings)[0]
+    assert np.isnan(found.l2).all() and np.isnan(found.absolute).all()
+    np.testing.assert_array_equal(found.bucket, split.distance > 0.5)

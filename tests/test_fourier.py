@@ -17,16 +17,44 @@ def all_of_the_basis(height, width):
     return np.asarray(jax.jit(rows)(jnp.arange(height), jnp.arange(width)), np.float64)
 
 
+def published_basis(height, width):
+    """The basis as the published code defines it: (1 ± i)/2 at a frequency and its conjugate.
+
+    Of the two, the one that comes first on the map, whose middle is the frequency 0, has +.
+    """
+    basis = np.zeros((height, width, height, width))
+    middle = np.array([height // 2, width // 2])
+    for i, j in np.ndindex(height, width):
+        spectrum = np.zeros((height, width), complex)
+        other = tuple((2 * middle - (i, j)) % (height, width))
+        if other == (i, j):
+            spectrum[i, j] = 1
+        else:
+            first, second = sorted([(i, j), other])
+            spectrum[first], spectrum[second] = 0.5 + 0.5j, 0.5 - 0.5j
+        image = np.fft.ifft2(np.fft.ifftshift(spectrum)) * np.sqrt(height * width)
+        assert abs(image.imag).max() < 1e-12
+        basis[i, j] = image.real
+    return np.fft.ifftshift(basis, (0, 1))
+
+
 @pytest.mark.parametrize(("height", "width"), [(8, 8), (7, 5), (6, 9), (1, 4)])
-def test_basis_is_real_of_norm_one_and_of_one_conjugate_pair(height, width):
+def test_basis_is_the_published_one_of_one_conjugate_pair(height, width):
     basis = all_of_the_basis(height, width)
-    spectrum = np.fft.fft2(basis)
+    np.testing.assert_allclose(basis, published_basis(height, width), atol=1e-6)
+    power = abs(np.fft.fft2(basis)) ** 2
     for i, j in np.ndindex(height, width):
         assert np.linalg.norm(basis[i, j]) == pytest.approx(1, abs=1e-6)
         expected = np.zeros((height, width))
         expected[i, j] = expected[-i % height, -j % width] = 1
-        expected *= np.sqrt(height * width / expected.sum())
-        np.testing.assert_allclose(spectrum[i, j], expected, atol=1e-5)
+        np.testing.assert_allclose(
+            power[i, j], expected * height * width / expected.sum(), atol=1e-4
+        )
+
+
+def test_half_of_nyquist_moves_every_pixel_alike():
+    """A cosine would leave every other column alone."""
+    np.testing.assert_allclose(abs(np.asarray(fourier.basis_image(0, 8, 4, 32))), 128**-0.5, 1e-5)
 
 
 def test_different_frequencies_are_orthogonal_and_conjugates_are_one():
@@ -44,7 +72,8 @@ def test_different_frequencies_are_orthogonal_and_conjugates_are_one():
 def test_high_frequencies_of_large_images_are_exact():
     found = np.asarray(fourier.basis_image(100, -77, 224, 200), np.float64)
     y, x = np.mgrid[:224, :200]
-    expected = np.cos(2 * np.pi * (100 * y / 224 - 77 * x / 200))
+    # (-100, 77) comes first on the map.
+    expected = np.cos(2 * np.pi * (-100 * y / 224 + 77 * x / 200 + 1 / 8))
     np.testing.assert_allclose(found, expected / np.linalg.norm(expected), atol=1e-7)
 
 
@@ -125,6 +154,32 @@ def test_each_pair_of_frequencies_is_measured_once():
 
     fourier.heat_map(KEY, predict, np.zeros((1, 4, 4, 1)), np.zeros(1, int), norm=1.0)
     assert len(calls) == (16 - 4) // 2 + 4  # four frequencies are their own conjugate
+
+
+def test_counts_batches_without_padding_and_compiles_once():
+    """Half of a map, then the rest, in two batches: as all at once, but for the signs."""
+    template = np.asarray(fourier.basis_image(1, 0, 6, 6))
+    images, label, predict = seen_by(template, 1.0, 60)
+    mask = np.arange(40) < 30  # the last 10 of each batch are padding, with labels that are wrong
+    batches = []
+    for rows in (slice(0, 30), slice(30, 60)):
+        padded = np.pad(images[rows], ((0, 10), (0, 0), (0, 0), (0, 0)))
+        batches.append((padded, np.append(label[rows], [7] * 10), mask))
+    chosen = fourier.frequencies(6, 6)
+    assert sorted(chosen) == sorted({min((i, j), (-i % 6, -j % 6)) for i, j in np.ndindex(6, 6)})
+    compiled = fourier.add_frequency._cache_size()
+    wrong = np.concatenate(
+        [fourier.count_errors(KEY, predict, batches, part, norm=2.0)
+         for part in (chosen[:7], chosen[7:])]
+    )  # fmt: skip
+    assert predict._cache_size() == 1 and fourier.add_frequency._cache_size() == compiled + 1
+    by_frequency = dict(zip(chosen, wrong))
+    assert abs(by_frequency.pop((1, 0)) - 30) < 4 * np.sqrt(15)
+    assert not any(by_frequency.values())
+    found = fourier.assemble(dict(zip(chosen, wrong)), 6, 6)
+    assert np.argwhere(found).tolist() == [[2, 3], [4, 3]]  # ±1 about the middle, (3, 3)
+    with pytest.raises(ValueError, match="norm: got -1"):
+        fourier.count_errors(KEY, predict, batches, chosen, norm=-1)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,186 @@
+"""Looks at a run's model and augmentation: how far, how hard, which frequencies.
+
+    python -m experiments.diagnose --workdir=runs/a [--data_dir=…] [--examples=1000] [--out=FOLDER]
+        --affinity --fourier --buckets
+        [--baseline_workdir=runs/clean] [--augmentations=augmix,mixup,randaugment,none]
+
+Reads the last checkpoint of a run, finished or not. --buckets: for each bucket of distances, how
+far it moves images, accuracy, confidence and label. --affinity: affinity and diversity of the
+augmentation (Gontijo-Lopes et al. 2020), by a baseline that was trained on clean images.
+--fourier: error with each Fourier basis image added (Yin et al. 2019). Figures are written as PNG
+and PDF, numbers into ``diagnosis.json`` of the run. What was done for the same checkpoint and
+examples is not done again. All terms are in docs/diagnosis.md.
+"""
+
+import functools
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+import matplotlib
+from absl import flags
+from ml_collections import ConfigDict
+
+from autolabel_jax import checkpoint, metric_writer
+from configs import base
+from experiments import (
+    diagnose_affinity,
+    diagnose_figures,
+    diagnose_parts,
+    diagnose_tables,
+    launch,
+    run_files,
+)
+from experiments.diagnose_parts import Trained
+
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a training run.")
+_DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of the data sets, if it has moved.")
+_AFFINITY = flags.DEFINE_bool("affinity", False, "Affinity and diversity of the augmentation.")
+_FOURIER = flags.DEFINE_bool("fourier", False, "Fourier heat map of the model.")
+_BUCKETS = flags.DEFINE_bool("buckets", False, "Distance moved, accuracy, label of each bucket.")
+_BASELINE = flags.DEFINE_string(
+    "baseline_workdir", None, "Folder of a run with augment.name=none, for --affinity."
+)
+_AUGMENTATIONS = flags.DEFINE_list(
+    "augmentations", [], "For --affinity: others, at their defaults in configs/base.py."
+)
+_EXAMPLES = flags.DEFINE_integer(
+    "examples", 1000, "The first so many images of each split; 0: all.", lower_bound=0
+)
+_NORM = flags.DEFINE_float(
+    "norm",
+    0.0,
+    "For --fourier: L2 norm of what is added to a channel; 0: 4 at 32 px, 15.7 at 224 px.",
+    lower_bound=0.0,
+)
+_RADIUS = flags.DEFINE_integer(
+    "radius",
+    None,
+    "For --fourier: highest frequency. Default: all below 64 px, 31 for larger images.",
+    lower_bound=0,
+)
+_OUT = flags.DEFINE_string("out", None, "Folder for figures. Default: the run's own diagnosis/.")
+
+
+def _load(workdir: pathlib.Path) -> ConfigDict:
+    config = checkpoint.load_config(workdir, base.base())
+    if _DATA_DIR.value is not None:
+        config.data_dir = _DATA_DIR.value
+    return config
+
+
+def _baseline(workdir: pathlib.Path, config: ConfigDict) -> pathlib.Path | None:
+    """Folder of the run on clean images: the one given, or the run itself if it is one."""
+    if _BASELINE.value is not None:
+        return pathlib.Path(_BASELINE.value)
+    return workdir if config.augment.name == "none" else None
+
+
+def _check_flags() -> None:
+    if not (_AFFINITY.value or _FOURIER.value or _BUCKETS.value):
+        raise ValueError("nothing asked for; give some of --affinity, --fourier, --buckets")
+    if not _AFFINITY.value and (_BASELINE.value or _AUGMENTATIONS.value):
+        raise ValueError("--baseline_workdir, --augmentations: are for --affinity; give it too")
+
+
+def _say(workdir: pathlib.Path, todo: dict[str, str]) -> None:
+    """Says what will be done."""
+    images = f"the first {_EXAMPLES.value}" if _EXAMPLES.value else "all"
+    print(f"the last checkpoint of {workdir}, {images} images of a split:")
+    for name, what in todo.items():
+        print(f"  {name}: {what}")
+    print(f"what {diagnose_parts.FILE} has of this checkpoint is not measured again", flush=True)
+
+
+def _keep(workdir: pathlib.Path, name: str, measure: Callable[..., dict[str, Any]]) -> Any:
+    """Measures a part, given what the file has of it, and puts it into the file."""
+    found = measure(before=_read(workdir).get(name))
+    _save(workdir, name, found)
+    return found
+
+
+def _save(workdir: pathlib.Path, name: str, found: dict[str, Any]) -> None:
+    metric_writer.write_json(workdir / diagnose_parts.FILE, {**_read(workdir), name: found})
+
+
+def _read(workdir: pathlib.Path) -> dict[str, Any]:
+    path = workdir / diagnose_parts.FILE
+    return metric_writer.read_json(path) if path.exists() else {}
+
+
+def _restore(workdir: pathlib.Path) -> Trained:
+    """The last checkpoint; says so where the run is not at its end."""
+    trained = diagnose_parts.restore(workdir, _load(workdir))
+    done, epochs = int(trained.snapshot.epoch), trained.config.epochs
+    if done < epochs:
+        print(f"{workdir} is not finished: {done} of {epochs} epochs trained", flush=True)
+    return trained
+
+
+def _buckets(trained: Trained, folder: pathlib.Path) -> None:
+    run = run_files.read(trained.workdir)
+    measure = functools.partial(diagnose_parts.buckets, trained, _EXAMPLES.value)
+    found = _keep(trained.workdir, "buckets", measure)
+    print(f"\n{diagnose_tables.buckets(found, trained.config.augment.name)}")
+    figure = diagnose_figures.buckets(found, run)
+    print(f"written: {diagnose_figures.write(figure, folder, 'bucket_distance')}.png, .pdf")
+
+
+def _affinity(
+    workdir: pathlib.Path, config: ConfigDict, wanted: list[dict[str, Any]], baseline: Trained
+) -> None:
+    of_training = (config, workdir, baseline.config, baseline.workdir)
+    diversity = {"diversity": diagnose_affinity.diversity(*of_training)}
+
+    def save(part):
+        _save(workdir, "affinity", part | diversity)
+
+    settings = (baseline, config, wanted, _EXAMPLES.value)
+    measure = functools.partial(diagnose_affinity.measure, *settings, save=save)
+    found = _keep(workdir, "affinity", lambda before: measure(before=before) | diversity)
+    own = diagnose_affinity.settings_of(config.augment)
+    print(f"\n{diagnose_tables.affinity(found, wanted, own)}")
+
+
+def _fourier(trained: Trained, folder: pathlib.Path) -> None:
+    run = run_files.read(trained.workdir)
+    settings = (_EXAMPLES.value, _NORM.value, _RADIUS.value)
+    measure = functools.partial(diagnose_parts.fourier_map, trained, *settings)
+    found = _keep(trained.workdir, "fourier", measure)
+    print(f"\n{diagnose_tables.fourier(found)}")
+    figure = diagnose_figures.fourier(found, run)
+    print(f"written: {diagnose_figures.write(figure, folder, 'fourier_heat_map')}.png, .pdf")
+
+
+def main(argv: list[str]) -> None:
+    launch.no_more(argv)
+    matplotlib.use("Agg")
+    _check_flags()
+    workdir = pathlib.Path(_WORKDIR.value)
+    config = _load(workdir)
+    wanted = diagnose_affinity.wanted(config, _AUGMENTATIONS.value)
+    clean = _baseline(workdir, config) if _AFFINITY.value else None
+    if clean:
+        diagnose_affinity.check_baseline(config, _load(clean))
+    todo = {}
+    if _BUCKETS.value:
+        todo["buckets"] = "distance moved, accuracy, confidence and label, on the calibration split"
+    if _AFFINITY.value:
+        names = ", ".join(settings["name"] for settings in wanted)
+        where = f"of {names}, by the model of {clean}, on its calibration split"
+        todo["affinity and diversity"] = where if clean else f"left out: {diagnose_affinity.NEEDS}"
+    if _FOURIER.value:
+        todo["fourier"] = "error with each frequency added, on the test split"
+    _say(workdir, todo)
+    folder = pathlib.Path(_OUT.value) if _OUT.value else workdir / "diagnosis"
+    load = functools.cache(_restore)
+    if _BUCKETS.value:
+        _buckets(load(workdir), folder)
+    if clean:
+        _affinity(workdir, config, wanted, load(clean))
+    if _FOURIER.value:
+        _fourier(load(workdir), folder)
+
+
+if __name__ == "__main__":
+    launch.run(main, required=["workdir"])

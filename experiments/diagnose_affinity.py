@@ -1,0 +1,212 @@
+"""Affinity and diversity of a run's augmentation, and affinity of others, for a diagnosis."""
+
+import functools
+import json
+import pathlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from flax import traverse_util
+from ml_collections import ConfigDict
+from tqdm import tqdm
+
+from autolabel_jax import affinity, augment, evaluate, metric_writer, task
+from autolabel_jax.types import Batch
+from configs import base
+from experiments import diagnose_parts
+from experiments.diagnose_parts import Trained
+
+DRAWS = 4  # augmented versions of each image that an affinity is taken over
+NEEDS = "needs --baseline_workdir, a run with augment.name='none', trained like this one otherwise"
+# Fields that may differ between a run and its baseline: what is compared, and where it ran.
+FREE = ("name", "seed", "data_dir", "test_examples", "eval_batch_size", "loader_workers")
+FREE += ("calibration.num_bins", "calibration.images_per_update")
+FREE_PARTS = ("augment", "buckets", "labels", "checkpoint")
+FIXED_RULES = ("one_hot", "smoothing")  # whose labels are the same for every model
+
+
+def settings_of(chosen: ConfigDict) -> dict[str, Any]:
+    """The name of an augmentation and the settings that it reads, of ``config.augment``."""
+    return {name: chosen[name] for name in ("name", *augment.TABLE[chosen.name][1])}
+
+
+def wanted(config: ConfigDict, names: Sequence[str]) -> list[dict[str, Any]]:
+    """Settings of the run's own augmentation first, then of others as ``configs/base.py`` has them.
+
+    Images that came augmented ('given') have no clean selves, and so no affinity.
+
+    Args:
+      config: of the run.
+      names: of the others.
+
+    Raises:
+      ValueError: an unknown name.
+    """
+    known = [name for name in augment.TABLE if name != "given"]
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise ValueError(f"--augmentations: got {', '.join(unknown)}, known are {', '.join(known)}")
+    defaults = base.base().augment
+    own = [] if config.augment.name == "given" else [settings_of(config.augment)]
+    others = [settings_of(ConfigDict({**defaults, "name": name})) for name in names]
+    return own + [other for i, other in enumerate(others) if other not in own + others[:i]]
+
+
+def check_baseline(config: ConfigDict, baseline: ConfigDict) -> None:
+    """Refuses a baseline that is not trained on clean images of the same data.
+
+    Raises:
+      ValueError: names what is in its way.
+    """
+    if baseline.augment.name != "none":
+        raise ValueError(
+            f"--baseline_workdir: was trained with augment.name={baseline.augment.name!r}; give "
+            "a run with augment.name='none'"
+        )
+    for field in ("dataset", "stream", "image_size"):
+        if config[field] != baseline[field]:
+            raise ValueError(
+                f"--baseline_workdir: was trained with {field}={baseline[field]!r}, the run with "
+                f"{config[field]!r}; give a baseline on the same data"
+            )
+    if baseline.calibration.source == "train":
+        raise ValueError(
+            "--baseline_workdir: has calibration.source='train', so that no image is held out "
+            "from its training; give a run with calibration.source='heldout'"
+        )
+
+
+def measure(
+    baseline: Trained,
+    own_config: ConfigDict,
+    asked: Sequence[dict[str, Any]],
+    examples: int,
+    before: dict[str, Any] | None,
+    save: Callable[[dict[str, Any]], None],
+) -> dict[str, Any]:
+    """Affinity, and mean distance moved, of each augmentation, by a model trained on clean images.
+
+    Images are of the baseline's calibration split, which it has not seen. Each is augmented
+    ``DRAWS`` times, at distances as training draws them, neither cropped nor flipped.
+
+    Args:
+      baseline: trained on clean images.
+      own_config: of the run that is diagnosed.
+      asked: from ``wanted``.
+      examples: the first so many images; 0: all.
+      before: this part of the file, if it has one; its rows of the same stamp are kept.
+      save: is given this part after each augmentation.
+    """
+    whole = diagnose_parts.put(baseline.dataset.calibration, examples, baseline)
+    stamp = baseline.stamp(whole.label.shape[0])
+    stamp |= {"baseline": str(baseline.workdir.resolve()), "draws": DRAWS}
+    stamp |= {"uint8": whole.image.dtype == np.uint8}
+    rows = before["rows"] if before and before["stamp"] == stamp else []
+    missing = [one for one in asked if one not in [row["settings"] for row in rows]]
+    if missing:
+        predict = evaluate.make_predict(
+            baseline.task.model, baseline.task.mesh, baseline.task.eval_batch_size
+        )
+        clean = predict(baseline.variables, whole)
+        with tqdm(
+            desc="affinity", total=len(missing) * DRAWS, unit="pass", dynamic_ncols=True
+        ) as bar:
+            for one in missing:
+                bar.set_postfix_str(one["name"])
+                rows = [*rows, _row(baseline, own_config, one, whole, clean, bar)]
+                save({"stamp": stamp, "rows": rows})
+    return {"stamp": stamp, "rows": rows}
+
+
+def _row(
+    baseline: Trained,
+    own_config: ConfigDict,
+    settings: dict[str, Any],
+    whole: Batch,
+    clean: np.ndarray,
+    bar: tqdm,
+) -> dict[str, Any]:
+    parts = _task_with(baseline, own_config, settings)
+    step = jax.jit(functools.partial(affinity.move_batch, task=parts))
+    draws = []
+    for draw in range(DRAWS):
+        key = jax.random.fold_in(jax.random.key(baseline.config.seed), draw)
+        draws.append(affinity.move(baseline.variables, whole, key, step=step, task=parts))
+        bar.update()
+    moved = jax.tree.map(lambda *x: np.concatenate(x), *draws)
+    label = np.asarray(whole.label)
+    pair = (clean, label, moved.logits, moved.label)
+    correct = (moved.logits.argmax(-1) == moved.label).reshape(DRAWS, -1).mean(0)
+    return {
+        "augmentation": settings["name"],
+        "settings": settings,
+        "clean_accuracy": float(np.mean(clean.argmax(-1) == label)),
+        "augmented_accuracy": float(np.mean(correct)),
+        "affinity": affinity.affinity(*pair),
+        "affinity_interval": affinity.affinity_interval(clean.argmax(-1) == label, correct),
+        "affinity_difference": affinity.affinity_difference(*pair),
+        "mean_l2": float(np.mean(moved.l2, dtype=np.float64)),
+        "mean_absolute_change": float(np.mean(moved.absolute, dtype=np.float64)),
+    }
+
+
+def _task_with(baseline: Trained, own_config: ConfigDict, settings: dict[str, Any]) -> task.Task:
+    """The baseline's parts with another augmentation, checked against its data; one bucket."""
+    config = ConfigDict(json.loads(baseline.config.to_json()))
+    config.augment = ConfigDict({**own_config.augment, **settings})
+    config.buckets.update(num=1, edges="equal_width", calibration_edges="")
+    return task.create(config, baseline.dataset, baseline.task.mesh)
+
+
+def diversity(
+    config: ConfigDict, workdir: pathlib.Path, baseline: ConfigDict, baseline_workdir: pathlib.Path
+) -> dict[str, Any]:
+    """Final training loss of the run ÷ that of its baseline: ``diversity`` and both losses.
+
+    Or ``left_out``, a sentence that says why the two cannot be compared.
+
+    Args:
+      config: of the run.
+      workdir: of the run.
+      baseline: config of a run with augment.name='none'.
+      baseline_workdir: of that run.
+    """
+    reason = _not_alike(config, baseline)
+    losses = {}
+    for name, at, own in (("run", workdir, config), ("baseline", baseline_workdir, baseline)):
+        lines = metric_writer.read_metrics(at)
+        if len(lines) < own.epochs:
+            reason = reason or f"{at}: {len(lines)} of {own.epochs} epochs are trained"
+        losses[name] = lines[-1]["train_loss"] if lines else None
+    if reason:
+        return {"left_out": reason}
+    value = affinity.diversity([losses["run"]], [losses["baseline"]])
+    return {
+        "diversity": value,
+        "train_loss": losses["run"],
+        "baseline_train_loss": losses["baseline"],
+    }
+
+
+def _not_alike(config: ConfigDict, baseline: ConfigDict) -> str | None:
+    """Why the training losses of two runs cannot be compared; None where they can."""
+    flat = [
+        traverse_util.flatten_dict(json.loads(c.to_json()), sep=".") for c in (config, baseline)
+    ]
+    fields = [name for name in flat[0] | flat[1] if name not in FREE]
+    fields = [name for name in fields if name.split(".")[0] not in FREE_PARTS]
+    differing = [name for name in fields if flat[0].get(name) != flat[1].get(name)]
+    if differing:
+        changes = (f"{f}={flat[0].get(f)!r}, baseline {flat[1].get(f)!r}" for f in differing)
+        return f"the run and its baseline are not trained alike ({'; '.join(changes)})"
+    rules = [c.labels.rule for c in (config, baseline)]
+    if rules[0] != rules[1] or rules[0] not in FIXED_RULES:
+        return (
+            f"labels.rule is {rules[0]!r}, of the baseline {rules[1]!r}; soft labels change the "
+            "loss themselves, so both runs need labels.rule='one_hot'"
+        )
+    if rules[0] == "smoothing" and config.labels.smoothing != baseline.labels.smoothing:
+        return "labels.smoothing differs between the run and its baseline"
+    return None

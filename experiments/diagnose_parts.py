@@ -1,0 +1,226 @@
+"""The parts of a diagnosis: a trained state → what ``diagnosis.json`` holds of each.
+
+A part has a stamp of what its figures hang on; where the file's is the same, nothing is
+measured again.
+"""
+
+import dataclasses
+import functools
+import pathlib
+from typing import Any
+
+import flax.linen as nn
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+from tqdm import tqdm
+
+from autolabel_jax import (
+    affinity,
+    calibration,
+    datasets,
+    fourier,
+    image_ops,
+    input_pipeline,
+    metric_writer,
+    result,
+    task,
+)
+from autolabel_jax.checkpoint import Snapshot
+
+FILE, FOURIER_FILE = "diagnosis.json", "diagnosis_fourier.jsonl"
+FORMAT = 1  # of a part; parts of another one do not count
+FOURIER_CHUNK = 16  # frequencies between two lines of the file
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """A run's last checkpoint, ready to be measured."""
+
+    workdir: pathlib.Path
+    config: ConfigDict
+    task: task.Task
+    dataset: datasets.Dataset
+    snapshot: Snapshot
+
+    @property
+    def variables(self) -> dict[str, Any]:
+        """Of the model, in inference mode."""
+        return task.inference_variables(self.snapshot.state)
+
+    @property
+    def checkpoint(self) -> int:
+        """Optimiser updates of the state."""
+        return int(self.snapshot.state.step)
+
+    def stamp(self, examples: int) -> dict[str, Any]:
+        """What every part's figures hang on."""
+        return {"format": FORMAT, "checkpoint": self.checkpoint, "examples": examples}
+
+
+def restore(workdir: pathlib.Path, config: ConfigDict) -> Trained:
+    """The last checkpoint of a run.
+
+    Raises:
+      FileNotFoundError: no checkpoint, or the data are not there.
+    """
+    return Trained(workdir, config, *result.restore(config, workdir))
+
+
+def put(split, examples: int, trained: Trained):
+    """The first so many images of a split (0: all), decoded, on the device."""
+    split = datasets.in_memory(split.take(slice(examples or None)))
+    return input_pipeline.put_split(split, trained.task.mesh)
+
+
+def buckets(trained: Trained, examples: int, before: dict[str, Any] | None) -> dict[str, Any]:
+    """How far each bucket moves calibration images, and what the run's model makes of them.
+
+    Args:
+      trained: the run.
+      examples: of the calibration split, the first so many; 0: all.
+      before: this part of the file, if it has one.
+    """
+    parts = trained.task
+    whole = put(trained.dataset.calibration, examples, trained)
+    stamp = trained.stamp(whole.label.shape[0]) | {"uint8": whole.image.dtype == np.uint8}
+    if before and before["stamp"] == stamp:
+        return before
+    step = jax.jit(functools.partial(affinity.move_batch, task=parts))
+    passes = 1 if parts.augmentation.distance_is_given else parts.num_buckets
+    found = []
+    for n in tqdm(range(passes), desc="buckets", unit="bucket", dynamic_ncols=True):
+        key = jax.random.fold_in(jax.random.key(trained.config.seed), n)
+        found.append(affinity.move(trained.variables, whole, key, step=step, task=parts, bucket=n))
+    moved = jax.tree.map(lambda *x: np.concatenate(x), *found)
+    return {"stamp": stamp, **_by_bucket(moved, trained)}
+
+
+def _by_bucket(moved: affinity.Moved, trained: Trained) -> dict[str, Any]:
+    parts = trained.task
+    edges, num_groups = parts.calibration_edges, parts.augmentation.num_groups
+    settings = {"num_buckets": parts.num_buckets, "num_bins": parts.num_bins}
+    stats = calibration.bucket_stats(moved.logits, moved.label, moved.bucket, **settings)
+    curve = affinity.distance_curve(stats, edges, num_groups)
+    count = np.maximum(curve.count, 1)
+
+    def mean(values):
+        total = np.bincount(moved.bucket, values.astype(np.float64), parts.num_buckets)
+        return np.where(curve.count > 0, total / count, np.nan)
+
+    columns = {
+        "group": curve.group,
+        "low": np.tile(edges[:-1], num_groups),
+        "high": np.tile(edges[1:], num_groups),
+        "count": curve.count,
+        "mean_l2": mean(moved.l2),
+        "mean_absolute_change": mean(moved.absolute),
+        "accuracy": curve.accuracy,
+        "confidence": curve.confidence,
+        "ece": curve.ece,
+        "label_confidence": trained.snapshot.state.labels.confidence,
+    }
+    return {name: np.asarray(values).tolist() for name, values in columns.items()}
+
+
+def fourier_map(
+    trained: Trained, examples: int, norm: float, radius: int | None, before: dict[str, Any] | None
+) -> dict[str, Any]:
+    """The Fourier heat map of the run's model on test images; goes on where it was stopped.
+
+    Args:
+      trained: the run.
+      examples: of the test split, the first so many; 0: all.
+      norm: L2 norm of what is added to a channel; 0: ``default_norm``.
+      radius: see ``fourier.heat_map``; None: ``default_radius``.
+      before: this part of the file, if it has one.
+
+    Raises:
+      ValueError: the data are no images in [0, 1], or the radius or the norm cannot be.
+    """
+    height, width = _image_size(trained)
+    norm = norm or default_norm(height, width)
+    radius = default_radius(height, width) if radius is None else radius
+    chosen = fourier.frequencies(height, width, radius)
+    whole = put(trained.dataset.test, examples, trained)
+    num = whole.label.shape[0]
+    stamp = trained.stamp(num) | {"norm": norm, "radius": radius}
+    if before and before["stamp"] == stamp:
+        return before
+    batches = [
+        (image_ops.to_float(batch.image), batch.label, batch.mask)
+        for batch in input_pipeline.evaluation_batches(
+            whole, trained.task.eval_batch_size, trained.task.mesh
+        )
+    ]
+    predict = functools.partial(_top, trained.task.model, trained.variables)
+    clean = sum(int(np.sum((predict(x) != y) & (mask > 0))) for x, y, mask in batches) / num
+    errors = _errors_so_far(trained.workdir / FOURIER_FILE, stamp, chosen, predict, batches)
+    values = [errors[pair] / num for pair in chosen]
+    found = fourier.assemble(dict(zip(chosen, values, strict=True)), height, width, radius)
+    (trained.workdir / FOURIER_FILE).unlink()
+    return {
+        "stamp": stamp,
+        "norm": norm,
+        "image_size": [height, width],
+        "clean_error": clean,
+        "mean_error": float(np.mean(found)),
+        "highest_error": float(np.max(found)),
+        "error": found.tolist(),
+    }
+
+
+def _errors_so_far(path, stamp, chosen, predict, batches) -> dict[tuple[int, int], int]:
+    """Counts at every frequency; those in the file are not measured again."""
+    lines = [line for line in metric_writer.read_json_lines(path) if line["stamp"] == stamp]
+    metric_writer.rewrite_json_lines(path, lines)
+    errors = {(i, j): wrong for line in lines for i, j, wrong in line["errors"]}
+    left = [pair for pair in chosen if pair not in errors]
+    with tqdm(
+        desc="Fourier",
+        total=len(chosen),
+        initial=len(chosen) - len(left),
+        unit="frequency",
+        dynamic_ncols=True,
+    ) as bar:
+        for first in range(0, len(left), FOURIER_CHUNK):
+            chunk = left[first : first + FOURIER_CHUNK]
+            wrong = fourier.count_errors(
+                jax.random.key(0), predict, batches, chunk, norm=stamp["norm"]
+            ).tolist()
+            errors |= dict(zip(chunk, wrong, strict=True))
+            rows = [[*pair, errors[pair]] for pair in chunk]
+            metric_writer.append_json_line(path, {"stamp": stamp, "errors": rows})
+            bar.update(len(chunk))
+    return errors
+
+
+@functools.partial(jax.jit, static_argnames="model")
+def _top(model: nn.Module, variables: dict[str, Any], image: jax.Array) -> jax.Array:
+    return model.apply(variables, image, train=False).argmax(-1)
+
+
+def _image_size(trained: Trained) -> tuple[int, int]:
+    image = trained.dataset.test.image
+    if image.ndim != 4:
+        raise ValueError(
+            f"--fourier: {trained.config.dataset!r} holds examples of shape {image.shape[1:]}, "
+            "no images; frequencies need images [height, width, channels]"
+        )
+    if image.dtype != np.uint8 and not 0 <= image.min() <= image.max() <= 1:
+        raise ValueError(
+            f"--fourier: {trained.config.dataset!r} has values from {image.min():g} to "
+            f"{image.max():g}; norms are of pixels in [0, 1]: scale them before training"
+        )
+    return image.shape[1], image.shape[2]
+
+
+def default_norm(height: int, width: int) -> float:
+    """4 at 32 px and 15.7 at 224 px, as Yin et al. take it; elsewhere in proportion to the side."""
+    side = (height * width) ** 0.5
+    return side * (4 / 32 if side < 64 else 15.7 / 224)
+
+
+def default_radius(height: int, width: int) -> int | None:
+    """All frequencies of images below 64 px, the lowest 63 x 63 of larger ones."""
+    return None if min(height, width) < 64 else 31

@@ -1,0 +1,126 @@
+"""A diagnosis as small tables of plain text."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from autolabel_jax import augment
+
+GROUPS = {"augmix": "depth", "randaugment": "operations"}  # what the discrete part says
+# How far images are moved; the mean change of a pixel is told in the levels of uint8 images.
+CHANGES = {True: ("mean l2", "mean |change| /255"), False: ("mean l2", "mean |change|")}
+BANDS = ("low", "middle", "high")  # thirds of the highest frequency
+
+
+def buckets(found: dict[str, Any], augmentation: str) -> str:
+    """One row a bucket: distance, how far images are moved, accuracy, confidence, ECE, label."""
+    uint8 = found["stamp"]["uint8"]
+    header = ["distance", "images", *CHANGES[uint8]]
+    header += ["accuracy %", "confidence %", "ECE %", "label %"]
+    rows = []
+    for n, group in enumerate(found["group"]):
+        percents = [found[name][n] for name in ("accuracy", "confidence", "ece")]
+        rows.append(
+            [
+                f"{group + 1}",
+                f"({found['low'][n]:.2f}, {found['high'][n]:.2f}]",
+                f"{found['count'][n]:.0f}",
+                *_changes(found["mean_l2"][n], found["mean_absolute_change"][n], uint8),
+                *(_number(value, 100, 2) for value in [*percents, found["label_confidence"][n]]),
+            ]
+        )
+    grouped = max(found["group"]) > 0
+    header = [GROUPS.get(augmentation, "group"), *header]
+    table = [row if grouped else row[1:] for row in [header, *rows]]
+    return _aligned(table, num_names=2 if grouped else 1)
+
+
+def affinity(found: dict[str, Any], wanted: Sequence[dict[str, Any]], own: dict[str, Any]) -> str:
+    """One row an augmentation, the run's own first, and a line on what is left out.
+
+    Args:
+      found: this part of the file.
+      wanted: settings of the augmentations to show.
+      own: settings of the run's augmentation.
+    """
+    header = ["augmentation", "affinity (ratio)", "difference, points", "augmented acc %"]
+    uint8 = found["stamp"]["uint8"]
+    header += [*CHANGES[uint8], "diversity"]
+    by_run = found["diversity"]
+    rows = []
+    for settings in wanted:
+        row = next(row for row in found["rows"] if row["settings"] == settings)
+        low, high = (_number(end, 1, 3) for end in row["affinity_interval"])
+        rows.append(
+            [
+                _title(settings) + " (this run's)" * (settings == own),
+                f"{_number(row['affinity'], 1, 3)} [{low}, {high}]",
+                _number(row["affinity_difference"], 100, 2),
+                _number(row["augmented_accuracy"], 100, 2),
+                *_changes(row["mean_l2"], row["mean_absolute_change"], uint8),
+                _number(by_run.get("diversity"), 1, 3) if settings == own else "",
+            ]
+        )
+    lines = [_aligned([header, *rows], num_names=1)] if rows else []
+    if rows:
+        row = found["rows"][0]
+        lines.append(
+            f"baseline: {100 * row['clean_accuracy']:.2f} % of {found['stamp']['examples']} clean "
+            "images right; in brackets the 95 % interval over images"
+        )
+    if own["name"] == "given":
+        lines.append("this run's images came augmented: no affinity without their clean selves")
+    if "left_out" in by_run:
+        lines.append(f"diversity left out: {by_run['left_out']}")
+    else:
+        lines.append(
+            f"diversity: final training loss {by_run['train_loss']:.4f}, of the baseline "
+            f"{by_run['baseline_train_loss']:.4f}; it takes a run, so other rows have none"
+        )
+    return "\n".join(lines)
+
+
+def fourier(found: dict[str, Any]) -> str:
+    """Mean error in three bands of frequency, beside the clean error."""
+    error = np.array(found["error"])
+    height, width = error.shape
+    row, column = np.mgrid[:height, :width]
+    place = np.maximum(abs(row - height // 2), abs(column - width // 2))
+    edges = [(place.max() * k) // 3 for k in (1, 2, 3)]
+    rows = [["frequency, cycles", "error %"], ["none (clean)", f"{100 * found['clean_error']:.2f}"]]
+    low = 0
+    for name, high in zip(BANDS, edges, strict=True):
+        inside = (place >= low) & (place <= high)
+        if inside.any():
+            rows.append([f"{name}, {low} to {high}", f"{100 * error[inside].mean():.2f}"])
+        low = high + 1
+    rows.append(["all", f"{100 * error.mean():.2f}"])
+    table = _aligned(rows, num_names=1)
+    return f"{table}\nnorm {found['norm']:.3g}, {found['stamp']['examples']} test images"
+
+
+def _title(settings: dict[str, Any]) -> str:
+    values = ", ".join(f"{name}={settings[name]:g}" for name in augment.TABLE[settings["name"]][1])
+    return settings["name"] + (f" ({values})" if values else "")
+
+
+def _changes(l2: float | None, absolute: float | None, uint8: bool) -> list[str]:
+    return [_number(l2, 1, 3), _number(absolute, 255, 2) if uint8 else _number(absolute, 1, 4)]
+
+
+def _number(value: float | None, factor: float, digits: int) -> str:
+    return "" if value is None or np.isnan(value) else f"{factor * value:.{digits}f}"
+
+
+def _aligned(rows: Sequence[Sequence[str]], num_names: int) -> str:
+    """A header, a rule and rows; the first columns to the left, figures to the right."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = []
+    for row in rows:
+        cells = [
+            cell.ljust(w) if i < num_names else cell.rjust(w)
+            for i, (cell, w) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join([lines[0], "  ".join("-" * w for w in widths), *lines[1:]])
