@@ -12,6 +12,8 @@ from autolabel_jax import buckets, calibration, input_pipeline
 from autolabel_jax.task import Task, apply_augmentation, inference_variables
 from autolabel_jax.types import Batch, BucketStats, TrainState
 
+SUBSET = 2**31 - 1  # folded into a key beside the numbers of buckets, which are small
+
 
 def calibration_step(
     state: TrainState,
@@ -57,8 +59,28 @@ def calibration_step(
     )
 
 
+def choose(key: jax.Array, num_examples: int, num: int) -> np.ndarray | None:
+    """int [num], rising: the images of one update, drawn without replacement.
+
+    Args:
+      key: typed key of the epoch's calibration.
+      num_examples: of the calibration split.
+      num: images of an update; 0, or as many as there are, for all: None.
+    """
+    if num == 0 or num >= num_examples:
+        return None
+    order = jax.random.permutation(jax.random.fold_in(key, SUBSET), num_examples)
+    return np.sort(np.asarray(order[:num]))
+
+
 def calibrate(
-    state: TrainState, whole: Batch, key: jax.Array, *, step: Callable[..., BucketStats], task: Task
+    state: TrainState,
+    whole: Batch,
+    key: jax.Array,
+    *,
+    step: Callable[..., BucketStats],
+    task: Task,
+    chosen: np.ndarray | None = None,
 ) -> BucketStats:
     """The whole pass: every image in every bucket, once.
 
@@ -68,15 +90,16 @@ def calibrate(
       key: typed key of the epoch's calibration.
       step: ``calibration_step`` with its task bound, jitted.
       task: what is fixed.
+      chosen: int [m], the images of this pass; None: all n.
 
     Returns:
-      BucketStats [N, R]; n examples in each bucket, or n in all where
+      BucketStats [N, R]; n (or m) examples in each bucket, or in all where
       distances are the data's own.
     """
     passes = 1 if task.augmentation.distance_is_given else task.num_buckets
     total = calibration.empty_stats(task.num_buckets, task.num_bins)
     for n in range(passes):
-        batches = input_pipeline.padded_rows(whole, task.eval_batch_size, task.mesh)
+        batches = input_pipeline.padded_rows(whole, task.eval_batch_size, task.mesh, chosen)
         for i, rows in enumerate(batches):
             batch_key = jax.random.fold_in(jax.random.fold_in(key, n), i)
             bucket = np.full(len(rows), n, np.int32)

@@ -20,7 +20,7 @@ from autolabel_jax import metric_writer, task
 from autolabel_jax.types import StepMetrics, TrainState
 
 # Fields that say where and how to run, not what: they may differ when a run goes on.
-FREE_FIELDS = ("data_dir", "checkpoint.keep", "checkpoint.every_epochs")
+FREE_FIELDS = ("data_dir", "loader_workers", "checkpoint.keep", "checkpoint.every_epochs")
 
 
 @struct.dataclass

@@ -78,7 +78,7 @@ def create(config: ConfigDict, dataset: Dataset, mesh: Mesh) -> Task:
     for field in ("batch_size", "eval_batch_size"):
         input_pipeline.check_batch_size(field, config[field], mesh)
     _check_parts(config, mesh)
-    num_train = len(dataset.train.label)
+    num_train = len(dataset.train)
     if config.batch_size > num_train:
         raise ValueError(
             f"batch_size: got {config.batch_size}, more than the {num_train} training examples "

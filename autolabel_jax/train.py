@@ -1,5 +1,6 @@
 """A whole training run: epochs of steps, with calibration and the label update between them."""
 
+import contextlib
 import dataclasses
 import functools
 import pathlib
@@ -46,8 +47,8 @@ class _Run:
 
     config: ConfigDict
     task: task.Task
-    train: Batch  # the whole split, on the device
-    calibration: Batch
+    batches: input_pipeline.Resident | input_pipeline.Streamed  # of training
+    calibration: Batch  # the whole split, on the device
     saved: checkpoint.Checkpoints
     should_stop: Callable[[], bool]
     bar: tqdm
@@ -98,7 +99,8 @@ def train(
             total=total, initial=place, unit="step", disable=not progress, dynamic_ncols=True
         ) as bar:
             run = _make_run(config, parts, dataset, saved, should_stop, bar)
-            snapshot = _epochs(run, snapshot, workdir)
+            with contextlib.closing(run.batches):
+                snapshot = _epochs(run, snapshot, workdir)
     found = result.make_result(config, parts, dataset, snapshot.state, workdir)
     metric_writer.write_json(workdir / "result.json", found)
     return found
@@ -108,7 +110,15 @@ def _make_run(config, parts, dataset, saved, should_stop, bar) -> _Run:
     return _Run(
         config=config,
         task=parts,
-        train=input_pipeline.put_split(dataset.train, parts.mesh),
+        batches=input_pipeline.training_batches(
+            input_pipeline.put_split(dataset.train, parts.mesh),
+            seed=config.seed,
+            batch_size=parts.batch_size,
+            steps_per_epoch=parts.steps_per_epoch,
+            epochs=config.epochs,
+            most_steps=1 if jax.default_backend() == "cpu" else STEPS_PER_DISPATCH,
+            mesh=parts.mesh,
+        ),
         calibration=input_pipeline.put_split(dataset.calibration, parts.mesh),
         saved=saved,
         should_stop=should_stop,
@@ -160,18 +170,16 @@ def _epochs(run: _Run, snapshot: Snapshot, workdir: pathlib.Path) -> Snapshot:
 def _train_epoch(run: _Run, snapshot: Snapshot) -> Snapshot:
     """The rest of an epoch. Sums are read one dispatch late, so the device never waits."""
     epoch, step = int(snapshot.epoch), int(snapshot.step)
-    num_examples = run.train.label.shape[0]
-    order = input_pipeline.epoch_order(run.config.seed, epoch, num_examples)
+    batches = run.batches.epoch(epoch, step)
     key = input_pipeline.epoch_key(run.config.seed, epoch, TRAINING)
-    most = 1 if jax.default_backend() == "cpu" else STEPS_PER_DISPATCH
     state, unread = snapshot.state, None
     sums = jax.tree.map(np.asarray, snapshot.metrics)
     began, first = time.perf_counter(), step
     stop = run.should_stop()
     while step < run.task.steps_per_epoch and not stop:
-        num_steps = min(most, run.task.steps_per_epoch - step)
+        examples, order, num_steps = next(batches)
         state, metrics = run.train_steps(
-            state, run.train, order, key, np.int32(step), num_steps=num_steps
+            state, examples, order, key, np.int32(step), num_steps=num_steps
         )
         if unread is not None:
             sums = _add(run, sums, *unread)
@@ -238,10 +246,13 @@ def _postfix(epoch: int, sums: StepMetrics, images_per_second: float) -> str:
 
 
 def _measure(run: _Run, state: TrainState, epoch: int) -> tuple[BucketStats, dict[str, float]]:
-    """Calibration on augmented held-out images by bucket, and on the clean ones."""
+    """Calibration on augmented held-out images by bucket, and on all the clean ones."""
     key = input_pipeline.epoch_key(run.config.seed, epoch, CALIBRATION)
+    chosen = calibration_step.choose(
+        key, len(run.calibration.label), run.config.calibration.images_per_update
+    )
     stats = calibration_step.calibrate(
-        state, run.calibration, key, step=run.calibration_step, task=run.task
+        state, run.calibration, key, step=run.calibration_step, task=run.task, chosen=chosen
     )
     logits = run.predict(task.inference_variables(state), run.calibration)
     return stats, evaluate.scores(logits, np.asarray(run.calibration.label))

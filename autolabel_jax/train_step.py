@@ -85,7 +85,7 @@ def train_step(
 def train_steps(
     state: TrainState,
     whole: Batch,
-    order: jax.Array,
+    order: jax.Array | None,
     key: jax.Array,
     first_step: jax.Array,
     *,
@@ -96,8 +96,8 @@ def train_steps(
 
     Args:
       state: before the first of them.
-      whole: the training split, on the device.
-      order: int32 [n], the epoch's order of rows.
+      whole: the training split, on the device; or the one batch of a streamed split.
+      order: int32 [n], the epoch's order of rows; or None.
       key: typed key of the epoch.
       first_step: int32 [], place of the first of these steps in the epoch.
       num_steps: static; 1 on the CPU, where convolution gradients inside a
@@ -109,8 +109,7 @@ def train_steps(
     """
 
     def one(state, step):
-        rows = input_pipeline.step_rows(order, step, task.batch_size)
-        batch = input_pipeline.take(whole, rows, task.mesh)
+        batch = input_pipeline.step_batch(whole, order, step, task.batch_size, task.mesh)
         return train_step(state, batch, jax.random.fold_in(key, step), task=task)
 
     if num_steps == 1:

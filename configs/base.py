@@ -1,5 +1,7 @@
 """Every field that a config has, with its default; the experiments change what differs."""
 
+from collections.abc import Callable, Iterable
+
 from ml_collections import ConfigDict
 
 
@@ -8,13 +10,16 @@ def base() -> ConfigDict:
     config = ConfigDict()
     config.name = ""  # of the experiment, in result.json and tables
     config.seed = 0
-    config.dataset = "cifar10"  # 'digits', 'arrays', or any image-classification set of TFDS
+    config.dataset = "cifar10"  # 'digits', 'arrays', 'folder', or an image set of TFDS
     config.data_dir = ""  # --data_dir; '' is $TFDS_DATA_DIR, or TFDS's own default
     config.train_examples = 0  # the first so many of the split, calibration included; 0: all
     config.test_examples = 0  # the first so many of the test split; 0: all
+    config.stream = False  # read photographs as they are needed; dataset='folder' always does
+    config.image_size = 224  # streamed: side in pixels of the squares that they become
+    config.loader_workers = 0  # streamed: processes that decode; 0: threads of this one
 
     config.model = ConfigDict()
-    config.model.name = "wide_resnet"  # 'wide_resnet', 'resnet18', 'small_cnn', 'mlp'
+    config.model.name = "wide_resnet"  # 'wide_resnet', 'resnet18', 'resnet50', 'small_cnn', 'mlp'
     config.model.depth = 28  # wide_resnet: 6n + 4
     config.model.width = 10  # widening factor, or channels of the first layer
     config.dtype = "float32"  # of activations: 'float32' or 'bfloat16'; parameters are float32
@@ -56,6 +61,8 @@ def base() -> ConfigDict:
     config.calibration = ConfigDict()
     config.calibration.fraction = 0.1  # of the training split, cut away by seed
     config.calibration.source = "heldout"  # 'heldout', or 'train': measure on the training images
+    config.calibration.images = 0  # at most so many; 0: all that fraction or source give
+    config.calibration.images_per_update = 0  # drawn anew for each update; 0: all
     config.calibration.num_bins = 15
 
     config.optimizer = ConfigDict()
@@ -86,9 +93,12 @@ def tiny(config: ConfigDict) -> ConfigDict:
     config.dtype = "float32"
     config.epochs = 3
     config.batch_size = 64
+    config.image_size = min(config.image_size, 64)
+    config.loader_workers = min(config.loader_workers, 2)
     config.eval_batch_size = 500
     config.buckets.num = min(config.buckets.num, 3)
     config.augment.num_steps = 2
+    config.optimizer.warmup_epochs = min(config.optimizer.warmup_epochs, 1.0)
     return config
 
 
@@ -103,3 +113,29 @@ def variant(config: ConfigDict, arg: str | None) -> ConfigDict:
     if arg == "tiny":
         return tiny(config)
     raise ValueError(f"--config=…:{arg}: got {arg!r}, known is 'tiny'")
+
+
+def label_sweep(add: Callable[..., None], name: str, seeds: Iterable[int]) -> None:
+    """The runs of ``get_sweep`` in several configs, each with every seed.
+
+    Args:
+      add: called once for each run with its settings.
+      name: 'rules', the label rules beside each other; 'alpha', AutoLabel's step size; or
+        'buckets', the number of its intervals.
+      seeds: of the runs.
+
+    Raises:
+      ValueError: another name.
+    """
+    rules = ("one_hot", "smoothing", "autolabel", "bucket_accuracy", "polynomial")
+    sweeps = {
+        "rules": [{"labels.rule": rule} for rule in rules]
+        + [{"labels.rule": "autolabel", "labels.step": "signed_gap"}],
+        "alpha": [{"labels.alpha": alpha} for alpha in (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)],
+        "buckets": [{"buckets.num": num} for num in (1, 2, 3, 5, 10, 20)],
+    }
+    if name not in sweeps:
+        raise ValueError(f"--sweep={name}: known are {', '.join(sweeps)}")
+    for settings in sweeps[name]:
+        for seed in seeds:
+            add(**settings, seed=seed)

@@ -23,3 +23,8 @@ def get_config(arg: str | None = None) -> ConfigDict:
     config.optimizer.weight_decay = 0.0
     config.buckets.num = 3
     return base.variant(config, arg)
+
+
+def get_sweep(add, name: str = "rules") -> None:
+    """The runs of ``python -m experiments.sweep``: 'rules', 'alpha' or 'buckets', five seeds."""
+    base.label_sweep(add, name, seeds=range(5))

@@ -17,3 +17,8 @@ def get_config(arg: str | None = None) -> ConfigDict:
     config.name = "cifar10_augmix"
     config.dtype = "bfloat16"
     return base.variant(config, arg)
+
+
+def get_sweep(add, name: str = "rules") -> None:
+    """The runs of ``python -m experiments.sweep``: 'rules', 'alpha' or 'buckets', five seeds."""
+    base.label_sweep(add, name, seeds=range(5))

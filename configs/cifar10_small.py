@@ -18,3 +18,8 @@ def get_config(arg: str | None = None) -> ConfigDict:
     config.epochs = 8
     config.buckets.num = 3
     return base.variant(config, arg)
+
+
+def get_sweep(add, name: str = "rules") -> None:
+    """The runs of ``python -m experiments.sweep``: 'rules', 'alpha' or 'buckets', five seeds."""
+    base.label_sweep(add, name, seeds=range(5))

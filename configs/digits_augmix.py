@@ -28,3 +28,8 @@ def get_config(arg: str | None = None) -> ConfigDict:
     config.labels.alpha = 0.1
     config.checkpoint.every_epochs = 50
     return base.variant(config, arg)
+
+
+def get_sweep(add, name: str = "rules") -> None:
+    """The runs of ``python -m experiments.sweep``: 'rules', 'alpha' or 'buckets', five seeds."""
+    base.label_sweep(add, name, seeds=range(5))

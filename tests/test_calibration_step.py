@@ -14,7 +14,7 @@ NUM = 26  # calibration examples of helpers.make_dataset
 BATCHES = [1, 7, 13, 25, 26, 1000]
 
 
-def calibrate(dataset, key=0, scale=4.0, **changes):
+def calibrate(dataset, key=0, scale=4.0, chosen=None, **changes):
     """(task, state, statistics as NumPy) of a fresh mlp whose logits are spread out."""
     parts = helpers.make_task(dataset, **changes)
     state = task.init_state(parts, 0, dataset.train.image.shape[1:])
@@ -22,7 +22,9 @@ def calibrate(dataset, key=0, scale=4.0, **changes):
     whole = input_pipeline.put_split(dataset.calibration, parts.mesh)
     step = jax.jit(functools.partial(calibration_step.calibration_step, task=parts))
     before = jax.tree.map(np.asarray, state)
-    stats = calibration_step.calibrate(state, whole, jax.random.key(key), step=step, task=parts)
+    stats = calibration_step.calibrate(
+        state, whole, jax.random.key(key), step=step, task=parts, chosen=chosen
+    )
     jax.tree.map(np.testing.assert_array_equal, before, state)  # the pass only reads
     return parts, state, jax.tree.map(np.asarray, stats)
 
@@ -147,3 +149,29 @@ def test_batch_norm_is_in_inference_mode():
     np.testing.assert_array_equal(found[0].count, found[1].count)
     np.testing.assert_array_equal(found[0].correct, found[1].correct)
     np.testing.assert_allclose(found[0].confidence, found[1].confidence, rtol=1e-5)
+
+
+def test_an_update_may_draw_a_part_of_the_images():
+    assert calibration_step.choose(jax.random.key(0), NUM, 0) is None
+    assert calibration_step.choose(jax.random.key(0), NUM, NUM) is None
+    drawn = [calibration_step.choose(jax.random.key(seed), NUM, 9) for seed in range(200)]
+    for rows in drawn:
+        assert len(set(rows)) == 9 and min(rows) >= 0 and max(rows) < NUM
+    again = calibration_step.choose(jax.random.key(7), NUM, 9)
+    np.testing.assert_array_equal(again, drawn[7])
+    # Each image is drawn 200 · 9/26 = 69 times, with a standard deviation of 6.7.
+    assert np.abs(np.bincount(np.concatenate(drawn), minlength=NUM) - 200 * 9 / NUM).max() < 4 * 6.7
+
+
+@pytest.mark.parametrize("eval_batch_size", [7, 26])
+def test_a_part_of_the_images_is_measured_in_every_bucket(eval_batch_size):
+    dataset, chosen = helpers.make_dataset(), np.array([0, 3, 4, 11, 25])
+    parts, state, stats = calibrate(
+        dataset, buckets__num=3, eval_batch_size=eval_batch_size, chosen=chosen
+    )
+    image = jnp.asarray(dataset.calibration.image[chosen], jnp.float32) / 255
+    label = dataset.calibration.label[chosen]
+    expected = [by_hand(parts, state, image, label, np.full(5, n)) for n in range(3)]
+    for name in ("count", "correct", "confidence"):
+        total = sum(e[name] for e in expected)
+        np.testing.assert_allclose(getattr(stats, name), total, rtol=1e-5, atol=1e-5)

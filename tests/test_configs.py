@@ -3,9 +3,10 @@
 import importlib
 import pathlib
 
+import photograph_folders
 import pytest
 
-from autolabel_jax import augment, buckets, labels, models, train
+from autolabel_jax import augment, buckets, labels, models, optimizer, train
 from configs import base
 
 FOLDER = pathlib.Path(base.__file__).parent
@@ -47,8 +48,20 @@ def test_tiny_is_small_and_still_the_same_experiment(name):
     config, tiny = get(name), get(name, "tiny")
     assert tiny.epochs * tiny.train_examples <= 3600
     assert tiny.batch_size <= tiny.train_examples * (1 - tiny.calibration.fraction)
-    same = ("dataset", "seed", "augment", "labels", "calibration", "optimizer", "crop_pad", "flip")
+    same = (
+        "dataset",
+        "stream",
+        "seed",
+        "augment",
+        "labels",
+        "calibration",
+        "optimizer",
+        "crop_pad",
+        "flip",
+    )
     config.augment.num_steps = tiny.augment.num_steps  # of an attack: fewer in tiny
+    config.optimizer.warmup_epochs = tiny.optimizer.warmup_epochs  # no longer than the run
+    assert tiny.optimizer.warmup_epochs <= tiny.epochs
     for field in same:
         assert tiny[field] == config[field], field
 
@@ -63,6 +76,43 @@ def test_another_variant_is_refused(name):
 def test_docstring_has_the_command(name):
     text = importlib.import_module(f"configs.{name}").__doc__
     assert f"python -m experiments.train --config=configs/{name}.py" in text
+
+
+IMAGENET = [name for name in NAMES if name.startswith("imagenet_") and name != "imagenet_64"]
+
+
+def test_the_recipe_of_imagenet_is_that_of_its_source():
+    """Goyal et al. 2017, section 5.1, whatever the labels and the augmentation are."""
+    assert len(IMAGENET) == 6
+    for name in IMAGENET:
+        config = get(name)
+        steps = (1_281_167 - 10_000) // config.batch_size
+        rate = optimizer.make_schedule(config.optimizer, config.epochs, steps)
+        peak = 0.1 * config.batch_size / 256
+        for epoch, expected in ((5, peak), (29, peak), (31, peak / 10), (61, peak / 100)):
+            assert float(rate(epoch * steps)) == pytest.approx(expected), (name, epoch)
+        assert float(rate(89 * steps)) == pytest.approx(peak / 1000)
+        settings = config.optimizer
+        assert (settings.momentum, settings.nesterov, settings.weight_decay) == (0.9, True, 1e-4)
+        assert settings.decay_kernels_only
+        assert (config.model.name, config.image_size, config.crop_pad) == ("resnet50", 224, 0)
+    labels_of = {name: get(name).labels.rule for name in IMAGENET}
+    assert labels_of["imagenet_one_hot"] == "one_hot"
+    assert labels_of["imagenet_smoothing"] == "smoothing"
+
+
+@pytest.mark.xdist_group("runs")
+@pytest.mark.parametrize("name", ["imagenet_smoothing"])
+def test_tiny_imagenet_trains_on_a_folder(name, tmp_path):
+    config = get(name, "tiny")
+    config.dataset = "folder"
+    config.data_dir = photograph_folders.write(tmp_path / "photos", train=12, held=3)
+    config.calibration.fraction = 0.5
+    config.epochs, config.batch_size, config.image_size, config.loader_workers = 1, 8, 16, 0
+    found = train.train(config, tmp_path / "run", progress=False)
+    assert (found["train_examples"], found["calibration_examples"]) == (18, 18)
+    assert found["test_examples"] == 9
+    assert 0 <= found["accuracy"] <= 1
 
 
 @pytest.mark.xdist_group("runs")

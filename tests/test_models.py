@@ -131,19 +131,39 @@ def resnet18(net, x):
     return net.dense(x.mean((1, 2)))
 
 
+def max_pool(x):
+    x = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=-np.inf)
+    windows = np.lib.stride_tricks.sliding_window_view(x, (3, 3), (1, 2))
+    return windows[:, ::2, ::2].max((-2, -1))
+
+
+def resnet50(net, x):
+    x = max_pool(relu(net.norm(net.conv(x, 2))))
+    for i in range(16):
+        block, stride = f"Bottleneck_{i}", 2 if i in (3, 7, 13) else 1
+        y = relu(net.norm(net.conv(x, 1, block), block))
+        y = relu(net.norm(net.conv(y, stride, block), block))
+        y = net.norm(net.conv(y, 1, block), block)
+        x = relu(y + (net.norm(net.conv(x, stride, block), block) if i in (0, 3, 7, 13) else x))
+    return net.dense(x.mean((1, 2)))
+
+
 FORWARD = {
     "mlp": mlp,
     "small_cnn": small_cnn,
     "wide_resnet": wide_resnet,
     "resnet18": resnet18,
+    "resnet50": resnet50,
 }
 
 
 @pytest.mark.parametrize("train", [False, True])
 @pytest.mark.parametrize("name", NAMES)
 def test_forward_by_hand(name, train):
-    model, variables = make_variables(name)
-    image = make_images(3)
+    # Batch norm over three single places magnifies rounding; a deep network needs larger images.
+    shape = (64, 64, 3) if name == "resnet50" else (8, 8, 3)
+    model, variables = make_variables(name, shape=shape)
+    image = make_images(3, shape)
     logits, updated = jax.jit(model.apply, static_argnames=("train", "mutable"))(
         variables, image, train=train, mutable=("batch_stats",)
     )
@@ -176,6 +196,8 @@ def test_forward_by_hand(name, train):
         ("wide_resnet", 40, 1, 0.6e6),
         # PyTorch's CIFAR ResNet-18.
         ("resnet18", 0, 0, 11_173_962),
+        # torchvision's resnet50, documented with its weights; 10 classes in place of 1,000.
+        ("resnet50", 0, 0, 25_557_032 - 990 * 2049),
         ("small_cnn", 0, 16, 27 * 16 + 9 * (16 * 32 + 2 * 32 * 32) + 2 * 112 + 33 * 10),
         ("mlp", 0, 16, 3073 * 16 + 17 * 16 + 17 * 10),
     ],

@@ -1,16 +1,22 @@
 """name → train / calibration / test arrays; calibration is cut from train only."""
 
+import functools
 import warnings
 
 import numpy as np
 from ml_collections import ConfigDict
 
-from autolabel_jax.datasets import arrays, digits, tfds
+from autolabel_jax.datasets import arrays, digits, folder, loader, tfds, tfds_streamed
 from autolabel_jax.datasets.split import Dataset, Source, Split
+from autolabel_jax.datasets.streamed import StreamedSplit
 
-__all__ = ["Dataset", "Split", "load"]
+__all__ = ["Dataset", "Split", "StreamedSplit", "in_memory", "load"]
 
 CALIBRATION_SOURCES = ("heldout", "train")
+MOMENT_IMAGES = 100_000  # of a larger set, about so many give mean and standard deviation
+IN_MEMORY = ("digits", "arrays")  # what cannot be streamed
+PHOTOGRAPH_MEAN, PHOTOGRAPH_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet
+CALIBRATION_BYTES = 16 * 2**30  # decoded calibration images that are still put on a device
 
 
 def load(config: ConfigDict) -> Dataset:
@@ -19,24 +25,27 @@ def load(config: ConfigDict) -> Dataset:
     Where ``train_examples`` is set, only the first so many of the official
     training split are there at all; calibration is cut from these. With
     ``calibration.source='train'`` nothing is cut, and the calibration split
-    is the training split.
+    is the training split, or ``calibration.images`` of it. With ``stream``,
+    only the calibration images are decoded now, as evaluation sees them.
 
     Args:
-      config: reads dataset, data_dir, seed, train_examples, test_examples,
-        calibration.fraction and calibration.source.
+      config: reads dataset, data_dir, seed, train_examples, test_examples, stream,
+        image_size, loader_workers and calibration.*.
 
     Raises:
       ValueError: a field is out of range, or the data do not fit.
       FileNotFoundError: the data are not there.
     """
     _check_config(config)
-    source = _read(config.dataset, config.data_dir)
+    source = _streamed(config) if is_streamed(config) else _read(config.dataset, config.data_dir)
     train = source.train.take(_first(config.train_examples))
     test = source.test.take(_first(config.test_examples))
-    calibration = train
-    if config.calibration.source == "heldout":
-        train, calibration = _cut(train, config.calibration.fraction, config.seed)
-    mean, std = _moments(train.image)
+    train, calibration = _cut(train, config)
+    if isinstance(train, StreamedSplit):
+        calibration = _decoded(calibration)
+        mean, std = np.float32(PHOTOGRAPH_MEAN), np.float32(PHOTOGRAPH_STD)
+    else:
+        mean, std = _moments(train.image[:: max(1, len(train) // MOMENT_IMAGES)])
     dataset = Dataset(
         name=config.dataset,
         train=train,
@@ -59,19 +68,55 @@ def _read(name: str, data_dir: str) -> Source:
     return tfds.read(name, data_dir)
 
 
+def is_streamed(config: ConfigDict) -> bool:
+    """Whether photographs stay on disk until they are needed; those in folders always do."""
+    return config.stream or config.dataset == "folder"
+
+
+def _streamed(config: ConfigDict) -> Source:
+    read = folder.read(config.data_dir) if config.dataset == "folder" else None
+    train, test, names = read or tfds_streamed.read(config.dataset, config.data_dir)
+    splits = [
+        StreamedSplit(records, np.arange(len(records)), config.image_size, config.loader_workers)
+        for records in (train, test)
+    ]
+    return Source(*splits, num_classes=len(names), class_names=names)
+
+
+def in_memory(split: Split | StreamedSplit) -> Split:
+    """The split, its photographs decoded as evaluation sees them."""
+    return loader.decode(split) if isinstance(split, StreamedSplit) else split
+
+
+def _decoded(split: StreamedSplit) -> Split:
+    size = int(np.prod(split.image.shape, dtype=np.int64))
+    if size > CALIBRATION_BYTES:
+        raise ValueError(
+            f"calibration.images: {len(split)} images would take {size / 2**30:.0f} GiB of each "
+            "device; take calibration.images=10000, or a smaller calibration.fraction"
+        )
+    return in_memory(split)
+
+
 def _first(num: int) -> slice:
     return slice(num or None)
 
 
-def _cut(split: Split, fraction: float, seed: int) -> tuple[Split, Split]:
+def _cut(split: Split, config: ConfigDict) -> tuple[Split, Split]:
     """Training and calibration part; who goes where depends on the seed alone."""
-    num = round(fraction * len(split))
+    fraction, most = config.calibration.fraction, config.calibration.images or len(split)
+    if config.calibration.source == "train":
+        if most >= len(split):
+            return split, split
+        chosen = np.random.default_rng(config.seed).permutation(len(split))[:most]
+        return split, split.take(np.sort(chosen))
+    num = min(round(fraction * len(split)), most)
     if not 0 < num < len(split):
         raise ValueError(
             f"calibration.fraction: got {fraction}, which cuts {num} of {len(split)} training "
             "examples; at least one must be left on each side"
         )
-    order = np.random.default_rng(seed).permutation(len(split))
+    order = np.random.default_rng(config.seed).permutation(len(split))
     return split.take(np.sort(order[num:])), split.take(np.sort(order[:num]))
 
 
@@ -104,9 +149,21 @@ def _check_config(config: ConfigDict) -> None:
             f"calibration.fraction: got {fraction}, must be between 0 and 1; to measure on the "
             "training images take calibration.source='train'"
         )
-    for field in ("train_examples", "test_examples", "seed"):
-        if config[field] < 0:
-            raise ValueError(f"{field}: got {config[field]}, must be 0 or more")
+    least = {"train_examples": 0, "test_examples": 0, "seed": 0, "loader_workers": 0}
+    least |= {"image_size": 1, "calibration.images": 0, "calibration.images_per_update": 0}
+    for field, low in least.items():
+        found = functools.reduce(lambda tree, name: tree[name], field.split("."), config)
+        if found < low:
+            raise ValueError(f"{field}: got {found}, must be {low} or more")
+    if config.stream and config.dataset in IN_MEMORY:
+        raise ValueError(
+            f"stream: got True with dataset={config.dataset!r}, which is in memory; take False"
+        )
+    if is_streamed(config) and config.crop_pad:
+        raise ValueError(
+            f"crop_pad: got {config.crop_pad}, but streamed images are cropped at random as they "
+            "are decoded; take crop_pad=0"
+        )
 
 
 def _check(dataset: Dataset) -> None:
@@ -117,6 +174,8 @@ def _check(dataset: Dataset) -> None:
         where = f"dataset: {dataset.name!r}, {name} split"
         if not len(split):
             raise ValueError(f"{where}: has no example")
+        if name == "train" and isinstance(split, StreamedSplit):
+            continue  # all its labels would take a pass over all its images
         low, high = split.label.min(), split.label.max()
         if low < 0 or high >= num_classes:
             raise ValueError(

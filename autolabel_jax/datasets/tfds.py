@@ -40,23 +40,56 @@ def read(name: str, data_dir: str = "") -> Source:
         labelled images of one size.
       FileNotFoundError: the set is not prepared and cannot be prepared now.
     """
+    builder, label, held = open_set(name, data_dir)
+    return Source(
+        train=_cached(name, builder, "train"),
+        test=_cached(name, builder, held[0]),
+        num_classes=label.num_classes,
+        class_names=tuple(label.names),
+    )
+
+
+def open_set(
+    name: str, data_dir: str
+) -> tuple[tfds.core.DatasetBuilder, tfds.features.ClassLabel, list[str]]:
+    """A prepared set: its builder, the feature of the label, and 'test', 'validation' or both.
+
+    Arguments and errors are those of ``read``.
+    """
     builder = _builder(name, data_dir)
     label = _label_feature(name, builder.info.features)
     if not builder.is_prepared():
         _prepare(name, builder)
     splits = builder.info.splits
-    held = next((split for split in ("test", "validation") if split in splits), None)
-    if "train" not in splits or held is None:
+    held = [split for split in ("test", "validation") if split in splits]
+    if "train" not in splits or not held:
         raise ValueError(
             f"dataset: {name!r} has the splits {', '.join(splits)}; needed are 'train' and "
             "'test' or 'validation'"
         )
-    return Source(
-        train=_cached(name, builder, "train"),
-        test=_cached(name, builder, held),
-        num_classes=label.num_classes,
-        class_names=tuple(label.names),
-    )
+    return builder, label, held
+
+
+def read_split(name: str, split: str, data_dir: str = "") -> Split:
+    """One split of a prepared set, as ``read`` has it; sets without 'train' have splits too.
+
+    Args:
+      name: as in ``read``.
+      split: as TFDS spells it, such as 'test'.
+      data_dir: as in ``read``.
+
+    Raises:
+      ValueError: as ``read``, or the set has no such split.
+      FileNotFoundError: as ``read``.
+    """
+    builder = _builder(name, data_dir)
+    _label_feature(name, builder.info.features)
+    if not builder.is_prepared():
+        _prepare(name, builder)
+    if split not in builder.info.splits:
+        known = ", ".join(builder.info.splits)
+        raise ValueError(f"dataset: {name!r} has the splits {known}; {split!r} is not there")
+    return _cached(name, builder, split)
 
 
 def _builder(name: str, data_dir: str) -> tfds.core.DatasetBuilder:
@@ -64,12 +97,12 @@ def _builder(name: str, data_dir: str) -> tfds.core.DatasetBuilder:
     try:
         return tfds.builder(name, data_dir=folder)
     except tfds.core.registered.DatasetNotFoundError as error:
-        known = ["digits", "arrays", *tfds.list_builders(with_community_datasets=False)]
+        known = ["digits", "arrays", "folder", *tfds.list_builders(with_community_datasets=False)]
         close = difflib.get_close_matches(name.split("/")[0].split(":")[0], known)
         meant = f"; did you mean {' or '.join(map(repr, close))}?" if close else ""
         raise ValueError(
-            f"dataset: got {name!r}, known are 'digits', 'arrays' and any image-classification "
-            f"set of TensorFlow Datasets{meant}"
+            f"dataset: got {name!r}, known are 'digits', 'arrays', 'folder' and any "
+            f"image-classification set of TensorFlow Datasets{meant}"
         ) from error
     except Exception as error:  # each set has its own way to refuse a config or a version
         reason = str(error).split("\n")[0]
@@ -117,8 +150,7 @@ def _cached(name: str, builder: tfds.core.DatasetBuilder, split: str) -> Split:
     """The split from the cache, or decoded and put there."""
     info = builder.info.splits[split]
     made_from = np.asarray([info.num_examples, info.num_bytes])
-    version = builder.info.full_name.replace("/", "-")
-    path = _root(builder) / CACHE / f"{version}-{split}.npz"
+    path = cache_path(builder, f"{split}.npz")
     try:
         with np.load(path, allow_pickle=False) as file:
             if np.array_equal(file["made_from"], made_from):
@@ -126,11 +158,16 @@ def _cached(name: str, builder: tfds.core.DatasetBuilder, split: str) -> Split:
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
         pass  # none yet, or a damaged one
     decoded = _decode(name, builder, split)
-    _write(path, image=decoded.image, label=decoded.label, index=decoded.index, made_from=made_from)
+    write(path, image=decoded.image, label=decoded.label, index=decoded.index, made_from=made_from)
     return decoded
 
 
-def _write(path: pathlib.Path, **arrays: np.ndarray) -> None:
+def cache_path(builder: tfds.core.DatasetBuilder, what: str) -> pathlib.Path:
+    """File of the cache that keeps ``what`` of a set."""
+    return _root(builder) / CACHE / f"{builder.info.full_name.replace('/', '-')}-{what}"
+
+
+def write(path: pathlib.Path, **arrays: np.ndarray) -> None:
     """Written aside and renamed, so no one reads half a file; a read-only folder gets none."""
     aside = path.with_name(f"{path.name}.{socket.gethostname()}.{os.getpid()}.tmp")
     try:
@@ -152,7 +189,7 @@ def _decode(name: str, builder: tfds.core.DatasetBuilder, split: str) -> Split:
         if example["image"].shape != image.shape[1:]:
             raise ValueError(
                 f"dataset: {name!r} has images of differing sizes, {image.shape[1:]} and "
-                f"{example['image'].shape}; resize them to one and use dataset='arrays'"
+                f"{example['image'].shape}; take stream=True, which brings them to image_size"
             )
         image[i], label[i] = example["image"], example["label"]
         ids.append(example.get("id", b""))
@@ -162,6 +199,8 @@ def _decode(name: str, builder: tfds.core.DatasetBuilder, split: str) -> Split:
             "delete the folder and prepare it again"
         )
     index = _official_index(ids, split)
+    if np.all(index[:-1] < index[1:]):  # as it is: no copy of a set that may be large
+        return Split(image, label, None, index)
     order = np.argsort(index, kind="stable")
     return Split(image[order], label[order], None, index[order])
 

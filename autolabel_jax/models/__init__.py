@@ -19,6 +19,7 @@ from ml_collections import ConfigDict
 
 from autolabel_jax.models.mlp import MLP
 from autolabel_jax.models.resnet import ResNet18
+from autolabel_jax.models.resnet50 import ResNet50
 from autolabel_jax.models.small_cnn import SmallCNN
 from autolabel_jax.models.wide_resnet import WideResNet
 
@@ -26,6 +27,7 @@ from autolabel_jax.models.wide_resnet import WideResNet
 TABLE = {
     "wide_resnet": (WideResNet, ("depth", "width")),
     "resnet18": (ResNet18, ()),
+    "resnet50": (ResNet50, ()),
     "small_cnn": (SmallCNN, ("width",)),
     "mlp": (MLP, ("width",)),
 }

@@ -25,6 +25,18 @@ def conv(channels: int, size: int, stride: int, dtype: Any) -> nn.Conv:
     )
 
 
-def batch_norm(train: bool, dtype: Any) -> nn.BatchNorm:
-    """Batch norm over all but the last axis; flax takes its statistics in float32."""
-    return nn.BatchNorm(use_running_average=not train, momentum=0.9, epsilon=1e-5, dtype=dtype)
+def batch_norm(train: bool, dtype: Any, scale: float = 1.0) -> nn.BatchNorm:
+    """Batch norm over all but the last axis; flax takes its statistics in float32.
+
+    Args:
+      train: by the batch's own statistics, which then move the running ones.
+      dtype: of activations.
+      scale: that training starts from.
+    """
+    return nn.BatchNorm(
+        use_running_average=not train,
+        momentum=0.9,
+        epsilon=1e-5,
+        dtype=dtype,
+        scale_init=nn.initializers.constant(scale),
+    )

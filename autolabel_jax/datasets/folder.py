@@ -1,0 +1,80 @@
+"""Photographs in folders by class: train/CLASS/*.jpg, and val/ (or validation/, test/) the same."""
+
+import dataclasses
+import os
+import pathlib
+
+import numpy as np
+
+ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+HELD_OUT = ("val", "validation", "test")  # the first of them that is there
+ORDER_SEED = 0  # of the order of the images; never the seed of a run
+
+
+@dataclasses.dataclass(frozen=True)
+class FolderRecords:
+    """Image files in a fixed order, shuffled, so that the first so many are a fair sample."""
+
+    folder: str
+    name: np.ndarray  # bytes [n], paths in the folder: shorter to send than as str
+    label: np.ndarray  # int32 [n]
+
+    def __len__(self) -> int:
+        return len(self.name)
+
+    def read(self, row: int) -> tuple[str, int]:
+        """Path and label of an image."""
+        return os.path.join(self.folder, os.fsdecode(self.name[row])), int(self.label[row])
+
+    def labels(self) -> np.ndarray:
+        """int32 [n]."""
+        return self.label
+
+
+def read(data_dir: str) -> tuple[FolderRecords, FolderRecords, tuple[str, ...]]:
+    """Training images, held-out images, and the classes: the names in train/, sorted.
+
+    Raises:
+      FileNotFoundError: a folder is missing.
+      ValueError: no image, or a held-out class that training has not.
+    """
+    if not data_dir:
+        raise ValueError("data_dir: got '', dataset='folder' needs the folder of train/ and val/")
+    root = pathlib.Path(data_dir).expanduser()
+    held = next((root / name for name in HELD_OUT if (root / name).is_dir()), root / HELD_OUT[0])
+    for folder in (root / "train", held):
+        if not folder.is_dir():
+            raise FileNotFoundError(
+                f"data_dir: {folder} is missing; dataset='folder' reads train/CLASS/*.jpg and "
+                f"{'/, '.join(HELD_OUT)}/"
+            )
+    classes = tuple(sorted(entry.name for entry in os.scandir(root / "train") if entry.is_dir()))
+    return _records(root / "train", classes), _records(held, classes), classes
+
+
+def _records(folder: pathlib.Path, classes: tuple[str, ...]) -> FolderRecords:
+    unknown = sorted({e.name for e in os.scandir(folder) if e.is_dir()} - set(classes))
+    if unknown:
+        raise ValueError(
+            f"data_dir: {folder} has {len(unknown)} classes that train/ has not: "
+            f"{', '.join(unknown[:5])}"
+        )
+    names, labels = [], []
+    for label, of_class in enumerate(classes):
+        found = sorted(_images(folder / of_class))
+        names += [os.fsencode(f"{of_class}/{name}") for name in found]
+        labels += [label] * len(found)
+    if not names:
+        raise ValueError(
+            f"data_dir: {folder} holds no image; needed are folders, one a class, of files "
+            f"that end in {', '.join(ENDINGS)}"
+        )
+    # RandomState, unlike Generator, promises the same stream in every version of NumPy.
+    order = np.random.RandomState(ORDER_SEED).permutation(len(names))
+    return FolderRecords(str(folder), np.array(names)[order], np.array(labels, np.int32)[order])
+
+
+def _images(folder: pathlib.Path) -> list[str]:
+    if not folder.is_dir():
+        return []
+    return [entry.name for entry in os.scandir(folder) if entry.name.lower().endswith(ENDINGS)]

@@ -1,0 +1,24 @@
+"""ImageNet, adversarial training by PGD, AutoLabel, ResNet-50.
+
+    python -m experiments.train --config=configs/imagenet_adversarial.py --workdir=runs/adversarial
+
+Largest epsilon 4/255, three steps of two thirds of epsilon (Salman et al. 2020, "Do
+Adversarially Robust ImageNet Models Transfer Better?"); all else as imagenet_one_hot.py.
+Four times the work of it. Not yet run at this size.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import base, imagenet_one_hot
+
+
+def get_config(arg: str | None = None) -> ConfigDict:
+    config = imagenet_one_hot.recipe()
+    config.name = "imagenet_adversarial"
+    config.augment.name = "adversarial"
+    config.augment.max_epsilon = 4 / 255
+    config.augment.num_steps = 3
+    config.augment.step_ratio = 2 / 3
+    config.buckets.num = 5
+    config.calibration.images_per_update = 2000
+    return base.variant(config, arg)

@@ -1,0 +1,21 @@
+"""ImageNet, RandAugment, AutoLabel, ResNet-50.
+
+    python -m experiments.train --config=configs/imagenet_randaugment.py --workdir=runs/randaugment
+
+One or two operations of one magnitude, drawn from 0 to 10 (Cubuk et al. 2020 fix both, for
+ResNet-50 two of 9); buckets are number of operations x magnitude; all else as
+imagenet_one_hot.py. Not yet run at this size.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import base, imagenet_one_hot
+
+
+def get_config(arg: str | None = None) -> ConfigDict:
+    config = imagenet_one_hot.recipe()
+    config.name = "imagenet_randaugment"
+    config.augment.name = "randaugment"
+    config.buckets.num = 5
+    config.calibration.images_per_update = 2000
+    return base.variant(config, arg)
