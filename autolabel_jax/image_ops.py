@@ -49,11 +49,6 @@ def histogram(image: jax.Array) -> jax.Array:
     return counts.reshape(num, channels, LEVELS)
 
 
-def identity_table(image: jax.Array) -> jax.Array:
-    """Leaves every level as it is: int32 [B, C, 256]."""
-    return jnp.broadcast_to(jnp.arange(LEVELS), (image.shape[0], image.shape[3], LEVELS))
-
-
 def autocontrast_table(image: jax.Array) -> jax.Array:
     """PIL's ``ImageOps.autocontrast``, each channel stretched to [0, 255]: int32 [B, C, 256]."""
     low = jnp.min(image, axis=(1, 2)).astype(jnp.int32)[..., None]
@@ -90,7 +85,7 @@ def equalize_table(image: jax.Array) -> jax.Array:
     last = jnp.max(image, axis=(1, 2)).astype(jnp.int32)
     top = jnp.take_along_axis(counts, last[..., None], axis=-1)
     step = (total - top) // 255
-    below = jnp.cumsum(counts, axis=-1) - counts
+    below = _running_sum(counts) - counts
     equalized = _floor_divide(step // 2 + below, jnp.maximum(step, 1))
     return jnp.where(step > 0, jnp.minimum(equalized, 255), level)
 
@@ -157,6 +152,15 @@ def look_up(image: jax.Array, table: jax.Array) -> jax.Array:
     table = jnp.broadcast_to(table, (num, channels, LEVELS)).astype(jnp.uint8)
     row = jnp.arange(num)[:, None, None, None] * channels + jnp.arange(channels)
     return table.reshape(-1)[row * LEVELS + image.astype(jnp.int32)]
+
+
+def _running_sum(counts: jax.Array) -> jax.Array:
+    """``jnp.cumsum`` over the 256 levels, in two stages of 16: CPUs do less than half the work."""
+    blocks = counts.reshape(*counts.shape[:-1], 16, 16)
+    within = jnp.cumsum(blocks, axis=-1)
+    total = within[..., -1]
+    before = jnp.cumsum(total, axis=-1) - total
+    return (within + before[..., None]).reshape(counts.shape)
 
 
 def _floor_divide(numerator: jax.Array, divisor: jax.Array) -> jax.Array:

@@ -34,28 +34,36 @@ def warp(image: jax.Array, matrix: jax.Array) -> jax.Array:
     return unpack(warp_packed(pack(image), matrix, channels), channels)
 
 
-def warp_packed(packed: jax.Array, matrix: jax.Array, channels: int) -> jax.Array:
-    """``warp`` from words to words, uint32 [B, H, W]."""
+def warp_packed(packed: jax.Array, matrix: jax.Array, channels: int, axes: str = "xy") -> jax.Array:
+    """``warp`` from words to words, uint32 [B, H, W].
+
+    ``axes`` names the coordinates that ``matrix`` changes: with 'x', d, e, f are those of the
+    identity, with 'y', a, b, c are. Half of the pixels to fetch are enough then.
+    """
     num, height, width = packed.shape
     x, y = jnp.arange(width) + 0.5, jnp.arange(height)[:, None] + 0.5
     a, b, c, d, e, f = matrix.T[..., None, None]
-    from_x, from_y = a * x + b * y + c, d * x + e * y + f
-    inside = (from_x >= 0) & (from_x < width) & (from_y >= 0) & (from_y < height)
-    left, top = jnp.floor(from_x - 0.5), jnp.floor(from_y - 0.5)
-    right_share, lower_share = from_x - 0.5 - left, from_y - 0.5 - top
-    columns = [jnp.clip(left.astype(jnp.int32) + i, 0, width - 1) for i in (0, 1)]
-    rows = [jnp.clip(top.astype(jnp.int32) + i, 0, height - 1) for i in (0, 1)]
+    inside, shares, places = jnp.bool_(True), {}, {}
+    for axis, here, size in (("x", x, width), ("y", y, height)):
+        places[axis] = [here.astype(jnp.int32)]
+        if axis in axes:
+            source = a * x + b * y + c if axis == "x" else d * x + e * y + f
+            inside &= (source >= 0) & (source < size)
+            lower = jnp.floor(source - 0.5)
+            shares[axis] = source - 0.5 - lower
+            places[axis] = [jnp.clip(lower.astype(jnp.int32) + i, 0, size - 1) for i in (0, 1)]
     start = jnp.arange(num)[:, None, None] * (height * width)
     corners = [
         packed.reshape(-1).at[start + row * width + column].get(mode="promise_in_bounds")
-        for row in rows
-        for column in columns
+        for row in places["y"]
+        for column in places["x"]
     ]
 
     def channel(shift):
-        a, b, c, d = ((corner >> shift & 255).astype(jnp.float32) for corner in corners)
-        mixed = _mix(_mix(a, b, right_share), _mix(c, d, right_share), lower_share)
-        return jnp.where(inside, mixed, 0).astype(jnp.uint32) << shift
+        mixed = [(corner >> shift & 255).astype(jnp.float32) for corner in corners]
+        for share in shares.values():  # neighbours in x stand beside each other, then those in y
+            mixed = [_mix(*pair, share) for pair in zip(mixed[::2], mixed[1::2], strict=True)]
+        return jnp.where(inside, mixed[0], 0).astype(jnp.uint32) << shift
 
     return sum(channel(8 * c) for c in range(channels))
 

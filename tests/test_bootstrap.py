@@ -137,6 +137,36 @@ def test_intervals_of_the_headline_numbers():
     assert np.diff(found["nll"])[0] / 2 == pytest.approx(error, rel=0.2)
 
 
+def test_headline_resamples_in_a_loop(monkeypatch):
+    """A product with counts is the same as taking the drawn examples out one by one."""
+    monkeypatch.setattr(bootstrap, "CHUNK_ELEMENTS", 1000)
+    rng = np.random.default_rng(5)
+    logits, label = 2 * rng.normal(size=(200, 4)), rng.integers(0, 4, 200)
+    counts = bootstrap.resample_counts(200, seed=3, resamples=50)
+    found = bootstrap.headline_resamples(metrics.examples(logits, label), counts)
+    rows = np.random.default_rng(3).integers(0, 200, (50, 200))
+    np.testing.assert_array_equal(counts, [np.bincount(r, minlength=200) for r in rows])
+    for i, r in enumerate(rows):
+        expected = metrics.from_logits(logits[r], label[r])
+        for name, values in found.items():
+            assert values[i] == pytest.approx(expected[name], rel=1e-4, abs=1e-6)
+    assert set(found) == {"accuracy", "ece", "nll", "brier"}
+
+
+def test_percentiles_of_known_values():
+    values = np.random.default_rng(0).permutation(np.arange(1001))
+    assert bootstrap.percentiles(values) == pytest.approx([25.0, 975.0])
+    assert bootstrap.percentiles(values, level=0.5) == pytest.approx([250.0, 750.0])
+
+
+@pytest.mark.parametrize(("correct", "num"), [(30, 100), (99, 100), (0, 50), (50, 50)])
+def test_interval_of_a_share_is_the_bootstraps(correct, num):
+    data = (np.arange(num) < correct).astype(float)
+    found = bootstrap.share_interval(correct, num)
+    drawn = np.random.default_rng(0).choice(data, (20_000, num)).mean(-1)
+    np.testing.assert_allclose(found, np.quantile(drawn, [0.025, 0.975]), atol=1.01 / num)
+
+
 def test_reliability_in_a_loop():
     confidence, correct = make_pairs(200, seed=8)
     found = bootstrap.reliability(confidence, correct, seed=4, num_bins=10, resamples=120)

@@ -67,6 +67,32 @@ def test_temperature_comes_from_the_held_out_set_alone():
     check_scores(scaled, logits / np.float32(t), label)
 
 
+def test_vector_scaling_may_move_accuracy():
+    logits, label = make_logits(0)
+    bias = np.array([0, 3.0, 0, -3, 0])
+    scaling = temperature.Scaling(2.0, (np.full(5, 1.5), bias))
+    found = evaluate.with_twins(logits, label, scaling)
+    scaled = {n: found[f"{n}_vs"] for n in ("accuracy", "nll", "brier", "ece")}
+    check_scores(scaled, 1.5 * logits + bias, label)
+    assert found["accuracy_vs"] != found["accuracy"] == found["accuracy_ts"]
+
+
+def test_intervals_are_quantiles_of_resampled_scores():
+    logits, label = make_logits(2, n=60)
+    found = evaluate.intervals(logits, label, temperature.Scaling(1.7))
+    rows = np.random.default_rng(0).integers(0, 60, (1000, 60))
+    probability = special.softmax(logits.astype(np.float64) / 1.7, axis=-1)
+    nll = -np.log(probability[np.arange(60), label])[rows].mean(-1)
+    np.testing.assert_allclose(found["nll_ts_interval"], np.quantile(nll, [0.025, 0.975]), 1e-4)
+    ece = [ece_by_hand(probability[r], label[r]) for r in rows]
+    np.testing.assert_allclose(
+        found["ece_ts_interval"], np.quantile(ece, [0.025, 0.975]), rtol=1e-4
+    )
+    assert set(found) == {
+        f"{n}{end}_interval" for n in ("accuracy", "ece", "nll", "brier") for end in ("", "_ts")
+    }
+
+
 @pytest.fixture(scope="module")
 def trained():
     """(model, variables, mesh, test split) of an untrained network with batch norm."""

@@ -325,3 +325,17 @@ def test_ece_of_other_libraries(library):
 def test_refuses_what_does_not_fit(logits, label, message):
     with pytest.raises(ValueError, match=message):
         metrics.update(metrics.empty(3), logits, label)
+
+
+def test_headline_is_that_of_all_metrics(monkeypatch):
+    rng = np.random.default_rng(8)
+    logits, label = rng.normal(size=(333, 7)).astype(np.float32), rng.integers(0, 7, 333)
+    monkeypatch.setattr(metrics, "CHUNK_ELEMENTS", 7 * 100)
+    found = metrics.headline(metrics.examples(logits, label))
+    probability = special.softmax(logits.astype(np.float64), axis=-1)
+    assert found["accuracy"] == sk.accuracy_score(label, probability.argmax(-1))
+    assert found["nll"] == pytest.approx(sk.log_loss(label, probability), rel=1e-6)
+    assert found["ece"] == pytest.approx(metrics.from_logits(logits, label)["ece"], abs=1e-7)
+    brier = np.mean(np.sum((probability - np.eye(7)[label]) ** 2, -1))
+    assert found["brier"] == pytest.approx(brier, rel=1e-6)
+    assert tuple(found) == metrics.HEADLINE

@@ -7,7 +7,7 @@ import pytest
 from scipy import special
 from sklearn import metrics
 
-from autolabel_jax import datasets, metric_writer, result, train
+from autolabel_jax import corruptions, datasets, metric_writer, result, train
 
 FIELDS = {
     *("name", "dataset", "model", "augmentation", "label_rule", "seed", "epochs"),
@@ -98,3 +98,44 @@ def test_no_checkpoint_names_the_folder_and_the_command(tmp_path):
         result.restore(helpers.small_config(), tmp_path)
     assert f"--workdir={tmp_path}" in str(caught.value)
     assert "python -m experiments.train" in str(caught.value)
+
+
+def test_clean_logits_are_left_for_the_reliability_diagram(run):
+    _, workdir, found = run
+    with np.load(workdir / "test_logits.npz") as saved:
+        logits, label = saved["logits"], saved["label"]
+    assert found["accuracy"] == metrics.accuracy_score(label, logits.argmax(-1))
+    low, high = found["accuracy_interval"]
+    assert low <= found["accuracy"] <= high
+
+
+def test_a_whole_evaluation_goes_on_to_the_same_figures(run, monkeypatch):
+    """Corrupted sets, an attack and vector scaling, stopped once."""
+    config, workdir, found = run
+    asked = {"corrupted": True, "attack_names": ["fgsm"], "vector_scaling": True, "examples": 16}
+    monkeypatch.setattr(corruptions, "CORRUPTIONS", ("contrast", "brightness"))
+    whole = result.evaluate_run(config, workdir, **asked)
+    for prefix in ("", "corrupted_"):
+        for name in ("accuracy", "ece", "nll", "brier"):
+            for end in ("", "_ts", "_vs"):
+                value, interval = (
+                    whole[f"{prefix}{name}{end}"],
+                    whole[f"{prefix}{name}{end}_interval"],
+                )
+                assert np.isfinite([value, *interval]).all()
+    assert {"fgsm_ece", "fgsm_ece_ts", "fgsm_nll", "fgsm_nll_ts"} <= set(whole)
+    assert whole["corrupted_examples"] == whole["attacked_examples"] == 16
+    assert {name: whole[name] for name in found} == found
+    path = workdir / "evaluation.jsonl"
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(lines[:4]))
+    assert result.evaluate_run(config, workdir, **asked) == whole
+    metric_writer.write_json(workdir / "result.json", found)
+
+
+def test_published_sets_are_refused_before_anything_is_read(tmp_path):
+    np.save(tmp_path / "labels.npy", np.zeros(5))
+    with pytest.raises(FileNotFoundError, match="--corrupted_data: .* lacks gaussian_noise.npy"):
+        result.evaluate_run(
+            helpers.small_config(), tmp_path, corrupted=True, corrupted_data=str(tmp_path)
+        )

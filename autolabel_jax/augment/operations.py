@@ -14,17 +14,20 @@ from autolabel_jax import image_ops, warp
 
 # What changes grey levels one by one, what moves pixels, and what blends images.
 TABLES = ("autocontrast", "equalize", "posterize", "solarize", "brightness", "contrast")
-WARPS = ("rotate", "shear_x", "shear_y", "translate_x", "translate_y")
+WARPS = ("rotate", "shear_x", "translate_x", "shear_y", "translate_y")
 BLENDS = ("color", "sharpness")
 
 # An operation is its place here. Its amount is: bits kept (posterize), threshold
 # (solarize), degrees counter-clockwise (rotate), pixels a row or column (shear),
 # pixels to the left or upwards (translate), or a factor, 1 for no change
 # (brightness, contrast, color, sharpness).
+# Those warps that change one coordinate need half the work of one that changes both.
+WARPS_BY_AXES = {"xy": WARPS[:1], "x": WARPS[1:3], "y": WARPS[3:]}
+
 NAMES = ("identity",) + TABLES + WARPS + BLENDS
 CODE = {name: code for code, name in enumerate(NAMES)}
 
-CHUNK_PIXELS = 16 * 32 * 32  # on CPUs, see _in_chunks; 16 images of CIFAR
+CHUNK_PIXELS = 8 * 32 * 32  # on CPUs, see _in_chunks; 8 images of CIFAR
 
 
 def check_input(shape: tuple[int, ...], dtype: jnp.dtype) -> None:
@@ -75,8 +78,9 @@ def chain(
     """
     place = jnp.arange(code.shape[0])[:, None]
     code = jnp.where(place < depth, code, CODE["identity"])
-    step = functools.partial(_step, channels=image.shape[-1], enhance=enhance)
-    if jax.default_backend() == "cpu":
+    on_cpu = jax.default_backend() == "cpu"
+    step = functools.partial(_step, channels=image.shape[-1], enhance=enhance, sparse=on_cpu)
+    if on_cpu:
         step = functools.partial(_in_chunks, step)
 
     def body(packed, operation):
@@ -101,74 +105,116 @@ def _in_chunks(step, packed: jax.Array, code: jax.Array, amount: jax.Array) -> j
 
 
 def _step(
-    packed: jax.Array, code: jax.Array, amount: jax.Array, *, channels: int, enhance: bool
+    packed: jax.Array,
+    code: jax.Array,
+    amount: jax.Array,
+    *,
+    channels: int,
+    enhance: bool,
+    sparse: bool,
 ) -> jax.Array:
-    """One operation on each image, from words [B, H, W] to words (see ``warp.pack``)."""
+    """One operation on each image, from words [B, H, W] to words (see ``warp.pack``).
 
-    def make_table(packed):
-        return _table(warp.unpack(packed, channels), code, amount, enhance).astype(jnp.uint8)
+    With ``sparse``, what none of the images asks for is skipped: for a chunk on
+    a CPU. A whole batch asks for everything, and an accelerator would have to
+    wait for each answer.
+    """
+    when = _when_any if sparse else lambda wanted, operation, value: operation(value)
+    table = when(
+        _among(code, TABLES),
+        lambda table: _table(packed, code, amount, channels, enhance, when),
+        jnp.zeros((len(code), channels, image_ops.LEVELS), jnp.uint8),
+    )
+    packed = when(_among(code, TABLES), lambda p: _look_up(p, table, channels), packed)
+    for axes, names in WARPS_BY_AXES.items() if sparse else [("xy", WARPS)]:
 
-    def no_table(packed):
-        return jnp.zeros((packed.shape[0], channels, image_ops.LEVELS), jnp.uint8)
+        def by_warp(packed, axes=axes, names=names):
+            matrix = _matrix(code, amount, *packed.shape[1:], names)
+            return warp.warp_packed(packed, matrix, channels, axes)
 
-    def by_table(packed):
-        return warp.pack(image_ops.look_up(warp.unpack(packed, channels), table))
-
-    def by_warp(packed):
-        matrix = _matrix(code, amount, *packed.shape[1:])
-        return warp.warp_packed(packed, matrix, channels)
+        packed = when(_among(code, names), by_warp, packed)
 
     def by_blend(packed):
         return warp.pack(_blend(warp.unpack(packed, channels), code, amount))
 
-    # A branch of its own for the table: in one with the look-up, XLA's CPU backend
-    # fuses the two and works an entry out anew for every pixel.
-    wants_table = _among(code, TABLES)
-    table = jax.lax.cond(jnp.any(wants_table), make_table, no_table, packed)
-    packed = _where_any(wants_table, by_table, packed)
-    packed = _where_any(_among(code, WARPS), by_warp, packed)
-    if enhance:
-        packed = _where_any(_among(code, BLENDS), by_blend, packed)
-    return packed
+    return when(_among(code, BLENDS), by_blend, packed) if enhance else packed
 
 
 def _among(code: jax.Array, names: tuple[str, ...]) -> jax.Array:
     return (CODE[names[0]] <= code) & (code <= CODE[names[-1]])
 
 
-def _where_any(wanted: jax.Array, operation, packed: jax.Array) -> jax.Array:
-    """The operation on the images if any of ``wanted`` holds, else the images."""
-    return jax.lax.cond(jnp.any(wanted), operation, lambda packed: packed, packed)
+def _when_any(wanted: jax.Array, operation, value: jax.Array) -> jax.Array:
+    """The operation on the value if any of ``wanted`` holds, else the value."""
+    return jax.lax.cond(jnp.any(wanted), operation, lambda value: value, value)
 
 
-def _table(image: jax.Array, code: jax.Array, amount: jax.Array, enhance: bool) -> jax.Array:
-    """Table of each image's operation, int32 [B, C, 256]; the identity where it needs none."""
+def _table(
+    packed: jax.Array, code: jax.Array, amount: jax.Array, channels: int, enhance: bool, when
+) -> jax.Array:
+    """Table of each image's operation, uint8 [B, C, 256]; the identity where it needs none.
+
+    Each kind of table has a branch of its own, apart from the look-up: in one
+    computation, XLA's CPU backend would work an entry out anew for every pixel.
+    """
+    num, height, width = packed.shape
     whole = amount.astype(jnp.int32)
-    equalizes = code == CODE["equalize"]
-    tables = {
-        "equalize": jax.lax.cond(
-            jnp.any(equalizes), image_ops.equalize_table, image_ops.identity_table, image
-        ),
-        "autocontrast": image_ops.autocontrast_table(image),
-        "posterize": image_ops.posterize_table(whole),
-        "solarize": image_ops.solarize_table(whole),
+    # Two of them look at one channel at a time, and a CPU reads it fastest in one piece.
+    planes = when(
+        (code == CODE["autocontrast"]) | (code == CODE["equalize"]),
+        lambda _: jnp.moveaxis(warp.unpack(packed, channels), -1, 1),
+        jnp.zeros((num, channels, height, width), jnp.uint8),
+    ).reshape(num * channels, height, width, 1)
+
+    def by_plane(make_table):
+        return make_table(planes).reshape(num, channels, image_ops.LEVELS)
+
+    makers = {
+        "autocontrast": lambda: by_plane(image_ops.autocontrast_table),
+        "equalize": lambda: by_plane(image_ops.equalize_table),
+        "posterize": lambda: image_ops.posterize_table(whole),
+        "solarize": lambda: image_ops.solarize_table(whole),
     }
     if enhance:
-        tables["brightness"] = image_ops.blend_table(jnp.zeros_like(code), amount)
-        tables["contrast"] = image_ops.blend_table(image_ops.mean_grey(image), amount)
-    chosen = image_ops.identity_table(image)
-    for name, table in tables.items():
-        chosen = jnp.where((code == CODE[name])[:, None, None], table, chosen)
-    return chosen
+        black = jnp.zeros_like(code)
+        makers["brightness"] = lambda: image_ops.blend_table(black, amount)
+        makers["contrast"] = lambda: image_ops.blend_table(
+            image_ops.mean_grey(warp.unpack(packed, channels)), amount
+        )
+    table = jnp.arange(image_ops.LEVELS, dtype=jnp.uint8)
+    table = jnp.broadcast_to(table, (num, channels, image_ops.LEVELS))
+    for name, make in makers.items():
+        wanted = code == CODE[name]
+
+        def put(table, wanted=wanted, make=make):
+            return jnp.where(wanted[:, None, None], make().astype(jnp.uint8), table)
+
+        table = when(wanted, put, table)
+    return table
 
 
-def _matrix(code: jax.Array, amount: jax.Array, height: int, width: int) -> jax.Array:
-    """Matrix of each image's operation, float32 [B, 6]; the identity where it needs none."""
+def _look_up(packed: jax.Array, table: jax.Array, channels: int) -> jax.Array:
+    """``image_ops.look_up`` from words to words."""
+    start = jnp.arange(packed.shape[0])[:, None, None] * channels
+    entries = table.reshape(-1)
+
+    def channel(c):
+        level = (packed >> (8 * c) & 255).astype(jnp.int32)
+        place = (start + c) * image_ops.LEVELS + level
+        return entries.at[place].get(mode="promise_in_bounds").astype(jnp.uint32) << (8 * c)
+
+    return sum(channel(c) for c in range(channels))
+
+
+def _matrix(
+    code: jax.Array, amount: jax.Array, height: int, width: int, names: tuple[str, ...] = WARPS
+) -> jax.Array:
+    """Matrix of each image's operation, float32 [B, 6]; the identity where it is not in names."""
 
     def only(name):
-        return jnp.where(code == CODE[name], amount, 0)
+        return jnp.where(code == CODE[name], amount, 0) if name in names else 0.0
 
-    a, b, c, d, e, f = warp.rotation(only("rotate"), height, width).T
+    a, b, c, d, e, f = warp.rotation(only("rotate") + jnp.zeros_like(amount), height, width).T
     b, c = b + only("shear_x"), c + only("translate_x")
     d, f = d + only("shear_y"), f + only("translate_y")
     return jnp.stack([a, b, c, d, e, f], axis=-1)

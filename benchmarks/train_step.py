@@ -1,0 +1,277 @@
+"""Training-step images per second against PyTorch, and what augmentation costs in the step.
+
+    python -m benchmarks.train_step --device=gpu --out=train_step.jsonl
+    python -m benchmarks.train_step --device=cpu --only=resnet18,wrn16_4
+
+Each framework runs in a process of its own, and every measurement is one line
+of --out as soon as it is done; the same command leaves out what the file
+holds. PyTorch's step is channels-last, under autocast, eager, through
+torch.compile, and (on a GPU) with CUDA graphs; ours is ``train_steps`` with
+--steps of them in a dispatch. Networks, optimiser, batch (rows of uint8 images
+on the device) and soft labels are the same; augmentation is off for the
+comparison, and its cost is taken from our step with it.
+
+TFLOP/s are 6 x the multiply-adds of a forward pass, the usual count for a
+training step; the share is of a large matrix product timed in the same run.
+"""
+
+import argparse
+import importlib.util
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+from benchmarks import harness
+
+# Parameters and multiply-adds of an image as the literature has them.
+TABLE = {"wrn28_10": (36.5e6, 5.24e9), "wrn16_4": (2.7e6, 0.39e9), "resnet18": (11.2e6, 0.56e9)}
+AUGMENTATIONS = ("none", "augmix", "randaugment", "crop_flip")
+MODES = ("compiled", "graphs", "eager")  # of PyTorch
+# A wide_resnet of depth 10 on batches of 8: seconds in all.
+TINY = {
+    "only": "wrn10_1",
+    "batch_sizes": "8",
+    "steps": 1,
+    "repeats": 2,
+    "product": 128,
+    "augment": "none,augmix",
+    "modes": "eager",
+}
+DEFAULTS = {
+    "cpu": {
+        "only": "wrn28_10,resnet18,wrn16_4",
+        "batch_sizes": "32",
+        "dtype": "float32",
+        "steps": 1,
+        "repeats": 3,
+        "product": 1024,
+        "augment": "",
+        "modes": "compiled,eager",
+    },
+    "gpu": {
+        "only": "wrn28_10,resnet18,wrn16_4",
+        "batch_sizes": "512",
+        "dtype": "bfloat16",
+        "steps": 20,
+        "repeats": 5,
+        "product": 8192,
+        "augment": "",
+        "modes": "",
+    },
+}
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu")
+    parser.add_argument("--framework", choices=("all", "jax", "torch"), default="all")
+    parser.add_argument("--only", help="networks, comma-separated")
+    parser.add_argument("--augment", help=f"of {', '.join(AUGMENTATIONS)}; '': all")
+    parser.add_argument("--modes", help=f"of {', '.join(MODES)}; '': all")
+    parser.add_argument("--batch_sizes", help="comma-separated")
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"))
+    parser.add_argument("--steps", type=int, help="in a dispatch, or between synchronisations")
+    parser.add_argument("--repeats", type=int, help="timed dispatches, of which the median")
+    parser.add_argument("--product", type=int, help="side of the matrices that give the peak")
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="begin nothing after")
+    parser.add_argument("--out", help="JSON lines; kept between runs")
+    parser.add_argument("--cache", default="", help="folder of JAX's compilation cache; '': none")
+    parser.add_argument("--tiny", action="store_true", help="seconds: does it run at all?")
+    arguments = parser.parse_args(argv)
+    defaults = DEFAULTS[arguments.device] | (TINY if arguments.tiny else {})
+    for field, value in defaults.items():
+        if getattr(arguments, field) is None:
+            setattr(arguments, field, value)
+    return arguments
+
+
+def keys(arguments: argparse.Namespace, **fields) -> list[dict]:
+    """One for each batch size and network, in the order asked for."""
+    return [
+        {"model": model, "dtype": arguments.dtype, "batch_size": int(size)} | fields
+        for size in arguments.batch_sizes.split(",")
+        for model in arguments.only.split(",")
+    ]
+
+
+def run_jax(arguments: argparse.Namespace, recorder: harness.Recorder) -> None:
+    os.environ["JAX_PLATFORMS"] = "cpu" if arguments.device == "cpu" else "cuda"
+    if arguments.cache:
+        os.environ["JAX_COMPILATION_CACHE_DIR"] = arguments.cache
+        os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+    from benchmarks import train_step_jax as own  # after the environment is set
+
+    peak = {"framework": "jax", "what": "product", "dtype": arguments.dtype}
+    recorder.run(
+        peak, lambda: own.matrix_product(arguments.product, arguments.dtype, arguments.repeats)
+    )
+    for model in arguments.only.split(","):
+        recorder.run(
+            {"framework": "jax", "what": "count", "model": model}, lambda m=model: own.count(m)
+        )
+    for augment in harness.chosen(AUGMENTATIONS, arguments.augment):
+        for key in keys(arguments, framework="jax", what="step", augment=augment):
+            recorder.run(
+                key,
+                lambda key=key: own.measure(
+                    key["model"],
+                    dtype=key["dtype"],
+                    batch_size=key["batch_size"],
+                    augment=key["augment"],
+                    steps=arguments.steps,
+                    repeats=arguments.repeats,
+                ),
+            )
+
+
+def run_torch(arguments: argparse.Namespace, recorder: harness.Recorder) -> None:
+    if importlib.util.find_spec("torch") is None:
+        print("torch: not installed; pip install -r requirements-bench.txt", flush=True)
+        return
+    from benchmarks import train_step_torch as peer  # in a process without JAX
+
+    device = "cuda" if arguments.device == "gpu" else "cpu"
+    recorder.run(
+        {"framework": "torch", "what": "product", "dtype": arguments.dtype},
+        lambda: peer.matrix_product(arguments.product, arguments.dtype, device, arguments.repeats),
+    )
+    for mode in harness.chosen(MODES, arguments.modes):
+        for key in keys(arguments, framework="torch", what="step", mode=mode):
+            recorder.run(
+                key,
+                lambda key=key: peer.measure(
+                    key["model"],
+                    dtype=key["dtype"],
+                    batch_size=key["batch_size"],
+                    mode=key["mode"],
+                    device=device,
+                    steps=arguments.steps,
+                    repeats=arguments.repeats,
+                ),
+            )
+
+
+def tables(arguments: argparse.Namespace, recorder: harness.Recorder) -> None:
+    """Everything the file holds for the networks asked for."""
+    hardware = {line["hardware"] for line in recorder.lines() if "hardware" in line}
+    loads = [line["load"].split()[1] for line in recorder.lines() if "load" in line]
+    print("\n" + "; ".join(sorted(hardware)))
+    print(f"load average during the run: {min(loads, default='?')} to {max(loads, default='?')}")
+    products = [
+        recorder.result(framework=name, what="product", dtype=arguments.dtype)
+        for name in ("jax", "torch")
+    ]
+    peak = max((product["tflops"] for product in products if product), default=float("nan"))
+    print(
+        f"peak: {peak:.3g} TFLOP/s, a {arguments.dtype} matrix product of side "
+        f"{arguments.product}\n"
+    )
+    against(arguments, recorder, peak)
+    print()
+    costs(arguments, recorder)
+
+
+def against(arguments: argparse.Namespace, recorder: harness.Recorder, peak: float) -> None:
+    """Ours against PyTorch."""
+    rows = []
+    for key in keys(arguments, what="step"):
+        count = recorder.result(what="count", model=key["model"])
+        work = 6 * count["multiply_adds"] if count else float("nan")
+        found = [("jax, ours", recorder.result(**key, framework="jax", augment="none"))]
+        found += [
+            (f"torch {mode}", recorder.result(**key, framework="torch", mode=mode))
+            for mode in MODES
+        ]
+        torch = [line["images_per_second"] for _, line in found[1:] if line]
+        fastest = max(torch, default=float("nan"))
+        for name, line in found:
+            if line is None:
+                continue
+            speed = line["images_per_second"]
+            tflops = work * speed / 1e12
+            rows.append(
+                (
+                    f"{key['model']}, batch {key['batch_size']}, {key['dtype']}: {name}",
+                    f"{line['parameters']:,}",
+                    f"{speed:,.0f}",
+                    f"{line['step_ms']:.2f}",
+                    f"{tflops:.3g}",
+                    f"{100 * tflops / peak:.0f} %",
+                    f"{speed / fastest:.2f}",
+                    f"{line['compile_seconds']:.0f}",
+                )
+            )
+    header = ("step", "parameters", "images/s", "ms", "TFLOP/s", "of peak", "ratio", "compile s")
+    harness.print_table(header, rows)
+    print("ratio: to the fastest of PyTorch's")
+    rows = []
+    for model in arguments.only.split(","):
+        count = recorder.result(what="count", model=model)
+        parameters, known = TABLE.get(model, (float("nan"), float("nan")))
+        if count:
+            row = (count["parameters"] / 1e6, parameters / 1e6)
+            adds = (count["multiply_adds"], count["xla_multiply_adds"], known)
+            millions = (f"{number / 1e6:,.1f}" for number in adds)
+            rows.append((model, *(f"{number:.2f}" for number in row), *millions))
+    print()
+    harness.print_table(
+        (
+            "network",
+            "parameters, million",
+            "published",
+            "multiply-adds, million",
+            "by XLA",
+            "published",
+        ),
+        rows,
+    )
+
+
+def costs(arguments: argparse.Namespace, recorder: harness.Recorder) -> None:
+    """Our step with augmentation over our step without."""
+    rows = []
+    for key in keys(arguments, framework="jax", what="step"):
+        bare = recorder.result(**key, augment="none")
+        for augment in AUGMENTATIONS[1:]:
+            line = recorder.result(**key, augment=augment)
+            if line and bare:
+                more = line["step_ms"] - bare["step_ms"]
+                rows.append(
+                    (
+                        f"{key['model']}, batch {key['batch_size']}: {augment}",
+                        f"{line['images_per_second']:,.0f}",
+                        f"{more:.2f}",
+                        f"{100 * more / bare['step_ms']:.1f} %",
+                    )
+                )
+    harness.print_table(("augmentation in the step", "images/s", "ms more", "cost"), rows)
+    print("cost: time over that of the step without augmentation; all of these crop and flip too")
+
+
+def main(argv: list[str] | None = None) -> None:
+    arguments = parse(argv)
+    with tempfile.TemporaryDirectory() as folder:
+        arguments.out = arguments.out or f"{folder}/train_step.jsonl"
+        recorder = harness.Recorder(arguments.out, arguments.seconds)
+        if arguments.framework == "all":
+            given = sys.argv[1:] if argv is None else argv
+            for name in ("jax", "torch"):
+                command = [sys.executable, "-m", "benchmarks.train_step", *given]
+                command += [f"--framework={name}", f"--out={arguments.out}"]
+                root = pathlib.Path(__file__).parents[1]
+                code = subprocess.run(command, cwd=root, check=False).returncode
+                if code:
+                    print(f"{name}: ended with {code}", flush=True)
+            tables(arguments, recorder)
+        elif arguments.framework == "jax":
+            run_jax(arguments, recorder)
+        else:
+            run_torch(arguments, recorder)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,176 @@
+"""This project's own training step, timed: what ``benchmarks/train_step.py`` runs for JAX."""
+
+import functools
+import time
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from autolabel_jax import input_pipeline, task, train_step
+from autolabel_jax.datasets import Dataset, Split
+from benchmarks import harness
+from configs import base
+
+# What config.model says of each network.
+MODELS = {
+    "wrn28_10": {"name": "wide_resnet", "depth": 28, "width": 10},
+    "wrn16_4": {"name": "wide_resnet", "depth": 16, "width": 4},
+    "resnet18": {"name": "resnet18"},
+    "wrn10_1": {"name": "wide_resnet", "depth": 10, "width": 1},
+    "small_cnn": {"name": "small_cnn", "width": 16},
+}
+# What precedes the network in the step: (crop_pad, flip, augment.name). All but the first crop
+# and flip, as training does.
+AUGMENTATIONS = {
+    "none": (0, False, "none"),
+    "crop_flip": (4, True, "none"),
+    "augmix": (4, True, "augmix"),
+    "mixup": (4, True, "mixup"),
+    "randaugment": (4, True, "randaugment"),
+    "adversarial": (4, True, "adversarial"),
+}
+SIDE, NUM_CLASSES = 32, 10
+
+
+def hardware() -> str:
+    """Device and version."""
+    device = jax.devices()[0]
+    name = harness.processor() if device.platform == "cpu" else device.device_kind
+    return f"jax {jax.__version__}, {jax.device_count()} x {name}"
+
+
+def noise(num: int) -> Dataset:
+    """A data set of ``num`` random images, uint8 [num, 32, 32, 3]."""
+    rng = np.random.default_rng(0)
+    split = Split(
+        image=rng.integers(0, 256, (num, SIDE, SIDE, 3), dtype=np.uint8),
+        label=rng.integers(0, NUM_CLASSES, num).astype(np.int32),
+        distance=None,
+        index=np.arange(num),
+    )
+    grey = np.full(3, 0.5, np.float32)
+    return Dataset("noise", split, split, split, NUM_CLASSES, None, mean=grey, std=grey / 2)
+
+
+def make_task(model: str, augment: str, dataset: Dataset, **changes) -> task.Task:
+    """The parts of a run; ``changes`` are fields of the config, dots as two underscores."""
+    config = base.base()
+    crop_pad, flip, name = AUGMENTATIONS[augment]
+    fields = {f"model.{field}": value for field, value in MODELS[model].items()}
+    fields |= {"crop_pad": crop_pad, "flip": flip, "augment.name": name}
+    fields |= {field.replace("__", "."): value for field, value in changes.items()}
+    config.update_from_flattened_dict(fields)
+    return task.create(config, dataset, input_pipeline.make_mesh())
+
+
+def jitted_steps(parts: task.Task):
+    """``train_steps`` of a task, as ``train.py`` jits it."""
+    return jax.jit(
+        functools.partial(train_step.train_steps, task=parts),
+        static_argnames="num_steps",
+        donate_argnames="state",
+    )
+
+
+def measure(
+    model: str, *, dtype: str, batch_size: int, augment: str, steps: int, repeats: int
+) -> dict[str, Any]:
+    """Images per second of the step, ``steps`` of them in one dispatch.
+
+    Args:
+      model: of MODELS.
+      dtype: of activations.
+      batch_size: images in a step.
+      augment: of AUGMENTATIONS.
+      steps: 1 loops in Python; more are one ``lax.scan``.
+      repeats: timed dispatches.
+    """
+    dataset = noise(steps * batch_size)
+    parts = make_task(model, augment, dataset, dtype=dtype, batch_size=batch_size)
+    state = task.init_state(parts, 0, (SIDE, SIDE, 3))
+    parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
+    whole = input_pipeline.put_split(dataset.train, parts.mesh)
+    order = input_pipeline.epoch_order(0, 0, steps * batch_size)
+    run = jitted_steps(parts)
+    key, first = jax.random.key(0), jnp.int32(0)
+    start = time.perf_counter()
+    compiled = run.lower(state, whole, order, key, first, num_steps=steps).compile()
+    compiling = time.perf_counter() - start
+    held = {"state": state, "metrics": None}
+
+    def dispatch():
+        state, metrics = compiled(held["state"], whole, order, key, first)
+        held.update(state=state, metrics=jax.block_until_ready(metrics))
+
+    timing = harness.time_calls(dispatch, repeats)
+    memory = compiled.memory_analysis()
+    return {
+        "images_per_second": batch_size * steps / timing.wall,
+        "images_per_cpu_second": batch_size * steps / timing.cpu,
+        "step_ms": 1e3 * timing.wall / steps,
+        "compile_seconds": compiling,
+        "parameters": parameters,
+        "memory_gib": (memory.temp_size_in_bytes + memory.argument_size_in_bytes) / 2**30,
+        "loss": float(held["metrics"].loss[-1] / batch_size),
+        "hardware": hardware(),
+        "load": harness.load(),
+    }
+
+
+def count(model: str) -> dict[str, Any]:
+    """Multiply-adds of one image's forward pass: counted here, and by XLA."""
+    parts = make_task(model, "none", noise(128))
+    image = jax.ShapeDtypeStruct((1, SIDE, SIDE, 3), jnp.float32)
+
+    def forward(variables, image):
+        return parts.model.apply(variables, image, train=False)
+
+    variables = jax.eval_shape(lambda image: parts.model.init(jax.random.key(0), image), image)
+    analysis = jax.jit(forward).lower(variables, image).cost_analysis()
+    return {
+        "multiply_adds": multiply_adds(jax.make_jaxpr(forward)(variables, image).jaxpr),
+        # Without the products with a padded border, and with all additions of batch norm.
+        "xla_multiply_adds": analysis["flops"] / 2,
+        "parameters": sum(leaf.size for leaf in jax.tree.leaves(variables["params"])),
+    }
+
+
+def multiply_adds(jaxpr: Any) -> int:
+    """Products in the convolutions and matrix products of a program, padding included."""
+    total = 0
+    for equation in jaxpr.eqns:
+        out = equation.outvars[0].aval
+        if equation.primitive.name == "conv_general_dilated":
+            kernel = equation.invars[1].aval.shape
+            features = equation.params["dimension_numbers"].rhs_spec[0]
+            total += out.size * int(np.prod(kernel)) // kernel[features]
+        elif equation.primitive.name == "dot_general":
+            shape = equation.invars[0].aval.shape
+            summed = equation.params["dimension_numbers"][0][0]
+            total += out.size * int(np.prod([shape[axis] for axis in summed]))
+        inner = (getattr(value, "jaxpr", None) for value in equation.params.values())
+        total += sum(multiply_adds(program) for program in inner if hasattr(program, "eqns"))
+    return total
+
+
+def matrix_product(size: int, dtype: str, repeats: int) -> dict[str, Any]:
+    """TFLOP/s of a product of two large random matrices: the peak that shares are taken of."""
+    keys = jax.random.split(jax.random.key(0))
+    a, b = (jax.random.normal(key, (size, size), jnp.float32).astype(dtype) for key in keys)
+    product = jax.jit(lambda a, b: a @ b)
+    in_a_row = 10 if size >= 4096 else 1
+
+    def call():
+        for _ in range(in_a_row):
+            out = product(a, b)
+        out.block_until_ready()
+
+    timing = harness.time_calls(call, repeats, warmup=2)
+    return {
+        "tflops": in_a_row * 2 * size**3 / timing.wall / 1e12,
+        "size": size,
+        "hardware": hardware(),
+        "load": harness.load(),
+    }

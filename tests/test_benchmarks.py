@@ -1,0 +1,156 @@
+"""Each benchmark runs, in a size of seconds, and prints its table; what they count is right."""
+
+import json
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+
+from benchmarks import (
+    augmentation_peers,
+    augmentations,
+    calibration,
+    harness,
+    train_step,
+    train_step_jax,
+)
+from tests import helpers
+
+
+@pytest.fixture(autouse=True)
+def on_the_cpu(monkeypatch):
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu")  # the programs set it, which is undone
+
+
+def cells(printed: str) -> list[list[str]]:
+    """Rows of all Markdown tables in what a program printed."""
+    lines = [line for line in printed.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+def test_augmentations_print_a_row_for_every_peer(capsys):
+    augmentations.main(["--tiny", "--repeats=1"])
+    rows = {row[0]: row for row in cells(capsys.readouterr().out)}
+    for peer in (*augmentations.OURS, *augmentation_peers.PEERS):
+        assert rows[peer.name][3] == peer.own
+    for name in ("autolabel_jax", "PIL reference"):  # what needs nothing else
+        assert float(rows[name][2].replace(",", "")) > 0
+        assert float(rows[name][4]) > 0
+
+
+def test_calibration_prints_pass_and_floor(capsys):
+    calibration.main(["--tiny", "--repeats=1", "--augment=mixup"])
+    row = next(row for row in cells(capsys.readouterr().out) if row[0] == "mixup")
+    assert row[1] == "2"
+    assert all(float(cell.split()[0]) >= 0 for cell in row[1:])
+
+
+def test_train_step_writes_lines_and_goes_on(tmp_path):
+    out = tmp_path / "lines.jsonl"
+    given = ["-m", "benchmarks.train_step", "--tiny", "--framework=jax", "--augment=none"]
+    first = helpers.command(*given, f"--out={out}")
+    assert first.returncode == 0, first.stderr
+    lines = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [line["key"]["what"] for line in lines] == ["product", "count", "step"]
+    assert not any("error" in line for line in lines)
+    assert np.isfinite(lines[-1]["loss"])
+    before = out.read_bytes()
+    again = helpers.command(*given, f"--out={out}")
+    assert again.returncode == 0
+    assert out.read_bytes() == before
+
+
+def test_train_step_prints_its_tables(tmp_path, capsys):
+    recorder = harness.Recorder(tmp_path / "lines.jsonl")
+    key = {"what": "step", "model": "wrn16_4", "dtype": "float32", "batch_size": 10}
+    speed = {"parameters": 2748890, "compile_seconds": 1.0}
+    for framework, fields, step_ms in (
+        ("jax", {"augment": "none"}, 20.0),
+        ("jax", {"augment": "augmix"}, 21.0),
+        ("torch", {"mode": "eager"}, 40.0),
+        ("torch", {"mode": "compiled"}, 25.0),
+    ):
+        line = speed | {"step_ms": step_ms, "images_per_second": 1e4 / step_ms}
+        recorder.run({**key, **fields, "framework": framework}, lambda line=line: line)
+    recorder.run(
+        {"what": "product", "framework": "jax", "dtype": "float32"}, lambda: {"tflops": 10.0}
+    )
+    counted = {"multiply_adds": 4e8, "xla_multiply_adds": 4e8, "parameters": 2748890}
+    recorder.run({"what": "count", "model": "wrn16_4"}, lambda: counted)
+    given = ["--only=wrn16_4", "--batch_sizes=10", f"--out={recorder.path}"]
+    train_step.tables(train_step.parse(given), recorder)
+    rows = {row[0]: row for row in cells(capsys.readouterr().out)}
+    # 500 images/s of 2.4 GFLOP are 1.2 TFLOP/s, 12 % of 10; PyTorch's fastest does 400 images/s.
+    assert rows["wrn16_4, batch 10, float32: jax, ours"][2:7] == [
+        "500",
+        "20.00",
+        "1.2",
+        "12 %",
+        "1.25",
+    ]
+    assert rows["wrn16_4, batch 10: augmix"][1:] == ["476", "1.00", "5.0 %"]
+
+
+def test_recorder_keeps_good_lines_and_tries_bad_ones_again(tmp_path):
+    calls = []
+
+    def measure(fails):
+        calls.append(fails)
+        if fails:
+            raise ArithmeticError("too small a machine")
+        return {"speed": 1}
+
+    for fails in (True, False, False):
+        recorder = harness.Recorder(tmp_path / "lines.jsonl")
+        recorder.run({"name": "a"}, lambda fails=fails: measure(fails))
+    assert calls == [True, False]
+    assert recorder.lines()[0]["error"] == "ArithmeticError: too small a machine"
+    assert recorder.result(name="a")["speed"] == 1
+    assert recorder.result(name="b") is None
+    harness.Recorder(recorder.path, seconds=-1).run({"name": "b"}, lambda: measure(True))
+    assert calls == [True, False]
+
+
+def test_multiply_adds_by_hand():
+    class Net(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            x = nn.Conv(8, (3, 3), strides=2, padding=1)(x)  # 5 x 4 places, 3·9·8 each
+            x = jax.jit(nn.Conv(6, (1, 1)))(x)  # 8·6 each
+            return nn.Dense(7)(x.reshape(x.shape[0], -1))  # 120·7
+
+    image = jnp.zeros((1, 10, 8, 3))
+    params = Net().init(jax.random.key(0), image)
+    program = jax.make_jaxpr(Net().apply)(params, image).jaxpr
+    assert train_step_jax.multiply_adds(program) == 20 * (3 * 9 * 8 + 8 * 6) + 120 * 7
+
+
+@pytest.mark.parametrize(("model", "published"), list(train_step.TABLE.items()))
+def test_counts_agree_with_the_literature(model, published):
+    counted = train_step_jax.count(model)
+    np.testing.assert_allclose(counted["parameters"], published[0], rtol=0.02)
+    np.testing.assert_allclose(counted["multiply_adds"], published[1], rtol=0.02)
+
+
+def test_both_frameworks_have_the_same_parameters():
+    torch_models = pytest.importorskip("benchmarks.torch_models", reason="PyTorch not installed")
+    for name, make in torch_models.MODELS.items():
+        parameters = sum(p.numel() for p in make(10).parameters())
+        assert parameters == train_step_jax.count(name)["parameters"]
+
+
+def test_help_names_the_flags():
+    for name in ("corruptions", "augmentations", "train_step", "calibration"):
+        done = subprocess.run(
+            [sys.executable, "-m", f"benchmarks.{name}", "--help"],
+            cwd=helpers.ROOT,
+            env=helpers.environment(),
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert "--" in done.stdout
