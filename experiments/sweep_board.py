@@ -118,7 +118,9 @@ class Board:
         if self._live and self._live.is_started:
             space = max(self._console.height - 6 - len(running), 1)
             names = names[-space:]
-        table = Table(*COLUMNS, box=None, pad_edge=False)
+        table = Table(box=None, pad_edge=False)
+        for column in COLUMNS:
+            table.add_column(column, overflow="fold")
         for name in (*names, *running):
             state = RUNNING if name in began else self.outcomes[name].state
             figures = _figures(self.jobs[name], state)

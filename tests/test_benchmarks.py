@@ -74,14 +74,21 @@ def test_train_step_prints_its_tables(tmp_path, capsys):
         ("torch", {"mode": "eager"}, 40.0),
         ("torch", {"mode": "compiled"}, 25.0),
     ):
-        line = speed | {"step_ms": step_ms, "images_per_second": 1e4 / step_ms}
+        line = speed | {"images_per_second": 1e4 / step_ms, "images_per_cpu_second": 1}
         recorder.run({**key, **fields, "framework": framework}, lambda line=line: line)
     recorder.run(
-        {"what": "product", "framework": "jax", "dtype": "float32"}, lambda: {"tflops": 10.0}
+        {"what": "product", "framework": "jax", "dtype": "float32"},
+        lambda: {"tflops": 10.0, "cpu_tflops": 1},
     )
     counted = {"multiply_adds": 4e8, "xla_multiply_adds": 4e8, "parameters": 2748890}
     recorder.run({"what": "count", "model": "wrn16_4"}, lambda: counted)
-    given = ["--only=wrn16_4", "--batch_sizes=10", f"--out={recorder.path}"]
+    given = [
+        "--device=gpu",
+        "--dtype=float32",
+        "--only=wrn16_4",
+        "--batch_sizes=10",
+        f"--out={recorder.path}",
+    ]
     train_step.tables(train_step.parse(given), recorder)
     rows = {row[0]: row for row in cells(capsys.readouterr().out)}
     # 500 images/s of 2.4 GFLOP are 1.2 TFLOP/s, 12 % of 10; PyTorch's fastest does 400 images/s.

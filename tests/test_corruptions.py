@@ -84,6 +84,14 @@ def test_refuses_other_images(image):
         corruptions.create("fog", 1, size=32)(np.arange(2), image)
 
 
+def test_all_severities_of_a_corruption_share_a_program(clean):
+    index = np.arange(NUM, dtype=np.int32)
+    corruptions._corrupt.clear_cache()
+    for severity in corruptions.SEVERITIES:
+        corruptions.create("contrast", severity, size=PIXELS)(index, clean)
+    assert corruptions._corrupt._cache_size() == 1
+
+
 # The constants of CIFAR-10-C trade the strength of the displacement for its smoothness, and
 # the factors of saturation lie below and above 1: these two do not rise.
 NOT_RISING = ("elastic_transform", "saturate")

@@ -402,11 +402,11 @@ def test_tfds_set_is_prepared_read_in_its_official_order_and_cached(made_here, t
 
 
 def test_one_split_is_that_of_the_whole_set(made_here, tmp_path):
-    found = datasets.tfds.read_split("made_here", "test", str(tmp_path))
+    found = datasets.tfds.read_split("made_here", "validation", str(tmp_path))
     np.testing.assert_array_equal(found.image, np.stack(list(colours(12, 12))))
     np.testing.assert_array_equal(found.label, datasets.load(made_here).test.label)
-    with pytest.raises(ValueError, match="has the splits train, test; 'validation' is not there"):
-        datasets.tfds.read_split("made_here", "validation", str(tmp_path))
+    with pytest.raises(ValueError, match="has the splits train, validation; 'test' is not there"):
+        datasets.tfds.read_split("made_here", "test", str(tmp_path))
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "other", "stale"])

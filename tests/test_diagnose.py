@@ -1,25 +1,17 @@
-"""The command on trained digits; parts, tables and figures against what they are made of."""
+"""The command on trained digits, and its parts; tables and figures: test_diagnose_tables.py."""
 
 import dataclasses
 import json
 import shutil
 
 import helpers
-import matplotlib
 import numpy as np
 import pytest
 import run_folders
 
 from autolabel_jax import checkpoint, train
-from experiments import (
-    diagnose_affinity,
-    diagnose_figures,
-    diagnose_parts,
-    diagnose_tables,
-    run_files,
-)
+from experiments import diagnose_affinity, diagnose_parts
 
-matplotlib.use("Agg")
 OWN = {"name": "mixup", "concentration": 1.0}
 NONE = {"name": "none"}
 
@@ -244,87 +236,3 @@ def test_baselines_that_will_not_do():
                 run, config_of(**({"augment__name": "none"} | changes))
             )
     assert diagnose_affinity.wanted(config_of(augment__name="given"), ["none"]) == [NONE]
-
-
-FOURIER = {"norm": 2.0, "clean_error": 0.1, "stamp": {"examples": 9}}
-
-
-def test_the_fourier_figure_has_the_frequency_0_in_its_middle(tmp_path):
-    run = run_files.Run(tmp_path / "a", {}, [], None)
-    error = np.arange(24).reshape(4, 6) / 24
-    figure = diagnose_figures.fourier(FOURIER | {"error": error.tolist()}, run)
-    picture = figure.axes[0].images[0]
-    np.testing.assert_allclose(picture.get_array(), 100 * error)
-    left, right, bottom, top = picture.get_extent()
-    # error[2, 3] is at the frequency 0: pixels are one cycle wide.
-    assert (left + 3.5, right - left) == (0, 6) and (top + 2.5, bottom - top) == (0, 4)
-    assert picture.get_clim() == (0, 100)
-
-
-def test_the_fourier_table_averages_bands():
-    error = np.zeros((7, 7))
-    error[2:5, 2:5] = 0.5  # up to one cycle
-    error[0, 0] = 1.0  # three cycles, one of 24
-    text = diagnose_tables.fourier(FOURIER | {"error": error.tolist()})
-    rows = dict(line.rsplit(None, 1) for line in text.splitlines()[2:-1])
-    assert rows == {
-        "none (clean)": "10.00",
-        "low, 0 to 1": "50.00",
-        "middle, 2 to 2": "0.00",
-        "high, 3 to 3": f"{100 / 24:.2f}",
-        "all": f"{(9 * 50 + 100) / 49:.2f}",
-    }
-
-
-BUCKETS = {
-    "stamp": {"uint8": True},
-    "group": [0, 0, 1, 1],
-    "low": [0, 0.5, 0, 0.5],
-    "high": [0.5, 1, 0.5, 1],
-    "count": [20, 20, 20, 0],
-    "mean_l2": [1, 2, 3, None],
-    "mean_absolute_change": [0.1, 0.2, 0.3, None],
-    "accuracy": [0.9, 0.8, 0.7, None],
-    "confidence": [0.95, 0.85, 0.75, None],
-    "ece": [0.05, 0.05, 0.05, None],
-    "label_confidence": [1, 0.9, 0.8, 0.7],
-}
-
-
-def test_buckets_as_table_and_figure(tmp_path):
-    lines = diagnose_tables.buckets(BUCKETS, "augmix").splitlines()
-    assert lines[0].split()[:4] == ["depth", "distance", "images", "mean"]
-    expected = "2 (0.00, 0.50] 20 3.000 76.50 70.00 75.00 5.00 80.00"
-    assert lines[4].split() == expected.split()
-    assert lines[5].split() == ["2", "(0.50,", "1.00]", "0", "70.00"]
-    run = run_files.Run(tmp_path / "a", {"augment.name": "augmix"}, [], None)
-    axes = diagnose_figures.buckets(BUCKETS, run).axes
-    assert [a.get_title() for a in axes[:2]] == ["chain depth 1", "chain depth 2"]
-    curves = {line.get_label(): line.get_xydata().tolist() for line in axes[0].get_lines()}
-    assert curves["accuracy"] == [[0.25, 0.9], [0.75, 0.8]]
-    assert curves["label"] == [[0.25, 1], [0.75, 0.9]]
-    np.testing.assert_allclose(axes[4].get_lines()[0].get_ydata(), [25.5, 51])
-    assert all(a.get_ylim()[0] == 0 and a.get_ylim()[1] > 3 for a in axes[2:])
-    # Images that came augmented were moved by nobody knows how much: one row of panels.
-    given = BUCKETS | {"mean_l2": [None] * 4, "mean_absolute_change": [None] * 4}
-    assert len(diagnose_figures.buckets(given, run).axes) == 2
-
-
-def test_the_affinity_table(tmp_path):
-    row = {"augmentation": "mixup", "settings": OWN, "clean_accuracy": 0.8, "affinity": 0.75}
-    row |= {"augmented_accuracy": 0.6, "affinity_interval": [0.7, 0.8], "mean_l2": 2.0}
-    row |= {"affinity_difference": -0.2, "mean_absolute_change": 0.1}
-    found = {"stamp": {"examples": 50, "uint8": True}, "rows": [row]}
-    made = {"diversity": 1.6, "train_loss": 0.8, "baseline_train_loss": 0.5}
-    lines = diagnose_tables.affinity(found | {"diversity": made}, [OWN], OWN).splitlines()
-    figures = "0.750 [0.700, 0.800] -20.00 60.00 2.000 25.50 1.600"
-    assert (
-        lines[2].endswith(" ".join(figures.split()[-1:]))
-        and figures.split() == lines[2].split()[-8:]
-    )
-    assert "baseline: 80.00 % of 50 clean images right" in lines[3]
-    reason = {"diversity": {"left_out": "nobody trained it"}}
-    other = {"name": "mixup", "concentration": 2.0}
-    lines = diagnose_tables.affinity(found | reason, [OWN], other).splitlines()
-    assert lines[-1] == "diversity left out: nobody trained it"
-    assert "this run's" not in lines[2]

@@ -29,23 +29,23 @@ def test_attacked_figures_are_those_of_the_attacked_images_of_all_chunks(tmp_pat
     parts, variables, test = run()
     monkeypatch.setattr(evaluated_sets, "ATTACK_CHUNK", 15)
     monkeypatch.setattr(robustness, "ATTACK_CHUNK", 15)
-    pieces = robustness.plan(corrupted=False, attack_names=["pgd20"], num_examples=40)
+    pieces = robustness.plan(corrupted=False, attack_names=["fgsm"], num_examples=40)
     assert [piece.place for piece in pieces] == [0, 15, 30]
     found = robustness.summarise(robustness.run(pieces, sets(), tmp_path, 7), tmp_path)
-    pgd = attacks.create(
-        "pgd20", lambda x: parts.model.apply(variables, x, train=False), num_classes=10
+    fgsm = attacks.create(
+        "fgsm", lambda x: parts.model.apply(variables, x, train=False), num_classes=10
     )
     expected = attacks.robust_accuracy(
-        pgd, test.image, test.label, jax.random.key(0), batch_size=40, progress=False
+        fgsm, test.image, test.label, jax.random.key(0), batch_size=40, progress=False
     )
-    assert found["pgd20_accuracy"] == expected.correct.mean()
+    assert found["fgsm_accuracy"] == expected.correct.mean()
     logits = logits_by_hand(expected.images)
     for suffix, scaled in {"": logits, "_ts": logits / 2}.items():
         _, ece, nll, _ = scores_by_hand(scaled, test.label)
-        assert found[f"pgd20_ece{suffix}"] == pytest.approx(ece, rel=1e-4)
-        assert found[f"pgd20_nll{suffix}"] == pytest.approx(nll, rel=1e-4)
+        assert found[f"fgsm_ece{suffix}"] == pytest.approx(ece, rel=1e-4)
+        assert found[f"fgsm_nll{suffix}"] == pytest.approx(nll, rel=1e-4)
     for name in ("accuracy", "ece", "ece_ts", "nll", "nll_ts"):
-        assert found[f"adversarial_{name}"] == found[f"pgd20_{name}"]
+        assert found[f"adversarial_{name}"] == found[f"fgsm_{name}"]
 
 
 def test_weights_as_arguments_change_no_attack():

@@ -1,4 +1,4 @@
-"""Sweeps: which runs, where, and that runs in a sweep are what they are alone."""
+"""Sweeps: runs in them are what they are alone, however they are stopped, killed or shared."""
 
 import io
 import json
@@ -14,8 +14,7 @@ import pytest
 from rich.console import Console
 
 from autolabel_jax import metric_writer, result, train
-from configs import base, digits_augmix
-from experiments import sweep_devices, sweep_job, sweep_local, sweep_pool, sweep_runs
+from experiments import sweep_job, sweep_local, sweep_pool, sweep_runs
 from experiments.sweep_board import Board
 from experiments.sweep_devices import Place
 from experiments.sweep_job import Job, Outcome, Stop
@@ -44,125 +43,6 @@ def run_here(jobs, stop=None) -> Board:
 
 def states(board) -> dict:
     return {name: outcome.state for name, outcome in board.outcomes.items()}
-
-
-# --- which runs ------------------------------------------------------------------------------
-
-
-def test_axes_take_the_types_of_the_fields():
-    text = "labels.rule=one_hot, autolabel; seed=0..2,7;labels.alpha=1,0.5;flip=false,True"
-    axes = sweep_runs.parse_axes(text + ";optimizer.boundaries=(0.3,0.6),(0.5,)", base.base())
-    assert axes == {
-        "labels.rule": ["one_hot", "autolabel"],
-        "seed": [0, 1, 2, 7],
-        "labels.alpha": [1.0, 0.5],
-        "flip": [False, True],
-        "optimizer.boundaries": [(0.3, 0.6), (0.5,)],
-    }
-    assert [type(v) for v in axes["labels.alpha"]] == [float, float]
-    assert len(sweep_runs.grid(axes)) == 2 * 4 * 2 * 2 * 2
-    assert sweep_runs.grid({}) == [{}]
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("labels.rul=one_hot", "labels.rul: the config has no such field.*rule"),
-        ("labels=one_hot", "is a group of fields"),
-        ("seed=1.5", "seed: got '1.5', .* type int"),
-        ("labels.alpha=high", "labels.alpha: got 'high', .* type float"),
-        ("seed", "cannot read 'seed'"),
-        ("seed=1;seed=2", "each field once"),
-        ("seed=3..1", "holds no value"),
-    ],
-)
-def test_axes_that_cannot_be_read(text, message):
-    with pytest.raises(ValueError, match=message):
-        sweep_runs.parse_axes(text, base.base())
-
-
-def test_names_of_folders():
-    name = sweep_runs.folder_name
-    assert name({"seed": 0, "labels.rule": "one_hot"}) == "labels.rule=one_hot,seed=0"
-    assert name({"labels.rule": "one_hot", "seed": 0}) == "labels.rule=one_hot,seed=0"
-    assert name({"optimizer.boundaries": (0.5, 0.75)}) == "optimizer.boundaries=0.5+0.75"
-    assert name({}) == "base"
-    odd = [name({"dataset": value}) for value in ("a/b", "a_b", "a b", "../x", "x" * 300)]
-    assert len(set(odd)) == len(odd)
-    assert all("/" not in text and " " not in text and len(text) < 200 for text in odd)
-
-
-def write_config(folder, sweep: str):
-    path = folder / "mine.py"
-    path.write_text(
-        f"from configs import base\n\n\ndef get_config():\n    return base.base()\n\n\n{sweep}"
-    )
-    return sweep_runs.load_module(str(path))
-
-
-def test_get_sweep_of_a_config_file(tmp_path):
-    module = write_config(
-        tmp_path, "def get_sweep(add):\n    add(**{'seed': 3})\n    add(seed=4)\n"
-    )
-    assert sweep_runs.from_module(module, None) == [{"seed": 3}, {"seed": 4}]
-    with pytest.raises(ValueError, match="--sweep=x: .* takes no name"):
-        sweep_runs.from_module(module, "x")
-    named = write_config(tmp_path, "def get_sweep(add, name='a'):\n    add(name=name)\n")
-    assert sweep_runs.from_module(named, None) == [{"name": "a"}]
-    assert sweep_runs.from_module(named, "b") == [{"name": "b"}]
-    with pytest.raises(ValueError, match="defines no get_sweep"):
-        sweep_runs.from_module(write_config(tmp_path, ""), None)
-
-
-def test_runs_are_the_product_and_each_comes_once():
-    config = base.base()
-    settings = sweep_runs.product([{"labels.rule": "one_hot"}, {}], [{"seed": 1}, {"seed": 1}])
-    runs = sweep_runs.make_runs(config, settings)
-    assert [run.name for run in runs] == ["labels.rule=one_hot,seed=1", "seed=1"]
-    assert runs[0].config.labels.rule == "one_hot" and runs[1].config.labels.rule == "autolabel"
-    assert config.seed == 0
-    for wrong, message in (({"sed": 1}, "sed: .* no such field"), ({"seed": "1"}, "seed: got '1'")):
-        with pytest.raises(ValueError, match=message):
-            sweep_runs.make_runs(config, [wrong])
-    with pytest.raises(ValueError, match="no run"):
-        sweep_runs.make_runs(config, [])
-
-
-def test_sweeps_of_the_configs():
-    for name, runs in (("rules", 30), ("alpha", 30), ("buckets", 30)):
-        found = sweep_runs.from_module(digits_augmix, name)
-        assert len(sweep_runs.make_runs(digits_augmix.get_config(), found)) == runs
-    with pytest.raises(ValueError, match="known are rules, alpha, buckets"):
-        sweep_runs.from_module(digits_augmix, "rulez")
-
-
-# --- where -----------------------------------------------------------------------------------
-
-
-def test_places_by_hand():
-    one_each = sweep_devices.places(0, ["0", "3"], range(8))
-    assert [dict(p.environment) for p in one_each] == [
-        {"CUDA_VISIBLE_DEVICES": "0"},
-        {"CUDA_VISIBLE_DEVICES": "3"},
-    ]
-    shared = sweep_devices.places(3, ["0"], range(8))
-    assert {p.environment["XLA_PYTHON_CLIENT_MEM_FRACTION"] for p in shared} == {"0.300"}
-    assert len(sweep_devices.places(0, [], range(5))) == 2
-    assert sweep_devices.places(1, [], range(4)) == [Place()]
-    split = [p.cores for p in sweep_devices.places(2, [], [0, 1, 4])]
-    assert sorted(sum(split, ())) == [0, 1, 4]
-    assert sweep_devices.places(3, [], [0, 1]) == [Place()] * 3
-
-
-def test_visible_gpus():
-    assert sweep_devices.visible_gpus({"CUDA_VISIBLE_DEVICES": "1, GPU-5f"}) == ["1", "GPU-5f"]
-    assert sweep_devices.visible_gpus({"CUDA_VISIBLE_DEVICES": ""}) == []
-    assert sweep_devices.visible_gpus({"CUDA_VISIBLE_DEVICES": "0", "JAX_PLATFORMS": "cpu"}) == []
-
-
-def test_importing_it_takes_no_device():
-    code = "import experiments.sweep, jax._src.xla_bridge as x; print(x.backends_are_initialized())"
-    assert helpers.command("-c", code).stdout.split() == ["False"]
 
 
 # --- runs ------------------------------------------------------------------------------------
