@@ -14,8 +14,6 @@ from experiments.run_files import Run
 COLUMNS = {
     **{name: shown for name, shown in printing.COLUMNS.items() if name != "temperature"},
     "adversarial_accuracy": ("adversarial acc %", 100, 2),
-    "adversarial_ece": ("adversarial ECE %", 100, 2),
-    "adversarial_ece_ts": ("adversarial ECE % (TS)", 100, 2),
     "fgsm_ece": ("FGSM ECE %", 100, 2),
     "fgsm_ece_ts": ("FGSM ECE % (TS)", 100, 2),
     "pgd20_ece": ("PGD-20 ECE %", 100, 2),
@@ -31,6 +29,12 @@ COLUMNS = {
     "extra_corrupted_ece": ("extra corrupted ECE %", 100, 2),
     "extra_corrupted_ece_ts": ("extra corrupted ECE % (TS)", 100, 2),
     "seconds": ("seconds", 1, 0),
+}
+# What a table is about: how the names of its figures begin; all others are of clean images.
+SETS = {
+    "the test set": (),
+    "corrupted test sets": ("corrupted_", "extra_corrupted_"),
+    "attacked test images": ("adversarial_", "fgsm_", "pgd20_", "auto_"),
 }
 NAMES = ("data set", "model", "augmentation", "labels", "training images", "epochs")
 CSV_NAMES = ("dataset", "model", "augmentation", "labels", "settings", "train_examples", "epochs")
@@ -52,6 +56,7 @@ INTERVALS = (
     "Resampling adds to an ECE near 0, so that its interval lies high and may miss it. Accuracy "
     "under attack: the quantiles of its binomial."
 )
+DIFFERENCE = "Difference to one-hot labels, seed by seed"
 PAPER = "The AutoLabel paper's own tables could not be read, so that its cells are empty."
 
 
@@ -66,8 +71,16 @@ def tables(good: Sequence[Run], apart: Sequence[tuple[Run, str]]) -> list[Table]
       ValueError: two runs of one cell have the same seed.
     """
     blocks = cells.make(good)
-    found = [_figures(blocks), _differences(blocks), _intervals(blocks), _left_out(apart)]
-    return [table for table in found if table.rows]
+    columns = _columns(blocks)
+    groups = {title: [m for m in columns if _set_of(m) == title] for title in SETS}
+    found = [_figures(blocks, *group) for group in groups.items()]
+    found += [_differences(blocks, *group) for group in groups.items()]
+    return [t for t in (*found, _intervals(blocks), _left_out(apart)) if t.rows]
+
+
+def _set_of(metric: str) -> str:
+    """Of which of SETS a figure is."""
+    return next((t for t, starts in SETS.items() if metric.startswith(starts)), next(iter(SETS)))
 
 
 def _columns(blocks: Sequence[Sequence[Cell]]) -> list[str]:
@@ -86,23 +99,27 @@ def _names(cell: Cell) -> list[Entry]:
     return [Entry(text) for text in shown.values()]
 
 
-def _figures(blocks: Sequence[Sequence[Cell]]) -> Table:
-    columns, footnotes, rows = _columns(blocks), [], []
+def _figures(blocks: Sequence[Sequence[Cell]], title: str, columns: Sequence[str]) -> Table:
+    """A row for each cell that has any of the columns."""
+    footnotes, rows = [], []
     for block in blocks:
         best = {m: cells.winner(block, m, higher=_is_higher_better(m)) for m in columns}
         for cell in block:
+            n = max((len(cell.values(m)) for m in columns), default=0)
+            if not n:
+                continue
             figures = [
-                Entry(_estimate(cell, m), bold=best[m] is cell and m not in NO_CONTEST)
+                Entry(_estimate(cell, m, n), bold=best[m] is cell and m not in NO_CONTEST)
                 for m in columns
             ]
-            n = Entry(str(len(cell.runs)))
-            rows.append((*_names(cell), n, *figures, Entry(_published(cell, footnotes))))
+            named = Entry(_published(cell, title, footnotes))
+            rows.append((*_names(cell), Entry(str(n)), *figures, named))
     notes = ["n: seeds. Figures: mean ± sample standard deviation over them.", TS]
     notes += [VS] if any(m.endswith("_vs") or m.startswith("extra") for m in columns) else []
     notes += [BOLD]
     notes += [f"[{i + 1}] published: {note}" for i, note in enumerate(footnotes)] + [PAPER]
     return Table(
-        title="Figures on the test set",
+        title=f"Figures on {title}",
         header=(*NAMES, "n", *(COLUMNS[m][0] for m in columns), "published"),
         rows=tuple(rows),
         num_names=len(NAMES),
@@ -115,33 +132,34 @@ def _dirty_note(blocks: Sequence[Sequence[Cell]]) -> list[str]:
     return [f"† Made from files that no commit holds: {', '.join(dirty)}."] if dirty else []
 
 
-def _estimate(cell: Cell, metric: str) -> str:
+def _estimate(cell: Cell, metric: str, n: int) -> str:
     found = cells.estimate(cell, metric)
     if found is None:
         return ""
     _, factor, digits = COLUMNS[metric]
     text = f"{factor * found.mean:.{digits}f}"
     text += f" ± {factor * found.sd:.{digits}f}" if found.sd is not None else ""
-    return text + (f" (n={found.n})" if found.n != len(cell.runs) else "")
+    return text + (f" (n={found.n})" if found.n != n else "")
 
 
-def _published(cell: Cell, footnotes: list[str]) -> str:
+def _published(cell: Cell, title: str, footnotes: list[str]) -> str:
     """The published figures, per cent, with the mark of their footnote, which is added."""
     row = cell.published
-    if row is None:
+    figures = {} if row is None else {m: v for m, v in row.figures.items() if _set_of(m) == title}
+    if not figures:
         return ""
     if row.footnote not in footnotes:
         footnotes.append(row.footnote)
     shown = [
         f"{COLUMNS[metric][0].removesuffix(' %')} {value.scaleb(2)}"
-        for metric, value in row.figures.items()
+        for metric, value in figures.items()
         if metric in COLUMNS
     ]
     return f"{', '.join(shown)} [{footnotes.index(row.footnote) + 1}]"
 
 
-def _differences(blocks: Sequence[Sequence[Cell]]) -> Table:
-    columns, rows = [m for m in _columns(blocks) if m not in NO_CONTEST], []
+def _differences(blocks: Sequence[Sequence[Cell]], title: str, columns: Sequence[str]) -> Table:
+    columns, rows = [m for m in columns if m not in NO_CONTEST], []
     for block in blocks:
         base = cells.baseline(block)
         for cell in block:
@@ -150,9 +168,10 @@ def _differences(blocks: Sequence[Sequence[Cell]]) -> Table:
             found = [cells.difference(cell, base, m) for m in columns]
             n = max((d.n for d in found if d), default=0)
             texts = [_difference(d, m, n) for d, m in zip(found, columns, strict=True)]
-            rows.append((*_names(cell), Entry(str(n)), *map(Entry, texts)))
+            if n:
+                rows.append((*_names(cell), Entry(str(n)), *map(Entry, texts)))
     return Table(
-        title="Difference to one-hot labels, seed by seed",
+        title=f"{DIFFERENCE}: {title}" if SETS[title] else DIFFERENCE,
         header=(*NAMES, "n", *(COLUMNS[m][0] for m in columns)),
         rows=tuple(rows),
         num_names=len(NAMES),
@@ -176,8 +195,9 @@ def _difference(found: cells.Difference | None, metric: str, n: int) -> str:
 
 
 def _intervals(blocks: Sequence[Sequence[Cell]]) -> Table:
-    """A row for each run that has intervals, seed by seed."""
-    runs = [(cell, run) for block in blocks for cell in block for run in cell.runs]
+    """A row for each run with intervals that is alone in its cell, so that no ± tells of it."""
+    alone = [cell for block in blocks for cell in block if len(cell.runs) == 1]
+    runs = [(cell, cell.runs[0]) for cell in alone]
     runs = [(cell, run) for cell, run in runs if "accuracy_interval" in run.result]
     columns = [m for m in COLUMNS if any(f"{m}_interval" in run.result for _, run in runs)]
     rows = [
@@ -189,7 +209,7 @@ def _intervals(blocks: Sequence[Sequence[Cell]]) -> Table:
         for cell, run in runs
     ]
     return Table(
-        title="95 % intervals over the test images, run by run",
+        title="95 % intervals over the test images, of single seeds",
         header=(*NAMES, "seed", *(COLUMNS[m][0] for m in columns)),
         rows=tuple(rows),
         num_names=len(NAMES),

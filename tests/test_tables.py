@@ -263,9 +263,14 @@ def test_two_revisions_with_as_many_runs_are_refused(tmp_path):
 def test_a_figure_that_only_some_seeds_have_says_so(tmp_path):
     run_folders.write(tmp_path / "a", seed=0, adversarial_accuracy=0.4)
     run_folders.write(tmp_path / "b", seed=1)
-    (table,) = tables_of(tmp_path)
-    assert column(table, 0, "adversarial acc %").text == "40.00 (n=1)"
-    assert "corrupted acc %" not in table.header
+    run_folders.write(tmp_path / "c", seed=2, adversarial_accuracy=0.5, pgd20_accuracy=0.5)
+    clean, attacked = tables_of(tmp_path)
+    assert attacked.title == "Figures on attacked test images"
+    assert column(attacked, 0, "n").text == "2"
+    assert column(attacked, 0, "adversarial acc %").text == "45.00 ± 7.07"
+    assert column(attacked, 0, "PGD-20 acc %").text == "50.00 (n=1)"
+    assert column(clean, 0, "n").text == "3"
+    assert "adversarial acc %" not in clean.header
 
 
 FULL = {"train_examples": 0, "dataset": "cifar10", "model__name": "wide_resnet"}
@@ -273,14 +278,16 @@ FULL |= {"model__width": 10, "augment__name": "none"}
 
 
 def test_the_published_figure_stands_beside_ours(tmp_path):
-    run_folders.write(tmp_path / "o", settings=FULL, train_examples=45000)
-    run_folders.write(tmp_path / "a", rule="autolabel", settings=FULL, train_examples=45000)
-    table = tables_of(tmp_path)[0]
-    cell = {row[3].text: row[-1].text for row in table.rows}
-    shown = "accuracy 96.0, ECE 2.31, corrupted acc 76.1, corrupted ECE 15.3 [1]"
-    assert cell == {"one_hot": shown, "autolabel": ""}
-    notes = [note for note in table.notes if note.startswith("[1]")]
-    assert len(notes) == 1 and "uncertainty-baselines, baselines/cifar/README" in notes[0]
+    settings = {"settings": FULL, "train_examples": 45000, "corrupted_accuracy": 0.7}
+    run_folders.write(tmp_path / "o", **settings)
+    run_folders.write(tmp_path / "a", rule="autolabel", **settings)
+    clean, corrupted = tables_of(tmp_path)[:2]
+    shown = ("accuracy 96.0, ECE 2.31 [1]", "corrupted acc 76.1, corrupted ECE 15.3 [1]")
+    for table, expected in zip((clean, corrupted), shown):
+        cell = {row[3].text: row[-1].text for row in table.rows}
+        assert cell == {"one_hot": expected, "autolabel": ""}
+        notes = [note for note in table.notes if note.startswith("[1]")]
+        assert len(notes) == 1 and "uncertainty-baselines, baselines/cifar/README" in notes[0]
     row = next(row for row in read_csv(tmp_path) if row["labels"] == "one_hot")
     assert float(row["published_ece"]) == 0.0231
 
@@ -325,7 +332,7 @@ class Collector(html.parser.HTMLParser):
         self.text.append(data)
 
 
-def test_intervals_of_each_run_stand_in_a_table_of_their_own(tmp_path):
+def test_intervals_of_a_run_that_is_alone_stand_in_a_table_of_their_own(tmp_path):
     with_them = {
         **{"accuracy_interval": [0.885, 0.912], "nll_ts_interval": [0.3, 0.35]},
         **{"pgd20_accuracy": 0.25, "pgd20_ece": 0.5, "accuracy_vs": 0.91},
@@ -333,16 +340,18 @@ def test_intervals_of_each_run_stand_in_a_table_of_their_own(tmp_path):
     plain = run_folders.write(tmp_path / "plain", seed=0)
     run_folders.write(tmp_path / "more", seed=1, accuracy=0.9, nll_ts=0.32, **with_them)
     assert [table.title for table in tables_of(plain)] == ["Figures on the test set"]
-    figures, intervals = tables_of(tmp_path)
-    assert intervals.title == "95 % intervals over the test images, run by run"
+    two_seeds = [table.title for table in tables_of(tmp_path)]
+    assert two_seeds == ["Figures on the test set", "Figures on attacked test images"]
+    figures, attacked, intervals = tables_of(tmp_path / "more")
+    assert intervals.title == "95 % intervals over the test images, of single seeds"
     assert len(intervals.rows) == 1
     assert column(intervals, 0, "seed").text == "1"
     assert column(intervals, 0, "accuracy %").text == "90.00 [88.50, 91.20]"
     assert column(intervals, 0, "NLL (TS)").text == "0.3200 [0.3000, 0.3500]"
     assert "ECE %" not in intervals.header
     assert any("bootstrap resamples of the test images" in note for note in intervals.notes)
-    assert column(figures, 0, "PGD-20 ECE %").text == "50.00 (n=1)"
-    assert column(figures, 0, "accuracy % (VS)").text == "91.00 (n=1)"
+    assert column(attacked, 0, "PGD-20 ECE %").text == "50.00"
+    assert column(figures, 0, "accuracy % (VS)").text == "91.00"
     assert any(note.startswith("VS: after vector scaling") for note in figures.notes)
     rows = read_csv(tmp_path / "more")
     assert (rows[0]["accuracy_low"], rows[0]["accuracy_high"]) == ("0.885", "0.912")
