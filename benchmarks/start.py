@@ -1,0 +1,76 @@
+"""Seconds from the command to the first training step, with and without compiled programs on disk.
+
+    python -m benchmarks.start                                        # digits, three repeats
+    python -m benchmarks.start --config=configs/cifar10_resnet18.py --data_dir=… --repeats=1
+
+Each start is ``python -m experiments.train`` in a process of its own. "Cold"
+begins with an empty --compilation_cache_dir, "warm" with the one that the cold
+start has filled; the step counts once the progress bar has moved, which is
+when its program is compiled and running. "End" is that of one whole epoch
+with its calibration and evaluation. Medians, and the spread.
+"""
+
+import argparse
+import pathlib
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+from benchmarks import harness
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+MOVED = re.compile(rb"[1-9]\d*/\d+ \[")  # of tqdm: 1/36 [00:05<…
+
+
+def start(config: str, extra: list[str], cache: pathlib.Path) -> tuple[float, float]:
+    """Seconds to the first step and to the end of a run of one epoch."""
+    with tempfile.TemporaryDirectory() as workdir:
+        command = [sys.executable, "-m", "experiments.train", f"--config={config}"]
+        command += [f"--workdir={workdir}/run", f"--compilation_cache_dir={cache}"]
+        began, first, told = time.perf_counter(), None, b""
+        process = subprocess.Popen(
+            [*command, "--config.epochs=1", *extra],
+            cwd=ROOT,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+        )
+        while piece := process.stderr.read1():
+            told += piece
+            if first is None and MOVED.search(told):
+                first = time.perf_counter() - began
+        if process.wait() or first is None:
+            raise RuntimeError(
+                f"{' '.join(command)} failed: {told[-500:].decode(errors='replace')}"
+            )
+        return first, time.perf_counter() - began
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--config", default="configs/digits_augmix.py")
+    parser.add_argument("--data_dir", help="of the data sets")
+    parser.add_argument("--repeats", type=int, default=3)
+    arguments, extra = parser.parse_known_args(argv)
+    extra += [f"--data_dir={arguments.data_dir}"] if arguments.data_dir else []
+    seconds = {"cold": [], "warm": []}
+    for _ in range(arguments.repeats):
+        with tempfile.TemporaryDirectory() as cache:
+            for kind, found in seconds.items():
+                found.append(start(arguments.config, extra, pathlib.Path(cache)))
+                print(f"{kind}: {found[-1][0]:.1f} s to the first step", flush=True)
+    print(f"\n{harness.processor()}; {harness.load()}; {arguments.config}\n")
+    rows = []
+    for kind, found in seconds.items():
+        firsts, ends = zip(*found, strict=True)
+        spread = f"{min(firsts):.1f} to {max(firsts):.1f}"
+        rows.append(
+            (kind, f"{statistics.median(firsts):.1f}", spread, f"{statistics.median(ends):.1f}")
+        )
+    harness.print_table(("start", "first step, s", "spread", "end, s"), rows)
+
+
+if __name__ == "__main__":
+    main()
