@@ -15,6 +15,7 @@ at magnitude 9. Peers that are not installed (requirements-bench.txt) are named.
 """
 
 import argparse
+import importlib.util
 import math
 import os
 import time
@@ -75,7 +76,7 @@ OURS = (
 
 def measure(peer: Peer, images: np.ndarray, device: str, repeats: int) -> harness.Timing:
     """Seconds of one call."""
-    if peer not in OURS:
+    if peer not in OURS and importlib.util.find_spec("torch"):
         import torch
 
         # One image at a time is the work of one data-loading process.

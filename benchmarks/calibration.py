@@ -44,7 +44,7 @@ DEFAULTS = {
         "augment": "augmix,mixup,randaugment",
     },
 }
-TINY = {"images": 64, "batch_size": 16, "eval_batch_size": 64, "buckets": 2, "augment": "augmix"}
+TINY = {"images": 64, "batch_size": 16, "eval_batch_size": 64, "buckets": 2, "augment": "mixup"}
 
 
 def measure(augment: str, arguments: argparse.Namespace, *, step_too: bool = True, **changes):

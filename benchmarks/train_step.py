@@ -12,11 +12,13 @@ on the device) and soft labels are the same; augmentation is off for the
 comparison, and its cost is taken from our step with it.
 
 TFLOP/s are 6 x the multiply-adds of a forward pass, the usual count for a
-training step; the share is of a large matrix product timed in the same run.
+training step; the share is of a large matrix product timed in the same run. On
+a CPU the tables count its own time and not the wall clock's.
 """
 
 import argparse
 import importlib.util
+import math
 import os
 import pathlib
 import subprocess
@@ -158,21 +160,33 @@ def run_torch(arguments: argparse.Namespace, recorder: harness.Recorder) -> None
 def tables(arguments: argparse.Namespace, recorder: harness.Recorder) -> None:
     """Everything the file holds for the networks asked for."""
     hardware = {line["hardware"] for line in recorder.lines() if "hardware" in line}
-    loads = [line["load"].split()[1] for line in recorder.lines() if "load" in line]
+    loads = [float(line["load"].split()[1]) for line in recorder.lines() if "load" in line]
     print("\n" + "; ".join(sorted(hardware)))
-    print(f"load average during the run: {min(loads, default='?')} to {max(loads, default='?')}")
+    if loads:
+        print(f"load average during the run: {min(loads)} to {max(loads)}")
+    print("a second below is one of the " + ("processor" if on_cpu(arguments) else "wall clock"))
     products = [
         recorder.result(framework=name, what="product", dtype=arguments.dtype)
         for name in ("jax", "torch")
     ]
-    peak = max((product["tflops"] for product in products if product), default=float("nan"))
-    print(
-        f"peak: {peak:.3g} TFLOP/s, a {arguments.dtype} matrix product of side "
-        f"{arguments.product}\n"
-    )
+    clock = "cpu_tflops" if on_cpu(arguments) else "tflops"
+    peak = max((product[clock] for product in products if product), default=math.nan)
+    side = arguments.product
+    print(f"peak: {peak:.3g} TFLOP/s, a {arguments.dtype} matrix product of side {side}\n")
     against(arguments, recorder, peak)
     print()
+    counts(arguments, recorder)
+    print()
     costs(arguments, recorder)
+
+
+def on_cpu(arguments: argparse.Namespace) -> bool:
+    return arguments.device == "cpu"
+
+
+def per_second(arguments: argparse.Namespace, line: dict) -> float:
+    """Images per second: on a CPU of its time, which other work on the machine disturbs less."""
+    return line["images_per_cpu_second" if on_cpu(arguments) else "images_per_second"]
 
 
 def against(arguments: argparse.Namespace, recorder: harness.Recorder, peak: float) -> None:
@@ -180,55 +194,51 @@ def against(arguments: argparse.Namespace, recorder: harness.Recorder, peak: flo
     rows = []
     for key in keys(arguments, what="step"):
         count = recorder.result(what="count", model=key["model"])
-        work = 6 * count["multiply_adds"] if count else float("nan")
-        found = [("jax, ours", recorder.result(**key, framework="jax", augment="none"))]
-        found += [
-            (f"torch {mode}", recorder.result(**key, framework="torch", mode=mode))
-            for mode in MODES
-        ]
-        torch = [line["images_per_second"] for _, line in found[1:] if line]
-        fastest = max(torch, default=float("nan"))
-        for name, line in found:
-            if line is None:
-                continue
-            speed = line["images_per_second"]
-            tflops = work * speed / 1e12
+        work = 6 * count["multiply_adds"] if count else math.nan
+        found = {"jax, ours": recorder.result(**key, framework="jax", augment="none")}
+        for mode in MODES:
+            found[f"torch {mode}"] = recorder.result(**key, framework="torch", mode=mode)
+        found = {name: line for name, line in found.items() if line}
+        speeds = {name: per_second(arguments, line) for name, line in found.items()}
+        torch = [speed for name, speed in speeds.items() if name.startswith("torch")]
+        fastest = max(torch, default=math.nan)
+        for name, line in found.items():
+            tflops = work * speeds[name] / 1e12
             rows.append(
                 (
                     f"{key['model']}, batch {key['batch_size']}, {key['dtype']}: {name}",
                     f"{line['parameters']:,}",
-                    f"{speed:,.0f}",
-                    f"{line['step_ms']:.2f}",
+                    f"{speeds[name]:,.{0 if speeds[name] > 100 else 1}f}",
+                    f"{1e3 * key['batch_size'] / speeds[name]:,.2f}",
                     f"{tflops:.3g}",
                     f"{100 * tflops / peak:.0f} %",
-                    f"{speed / fastest:.2f}",
+                    f"{speeds[name] / fastest:.2f}",
                     f"{line['compile_seconds']:.0f}",
                 )
             )
     header = ("step", "parameters", "images/s", "ms", "TFLOP/s", "of peak", "ratio", "compile s")
     harness.print_table(header, rows)
     print("ratio: to the fastest of PyTorch's")
+
+
+def counts(arguments: argparse.Namespace, recorder: harness.Recorder) -> None:
+    """What the networks hold and do, beside what is published of them."""
     rows = []
     for model in arguments.only.split(","):
         count = recorder.result(what="count", model=model)
-        parameters, known = TABLE.get(model, (float("nan"), float("nan")))
+        parameters, known = TABLE.get(model, (math.nan, math.nan))
         if count:
-            row = (count["parameters"] / 1e6, parameters / 1e6)
-            adds = (count["multiply_adds"], count["xla_multiply_adds"], known)
-            millions = (f"{number / 1e6:,.1f}" for number in adds)
-            rows.append((model, *(f"{number:.2f}" for number in row), *millions))
-    print()
-    harness.print_table(
-        (
-            "network",
-            "parameters, million",
-            "published",
-            "multiply-adds, million",
-            "by XLA",
-            "published",
-        ),
-        rows,
-    )
+            sizes = (count["parameters"], parameters)
+            products = (count["multiply_adds"], count["xla_multiply_adds"], known)
+            rows.append(
+                (
+                    model,
+                    *(f"{number / 1e6:.2f}" for number in sizes),
+                    *(f"{number / 1e6:,.1f}" for number in products),
+                )
+            )
+    header = ("millions", "parameters", "published", "multiply-adds", "by XLA", "published")
+    harness.print_table(header, rows)
 
 
 def costs(arguments: argparse.Namespace, recorder: harness.Recorder) -> None:
@@ -239,13 +249,14 @@ def costs(arguments: argparse.Namespace, recorder: harness.Recorder) -> None:
         for augment in AUGMENTATIONS[1:]:
             line = recorder.result(**key, augment=augment)
             if line and bare:
-                more = line["step_ms"] - bare["step_ms"]
+                speed, bare_speed = per_second(arguments, line), per_second(arguments, bare)
+                more = 1e3 * key["batch_size"] * (1 / speed - 1 / bare_speed)
                 rows.append(
                     (
                         f"{key['model']}, batch {key['batch_size']}: {augment}",
-                        f"{line['images_per_second']:,.0f}",
+                        f"{speed:,.{0 if speed > 100 else 1}f}",
                         f"{more:.2f}",
-                        f"{100 * more / bare['step_ms']:.1f} %",
+                        f"{100 * (bare_speed / speed - 1):.1f} %",
                     )
                 )
     harness.print_table(("augmentation in the step", "images/s", "ms more", "cost"), rows)

@@ -128,14 +128,14 @@ class Side:
     """One way to take a step for all seeds; ``call`` takes it and waits for it."""
 
     def __init__(self, step, states, arguments):
-        self._step, self._states, self._arguments = step, states, arguments
+        self._step, self.states, self._arguments = step, states, arguments
         self.times = []
 
     def call(self, count: bool = True) -> None:
         start = time.perf_counter()
         for i, arguments in enumerate(self._arguments):
-            self._states[i], _ = self._step(self._states[i], *arguments)
-        jax.block_until_ready(self._states)
+            self.states[i], _ = self._step(self.states[i], *arguments)
+        jax.block_until_ready(self.states)
         if count:
             self.times.append(time.perf_counter() - start)
 

@@ -127,7 +127,7 @@ def test_multiply_adds_by_hand():
         @nn.compact
         def __call__(self, x):
             x = nn.Conv(8, (3, 3), strides=2, padding=1)(x)  # 5 x 4 places, 3·9·8 each
-            x = jax.jit(nn.Conv(6, (1, 1)))(x)  # 8·6 each
+            x = nn.jit(nn.Conv)(6, (1, 1))(x)  # 8·6 each
             return nn.Dense(7)(x.reshape(x.shape[0], -1))  # 120·7
 
     image = jnp.zeros((1, 10, 8, 3))
