@@ -44,6 +44,11 @@ def _legend(figure: FigureBase, axes: Axes, where: str, **settings) -> None:
     figure.legend(*axes.get_legend_handles_labels(), loc=f"outside {where}", **settings)
 
 
+def _legend_beside(axes: Axes) -> None:
+    """The legend of one panel, right of it."""
+    axes.legend(loc="center left", bbox_to_anchor=(1.02, 0.5))
+
+
 def num_intervals(run: Run) -> int:
     """Intervals of the distance in each group of buckets.
 
@@ -185,7 +190,7 @@ def accuracy_against_ece(blocks: Sequence[Sequence[Cell]]) -> Figure:
     styles = _styles(found)
     fills = ("full", "none", "left", "right", "bottom", "top")
     methods = list(dict.fromkeys(c.names["augmentation"] for g in found.values() for c in g))
-    with panels(*_grid(len(found)), panel=(3.2, 2.8)) as (figure, axes):
+    with panels(*_grid(len(found)), panel=(4.8, 2.8)) as (figure, axes):
         for place, (key, group) in zip(axes.flat, found.items(), strict=False):
             for cell in group:
                 i, method = styles[_rule(cell)], cell.names["augmentation"]
@@ -200,7 +205,7 @@ def accuracy_against_ece(blocks: Sequence[Sequence[Cell]]) -> Figure:
                 )
             place.set(xlabel="accuracy %", ylabel="ECE %", title=_title(key))
             place.margins(0.15)
-            place.legend(loc="best")
+            _legend_beside(place)
         for place in axes.flat[len(found) :]:
             place.set_axis_off()
         return figure
@@ -252,13 +257,13 @@ def ece_against_severity(blocks: Sequence[Sequence[Cell]]) -> Figure:
     kept = [[c for c in block if _severity_curves(c) is not None] for block in blocks]
     found = {tuple(_block_key(block)): block for block in kept if block}
     styles = _styles(found)
-    with panels(*_grid(len(found)), panel=(3.2, 2.8)) as (figure, axes):
+    with panels(*_grid(len(found)), panel=(4.8, 2.8)) as (figure, axes):
         for place, (key, block) in zip(axes.flat, found.items(), strict=False):
             for cell in block:
                 _draw_severity(place, cell, styles[_rule(cell)], len(styles))
             place.set(xlabel="severity (0: clean)", ylabel="ECE %")
             place.set_title(f"{key[0]}, {key[1]}, {key[2]},\n{key[3]} images, {key[4]} epochs")
-            place.legend(loc="best")
+            _legend_beside(place)
         for place in axes.flat[len(found) :]:
             place.set_axis_off()
         return figure
