@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from autolabel_jax import augment
+from experiments import printing
 
 GROUPS = {"augmix": "depth", "randaugment": "operations"}  # what the discrete part says
 # How far images are moved; the mean change of a pixel is told in the levels of uint8 images.
@@ -33,7 +34,7 @@ def buckets(found: dict[str, Any], augmentation: str) -> str:
     grouped = max(found["group"]) > 0
     header = [GROUPS.get(augmentation, "group"), *header]
     table = [row if grouped else row[1:] for row in [header, *rows]]
-    return _aligned(table, num_names=2 if grouped else 1)
+    return printing.aligned(table, num_names=2 if grouped else 1)
 
 
 def affinity(found: dict[str, Any], wanted: Sequence[dict[str, Any]], own: dict[str, Any]) -> str:
@@ -62,7 +63,7 @@ def affinity(found: dict[str, Any], wanted: Sequence[dict[str, Any]], own: dict[
                 _number(by_run.get("diversity"), 1, 3) if settings == own else "",
             ]
         )
-    lines = [_aligned([header, *rows], num_names=1)] if rows else []
+    lines = [printing.aligned([header, *rows], num_names=1)] if rows else []
     if rows:
         row = found["rows"][0]
         lines.append(
@@ -96,7 +97,7 @@ def fourier(found: dict[str, Any]) -> str:
             rows.append([f"{name}, {low} to {high}", f"{100 * error[inside].mean():.2f}"])
         low = high + 1
     rows.append(["all", f"{100 * error.mean():.2f}"])
-    table = _aligned(rows, num_names=1)
+    table = printing.aligned(rows, num_names=1)
     return f"{table}\nnorm {found['norm']:.3g}, {found['stamp']['examples']} test images"
 
 
@@ -111,16 +112,3 @@ def _changes(l2: float | None, absolute: float | None, uint8: bool) -> list[str]
 
 def _number(value: float | None, factor: float, digits: int) -> str:
     return "" if value is None or np.isnan(value) else f"{factor * value:.{digits}f}"
-
-
-def _aligned(rows: Sequence[Sequence[str]], num_names: int) -> str:
-    """A header, a rule and rows; the first columns to the left, figures to the right."""
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = []
-    for row in rows:
-        cells = [
-            cell.ljust(w) if i < num_names else cell.rjust(w)
-            for i, (cell, w) in enumerate(zip(row, widths, strict=True))
-        ]
-        lines.append("  ".join(cells).rstrip())
-    return "\n".join([lines[0], "  ".join("-" * w for w in widths), *lines[1:]])

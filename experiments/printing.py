@@ -51,7 +51,7 @@ def result_table(results: Sequence[Mapping[str, Any]]) -> str:
             value = result.get(name)
             figures.append("" if value is None else f"{factor * value:.{digits}f}")
         rows.append([result["augmentation"], rule_name(result), str(result["seed"]), *figures])
-    return _aligned(rows, num_names=2)
+    return aligned(rows, num_names=2)
 
 
 def evaluation_table(result: Mapping[str, Any]) -> str:
@@ -75,7 +75,7 @@ def evaluation_table(result: Mapping[str, Any]) -> str:
             for figure, _, factor, digits in columns
         ]
         rows.append([name, *figures])
-    return _aligned(rows, num_names=1)
+    return aligned(rows, num_names=1)
 
 
 def with_interval(result: Mapping[str, Any], name: str, factor: float, digits: int) -> str:
@@ -90,7 +90,7 @@ def with_interval(result: Mapping[str, Any], name: str, factor: float, digits: i
     return f"{text} [{low}, {high}]"
 
 
-def _aligned(rows: Sequence[Sequence[str]], num_names: int) -> str:
+def aligned(rows: Sequence[Sequence[str]], num_names: int) -> str:
     """A header, a rule and rows; the first columns to the left, figures to the right."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = []
