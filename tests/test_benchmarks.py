@@ -14,7 +14,9 @@ from benchmarks import (
     augmentation_peers,
     augmentations,
     calibration,
+    evaluation,
     harness,
+    start,
     train_step,
     train_step_jax,
 )
@@ -161,3 +163,22 @@ def test_help_names_the_flags():
             check=True,
         )
         assert "--" in done.stdout
+
+
+def test_evaluation_makes_and_evaluates_all_severities(capsys):
+    evaluation.main(["--tiny"])
+    rows = cells(capsys.readouterr().out)
+    assert rows[3][0] == "10 sets of 128"  # two corruptions
+    images_per_second = [float(row[2].replace(",", "")) for row in rows[3:5]]
+    assert min(images_per_second) > 0
+
+
+def test_start_prints_a_cold_and_a_warm_start(capsys, tmp_path):
+    plain = [flag for flag in helpers.flags() if "epochs" not in flag]
+    (config,) = (flag for flag in plain if flag.startswith("--config="))
+    others = [flag for flag in plain if not flag.startswith("--config=")]
+    start.main(["--repeats=1", config, *others])
+    rows = {row[0]: row for row in cells(capsys.readouterr().out)}
+    for kind in ("cold", "warm"):
+        first, end = float(rows[kind][1]), float(rows[kind][3])
+        assert 0 < first <= end
