@@ -13,10 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 from flax import struct
-from jax.sharding import NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
-from autolabel_jax import metric_writer, task
+from autolabel_jax import metric_writer, processes, task
 from autolabel_jax.types import StepMetrics, TrainState
 
 # Fields that say where and how to run, not what: they may differ when a run goes on.
@@ -46,7 +45,7 @@ def first_snapshot(parts: task.Task, seed: int, example_shape: tuple[int, ...]) 
         step=np.int32(0),
         metrics=no_metrics(),
     )
-    return jax.device_put(snapshot, NamedSharding(parts.mesh, PartitionSpec()))
+    return processes.replicate(snapshot, parts.mesh)
 
 
 class Checkpoints:
@@ -69,8 +68,10 @@ class Checkpoints:
         """For a ``with`` block, at whose end the write under way is waited for."""
         return self
 
-    def __exit__(self, *_) -> None:
-        """Waits for the write under way."""
+    def __exit__(self, kind, error, trace) -> None:
+        """Waits for the write under way, unless it waits for a process that is gone."""
+        if processes.is_peer_lost(error):
+            return
         self._manager.wait_until_finished()
         self._manager.close()
 
@@ -95,6 +96,11 @@ class Checkpoints:
             self._manager.latest_step(), args=ocp.args.StandardRestore(abstract)
         )
 
+    def clear(self) -> None:
+        """Deletes all of them."""
+        for step in self._manager.all_steps():
+            self._manager.delete(step)
+
     def latest(self) -> pathlib.Path | None:
         """Folder of the last whole checkpoint, after any write under way; None if there is none."""
         self._manager.wait_until_finished()
@@ -108,6 +114,10 @@ def claim(workdir: pathlib.Path, config: ConfigDict) -> None:
     Raises:
       ValueError: the folder belongs to a run with other settings; lists them.
     """
+    processes.on_first(lambda: _claim(workdir, config))
+
+
+def _claim(workdir: pathlib.Path, config: ConfigDict) -> None:
     workdir.mkdir(parents=True, exist_ok=True)
     path = workdir / "config.json"
     asked = json.loads(config.to_json())

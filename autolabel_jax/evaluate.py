@@ -7,7 +7,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import numpy as np
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from autolabel_jax import bootstrap, image_ops, input_pipeline, metrics, temperature
 from autolabel_jax.datasets import StreamedSplit
@@ -22,9 +22,11 @@ RESAMPLING_SEED = 0
 
 
 # One program for a model, whatever the set and whoever asks.
-@functools.partial(jax.jit, static_argnames="model")
-def _logits(model: nn.Module, variables: dict[str, Any], image: jax.Array) -> jax.Array:
-    return model.apply(variables, image_ops.to_float(image), train=False)
+@functools.partial(jax.jit, static_argnames=("model", "mesh"))
+def _logits(model: nn.Module, variables: dict[str, Any], image: jax.Array, mesh: Mesh) -> jax.Array:
+    logits = model.apply(variables, image_ops.to_float(image), train=False)
+    # On every device, as a process can read no other's.
+    return jax.lax.with_sharding_constraint(logits, NamedSharding(mesh, PartitionSpec()))
 
 
 def make_dispatch(
@@ -40,7 +42,7 @@ def make_dispatch(
         parts = []
         for i, batch in enumerate(input_pipeline.evaluation_batches(whole, batch_size, mesh)):
             image = batch.image if transform is None else transform(batch.index, batch.image)
-            parts.append(_logits(model, variables, image))
+            parts.append(_logits(model, variables, image, mesh))
             if i >= IN_FLIGHT:
                 parts[i - IN_FLIGHT].block_until_ready()
         num = input_pipeline.num_examples(whole)

@@ -15,8 +15,16 @@ import jax
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
-from autolabel_jax import attacks, corruptions, evaluate, input_pipeline, metrics, task
-from autolabel_jax.attacks import of_model
+from autolabel_jax import (
+    attacks,
+    corruptions,
+    evaluate,
+    input_pipeline,
+    metrics,
+    processes,
+    task,
+)
+from autolabel_jax.attacks import Attacked, of_model
 from autolabel_jax.corruptions import published
 from autolabel_jax.datasets import Split, StreamedSplit, in_memory
 from autolabel_jax.metrics import Examples, pairs
@@ -123,26 +131,17 @@ class Sets:
         def model_fn(variables, image):
             return self._parts.model.apply(variables, image, train=False)
 
-        num_classes = self._parts.num_classes
-        return of_model.create(name, model_fn, self._variables, num_classes=num_classes)
+        num_classes, variables = self._parts.num_classes, self._variables
+        if jax.process_count() > 1:  # each process attacks on its own devices
+            variables = jax.tree.map(np.asarray, variables)
+        return of_model.create(name, model_fn, variables, num_classes=num_classes)
 
     def _attacked(self, piece):
         chunk = slice(piece.place, piece.place + ATTACK_CHUNK)
-        mesh, test = self._parts.mesh, in_memory(self._test.take(chunk))
-        devices = mesh.devices.size
-        attacked = attacks.robust_accuracy(
-            self._ensemble(piece.name),
-            test.image,
-            test.label,
-            jax.random.key(0),
-            batch_size=min(
-                self._parts.eval_batch_size, math.ceil(ATTACK_BATCH / devices) * devices
-            ),
-            start=piece.place,
-            sharding=NamedSharding(mesh, PartitionSpec("data")),
-        )
+        test = in_memory(self._test.take(chunk))
+        attacked = self._attack_shared(piece, test)
         images = dataclasses.replace(test, image=attacked.images)
-        logits = self._dispatch(input_pipeline.put_split(images, mesh))()
+        logits = self._dispatch(input_pipeline.put_split(images, self._parts.mesh))()
         line = {
             "examples": len(self._test),
             "attacked": len(test),
@@ -154,6 +153,36 @@ class Sets:
             found = metrics.examples(twins[suffix], test.label)
             line |= _sums(found.replace(correct=attacked.correct), suffix)
         return line
+
+    def _attack_shared(self, piece, test) -> Attacked:
+        """The chunk attacked, by each process a share of it."""
+        mesh, ensemble = self._parts.mesh.local_mesh, self._ensemble(piece.name)
+        devices, num = mesh.devices.size, len(test.label)
+        batch_size = min(self._parts.eval_batch_size, math.ceil(ATTACK_BATCH / devices) * devices)
+        shares = np.array_split(np.arange(num), jax.process_count())
+        own, most = shares[jax.process_index()], len(shares[0])
+        names = ["clean", *(name for name, _ in ensemble.stages)]
+        found = Attacked(
+            0.0, np.zeros(0, bool), np.zeros((0, *test.image.shape[1:]), np.float32), {}
+        )
+        if own.size:
+            found = attacks.robust_accuracy(
+                ensemble,
+                test.image[own],
+                test.label[own],
+                jax.random.key(0),
+                batch_size=batch_size,
+                start=piece.place + int(own[0]),
+                sharding=NamedSharding(mesh, PartitionSpec("data")),
+                progress=processes.is_first(),
+            )
+        if jax.process_count() == 1:
+            return found
+        left = np.array([[len(own) * found.accuracy_after.get(name, 0.0) for name in names]])
+        left = np.rint(processes.gather(left.astype(np.float32), 1)).sum(axis=0)
+        correct = processes.gather(found.correct, most)
+        after = {name: float(n) / num for name, n in zip(names, left, strict=True)}
+        return Attacked(float(correct.mean()), correct, processes.gather(found.images, most), after)
 
 
 def _sums(examples: Examples, suffix: str) -> dict[str, Any]:

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from autolabel_jax import processes
 from autolabel_jax.datasets import Split, StreamedSplit, loader
 from autolabel_jax.types import Batch
 
@@ -61,7 +62,7 @@ def put_split(split: Split | StreamedSplit, mesh: Mesh) -> Batch | StreamedSplit
         mask=np.ones(n, np.float32),
         distance=np.asarray(distance, np.float32),
     )
-    return jax.device_put(whole, NamedSharding(mesh, PartitionSpec()))
+    return processes.replicate(whole, mesh)
 
 
 def num_examples(whole: Batch | StreamedSplit) -> int:

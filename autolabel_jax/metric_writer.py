@@ -13,6 +13,7 @@ import jax
 from tensorboardX import SummaryWriter
 
 import autolabel_jax
+from autolabel_jax import processes
 
 
 def write_json(path: pathlib.Path, value: Any) -> None:
@@ -32,9 +33,15 @@ def read_json(path: pathlib.Path) -> Any:
 
 
 def provenance() -> dict[str, Any]:
-    """What made a result: ``revision``, ``versions``, ``device``."""
+    """What made a result: ``revision``, ``versions``, ``device``, ``peak_memory_gib``.
+
+    The last is the most memory that this process has held so far on a device of its own, 2^30
+    bytes; None where the backend does not count, as on the CPU.
+    """
     packages = ("jax", "flax", "optax", "numpy")
     devices = jax.devices()
+    held = [device.memory_stats() or {} for device in jax.local_devices()]
+    peaks = [stats["peak_bytes_in_use"] for stats in held if "peak_bytes_in_use" in stats]
     return {
         "revision": _revision(),
         "versions": {
@@ -43,6 +50,7 @@ def provenance() -> dict[str, Any]:
             **{name: metadata.version(name) for name in packages},
         },
         "device": f"{len(devices)} x {devices[0].device_kind} ({devices[0].platform})",
+        "peak_memory_gib": max(peaks) / 2**30 if peaks else None,
     }
 
 
@@ -91,6 +99,8 @@ def read_metrics(workdir: pathlib.Path) -> list[dict[str, Any]]:
 class MetricWriter:
     """Appends one line per epoch to ``metrics.jsonl`` and the same to TensorBoard.
 
+    Only the first process of a run writes.
+
     Args:
       workdir: of the run.
       first_epoch: where the run goes on; lines of this epoch and later, left
@@ -99,6 +109,9 @@ class MetricWriter:
 
     def __init__(self, workdir: pathlib.Path, first_epoch: int):
         """Opens both files for the epochs from ``first_epoch`` on."""
+        self._events = None
+        if not processes.is_first():
+            return
         self._path = workdir / "metrics.jsonl"
         kept = [line for line in read_metrics(workdir) if line["epoch"] < first_epoch]
         rewrite_json_lines(self._path, kept)
@@ -106,6 +119,8 @@ class MetricWriter:
 
     def write(self, line: dict[str, Any]) -> None:
         """Writes the metrics of one epoch; lists become one TensorBoard curve per bucket."""
+        if self._events is None:
+            return
         append_json_line(self._path, line)
         for name, value in line.items():
             curves = enumerate(value) if isinstance(value, list) else [(None, value)]
@@ -116,7 +131,8 @@ class MetricWriter:
 
     def close(self) -> None:
         """Flushes and closes the event file."""
-        self._events.close()
+        if self._events is not None:
+            self._events.close()
 
 
 def _null_for_nan(value: Any) -> Any:

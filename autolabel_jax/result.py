@@ -14,6 +14,7 @@ from autolabel_jax import (
     evaluate,
     input_pipeline,
     metric_writer,
+    processes,
     robustness,
     task,
     temperature,
@@ -22,6 +23,9 @@ from autolabel_jax.corruptions import published
 from autolabel_jax.evaluated_sets import Sets
 from autolabel_jax.temperature import Scaling
 from autolabel_jax.types import TrainState
+
+# What an evaluation in a later process does not know.
+OF_TRAINING = ("revision", "versions", "device", "peak_memory_gib", "seconds")
 
 
 def make_result(
@@ -49,7 +53,8 @@ def make_result(
     variables = task.inference_variables(state)
     logits = predict(variables, input_pipeline.put_split(dataset.test, parts.mesh))
     label = dataset.test.label
-    np.savez(workdir / "test_logits.npz", logits=logits, label=label)
+    if processes.is_first():
+        np.savez(workdir / "test_logits.npz", logits=logits, label=label)
     lines = metric_writer.read_metrics(workdir)
     return {
         "name": config.name,
@@ -141,12 +146,32 @@ def evaluate_run(
     if pieces:
         sets = Sets(parts, task.inference_variables(snapshot.state), test, scaling, published_sets)
         lines = robustness.run(pieces, sets, workdir, int(snapshot.state.step))
-        found |= robustness.summarise(lines, workdir)
-    finished = int(snapshot.epoch) == config.epochs
-    path = workdir / "result.json"
-    if finished:
-        before = metric_writer.read_json(path) if path.exists() else {}
-        kept = {k: before[k] for k in ("revision", "versions", "device", "seconds") if k in before}
-        found = {**before, **found, **kept}
-        metric_writer.write_json(path, found)
+        found |= processes.on_first(lambda: robustness.summarise(lines, workdir))
+    if int(snapshot.epoch) == config.epochs:
+        found = processes.on_first(lambda: _write_anew(workdir / "result.json", found))
     return {**found, "epochs": int(snapshot.epoch)}
+
+
+def read(workdir: pathlib.Path) -> dict[str, Any] | None:
+    """What ``result.json`` holds; None for a run that is not finished."""
+    path = workdir / "result.json"
+    return processes.on_first(lambda: metric_writer.read_json(path) if path.exists() else None)
+
+
+def write(workdir: pathlib.Path, found: dict[str, Any]) -> dict[str, Any]:
+    """Writes ``result.json``; returns what the first process found, in all of them."""
+
+    def write_and_return():
+        metric_writer.write_json(workdir / "result.json", found)
+        return found
+
+    return processes.on_first(write_and_return)
+
+
+def _write_anew(path: pathlib.Path, found: dict[str, Any]) -> dict[str, Any]:
+    """Keeps what only the training knew."""
+    before = metric_writer.read_json(path) if path.exists() else {}
+    kept = {k: before[k] for k in OF_TRAINING if k in before}
+    found = {**before, **found, **kept}
+    metric_writer.write_json(path, found)
+    return found

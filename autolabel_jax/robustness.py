@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from autolabel_jax import attacks, bootstrap, corruptions, metric_writer
+from autolabel_jax import attacks, bootstrap, corruptions, metric_writer, processes
 from autolabel_jax.evaluated_sets import ATTACK_CHUNK, Piece, Sets
 from autolabel_jax.metrics import HEADLINE, pairs
 from autolabel_jax.types import BucketStats
@@ -73,20 +73,18 @@ def run(
     path, pieces = workdir / FILE, list(pieces)
     kinds = {piece.kind for piece in pieces}
     stamps = {k: {"format": FORMAT, "checkpoint": checkpoint, **sets.stamp(k)} for k in kinds}
-    before = metric_writer.read_json_lines(path)
-    metric_writer.rewrite_json_lines(path, before)  # without a line cut off by a kill
-    done = {line["piece"]: line for line in before if _counts(line, stamps, workdir)}
+    done = processes.on_first(lambda: _done(path, stamps, workdir))
 
     def finish(piece, fetch):
         figures, resampled = fetch()
         line = {**stamps[piece.kind], **dataclasses.asdict(piece), "piece": str(piece), **figures}
-        if resampled:
-            _write_resamples(workdir, piece, resampled)
-        metric_writer.append_json_line(path, line)
+        if processes.is_first():
+            _write(path, piece, line, resampled)
         done[str(piece)] = line
 
     begun = None  # one set is on the device while the one before is read
-    for piece in (bar := tqdm(pieces, unit="set", dynamic_ncols=True)):
+    silent = not processes.is_first()
+    for piece in (bar := tqdm(pieces, unit="set", dynamic_ncols=True, disable=silent)):
         bar.set_postfix_str(str(piece))
         if str(piece) in done:
             continue
@@ -103,10 +101,19 @@ def _resamples_path(workdir: pathlib.Path, piece: str) -> pathlib.Path:
     return workdir / FOLDER / f"{piece.replace('/', '_')}.npz"
 
 
-def _write_resamples(workdir, piece, resampled):
-    path = _resamples_path(workdir, str(piece))
-    path.parent.mkdir(exist_ok=True)
-    np.savez(path, **resampled)
+def _done(path, stamps, workdir):
+    """Lines that count, by their pieces."""
+    before = metric_writer.read_json_lines(path)
+    metric_writer.rewrite_json_lines(path, before)  # without a line cut off by a kill
+    return {line["piece"]: line for line in before if _counts(line, stamps, workdir)}
+
+
+def _write(path, piece, line, resampled):
+    if resampled:
+        beside = _resamples_path(path.parent, str(piece))
+        beside.parent.mkdir(exist_ok=True)
+        np.savez(beside, **resampled)
+    metric_writer.append_json_line(path, line)
 
 
 def _counts(line, stamps, workdir):

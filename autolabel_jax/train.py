@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
@@ -22,6 +23,7 @@ from autolabel_jax import (
     evaluate,
     input_pipeline,
     metric_writer,
+    processes,
     result,
     task,
     train_step,
@@ -42,7 +44,7 @@ class Stopped(Exception):
 
 
 @dataclasses.dataclass(frozen=True)
-class _Run:
+class Run:
     """What stays the same from the first epoch to the last."""
 
     config: ConfigDict
@@ -88,26 +90,30 @@ def train(
     dataset = datasets.load(config)
     parts = task.create(config, dataset, mesh)
     checkpoint.claim(workdir, config)
-    if (workdir / "result.json").exists():
-        return metric_writer.read_json(workdir / "result.json")
+    if finished := result.read(workdir):
+        return finished
     with checkpoint.Checkpoints(workdir, config.checkpoint.keep) as saved:
         snapshot = checkpoint.first_snapshot(parts, config.seed, dataset.train.image.shape[1:])
         snapshot = saved.restore(snapshot) or snapshot
         place = int(snapshot.epoch) * parts.steps_per_epoch + int(snapshot.step)
         total = config.epochs * parts.steps_per_epoch
+        hidden = not (progress and processes.is_first())
         with tqdm(
-            total=total, initial=place, unit="step", disable=not progress, dynamic_ncols=True
+            total=total, initial=place, unit="step", disable=hidden, dynamic_ncols=True
         ) as bar:
-            run = _make_run(config, parts, dataset, saved, should_stop, bar)
+            agreed = processes.agreed(should_stop, mesh)
+            run = make_run(config, parts, dataset, saved, agreed, bar)
             with contextlib.closing(run.batches):
                 snapshot = _epochs(run, snapshot, workdir)
     found = result.make_result(config, parts, dataset, snapshot.state, workdir)
-    metric_writer.write_json(workdir / "result.json", found)
-    return found
+    return result.write(workdir, found)
 
 
-def _make_run(config, parts, dataset, saved, should_stop, bar) -> _Run:
-    return _Run(
+def make_run(config, parts, dataset, saved, should_stop, bar) -> Run:
+    """The parts of a run with its arrays on the device and its functions jitted."""
+    # Whole on every device, however XLA would divide them, as each process reads them.
+    jit = functools.partial(jax.jit, out_shardings=NamedSharding(parts.mesh, PartitionSpec()))
+    return Run(
         config=config,
         task=parts,
         batches=input_pipeline.training_batches(
@@ -123,19 +129,19 @@ def _make_run(config, parts, dataset, saved, should_stop, bar) -> _Run:
         saved=saved,
         should_stop=should_stop,
         bar=bar,
-        train_steps=jax.jit(
+        train_steps=jit(
             functools.partial(train_step.train_steps, task=parts),
             static_argnames="num_steps",
             donate_argnames="state",
         ),
-        calibration_step=jax.jit(functools.partial(calibration_step.calibration_step, task=parts)),
-        update_labels=jax.jit(parts.rule.update),
-        is_finite=jax.jit(_all_finite),
+        calibration_step=jit(functools.partial(calibration_step.calibration_step, task=parts)),
+        update_labels=jit(parts.rule.update),
+        is_finite=jit(_all_finite),
         predict=evaluate.make_predict(parts.model, parts.mesh, parts.eval_batch_size),
     )
 
 
-def _epochs(run: _Run, snapshot: Snapshot, workdir: pathlib.Path) -> Snapshot:
+def _epochs(run: Run, snapshot: Snapshot, workdir: pathlib.Path) -> Snapshot:
     """All epochs from the snapshot's place on."""
     config = run.config
     writer = metric_writer.MetricWriter(workdir, first_epoch=int(snapshot.epoch))
@@ -145,12 +151,12 @@ def _epochs(run: _Run, snapshot: Snapshot, workdir: pathlib.Path) -> Snapshot:
         trained = time.perf_counter() - began
         stats, clean = _measure(run, snapshot.state, epoch)
         state = snapshot.state
-        if _update_is_due(config, epoch):
+        if update_is_due(config, epoch):
             state = state.replace(labels=run.update_labels(state.labels, stats))
         images = (run.task.steps_per_epoch - steps_before) * run.task.batch_size
         writer.write(
             {
-                **_epoch_line(epoch, snapshot.metrics, state, stats, clean),
+                **epoch_line(epoch, snapshot.metrics, state, stats, clean),
                 "images_per_second": images / trained,
                 "seconds": time.perf_counter() - began,
             }
@@ -162,12 +168,12 @@ def _epochs(run: _Run, snapshot: Snapshot, workdir: pathlib.Path) -> Snapshot:
             metrics=checkpoint.no_metrics(),
         )
         if (epoch + 1) % config.checkpoint.every_epochs == 0 or epoch + 1 == config.epochs:
-            _save(run, snapshot)
+            save(run, snapshot)
     writer.close()
     return snapshot
 
 
-def _train_epoch(run: _Run, snapshot: Snapshot) -> Snapshot:
+def _train_epoch(run: Run, snapshot: Snapshot) -> Snapshot:
     """The rest of an epoch. Sums are read one dispatch late, so the device never waits."""
     epoch, step = int(snapshot.epoch), int(snapshot.step)
     batches = run.batches.epoch(epoch, step)
@@ -182,7 +188,7 @@ def _train_epoch(run: _Run, snapshot: Snapshot) -> Snapshot:
             state, examples, order, key, np.int32(step), num_steps=num_steps
         )
         if unread is not None:
-            sums = _add(run, sums, *unread)
+            sums = add_metrics(run, sums, *unread)
             speed = (step - first) * run.task.batch_size / (time.perf_counter() - began)
             run.bar.set_postfix_str(_postfix(epoch, sums, speed), refresh=False)
         unread = (metrics, epoch, step)
@@ -190,10 +196,10 @@ def _train_epoch(run: _Run, snapshot: Snapshot) -> Snapshot:
         run.bar.update(num_steps)
         stop = run.should_stop()
     if unread is not None:
-        sums = _add(run, sums, *unread)
+        sums = add_metrics(run, sums, *unread)
     snapshot = Snapshot(state=state, epoch=np.int32(epoch), step=np.int32(step), metrics=sums)
     if stop:
-        _save(run, snapshot)
+        save(run, snapshot)
         raise Stopped(
             f"stopped in epoch {epoch + 1} of {run.config.epochs} after step {step} of "
             f"{run.task.steps_per_epoch}; saved {run.saved.latest()}; "
@@ -202,8 +208,8 @@ def _train_epoch(run: _Run, snapshot: Snapshot) -> Snapshot:
     return snapshot
 
 
-def _add(
-    run: _Run, sums: StepMetrics, metrics: StepMetrics, epoch: int, first_step: int
+def add_metrics(
+    run: Run, sums: StepMetrics, metrics: StepMetrics, epoch: int, first_step: int
 ) -> StepMetrics:
     """Adds the sums of one dispatch [num_steps] in the order of its steps."""
     metrics = jax.tree.map(np.asarray, metrics)
@@ -216,16 +222,16 @@ def _add(
     return sums
 
 
-def _save(run: _Run, snapshot: Snapshot) -> None:
+def save(run: Run, snapshot: Snapshot) -> None:
     """Saves what is finite: a last update may overflow after a loss that did not."""
     steps, state = run.task.steps_per_epoch, snapshot.state
     if not run.is_finite(state):
         done = int(state.step) - 1  # updates before the last one
         raise _diverged(run, "the state is not finite", done // steps, done % steps + 1)
-    run.saved.save(snapshot, steps)
+    run.saved.save(processes.replicate(snapshot, run.task.mesh), steps)
 
 
-def _diverged(run: _Run, what: str, epoch: int, step: int) -> NonFiniteLossError:
+def _diverged(run: Run, what: str, epoch: int, step: int) -> NonFiniteLossError:
     return NonFiniteLossError(
         f"{what} in epoch {epoch + 1}, step {step} of {run.task.steps_per_epoch}; "
         f"last good checkpoint: {run.saved.latest() or 'none yet'}. "
@@ -245,7 +251,7 @@ def _postfix(epoch: int, sums: StepMetrics, images_per_second: float) -> str:
     )
 
 
-def _measure(run: _Run, state: TrainState, epoch: int) -> tuple[BucketStats, dict[str, float]]:
+def _measure(run: Run, state: TrainState, epoch: int) -> tuple[BucketStats, dict[str, float]]:
     """Calibration on augmented held-out images by bucket, and on all the clean ones."""
     key = input_pipeline.epoch_key(run.config.seed, epoch, CALIBRATION)
     chosen = calibration_step.choose(
@@ -258,12 +264,13 @@ def _measure(run: _Run, state: TrainState, epoch: int) -> tuple[BucketStats, dic
     return stats, evaluate.scores(logits, np.asarray(run.calibration.label))
 
 
-def _update_is_due(config: ConfigDict, epoch: int) -> bool:
+def update_is_due(config: ConfigDict, epoch: int) -> bool:
+    """Whether the labels are updated after this epoch."""
     since_warmup = epoch + 1 - config.labels.warmup_epochs
     return since_warmup > 0 and since_warmup % config.labels.update_every == 0
 
 
-def _epoch_line(
+def epoch_line(
     epoch: int,
     sums: StepMetrics,
     state: TrainState,

@@ -6,13 +6,14 @@
 Figures are given before and after temperature scaling; with --temperature also after vector
 scaling, both fitted on the calibration set. Of a finished run, ``result.json`` is written
 anew. An evaluation that was stopped goes on where it was, from ``evaluation.jsonl``.
+On several hosts: docs/distributed.md.
 """
 
 import pathlib
 
 from absl import flags
 
-from autolabel_jax import checkpoint, result, robustness
+from autolabel_jax import checkpoint, processes, result, robustness
 from experiments import launch, printing
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a training run.")
@@ -48,7 +49,9 @@ def main(argv: list[str]) -> None:
     todo += [f"75 corrupted sets{source}"] if corrupted else []
     todo += [f"20 extra corrupted sets{source}"] if _EXTRA.value else []
     todo += [f"the attack {name}" for name in _ATTACKS.value]
-    print(f"evaluating on {', '.join(todo)}; sets done before are in {robustness.FILE}", flush=True)
+    if processes.is_first():
+        told = f"evaluating on {', '.join(todo)}; sets done before are in {robustness.FILE}"
+        print(told, flush=True)
     found = result.evaluate_run(
         config,
         workdir,
@@ -59,6 +62,8 @@ def main(argv: list[str]) -> None:
         vector_scaling=_TEMPERATURE.value,
         examples=_EXAMPLES.value,
     )
+    if not processes.is_first():
+        return
     if found["epochs"] < config.epochs:
         print(f"not finished: {found['epochs']} of {config.epochs} epochs trained")
     print(printing.result_table([found]))
@@ -66,4 +71,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    launch.run(main, required=["workdir"])
+    launch.run(main, required=["workdir"], several_processes=True)

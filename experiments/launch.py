@@ -1,18 +1,25 @@
 """How every program here starts: flags read, logs quiet, a user's mistake told in one line."""
 
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 
 from absl import app, flags, logging
 
+from autolabel_jax import processes
 from autolabel_jax.train import NonFiniteLossError
-from experiments import compilation_cache
+from experiments import compilation_cache, distributed
 
 # What a wrong setting, a missing file or a diverging run raises; all else is a bug.
 MISTAKES = (ValueError, OSError, NonFiniteLossError)
 
 
-def run(main: Callable[[list[str]], None], required: Sequence[str] = ()) -> None:
+def run(
+    main: Callable[[list[str]], None],
+    required: Sequence[str] = (),
+    *,
+    several_processes: bool = False,
+) -> None:
     """Calls ``main`` with what is left of the command line once flags are read.
 
     Exits with 1 and one line on standard error for a mistake of the user's.
@@ -20,20 +27,47 @@ def run(main: Callable[[list[str]], None], required: Sequence[str] = ()) -> None
     Args:
       main: takes argv, the program's name first.
       required: flags that must be given.
+      several_processes: the program may be one of several, see ``distributed``.
     """
     flags.mark_flags_as_required(required)
 
     def guarded(argv):
         logging.set_verbosity(logging.WARNING)  # orbax tells much at info
+        leave = distributed.leave if distributed.is_worker() else sys.exit
         try:
+            join(several_processes)
             compilation_cache.enable()
             main(argv)
-        except MISTAKES as error:
-            sys.exit(f"error: {error}")
         except KeyboardInterrupt:
-            sys.exit("stopped; what was done is kept, and the same command goes on from there")
+            leave("stopped; what was done is kept, and the same command goes on from there")
+        except Exception as error:
+            if distributed.is_worker() and processes.is_peer_lost(error):
+                leave(f"error: {distributed.peer_lost(error)}")
+            if isinstance(error, MISTAKES):
+                leave(f"error: {error}")
+            if distributed.is_worker():
+                leave(traceback.format_exc())
+            raise
 
     app.run(guarded, flags_parser=_parse)
+
+
+def join(several_processes: bool) -> None:
+    """Where several processes are asked for: starts the worker, or as that joins the others.
+
+    Raises:
+      ValueError: flags that lack others, or a program that is not made for it.
+    """
+    if not distributed.asked():
+        return
+    if not several_processes:
+        raise ValueError(
+            "--distributed: this program is one process; several may be of experiments.train "
+            "and experiments.evaluate"
+        )
+    if not distributed.is_worker():
+        sys.exit(distributed.supervise())
+    distributed.start()
 
 
 def no_more(argv: list[str]) -> None:

@@ -28,6 +28,7 @@ COLUMNS = {
     "extra_corrupted_accuracy": ("extra corrupted acc %", 100, 2),
     "extra_corrupted_ece": ("extra corrupted ECE %", 100, 2),
     "extra_corrupted_ece_ts": ("extra corrupted ECE % (TS)", 100, 2),
+    "peak_memory_gib": ("memory, GiB", 1, 2),
     "seconds": ("seconds", 1, 0),
 }
 # What a table is about: how the names of its figures begin; all others are of clean images.
@@ -39,7 +40,7 @@ SETS = {
 NAMES = ("data set", "model", "augmentation", "labels", "training images", "epochs")
 CSV_NAMES = ("dataset", "model", "augmentation", "labels", "settings", "train_examples", "epochs")
 CSV_NAMES += ("n", "seeds", "revision")
-NO_CONTEST = ("seconds",)  # tells of the machine, not of the labels
+NO_CONTEST = ("seconds", "peak_memory_gib")  # tell of the machine, not of the labels
 TS = "TS: after temperature scaling, fitted on the calibration set; it moves no accuracy."
 VS = (
     "VS: after vector scaling, fitted on the calibration set; it may move accuracy. Extra: the "

@@ -4,6 +4,7 @@
         [--data_dir=…] [--config.labels.rule=autolabel …]
 
 The same command goes on after an interruption; SIGTERM and Ctrl-C save first.
+On several hosts: docs/distributed.md.
 """
 
 import signal
@@ -12,7 +13,7 @@ import sys
 from absl import flags
 from ml_collections import config_flags
 
-from autolabel_jax import train
+from autolabel_jax import processes, train
 from experiments import launch, printing
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Configuration file.", lock_config=True)
@@ -32,10 +33,11 @@ def main(argv: list[str]) -> None:
         result = train.train(config, _WORKDIR.value, should_stop=lambda: bool(asked))
     except train.Stopped as stopped:
         print(stopped, file=sys.stderr)
-        sys.exit(128 + asked[0])
-    print(printing.result_table([result]))
-    print(f"everything is in {_WORKDIR.value}")
+        sys.exit(128 + (asked[0] if asked else signal.SIGTERM))  # the signal of another process
+    if processes.is_first():
+        print(printing.result_table([result]))
+        print(f"everything is in {_WORKDIR.value}")
 
 
 if __name__ == "__main__":
-    launch.run(main, required=["config", "workdir"])
+    launch.run(main, required=["config", "workdir"], several_processes=True)

@@ -37,6 +37,9 @@ def test_the_default_is_the_users_cache_folder_and_a_second_start_adds_nothing(t
     assert any("train_steps" in name for name in first)
     start(tmp_path / "b", **own)
     assert programs(home) == first
+    # Another seed is other numbers in the same programs.
+    start(tmp_path / "c", "--config.seed=1", **own)
+    assert programs(home) == first
 
 
 def test_the_flag_goes_before_the_environment_and_none_keeps_nothing(tmp_path):

@@ -11,7 +11,7 @@ LIBRARY = ROOT / "autolabel_jax"
 
 # Each row may import the rows above it; modules of one row do not import each other.
 ORDER = (
-    ("types",),
+    ("types", "processes"),
     ("datasets",),
     ("input_pipeline",),
     ("image_ops", "warp", "accumulation"),
@@ -31,6 +31,8 @@ ORDER = (
     ("checkpoint",),
     ("result",),
     ("train",),
+    ("seed_stack",),
+    ("train_seeds",),
 )
 RANK = {module: rank for rank, row in enumerate(ORDER) for module in row}
 
@@ -50,6 +52,8 @@ FORBIDDEN = (
 ALLOWED = {"loader.py": {"absl.flags"}}  # grain asks whether they were read; no value is
 
 NO_TEST_FILE = {
+    "processes": "test_distributed.py runs it in several processes, the others in one",
+    "seed_stack": "test_train_seeds.py compares what it computes with single runs",
     "types": "holds nothing but the fields of its pytrees",
     "warp": "the operations made of it are compared with PIL's in test_image_ops.py",
 }

@@ -87,9 +87,25 @@ def test_json_is_replaced_whole_or_not_at_all(tmp_path):
     assert json.loads(path.read_text()) == metric_writer.read_json(path) == {"a": 1}
 
 
+class Counting:
+    """A device with a count of its memory, or without."""
+
+    def __init__(self, stats):
+        self.memory_stats = lambda: stats
+
+
+@pytest.mark.parametrize(
+    ("devices", "gib"),
+    [([{"peak_bytes_in_use": 3 * 2**29}, {"peak_bytes_in_use": 2**30}], 1.5), ([None, {}], None)],
+)
+def test_peak_memory_is_that_of_the_fullest_device(monkeypatch, devices, gib):
+    monkeypatch.setattr("jax.local_devices", lambda: [Counting(stats) for stats in devices])
+    assert metric_writer.provenance()["peak_memory_gib"] == gib
+
+
 def test_provenance_names_the_commit_and_the_versions(tmp_path):
     found = metric_writer.provenance()
-    assert set(found) == {"revision", "versions", "device"}
+    assert set(found) == {"revision", "versions", "device", "peak_memory_gib"}
     assert {"autolabel_jax", "python", "jax", "flax", "optax", "numpy"} <= set(found["versions"])
     assert "cpu" in found["device"].lower() or " x " in found["device"]
     git = subprocess.run(

@@ -41,7 +41,8 @@ def test_figures_are_those_of_the_averaged_parameters_on_test(run):
     config, workdir, found = run
     saved = helpers.last_checkpoint(workdir)
     dataset = datasets.load(config)
-    mean, std = dataset.train.image.mean((0, 1, 2)) / 255, dataset.train.image.std((0, 1, 2)) / 255
+    both = np.concatenate([dataset.train.image, dataset.calibration.image]) / 255
+    mean, std = both.mean((0, 1, 2)), both.std((0, 1, 2))
 
     def logits(split):
         x = ((split.image / 255 - mean) / std).reshape(len(split.label), -1)
