@@ -3,7 +3,7 @@
 dataset → augment → (image, distance) → bucket → model → BucketStats.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import jax
 import numpy as np
@@ -96,12 +96,20 @@ def calibrate(
       BucketStats [N, R]; n (or m) examples in each bucket, or in all where
       distances are the data's own.
     """
-    passes = 1 if task.augmentation.distance_is_given else task.num_buckets
     total = calibration.empty_stats(task.num_buckets, task.num_bins)
+    for batch in plan(whole, key, task=task, chosen=chosen):
+        total = calibration.merge(total, step(state, whole, *batch))
+    return total
+
+
+def plan(
+    whole: Batch, key: jax.Array, *, task: Task, chosen: np.ndarray | None = None
+) -> Iterator[tuple[np.ndarray, np.ndarray, jax.Array]]:
+    """(rows, bucket, key) of each ``calibration_step`` of a pass; arguments as ``calibrate``."""
+    passes = 1 if task.augmentation.distance_is_given else task.num_buckets
     for n in range(passes):
         batches = input_pipeline.padded_rows(whole, task.eval_batch_size, task.mesh, chosen)
+        bucket_key = jax.random.fold_in(key, n)
         for i, rows in enumerate(batches):
-            batch_key = jax.random.fold_in(jax.random.fold_in(key, n), i)
             bucket = np.full(len(rows), n, np.int32)
-            total = calibration.merge(total, step(state, whole, rows, bucket, batch_key))
-    return total
+            yield rows, bucket, jax.random.fold_in(bucket_key, i)

@@ -66,6 +66,9 @@ class Outcome:
     message: str = ""
 
 
+HELD = Outcome(BUSY, "another process is at it")
+
+
 class Stop:
     """Whether to stop: after a signal, at a time, or when told.
 
@@ -145,27 +148,34 @@ def look(job: Job) -> Outcome | None:
     try:
         return Outcome(SKIPPED) if is_finished(job) else None
     except Exception as error:
-        return _failed(job, error)
+        return failed(job, error)
 
 
 def attempt(job: Job, stop: Stop) -> Outcome:
     """Runs a job, or goes on with it; an error is told in the outcome and whole in the log."""
     try:
-        with _lock(job) as mine:
-            if not mine:
-                return Outcome(BUSY, "another process is at it")
-            with _logged(job):
-                _run(job, stop)
+        with lock(job) as mine:
+            return run(job, stop) if mine else HELD
+    except OSError as error:
+        return failed(job, error)
+
+
+def run(job: Job, stop: Stop) -> Outcome:
+    """As ``attempt``, where its lock is held already."""
+    try:
+        with logged(job):
+            _finish(job, stop)
         return Outcome(DONE)
     except train.Stopped as stopped:
         return Outcome(STOPPED, str(stopped))
     except Exception as error:  # whatever it is, the other runs go on
-        return _failed(job, error)
+        return failed(job, error)
     finally:
         gc.collect()  # the arrays of this run, before the next one makes its own
 
 
-def _failed(job: Job, error: Exception) -> Outcome:
+def failed(job: Job, error: Exception) -> Outcome:
+    """The outcome of an error, which is written whole to the job's log."""
     job.log.parent.mkdir(parents=True, exist_ok=True)
     with open(job.log, "a") as log:
         traceback.print_exception(error, file=log)
@@ -174,7 +184,7 @@ def _failed(job: Job, error: Exception) -> Outcome:
     return Outcome(FAILED, first if mistake else f"{type(error).__name__}: {first}; see {job.log}")
 
 
-def _run(job: Job, stop: Stop) -> None:
+def _finish(job: Job, stop: Stop) -> None:
     config = job.load_config()
     if not (job.workdir / "result.json").exists():
         train.train(config, job.workdir, should_stop=stop, progress=False)
@@ -186,7 +196,7 @@ def _run(job: Job, stop: Stop) -> None:
 
 
 @contextlib.contextmanager
-def _lock(job: Job) -> Iterator[bool]:
+def lock(job: Job) -> Iterator[bool]:
     """False if another process holds the run; the system lets go of what a killed one held."""
     path = job.log.with_suffix(".lock")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -205,7 +215,7 @@ def _lock(job: Job) -> Iterator[bool]:
 
 
 @contextlib.contextmanager
-def _logged(job: Job) -> Iterator[None]:
+def logged(job: Job) -> Iterator[None]:
     """Sends what this thread's run prints to its log, away from the live table."""
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -66,9 +66,17 @@ def test_digits_test_split_is_stratified_and_fixed(digits):
 
 
 def test_moments_are_those_of_the_scaled_training_pixels(digits):
-    pixels = digits.train.image.reshape(-1, 3) / 255
+    both = np.concatenate([digits.train.image, digits.calibration.image])
+    pixels = both.reshape(-1, 3) / 255
     np.testing.assert_allclose(digits.mean, pixels.mean(0), rtol=1e-6)
     np.testing.assert_allclose(digits.std, pixels.std(0), rtol=1e-6)
+
+
+def test_moments_are_the_same_to_the_bit_for_every_seed(digits):
+    other = datasets.load(make_config("digits", seed=1))
+    assert other.train.image.tobytes() != digits.train.image.tobytes()
+    assert other.mean.tobytes() == digits.mean.tobytes()
+    assert other.std.tobytes() == digits.std.tobytes()
 
 
 # The cut

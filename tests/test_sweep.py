@@ -102,7 +102,7 @@ def test_a_stopped_sweep_goes_on_to_the_same_bits(tmp_path, alone):
 def test_a_run_that_another_process_holds_is_left_to_it(tmp_path, monkeypatch):
     monkeypatch.setattr(sweep_job, "PATIENCE", 0.1)
     job = make_job(tmp_path)
-    with sweep_job._lock(job) as mine:
+    with sweep_job.lock(job) as mine:
         assert mine
         outcome = sweep_job.attempt(job, Stop())
     assert outcome.state == "busy"

@@ -40,12 +40,14 @@ def load(config: ConfigDict) -> Dataset:
     source = _streamed(config) if is_streamed(config) else _read(config.dataset, config.data_dir)
     train = source.train.take(_first(config.train_examples))
     test = source.test.take(_first(config.test_examples))
+    if isinstance(train, StreamedSplit):
+        mean, std = np.float32(PHOTOGRAPH_MEAN), np.float32(PHOTOGRAPH_STD)
+    else:
+        # Before the cut: they are constants of the program, which all seeds can then share.
+        mean, std = _moments(train.image[:: max(1, len(train) // MOMENT_IMAGES)])
     train, calibration = _cut(train, config)
     if isinstance(train, StreamedSplit):
         calibration = _decoded(calibration)
-        mean, std = np.float32(PHOTOGRAPH_MEAN), np.float32(PHOTOGRAPH_STD)
-    else:
-        mean, std = _moments(train.image[:: max(1, len(train) // MOMENT_IMAGES)])
     dataset = Dataset(
         name=config.dataset,
         train=train,

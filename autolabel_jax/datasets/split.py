@@ -41,8 +41,9 @@ class Source:
 class Dataset:
     """A data set ready for a run.
 
-    ``mean`` and ``std`` are taken over the training pixels, uint8 ones scaled
-    to [0, 1], for each entry of the last axis. A constant entry has std 1.
+    ``mean`` and ``std`` are taken over the training pixels before calibration images are cut
+    from them, so that they are the same for every seed; uint8 ones scaled to [0, 1], for each
+    entry of the last axis. A constant entry has std 1.
     """
 
     name: str
