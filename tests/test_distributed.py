@@ -18,7 +18,7 @@ from absl.testing import flagsaver
 from autolabel_jax import metric_writer
 from experiments import distributed, launch
 
-pytestmark = pytest.mark.xdist_group("runs")
+pytestmark = pytest.mark.xdist_group("processes")
 
 # Three epochs of two steps; a checkpoint after each.
 LONG = {"epochs": 3, "augment__name": "mixup", "optimizer__ema": 0.9}

@@ -20,7 +20,7 @@ from experiments.sweep_devices import Place
 from experiments.sweep_job import Job, Outcome, Stop
 from experiments.sweep_local import JobList
 
-pytestmark = pytest.mark.xdist_group("runs")
+pytestmark = pytest.mark.xdist_group("sweeps")
 
 
 def make_job(root, evaluation=None, **changes) -> Job:

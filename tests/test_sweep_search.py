@@ -16,7 +16,7 @@ from experiments.sweep_board import Board
 from experiments.sweep_job import Job, Outcome, Stop
 from experiments.sweep_search import OptunaSource, Range
 
-pytestmark = pytest.mark.xdist_group("runs")
+pytestmark = pytest.mark.xdist_group("sweeps")
 
 AXES = "labels.alpha=log:.01..10;buckets.num=1..4"
 

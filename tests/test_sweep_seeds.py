@@ -12,7 +12,7 @@ from experiments.sweep_board import Board
 from experiments.sweep_job import Job, Stop
 from experiments.sweep_local import JobList
 
-pytestmark = pytest.mark.xdist_group("runs")
+pytestmark = pytest.mark.xdist_group("sweeps")
 
 
 def make_jobs(root, evaluation=None, **axes):

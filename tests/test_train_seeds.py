@@ -7,7 +7,7 @@ import pytest
 
 from autolabel_jax import checkpoint, metric_writer, result, train, train_seeds
 
-pytestmark = pytest.mark.xdist_group("runs")
+pytestmark = pytest.mark.xdist_group("sweeps")
 
 SEEDS = (3, 7)
 # Chosen images, edges of the seed's own, an average of parameters, a last batch that is padded.

@@ -14,7 +14,7 @@ import pytest
 
 from autolabel_jax import datasets, result, task, train
 
-pytestmark = pytest.mark.xdist_group("runs")
+pytestmark = pytest.mark.xdist_group("streamed")
 
 # Two epochs of two steps on 24 photographs, four of them held out, twelve to test on.
 STREAMED = {
