@@ -14,6 +14,7 @@ import pathlib
 from absl import flags
 
 from autolabel_jax import checkpoint, processes, result, robustness
+from configs import base
 from experiments import launch, printing
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a training run.")
@@ -40,7 +41,7 @@ _EXAMPLES = flags.DEFINE_integer(
 def main(argv: list[str]) -> None:
     launch.no_more(argv)
     workdir = pathlib.Path(_WORKDIR.value)
-    config = checkpoint.load_config(workdir)
+    config = checkpoint.load_config(workdir, base.base())
     if _DATA_DIR.value is not None:
         config.data_dir = _DATA_DIR.value
     corrupted = _CORRUPTIONS.value or (bool(_CORRUPTED_DATA.value) and not _EXTRA.value)

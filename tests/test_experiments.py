@@ -1,6 +1,7 @@
 """The commands as a person runs them, each in a process of its own."""
 
 import re
+import shutil
 
 import helpers
 import pytest
@@ -73,6 +74,18 @@ def test_evaluate_prints_the_same_figures(trained):
     clean = next(line for line in evaluated.stdout.splitlines() if line.startswith("clean "))
     assert f" {100 * before['accuracy']:.2f} [{low}, {high}] " in clean
     assert metric_writer.read_json(workdir / "result.json") == before
+
+
+def test_evaluate_reads_a_run_from_before_some_fields_existed(trained, tmp_path):
+    workdir = shutil.copytree(trained[0], tmp_path / "old")
+    config = metric_writer.read_json(workdir / "config.json")
+    for field in ("accumulate", "stream", "loader_workers", "image_size"):
+        del config[field]
+    del config["calibration"]["images"], config["calibration"]["images_per_update"]
+    metric_writer.write_json(workdir / "config.json", config)
+    done = helpers.command("-m", "experiments.evaluate", f"--workdir={workdir}")
+    assert done.returncode == 0, done.stderr
+    assert table(done.stdout) == table(trained[1].stdout)
 
 
 def test_evaluate_of_an_empty_folder(tmp_path):
