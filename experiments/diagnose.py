@@ -23,15 +23,13 @@ from ml_collections import ConfigDict
 
 from autolabel_jax import checkpoint, metric_writer
 from configs import base
-from experiments import (
-    diagnose_affinity,
-    diagnose_figures,
-    diagnose_parts,
-    diagnose_tables,
-    launch,
-    run_files,
-)
-from experiments.diagnose_parts import Trained
+from experiments import launch
+from experiments.diagnosing import affinity as diagnose_affinity
+from experiments.diagnosing import figures as diagnose_figures
+from experiments.diagnosing import parts as diagnose_parts
+from experiments.diagnosing import tables as diagnose_tables
+from experiments.diagnosing.parts import Trained
+from experiments.reporting import run_files
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a training run.")
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of the data sets, if it has moved.")

@@ -15,7 +15,8 @@ from absl import flags
 
 from autolabel_jax import checkpoint, processes, result, robustness
 from configs import base
-from experiments import launch, printing
+from experiments import launch
+from experiments.reporting import printing
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a training run.")
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of the data sets, if it has moved.")

@@ -14,7 +14,8 @@ import matplotlib
 import matplotlib.pyplot as plt
 from absl import flags
 
-from experiments import catalogue, launch, summary
+from experiments import launch
+from experiments.reporting import catalogue, summary
 
 FORMATS = ("png", "pdf", "svg")
 UNDATED = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {}}

@@ -17,7 +17,8 @@ from absl import flags
 from autolabel_jax import evaluate, image_ops, input_pipeline, metric_writer, result, task, train
 from autolabel_jax.corruptions import noise
 from configs import digits_augmix
-from experiments import launch, plots, printing
+from experiments import launch
+from experiments.reporting import plots, printing
 
 _WORKDIR = flags.DEFINE_string("workdir", "runs/quickstart", "Folder of the two runs.")
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of both runs.")

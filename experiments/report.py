@@ -13,10 +13,11 @@ import matplotlib
 import matplotlib.pyplot as plt
 from absl import flags
 
-from experiments import catalogue, launch, rendering, summary
-from experiments.catalogue import Drawing
-from experiments.rendering import escape_html
-from experiments.run_files import Run
+from experiments import launch
+from experiments.reporting import catalogue, rendering, summary
+from experiments.reporting.catalogue import Drawing
+from experiments.reporting.rendering import escape_html
+from experiments.reporting.run_files import Run
 
 _OUT = flags.DEFINE_string("out", "report.html", "File to write.")
 _TITLE = flags.DEFINE_string("title", "AutoLabel results", "Title of the page.")

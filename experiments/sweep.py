@@ -18,19 +18,17 @@ import time
 from absl import flags
 from ml_collections import config_flags
 
-from experiments import (
-    launch,
-    sweep_devices,
-    sweep_evaluation,
-    sweep_local,
-    sweep_pool,
-    sweep_ray,
-    sweep_runs,
-    sweep_search,
-    sweep_seeds,
-)
-from experiments.sweep_board import Board
-from experiments.sweep_job import BUSY, STOPPED, Job, Stop
+from experiments import launch
+from experiments.sweeping import devices as sweep_devices
+from experiments.sweeping import evaluation as sweep_evaluation
+from experiments.sweeping import local as sweep_local
+from experiments.sweeping import pool as sweep_pool
+from experiments.sweeping import ray_cluster as sweep_ray
+from experiments.sweeping import runs as sweep_runs
+from experiments.sweeping import search as sweep_search
+from experiments.sweeping import seeds as sweep_seeds
+from experiments.sweeping.board import Board
+from experiments.sweeping.job import BUSY, STOPPED, Job, Stop
 
 TRY_AGAIN = 75  # EX_TEMPFAIL of sysexits.h
 

@@ -9,7 +9,8 @@ import pathlib
 
 from absl import flags
 
-from experiments import launch, rendering, summary
+from experiments import launch
+from experiments.reporting import rendering, summary
 
 ENDINGS = {"markdown": "md", "latex": "tex", "csv": "csv", "html": "html"}
 

@@ -14,8 +14,10 @@ import numpy as np
 from absl import flags
 
 from autolabel_jax import calibration
-from experiments import launch, toy_measure, toy_training
-from experiments.toy_problem import Toy, bayes_by_bucket
+from experiments import launch
+from experiments.toys import measure as toy_measure
+from experiments.toys import training as toy_training
+from experiments.toys.problem import Toy, bayes_by_bucket
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402

@@ -14,7 +14,8 @@ from absl import flags
 from ml_collections import config_flags
 
 from autolabel_jax import processes, train
-from experiments import launch, printing
+from experiments import launch
+from experiments.reporting import printing
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Configuration file.", lock_config=True)
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder that the run leaves everything in.")

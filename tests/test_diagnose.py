@@ -10,7 +10,8 @@ import pytest
 import run_folders
 
 from autolabel_jax import checkpoint, train
-from experiments import diagnose_affinity, diagnose_parts
+from experiments.diagnosing import affinity as diagnose_affinity
+from experiments.diagnosing import parts as diagnose_parts
 
 OWN = {"name": "mixup", "concentration": 1.0}
 NONE = {"name": "none"}

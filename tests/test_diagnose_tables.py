@@ -3,7 +3,9 @@
 import matplotlib
 import numpy as np
 
-from experiments import diagnose_figures, diagnose_tables, run_files
+from experiments.diagnosing import figures as diagnose_figures
+from experiments.diagnosing import tables as diagnose_tables
+from experiments.reporting import run_files
 
 matplotlib.use("Agg")
 OWN = {"name": "mixup", "concentration": 1.0}

@@ -7,7 +7,7 @@ import helpers
 import pytest
 
 from autolabel_jax import metric_writer
-from experiments import printing
+from experiments.reporting import printing
 
 pytestmark = pytest.mark.xdist_group("runs")
 

@@ -13,7 +13,7 @@ from matplotlib.text import Text
 from PIL import Image
 
 from autolabel_jax import checkpoint, datasets
-from experiments import bucket_images, catalogue, cells, plots, reliability, run_files
+from experiments.reporting import bucket_images, catalogue, cells, plots, reliability, run_files
 
 matplotlib.use("Agg")
 

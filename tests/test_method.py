@@ -1,6 +1,6 @@
 """What the whole rule does on a problem with a known answer, and where it can do nothing.
 
-The truth is that of experiments/toy_problem.py: a closed-form posterior, itself
+The truth is that of experiments/toys/problem.py: a closed-form posterior, itself
 checked here against other closed forms and against counting. Thresholds leave
 room: what was seen over other seeds stands beside each of them.
 """
@@ -13,8 +13,11 @@ import pytest
 from scipy import stats
 
 from autolabel_jax import calibration
-from experiments import toy, toy_measure, toy_problem, toy_training
-from experiments.toy_problem import Toy
+from experiments import toy
+from experiments.toys import measure as toy_measure
+from experiments.toys import problem as toy_problem
+from experiments.toys import training as toy_training
+from experiments.toys.problem import Toy
 
 SEEDS = (0, 1, 2, 3, 4)
 

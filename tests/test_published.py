@@ -4,7 +4,7 @@ from decimal import Decimal
 
 import pytest
 
-from experiments import published
+from experiments.reporting import published
 
 CONFIG = {
     "dataset": "cifar10",

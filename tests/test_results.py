@@ -4,7 +4,7 @@ import pathlib
 
 import pytest
 
-from experiments import rendering, summary
+from experiments.reporting import rendering, summary
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 FOLDERS = sorted(path.name for path in (ROOT / "results").iterdir() if path.is_dir())

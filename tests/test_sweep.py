@@ -14,11 +14,14 @@ import pytest
 from rich.console import Console
 
 from autolabel_jax import metric_writer, result, train
-from experiments import sweep_job, sweep_local, sweep_pool, sweep_runs
-from experiments.sweep_board import Board
-from experiments.sweep_devices import Place
-from experiments.sweep_job import Job, Outcome, Stop
-from experiments.sweep_local import JobList
+from experiments.sweeping import job as sweep_job
+from experiments.sweeping import local as sweep_local
+from experiments.sweeping import pool as sweep_pool
+from experiments.sweeping import runs as sweep_runs
+from experiments.sweeping.board import Board
+from experiments.sweeping.devices import Place
+from experiments.sweeping.job import Job, Outcome, Stop
+from experiments.sweeping.local import JobList
 
 pytestmark = pytest.mark.xdist_group("sweeps")
 

@@ -4,8 +4,9 @@ import helpers
 import pytest
 
 from configs import base, digits_augmix
-from experiments import sweep_devices, sweep_runs
-from experiments.sweep_devices import Place
+from experiments.sweeping import devices as sweep_devices
+from experiments.sweeping import runs as sweep_runs
+from experiments.sweeping.devices import Place
 
 # --- which runs ------------------------------------------------------------------------------
 

@@ -11,10 +11,11 @@ from scipy import stats
 
 from autolabel_jax import augment
 from configs import base
-from experiments import sweep_pool, sweep_search
-from experiments.sweep_board import Board
-from experiments.sweep_job import Job, Outcome, Stop
-from experiments.sweep_search import OptunaSource, Range
+from experiments.sweeping import pool as sweep_pool
+from experiments.sweeping import search as sweep_search
+from experiments.sweeping.board import Board
+from experiments.sweeping.job import Job, Outcome, Stop
+from experiments.sweeping.search import OptunaSource, Range
 
 pytestmark = pytest.mark.xdist_group("sweeps")
 

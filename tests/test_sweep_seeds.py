@@ -7,10 +7,12 @@ import pytest
 from rich.console import Console
 
 from autolabel_jax import metric_writer, train, train_seeds
-from experiments import sweep_job, sweep_runs, sweep_seeds
-from experiments.sweep_board import Board
-from experiments.sweep_job import Job, Stop
-from experiments.sweep_local import JobList
+from experiments.sweeping import job as sweep_job
+from experiments.sweeping import runs as sweep_runs
+from experiments.sweeping import seeds as sweep_seeds
+from experiments.sweeping.board import Board
+from experiments.sweeping.job import Job, Stop
+from experiments.sweeping.local import JobList
 
 pytestmark = pytest.mark.xdist_group("sweeps")
 

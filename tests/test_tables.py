@@ -12,7 +12,7 @@ import pytest
 import run_folders
 from scipy import stats
 
-from experiments import cells, printing, rendering, run_files, summary
+from experiments.reporting import cells, printing, rendering, run_files, summary
 
 # Three seeds where autolabel is better in each; the gap hardly varies, so the test passes.
 ONE_HOT = [0.90, 0.92, 0.91]

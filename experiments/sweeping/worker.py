@@ -14,8 +14,9 @@ import threading
 
 from absl import flags
 
-from experiments import launch, sweep_job
-from experiments.sweep_job import Job, Stop
+from experiments import launch
+from experiments.sweeping import job as sweep_job
+from experiments.sweeping.job import Job, Stop
 
 _CORES = flags.DEFINE_list("cores", [], "Numbers of the processor cores to use; none: all.")
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from autolabel_jax import augment
-from experiments import printing
+from experiments.reporting import printing
 
 GROUPS = {"augmix": "depth", "randaugment": "operations"}  # what the discrete part says
 # How far images are moved; the mean change of a pixel is told in the levels of uint8 images.

@@ -6,10 +6,10 @@ import json
 from collections.abc import Sequence
 
 from autolabel_jax import train, train_seeds
-from experiments import sweep_job
-from experiments.sweep_board import Board
-from experiments.sweep_job import STOPPED, Job, Outcome, Stop
-from experiments.sweep_local import Source
+from experiments.sweeping import job as sweep_job
+from experiments.sweeping.board import Board
+from experiments.sweeping.job import STOPPED, Job, Outcome, Stop
+from experiments.sweeping.local import Source
 
 
 def run_here(source: Source, board: Board, stop: Stop) -> None:

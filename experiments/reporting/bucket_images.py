@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from autolabel_jax import buckets, checkpoint, datasets, image_ops, input_pipeline, result, task
 from autolabel_jax.datasets import Dataset
 from configs import base
-from experiments import plots
-from experiments.run_files import Run
+from experiments.reporting import plots
+from experiments.reporting.run_files import Run
 
 IMAGES = 2  # shown in each group
 BATCH = 16  # of which those are the first; mixup takes partners from it

@@ -5,10 +5,10 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
-from experiments import cells, printing, run_files
-from experiments.cells import Cell
-from experiments.rendering import Entry, Table
-from experiments.run_files import Run
+from experiments.reporting import cells, printing, run_files
+from experiments.reporting.cells import Cell
+from experiments.reporting.rendering import Entry, Table
+from experiments.reporting.run_files import Run
 
 # name: (header, factor, digits), the figures of single runs and those that evaluation adds.
 COLUMNS = {

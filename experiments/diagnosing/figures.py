@@ -7,8 +7,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
-from experiments import plots
-from experiments.run_files import Run
+from experiments.reporting import plots
+from experiments.reporting.run_files import Run
 
 FORMATS = {"png": {}, "pdf": {"CreationDate": None}}  # without a date the same data give one file
 UNITS = {True: ("mean |change|, levels of 255", 255), False: ("mean |change|", 1)}

@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 
 from matplotlib.figure import Figure
 
-from experiments import bucket_images, cells, plots
-from experiments.run_files import Run
+from experiments.reporting import bucket_images, cells, plots
+from experiments.reporting.run_files import Run
 
 
 @dataclasses.dataclass(frozen=True)

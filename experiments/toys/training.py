@@ -19,8 +19,8 @@ import optax
 from autolabel_jax import buckets, labels, losses, temperature
 from autolabel_jax.types import LabelState
 from configs import base
-from experiments.toy_measure import Measured, as_distance, edges, logits, measure, model
-from experiments.toy_problem import Moves, Sample, Toy, draw, sample
+from experiments.toys.measure import Measured, as_distance, edges, logits, measure, model
+from experiments.toys.problem import Moves, Sample, Toy, draw, sample
 
 
 class Run(NamedTuple):

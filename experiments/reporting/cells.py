@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from experiments import printing, published, run_files
-from experiments.run_files import Run
+from experiments.reporting import printing, published, run_files
+from experiments.reporting.run_files import Run
 
 LEVEL = 0.95  # of intervals
 SIGNIFICANT = 0.05

@@ -14,10 +14,10 @@ from collections.abc import Callable, Sequence
 import jax
 
 import experiments
-from experiments.sweep_board import Board
-from experiments.sweep_devices import Place
-from experiments.sweep_job import FAILED, FILES, STOPPED, Job, Outcome, Stop
-from experiments.sweep_local import Locked, Source, work
+from experiments.sweeping.board import Board
+from experiments.sweeping.devices import Place
+from experiments.sweeping.job import FAILED, FILES, STOPPED, Job, Outcome, Stop
+from experiments.sweeping.local import Locked, Source, work
 
 ROOT = pathlib.Path(experiments.__file__).resolve().parents[1]
 
@@ -76,7 +76,7 @@ class Worker:
                 self._log.parent.mkdir(parents=True, exist_ok=True)
                 with open(self._log, "a") as log:
                     self._process = subprocess.Popen(
-                        [sys.executable, "-m", "experiments.sweep_worker", *self._flags()],
+                        [sys.executable, "-m", "experiments.sweeping.worker", *self._flags()],
                         stdin=subprocess.PIPE,
                         stdout=subprocess.PIPE,
                         stderr=log,

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from autolabel_jax import metric_writer
-from experiments.sweep_job import BUSY, DONE, FAILED, SKIPPED, STOPPED, Job, Outcome
+from experiments.sweeping.job import BUSY, DONE, FAILED, SKIPPED, STOPPED, Job, Outcome
 
 RUNNING = "running"
 STYLES = {RUNNING: "cyan", DONE: "green", FAILED: "bold red", STOPPED: "yellow", BUSY: "yellow"}

@@ -10,11 +10,12 @@ from collections.abc import Mapping, Sequence
 
 from absl import flags
 
-from experiments import compilation_cache, sweep_job
-from experiments.sweep_board import Board
-from experiments.sweep_job import FAILED, STOPPED, Job, Outcome, Stop
-from experiments.sweep_local import Source
-from experiments.sweep_pool import child_environment, run_threads
+from experiments import compilation_cache
+from experiments.sweeping import job as sweep_job
+from experiments.sweeping.board import Board
+from experiments.sweeping.job import FAILED, STOPPED, Job, Outcome, Stop
+from experiments.sweeping.local import Source
+from experiments.sweeping.pool import child_environment, run_threads
 
 CORES = 2  # of a worker without a GPU
 GRACE = 60.0  # seconds to save in, once told to stop

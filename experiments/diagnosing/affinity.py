@@ -15,8 +15,8 @@ from tqdm import tqdm
 from autolabel_jax import affinity, augment, evaluate, metric_writer, task
 from autolabel_jax.types import Batch
 from configs import base
-from experiments import diagnose_parts
-from experiments.diagnose_parts import Trained
+from experiments.diagnosing import parts as diagnose_parts
+from experiments.diagnosing.parts import Trained
 
 DRAWS = 4  # augmented versions of each image that an affinity is taken over
 NEEDS = "needs --baseline_workdir, a run with augment.name='none', trained like this one otherwise"

@@ -10,9 +10,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, FigureBase
 
-from experiments import cells, reliability, run_files
-from experiments.cells import Cell
-from experiments.run_files import Run
+from experiments.reporting import cells, reliability, run_files
+from experiments.reporting.cells import Cell
+from experiments.reporting.run_files import Run
 
 # Okabe and Ito (2008), "Color Universal Design", without yellow, too light on white.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")

@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from experiments import sweep_runs
-from experiments.sweep_board import last_line
-from experiments.sweep_job import DONE, FAILED, FILES, SKIPPED, Job, Outcome
-from experiments.sweep_runs import Settings, SweepRun
+from experiments.sweeping import runs as sweep_runs
+from experiments.sweeping.board import last_line
+from experiments.sweeping.job import DONE, FAILED, FILES, SKIPPED, Job, Outcome
+from experiments.sweeping.runs import Settings, SweepRun
 
 OBJECTIVES = ("calibration_nll", "calibration_ece")
 DIGITS = 4  # of a drawn number, so that the name of its folder can be read

@@ -14,7 +14,7 @@ from flax import linen as nn
 from autolabel_jax import buckets, calibration, losses
 from autolabel_jax.models import mlp
 from autolabel_jax.types import BucketStats, Distance
-from experiments.toy_problem import Moves, Sample, Toy, kl_divergence, move, posterior, variance
+from experiments.toys.problem import Moves, Sample, Toy, kl_divergence, move, posterior, variance
 
 WIDTH = 32
 

@@ -8,9 +8,9 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from experiments import sweep_job
-from experiments.sweep_board import Board
-from experiments.sweep_job import Job, Outcome, Stop
+from experiments.sweeping import job as sweep_job
+from experiments.sweeping.board import Board
+from experiments.sweeping.job import Job, Outcome, Stop
 
 Attempt = Callable[[Job], Outcome]
 

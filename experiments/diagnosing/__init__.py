@@ -1,0 +1,1 @@
+"""What ``experiments.diagnose`` is made of: its parts, their tables and figures."""

@@ -1,0 +1,1 @@
+"""Run files → tables, figures and reports; reads nothing else."""

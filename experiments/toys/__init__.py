@@ -1,0 +1,1 @@
+"""What ``experiments.toy`` is made of: a problem with a known answer, trained and measured."""
