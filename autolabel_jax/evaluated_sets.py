@@ -17,6 +17,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from autolabel_jax import (
     attacks,
+    corrupted_sets,
     corruptions,
     evaluate,
     input_pipeline,
@@ -72,6 +73,8 @@ class Sets:
         self._parts, self._variables, self._test = parts, variables, test
         self._scaling, self._sets = scaling, sets
         self._whole = input_pipeline.put_split(test, parts.mesh)
+        streamed = isinstance(test, StreamedSplit)
+        self._kept = None if streamed else corrupted_sets.of(test, parts.mesh)
         self._ensemble = functools.cache(self._make_ensemble)
 
     def start(self, piece: Piece) -> Callable[[], Finished]:
@@ -94,8 +97,16 @@ class Sets:
         return make(self._variables, split)
 
     def _corrupted(self, piece):
-        transform = corruptions.create(piece.name, piece.place, size=self._test.image.shape[1])
-        fetch = self._dispatch(self._whole, transform)
+        name, severity = piece.name, piece.place
+        if self._kept is None:
+            transform = corruptions.create(name, severity, size=self._test.image.shape[1])
+            fetch = self._dispatch(self._whole, transform)
+        else:
+            fetch = self._dispatch(
+                self._kept.take(
+                    name, severity, self._whole, self._parts.eval_batch_size, self._parts.mesh
+                )
+            )
         return lambda: self._figures(fetch(), self._test.label)
 
     def _published(self, piece):

@@ -280,7 +280,8 @@ def epoch_line(
     """The line of ``metrics.jsonl``: statistics after this epoch, and the labels they led to."""
 
     def numbers(values):
-        return [float(v) for v in np.asarray(values)]
+        # As many digits as tell one float32 from the next.
+        return [float(str(v)) for v in np.asarray(values, np.float32)]
 
     return {
         "epoch": epoch,

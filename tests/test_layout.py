@@ -24,6 +24,7 @@ ORDER = (
     ("task",),
     ("train_step", "calibration_step"),
     ("corruptions", "attacks", "temperature"),
+    ("corrupted_sets",),
     ("evaluate", "affinity", "fourier"),
     ("evaluated_sets",),
     ("metric_writer",),
