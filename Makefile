@@ -10,15 +10,21 @@ PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --u
 export PYTHONPATH := $(CURDIR)
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test lint format clean
+.PHONY: help install quickstart table-digits test lint format clean
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 install: $(VENV)/.runtime  ## make .venv and install requirements.txt
 
 quickstart: $(VENV)/.runtime  ## train on images of digits, with and without AutoLabel
 	$(VENV)/bin/python -m experiments.quickstart
+
+table-digits: export JAX_PLATFORMS ?= cpu
+table-digits: $(VENV)/.runtime  ## every augmentation with every label rule on digits, in runs/digits
+	$(VENV)/bin/python -m experiments.sweep --config=configs/digits.py --workdir=runs/digits \
+	    --corruptions --attacks=fgsm,pgd20 --processes=$(WORKERS)
+	$(VENV)/bin/python -m experiments.tables runs/digits
 
 # Two processes would each take most of a GPU's memory: JAX_PLATFORMS=cuda WORKERS=1 asks for it.
 test: export JAX_PLATFORMS ?= cpu

@@ -1,7 +1,5 @@
 """Every field that a config has, with its default; the experiments change what differs."""
 
-from collections.abc import Callable, Iterable
-
 from ml_collections import ConfigDict
 
 
@@ -113,29 +111,3 @@ def variant(config: ConfigDict, arg: str | None) -> ConfigDict:
     if arg == "tiny":
         return tiny(config)
     raise ValueError(f"--config=…:{arg}: got {arg!r}, known is 'tiny'")
-
-
-def label_sweep(add: Callable[..., None], name: str, seeds: Iterable[int]) -> None:
-    """The runs of ``get_sweep`` in several configs, each with every seed.
-
-    Args:
-      add: called once for each run with its settings.
-      name: 'rules', the label rules beside each other; 'alpha', AutoLabel's step size; or
-        'buckets', the number of its intervals.
-      seeds: of the runs.
-
-    Raises:
-      ValueError: another name.
-    """
-    rules = ("one_hot", "smoothing", "autolabel", "bucket_accuracy", "polynomial")
-    sweeps = {
-        "rules": [{"labels.rule": rule} for rule in rules]
-        + [{"labels.rule": "autolabel", "labels.step": "signed_gap"}],
-        "alpha": [{"labels.alpha": alpha} for alpha in (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)],
-        "buckets": [{"buckets.num": num} for num in (1, 2, 3, 5, 10, 20)],
-    }
-    if name not in sweeps:
-        raise ValueError(f"--sweep={name}: known are {', '.join(sweeps)}")
-    for settings in sweeps[name]:
-        for seed in seeds:
-            add(**settings, seed=seed)

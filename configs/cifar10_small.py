@@ -7,7 +7,7 @@ Times and figures of the runs made with it: docs/results.md.
 
 from ml_collections import ConfigDict
 
-from configs import base
+from configs import base, sweeps
 
 
 def get_config(arg: str | None = None) -> ConfigDict:
@@ -21,5 +21,5 @@ def get_config(arg: str | None = None) -> ConfigDict:
 
 
 def get_sweep(add, name: str = "rules") -> None:
-    """The runs of ``python -m experiments.sweep``: 'rules', 'alpha' or 'buckets', five seeds."""
-    base.label_sweep(add, name, seeds=range(5))
+    """The runs of ``python -m experiments.sweep``: studies of configs/sweeps.py, five seeds."""
+    sweeps.sweep(add, name, seeds=range(5))

@@ -7,10 +7,11 @@ import photograph_folders
 import pytest
 
 from autolabel_jax import augment, buckets, labels, models, optimizer, train
-from configs import base
+from configs import base, sweeps
+from experiments.sweeping import runs as sweep_runs
 
 FOLDER = pathlib.Path(base.__file__).parent
-NAMES = sorted(p.stem for p in FOLDER.glob("*.py") if p.stem not in ("base", "__init__"))
+NAMES = sorted(p.stem for p in FOLDER.glob("*.py") if p.stem not in ("base", "sweeps", "__init__"))
 
 
 def get(name, arg=None):
@@ -75,7 +76,10 @@ def test_another_variant_is_refused(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_docstring_has_the_command(name):
     text = importlib.import_module(f"configs.{name}").__doc__
-    assert f"python -m experiments.train --config=configs/{name}.py" in text
+    launchers = [
+        f"python -m experiments.{what} --config=configs/{name}.py" for what in ("train", "sweep")
+    ]
+    assert any(launcher in text for launcher in launchers)
 
 
 IMAGENET = [name for name in NAMES if name.startswith("imagenet_") and name != "imagenet_64"]
@@ -125,3 +129,40 @@ def test_tiny_digits_train(tmp_path):
     assert found["augmentation"] == "augmix"
     assert found["test_examples"] == 500
     assert 0 <= found["accuracy"] <= 1
+
+
+SWEPT = [name for name in NAMES if hasattr(importlib.import_module(f"configs.{name}"), "get_sweep")]
+
+
+def swept(name, study=None):
+    module = importlib.import_module(f"configs.{name}")
+    return sweep_runs.make_runs(module.get_config(), sweep_runs.from_module(module, study))
+
+
+@pytest.mark.parametrize("name", SWEPT)
+@pytest.mark.parametrize("study", [None, *sweeps.STUDIES])
+def test_every_run_of_a_study_has_parts_that_can_be_made(name, study):
+    runs = swept(name, study)
+    assert len({run.config.to_json() for run in runs}) == len(runs) > 1
+    for run in runs:
+        augment.create(run.config)
+        labels.create(run.config)
+    for seed in {run.config.seed for run in runs}:
+        rules = {run.config.labels.rule for run in runs if run.config.seed == seed}
+        assert "one_hot" in rules  # each seed has what the others are compared with
+
+
+def test_the_table_has_every_augmentation_with_every_rule():
+    runs = swept("digits")
+    assert len(runs) == 5 * (5 * 7 - 1)
+    cells = {(r.config.augment.name, r.config.labels.rule) for r in runs}
+    assert cells >= {(a, "autolabel") for a in sweeps.AUGMENTATIONS}
+    assert ("none", "polynomial") not in cells
+    assert {r.config.buckets.num for r in runs if r.config.augment.name == "none"} == {1}
+
+
+def test_seeds_come_outermost_and_an_unknown_study_is_named():
+    seeds = [run.config.seed for run in swept("digits")]
+    assert seeds == sorted(seeds)
+    with pytest.raises(ValueError, match="known are table, rules, alpha"):
+        swept("digits", "alhpa")
