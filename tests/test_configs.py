@@ -76,10 +76,8 @@ def test_another_variant_is_refused(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_docstring_has_the_command(name):
     text = importlib.import_module(f"configs.{name}").__doc__
-    launchers = [
-        f"python -m experiments.{what} --config=configs/{name}.py" for what in ("train", "sweep")
-    ]
-    assert any(launcher in text for launcher in launchers)
+    commands = [f"python -m experiments.{c} --config=configs/{name}.py" for c in ("train", "sweep")]
+    assert any(command in text for command in commands)
 
 
 IMAGENET = [name for name in NAMES if name.startswith("imagenet_") and name != "imagenet_64"]
