@@ -66,12 +66,12 @@ def test_means_deviations_and_seeds_against_the_setting(tmp_path):
 
 def test_the_learned_label_is_of_the_last_fifth_of_the_epochs(tmp_path):
     for alpha in (0.1, 0.2):
-        lines = [run_folders.line(e, label_confidence=[alpha, None, 0.5]) for e in range(6)]
-        lines[3]["label_confidence"] = [9.0, 9.0, 9.0]  # four of six epochs are not the last fifth
-        lines[4]["label_confidence"] = [0.9, 0.7, 0.5]
-        settings = {"labels__alpha": alpha, "epochs": 6}
+        lines = [run_folders.line(e, label_confidence=[alpha, None, 0.5]) for e in range(10)]
+        lines[7]["label_confidence"] = [9.0, 9.0, 9.0]  # the last fifth of ten is two
+        lines[8]["label_confidence"] = [0.9, 0.7, 0.5]
+        settings = {"labels__alpha": alpha, "epochs": 10}
         write(tmp_path, "autolabel", 0, settings=settings, lines=lines)
-    write(tmp_path, "one_hot", 0, settings={"epochs": 6}, lines=lines)
+    write(tmp_path, "one_hot", 0, settings={"epochs": 10}, lines=lines)
     (axes,) = (a for name, a in panels(varied_plots.draw(study(tmp_path))).items() if "lab" in name)
     expected = [(0.9 + 0.7 + 0.5 + alpha + 0.5) / 5 for alpha in (0.1, 0.2)]
     np.testing.assert_allclose(named(axes)["autolabel (n=1)"].get_ydata(orig=False), expected)
