@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 from matplotlib.figure import Figure
 
-from experiments.reporting import bucket_images, cells, plots
+from experiments.reporting import bucket_images, cells, plots, varied, varied_plots
 from experiments.reporting.run_files import Run
 
 
@@ -61,7 +61,19 @@ def of_runs(good: Sequence[Run]) -> list[Drawing]:
                 functools.partial(plots.ece_against_severity, blocks),
             )
         )
-    return found
+    return found + [of_setting(varied.make(good, field)) for field in varied.studied(good)]
+
+
+def of_setting(study: varied.Study) -> Drawing:
+    """The figure of what one setting moves."""
+    return Drawing(
+        f"vary_{study.field}",
+        f"What {study.field} moves",
+        f"ECE, NLL, accuracy and learned labels of AutoLabel against {study.field}, mean and "
+        "standard deviation over seeds, beside one-hot labels and smoothing where there are runs "
+        f"of them. Mean ECE: {varied_plots.in_words(study)}.",
+        functools.partial(varied_plots.draw, study),
+    )
 
 
 def of_run(run: Run, name: str) -> list[Drawing]:

@@ -1,0 +1,268 @@
+"""Figures of what a setting moves, from run folders written by hand."""
+
+import helpers
+import matplotlib
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import run_folders
+from matplotlib.legend import Legend
+from matplotlib.text import Text
+
+from experiments.reporting import catalogue, run_files, varied, varied_plots
+
+matplotlib.use("Agg")
+
+ECE = {0.01: [0.06, 0.08], 0.1: [0.03, 0.05], 1.0: [0.02, 0.02]}
+
+
+@pytest.fixture(autouse=True)
+def close_figures():
+    yield
+    plt.close("all")
+
+
+def write(tmp_path, rule, seed, *, name="", **given):
+    settings = given.pop("settings", {})
+    text = "_".join([rule, name, *map(str, settings.values()), str(seed)])
+    return run_folders.write(tmp_path / text, rule=rule, seed=seed, settings=settings, **given)
+
+
+def write_alphas(tmp_path, settings=None, **given):
+    for alpha, eces in ECE.items():
+        settings = (settings or {}) | {"labels__alpha": alpha}
+        for seed, ece in enumerate(eces):
+            write(tmp_path, "autolabel", seed, settings=settings, ece=ece, **given)
+
+
+def study(tmp_path, field="labels.alpha"):
+    return varied.make([run_files.read(path) for path in run_files.find([str(tmp_path)])], field)
+
+
+def panels(figure):
+    """Label of the y axis → panel."""
+    return {axes.get_ylabel(): axes for axes in figure.axes if axes.get_ylabel()}
+
+
+def named(axes):
+    return {line.get_label(): line for line in axes.lines if line.get_label()[0] != "_"}
+
+
+def test_means_deviations_and_seeds_against_the_setting(tmp_path):
+    write_alphas(tmp_path)
+    axes = panels(varied_plots.draw(study(tmp_path)))["ECE %"]
+    curve = named(axes)["autolabel (n=2)"]
+    np.testing.assert_allclose(curve.get_xdata(orig=False), [0.01, 0.1, 1])
+    np.testing.assert_allclose(curve.get_ydata(orig=False), [7, 4, 2])
+    (bars,) = axes.containers
+    lengths = [np.ptp(segment[:, 1]) for segment in bars.lines[2][0].get_segments()]
+    # The sample standard deviation of two is their gap over the root of two.
+    np.testing.assert_allclose(lengths, 2 * np.array([2, 2, 0]) / np.sqrt(2), atol=1e-12)
+    seeds = [line.get_ydata(orig=False) for line in axes.lines if line.get_alpha()]
+    np.testing.assert_allclose(seeds, [[6, 8], [3, 5], [2, 2]])
+    assert axes.get_xscale() == "log" and axes.get_xlabel() == "labels.alpha"
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["0.01", "0.1", "1"]
+
+
+def test_the_learned_label_is_of_the_last_fifth_of_the_epochs(tmp_path):
+    for alpha in (0.1, 0.2):
+        lines = [run_folders.line(e, label_confidence=[alpha, None, 0.5]) for e in range(10)]
+        lines[7]["label_confidence"] = [9.0, 9.0, 9.0]  # the last fifth of ten is two
+        lines[8]["label_confidence"] = [0.9, 0.7, 0.5]
+        settings = {"labels__alpha": alpha, "epochs": 10}
+        write(tmp_path, "autolabel", 0, settings=settings, lines=lines)
+    write(tmp_path, "one_hot", 0, settings={"epochs": 10}, lines=lines)
+    (axes,) = (a for name, a in panels(varied_plots.draw(study(tmp_path))).items() if "lab" in name)
+    expected = [(0.9 + 0.7 + 0.5 + alpha + 0.5) / 5 for alpha in (0.1, 0.2)]
+    np.testing.assert_allclose(named(axes)["autolabel (n=1)"].get_ydata(orig=False), expected)
+    assert len(named(axes)) == 1
+
+
+def test_references_before_and_after_temperature_scaling(tmp_path):
+    write_alphas(tmp_path)
+    for seed, ece in enumerate([0.1, 0.12, 0.14]):
+        write(tmp_path, "one_hot", seed, ece=ece, ece_ts=ece / 2)
+        write(tmp_path, "smoothing", seed, ece=0.2, ece_ts=0.1)
+    write(tmp_path, "one_hot", 0, settings={"epochs": 1}, ece=0.9)  # of another budget
+    drawn = panels(varied_plots.draw(study(tmp_path)))
+    axes = drawn["ECE %"]
+    levels = {name: line.get_ydata(orig=False)[0] for name, line in named(axes).items()}
+    assert levels.pop("autolabel (n=2)") == pytest.approx(7)
+    expected = {"one_hot (n=3)": 12, "one_hot (TS) (n=3)": 6}
+    expected |= {"smoothing 0.1 (n=3)": 20, "smoothing 0.1 (TS) (n=3)": 10}
+    assert levels == pytest.approx(expected)
+    band = axes.patches[0]
+    np.testing.assert_allclose([band.get_y(), band.get_height()], [12 - 2, 2 * 2])
+    assert not [name for name in named(drawn["accuracy %"]) if "TS" in name]
+    assert len({line.get_color() for line in named(axes).values()}) == 5
+
+
+def test_corrupted_figures_where_runs_have_them(tmp_path):
+    write_alphas(tmp_path / "a")
+    assert "corrupted ECE %" not in panels(varied_plots.draw(study(tmp_path / "a")))
+    write_alphas(tmp_path / "b", corrupted_ece=0.3)
+    write(tmp_path / "b", "autolabel", 0, settings={"labels__alpha": 10.0})
+    axes = panels(varied_plots.draw(study(tmp_path / "b")))["corrupted ECE %"]
+    (line,) = named(axes).values()
+    np.testing.assert_allclose(line.get_xdata(orig=False), [0.01, 0.1, 1])
+    np.testing.assert_allclose(line.get_ydata(orig=False), 30)
+    assert axes.get_title() == "6 of 7 runs"
+    assert line.get_label() == "autolabel (n=1 to 2)"
+
+
+def test_another_setting_that_differs_makes_another_curve(tmp_path):
+    write_alphas(tmp_path)
+    for alpha in (0.01, 1.0):
+        settings = {"labels__alpha": alpha, "labels__step": "signed_gap"}
+        write(tmp_path, "autolabel", 0, settings=settings, ece=alpha)
+    write(tmp_path, "autolabel", 0, settings={"buckets__num": 1})
+    found = study(tmp_path)
+    assert [run.config["buckets.num"] for run in found.alone] == [1]
+    axes = panels(varied_plots.draw(found))["ECE %"]
+    curves = named(axes)
+    assert list(curves) == ["labels.step=ece (n=2)", "labels.step=signed_gap (n=1)"]
+    second = curves["labels.step=signed_gap (n=1)"]
+    np.testing.assert_allclose(second.get_ydata(orig=False), [1, 100])
+    assert len({(c.get_color(), c.get_marker(), c.get_linestyle()) for c in curves.values()}) == 2
+    # Moved aside, evenly on the logarithmic axis, so that neither hides the other.
+    ratios = second.get_xdata(orig=False) / [0.01, 1]
+    np.testing.assert_allclose(ratios, ratios[0])
+    assert 1 < ratios[0] < 1.1
+
+
+def test_curves_are_in_the_order_of_their_numbers(tmp_path):
+    for num in (10, 2):
+        for alpha in (0.1, 1.0):
+            settings = {"labels__alpha": alpha, "buckets__num": num}
+            write(tmp_path, "autolabel", 0, settings=settings)
+    (block,) = study(tmp_path).blocks
+    assert [curve.name for curve in block.curves] == ["buckets.num=2", "buckets.num=10"]
+
+
+def test_runs_that_cannot_be_compared_are_apart(tmp_path):
+    write_alphas(tmp_path)
+    write_alphas(tmp_path, name="long", settings={"epochs": 1})
+    write(tmp_path, "one_hot", 0, settings={"epochs": 1})
+    short, long = study(tmp_path).blocks
+    assert (short.name, long.name) == ("epochs=1", "epochs=2")
+    assert [len(block.references) for block in (short, long)] == [1, 0]
+    assert len(varied_plots.draw(study(tmp_path)).subfigs) == 2
+
+
+def test_words_are_evenly_spaced(tmp_path):
+    for step in ("signed_gap", "ece"):
+        write(tmp_path, "autolabel", 0, settings={"labels__step": step})
+    axes = panels(varied_plots.draw(study(tmp_path, "labels.step")))["ECE %"]
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["ece", "signed_gap"]
+    np.testing.assert_array_equal(named(axes)["autolabel (n=1)"].get_xdata(orig=False), [0, 1])
+
+
+def test_zero_calibration_images_are_all_of_them(tmp_path):
+    for images in (0, 100, 30):
+        settings = {"calibration__images": images}
+        given = {"calibration_examples": images or 150}
+        write(tmp_path, "autolabel", 0, settings=settings, **given)
+    axes = panels(varied_plots.draw(study(tmp_path, "calibration.images")))["ECE %"]
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["30", "100", "all"]
+
+
+@pytest.mark.parametrize(
+    ("values", "scale"), [((1, 10), "linear"), ((1, 11), "log"), ((0, 100), "linear")]
+)
+def test_over_a_decade_the_axis_is_logarithmic(tmp_path, values, scale):
+    for epochs in values:
+        write(tmp_path, "autolabel", 0, settings={"labels__warmup_epochs": epochs})
+    axes = panels(varied_plots.draw(study(tmp_path, "labels.warmup_epochs")))["NLL"]
+    assert axes.get_xscale() == scale
+
+
+def test_a_reference_that_reads_the_setting_is_a_curve(tmp_path):
+    """The sizes of the splits, which follow from the fraction, tell no runs apart."""
+    for fraction in (0.2, 0.5):
+        given = {"settings": {"calibration__fraction": fraction}, "train_examples": 300 * fraction}
+        write(tmp_path, "autolabel", 0, ece=fraction, **given)
+        write(tmp_path, "one_hot", 0, ece=fraction / 2, **given)
+    axes = panels(varied_plots.draw(study(tmp_path, "calibration.fraction")))["ECE %"]
+    line = named(axes)["one_hot (n=1)"]
+    np.testing.assert_allclose(line.get_xdata(orig=False), [0.2, 0.5])
+    np.testing.assert_allclose(line.get_ydata(orig=False), [10, 25])
+
+
+def test_a_reference_of_one_value_says_which(tmp_path):
+    for fraction in (0.2, 0.5):
+        write(tmp_path, "autolabel", 0, settings={"calibration__fraction": fraction})
+    write(tmp_path, "one_hot", 0, settings={"calibration__fraction": 0.2})
+    axes = panels(varied_plots.draw(study(tmp_path, "calibration.fraction")))["ECE %"]
+    assert "one_hot, calibration.fraction=0.2 (n=1)" in named(axes)
+
+
+@pytest.mark.parametrize(
+    ("field", "message"),
+    [
+        ("labels.alhpa", "labels.alhpa: no setting .* reads; what varies is labels.alpha"),
+        ("labels.smoothing", "labels.smoothing: no setting"),
+        ("seed", "seed: no setting"),
+        ("buckets.num", "got 1 value, buckets.num=3, .* two or more; what varies is labels.alpha"),
+    ],
+)
+def test_fields_that_cannot_be_drawn(tmp_path, field, message):
+    write_alphas(tmp_path)
+    write(tmp_path, "one_hot", 0)
+    with pytest.raises(ValueError, match=message):
+        study(tmp_path, field)
+
+
+def test_runs_that_cannot_be_drawn(tmp_path):
+    write(tmp_path, "one_hot", 0)
+    with pytest.raises(ValueError, match="no AutoLabel run .* labels.rule=autolabel"):
+        study(tmp_path)
+    for num, alpha in ((1, 0.1), (2, 0.2)):
+        settings = {"labels__alpha": alpha, "buckets__num": num}
+        write(tmp_path, "autolabel", 0, settings=settings)
+    with pytest.raises(ValueError, match="differ in it alone, buckets.num differs too"):
+        study(tmp_path)
+
+
+def test_studied_settings_are_in_the_catalogue(tmp_path):
+    write_alphas(tmp_path)
+    write(tmp_path, "autolabel", 0, settings={"labels__alpha": 0.1, "labels__step": "signed_gap"})
+    runs = [run_files.read(path) for path in run_files.find([str(tmp_path)])]
+    drawings = {drawing.name: drawing for drawing in catalogue.of_runs(runs)}
+    assert list(drawings) == ["accuracy_against_ece", "vary_labels.alpha", "vary_labels.step"]
+    assert (
+        "autolabel 7.0 % at 0.01, 4.0 % at 0.1, 2.0 % at 1.0" in drawings["vary_labels.alpha"].alt
+    )
+
+
+def test_nothing_is_small_or_overlaps(tmp_path):
+    for alpha in (0.01, 0.011, 0.1, 0.3, 1.0, 3.0):
+        for step in ("ece", "signed_gap"):
+            settings = {"labels__alpha": alpha, "labels__step": step}
+            write(tmp_path, "autolabel", 0, settings=settings, corrupted_ece=0.3)
+    write(tmp_path, "one_hot", 0)
+    write(tmp_path, "smoothing", 0)
+    figure = varied_plots.draw(study(tmp_path))
+    figure.canvas.draw()
+    assert min(t.get_fontsize() for t in figure.findobj(Text) if t.get_text()) >= 7
+    (legend,) = figure.findobj(Legend)
+    assert figure.bbox.contains(*legend.get_window_extent().max)
+    for axes in panels(figure).values():
+        boxes = [t.get_window_extent() for t in axes.get_xticklabels() if t.get_text()]
+        assert len(boxes) == 5
+        assert all(a.x1 < b.x0 for a, b in zip(boxes, boxes[1:]))
+
+
+def test_the_command_draws_what_is_asked_for(tmp_path):
+    write_alphas(tmp_path / "runs")
+    out = tmp_path / "figures"
+    command = ("-m", "experiments.figures", tmp_path / "runs", f"--out={out}", "--format=png,svg")
+    found = []
+    for _ in range(2):
+        done = helpers.command(*command, "--vary=labels.alpha")
+        assert done.returncode == 0, done.stderr
+        files = {path.name: path.read_bytes() for path in out.iterdir()}
+        assert set(files) == {"vary_labels.alpha.png", "vary_labels.alpha.svg"}
+        found.append(files)
+    assert found[0] == found[1]
+    done = helpers.command(*command, "--vary=buckets.num")
+    assert done.returncode == 1 and "--vary=buckets.num: got 1 value" in done.stderr
