@@ -283,6 +283,7 @@ def epoch_line(
         # As many digits as tell one float32 from the next.
         return [float(str(v)) for v in np.asarray(values, np.float32)]
 
+    learned = {name: getattr(state.labels, name, None) for name in ("temperature", "ece")}
     return {
         "epoch": epoch,
         "step": int(state.step),
@@ -292,6 +293,7 @@ def epoch_line(
         "calibration_ece": clean["ece"],
         "calibration_nll": clean["nll"],
         "label_confidence": numbers(state.labels.confidence),
+        **{f"label_{name}": numbers(x) for name, x in learned.items() if x is not None},
         "bucket_accuracy": numbers(calibration.accuracy(stats)),
         "bucket_confidence": numbers(calibration.confidence(stats)),
         "bucket_ece": numbers(calibration.ece(stats)),

@@ -34,25 +34,28 @@ def train_step(
       The state after the step, and sums over the batch.
     """
     augmented = draw_augmented(state, batch, key, task=task)
+    bucket = buckets.bucket_index(augmented.distance, task.edges)
     soft_label = task.rule.soft_labels(
         state.labels,
         augmented.label,
-        buckets.bucket_index(augmented.distance, task.edges),
+        bucket,
         num_classes=task.num_classes,
         distance=augmented.distance,
         second_label=augmented.second_label,
         second_weight=augmented.second_weight,
     )
+    scale = task.rule.logit_scale and task.rule.logit_scale(state.labels, bucket)
 
     def mean_loss(params, part):
-        image, soft_label = part
+        image, soft_label, scale = part
         logits, updated = task.model.apply(
             {"params": params, "batch_stats": state.batch_stats},
             image,
             train=True,
             mutable=["batch_stats"],
         )
-        loss = losses.cross_entropy(logits, soft_label)
+        scaled = logits if scale is None else scale[:, None] * logits
+        loss = losses.cross_entropy(scaled, soft_label)
         return jnp.mean(loss), (loss, logits.argmax(-1), updated.get("batch_stats", {}))
 
     def gradient_of(part):
@@ -60,7 +63,7 @@ def train_step(
         return (found, batch_stats), (loss, top)
 
     (gradient, batch_stats), (loss, top) = accumulation.mean(
-        gradient_of, (augmented.image, soft_label), task.accumulate, task.mesh
+        gradient_of, (augmented.image, soft_label, scale), task.accumulate, task.mesh
     )
     updates, opt_state = task.optimizer.update(gradient, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)

@@ -71,6 +71,24 @@ class LabelState:
     confidence: jax.Array  # float32 [N] in [0, 1]
 
 
+# Classes of their own, as a checkpoint holds a field even where it is None: one that was saved
+# before the field existed would not restore.
+@struct.dataclass
+class TrackedLabelState(LabelState):
+    """What AutoLabel's options keep besides; None where it is not asked for."""
+
+    updates: jax.Array | None  # int32 [], so far
+    stats: BucketStats | None  # [N, R], averaged over updates
+    ece: jax.Array | None  # float32 [N], that the last update read; 0 where empty
+
+
+@struct.dataclass
+class TemperedLabelState(LabelState):
+    """What ``bucket_temperature`` learns."""
+
+    temperature: jax.Array  # float32 [N], of the training loss
+
+
 @struct.dataclass
 class StepMetrics:
     """Sums over the examples of one training step (or of many, added up)."""

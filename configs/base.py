@@ -50,11 +50,16 @@ def base() -> ConfigDict:
     config.labels.rule = "autolabel"  # a row of the table in autolabel_jax/labels
     config.labels.step = "ece"  # autolabel: 'ece' or 'signed_gap'
     config.labels.alpha = 1.0  # autolabel: step size
+    config.labels.ece_estimate = "plugin"  # autolabel with step='ece': 'plugin' or 'debiased'
+    config.labels.alpha_decay = 0.0  # autolabel: α / (1 + updates so far)^this
+    config.labels.momentum = 0.0  # autolabel: share of the earlier statistics that is kept
+    config.labels.monotone = False  # autolabel: labels that never rise with the distance
     config.labels.update_every = 1  # epochs between updates
     config.labels.warmup_epochs = 0  # epochs before the first update
     config.labels.smoothing = 0.1  # smoothing: share of the uniform distribution
     config.labels.power = 2.0  # polynomial: exponent of the distance
     config.labels.rho = 10.0  # ccat: exponent
+    config.labels.eta = 1.0  # bucket_temperature: step size
 
     config.calibration = ConfigDict()
     config.calibration.fraction = 0.1  # of the training split, cut away by seed

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import stats as distributions
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import accuracy_score
 
@@ -215,3 +216,78 @@ def test_ece_of_a_perfectly_calibrated_model_is_not_zero(num, low, high):
     label = (rng.random((50, num)) > confidence).astype(np.int32)
     found = jax.jit(jax.vmap(calibration.expected_calibration_error))(probabilities, label)
     assert low < np.mean(found) < high
+
+
+# --- ECE less its bias -----------------------------------------------------------------------
+
+debiased_of = jax.jit(calibration.debiased_ece)
+
+
+def sums_of(count, accuracy, confidence):
+    """BucketStats [N, R] from figures of each bin."""
+    count, accuracy, confidence = (np.asarray(x, np.float32) for x in (count, accuracy, confidence))
+    return BucketStats(count=count, correct=count * accuracy, confidence=count * confidence)
+
+
+def calibrated_sums(num, draws, seed=13):
+    """Sums [draws, 15] of a model whose labels are drawn with just its confidences, U[.5, 1]."""
+    rng = np.random.default_rng(seed)
+    confidence = 0.5 + 0.5 * rng.random((draws, num))
+    right = rng.random((draws, num)) < confidence
+    cell = np.arange(draws)[:, None] * 15 + np.ceil(15 * confidence).astype(int) - 1
+    sums = [
+        np.bincount(cell.ravel(), weight.ravel(), 15 * draws).reshape(draws, 15)
+        for weight in (np.ones_like(confidence), right, confidence)
+    ]
+    return BucketStats(*(s.astype(np.float32) for s in sums))
+
+
+def test_debiased_ece_is_made_of_scipys_folded_normals():
+    rng = np.random.default_rng(14)
+    count = rng.integers(1, 60, (40, 6))
+    confidence, accuracy = rng.uniform(0.3, 0.99, (2, 40, 6))
+    accuracy[:20] = rng.binomial(count[:20], confidence[:20]) / count[:20]  # calibrated
+    gap, sd = abs(accuracy - confidence), np.sqrt(confidence * (1 - confidence) / count)
+    bias = distributions.foldnorm.mean(gap / sd, scale=sd) - gap
+    weight = count / count.sum(1, keepdims=True)
+    expected = np.maximum((weight * (gap - bias)).sum(1), 0)
+    assert (expected == 0).any() and (expected > 0.1).any()
+    found = debiased_of(sums_of(count, accuracy, confidence))
+    np.testing.assert_allclose(found, expected, atol=2e-6)
+
+
+def test_debiased_ece_of_one_bin_against_drawing():
+    # 100 images, Conf .8, Acc .75: s = .04.
+    drawn = np.abs(np.random.default_rng(15).normal(0.05, 0.04, 1_000_000)).mean()
+    found = debiased_of(sums_of([[100]], [[0.75]], [[0.8]]))
+    assert float(found[0]) == pytest.approx(2 * 0.05 - drawn, abs=2e-4)
+    assert float(found[0]) < 0.0478
+
+
+def test_debiased_ece_of_ever_more_images_is_the_ece():
+    few = sums_of([[3, 5, 2]], [[1, 0.4, 0.5]], [[0.7, 0.5, 0.95]])
+    many = jax.tree.map(lambda x: 1e5 * x, few)
+    np.testing.assert_allclose(debiased_of(many), calibration.ece(few), rtol=1e-5)
+    assert float(debiased_of(few)[0]) < 0.8 * float(calibration.ece(few)[0])
+
+
+def test_debiased_ece_where_nothing_is_known_or_all_is():
+    stats = sums_of(
+        [[0, 0], [4, 0], [4, 0], [1, 0]],
+        [[0, 0], [0.5, 0], [0.75, 0], [1, 0]],
+        [[0, 0], [1, 0], [0.75, 0], [0.9, 0]],
+    )
+    found = np.asarray(debiased_of(stats))
+    assert np.isnan(found[0])  # no image
+    assert found[1] == 0.5  # sure of all: no variance, so no bias
+    assert found[2] == 0  # no gap: the bias is more than that
+    # One image, right: .1 - (foldnorm of mean .1 and s = .3, less .1), which is below 0.
+    assert found[3] == 0
+
+
+@pytest.mark.parametrize("num", [50, 500])
+def test_debiased_ece_of_a_calibrated_model_is_nearer_to_zero(num):
+    # Where all bins are large it is 2 - sqrt(2) = .586 of the ECE: the gap itself is of size s.
+    stats = calibrated_sums(num, draws=400)
+    ratio = np.mean(debiased_of(stats)) / np.mean(calibration.ece(stats))
+    assert 0.55 < ratio < 0.67

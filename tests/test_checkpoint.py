@@ -5,6 +5,7 @@ import json
 import helpers
 import jax
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 
 from autolabel_jax import checkpoint
@@ -73,6 +74,16 @@ def test_the_files_hold_it_without_this_code(tmp_path, first):
     )
     assert found["['step']"] == 2
     assert found["['metrics']['count']"] == 7
+
+
+def test_labels_without_options_are_saved_as_before_there_were_any(tmp_path, first):
+    """What was saved then restores now: the tree on the disk is the same, entries of None too."""
+    with checkpoint.Checkpoints(tmp_path, keep=1) as checkpoints:
+        checkpoints.save(at(first, 1, 3), steps_per_epoch=5)
+    (folder,) = (tmp_path / "checkpoints").iterdir()
+    with ocp.PyTreeCheckpointer() as reader:
+        tree = reader.metadata(folder.absolute() / "default").item_metadata.tree
+    assert list(tree["state"]["labels"]) == ["confidence"]
 
 
 def test_the_last_ones_stay(tmp_path, first):

@@ -181,7 +181,7 @@ def test_every_rule_under_jit_and_vmap(name):
     label = rng.integers(NUM_CLASSES, size=(seeds, batch))
     bucket = rng.integers(4, size=(seeds, batch))
     second = rng.integers(NUM_CLASSES, size=(seeds, batch))
-    state = state_of(rng.uniform(0.2, 1, (seeds, 4)))
+    state = jax.vmap(made.init)(jnp.asarray(rng.uniform(0.2, 1, (seeds, 4))))
     distance = distance_of(rng.random((seeds, batch)))
     gamma = distance.value / 2
     stats = stats_of(np.tile([[10, 0.5, 0.9]], (4, 1)))
@@ -270,7 +270,7 @@ def test_ece_without_a_gap_moves_nothing():
 
 @pytest.mark.parametrize("name", labels.TABLE)
 def test_empty_buckets_stay(name):
-    state = state_of([0.9, 0.3, 0.8])
+    state = rule(name).init(np.array([0.9, 0.3, 0.8]))
     stats = stats_of([[10, 0.5, 0.9], [0, 0, 0], [10, 0.6, 0.9]])
     after = np.asarray(rule(name).update(state, stats).confidence)
     assert after[1] == np.float32(0.3)

@@ -159,6 +159,28 @@ def test_budgets_and_settings_are_never_averaged(tmp_path):
     ]
 
 
+def test_runs_from_before_a_field_existed_stand_with_those_that_have_its_default(tmp_path):
+    options = {"labels__momentum": 0.0, "labels__monotone": False, "labels__alpha_decay": 0.0}
+    options |= {"labels__ece_estimate": "plugin", "labels__eta": 1.0, "accumulate": 1}
+    folder = tmp_path / "runs"
+    run_folders.write(folder / "old", rule="autolabel", seed=0)
+    run_folders.write(folder / "new", rule="autolabel", seed=1, settings=options)
+    other = options | {"labels__momentum": 0.9}
+    run_folders.write(folder / "other", rule="autolabel", seed=1, settings=other)
+    (block,) = cells.make(read_all(folder))
+    found = {cell.varied: len(cell.runs) for cell in block}
+    assert found == {"labels.momentum=0.0": 2, "labels.momentum=0.9": 1}
+
+
+@pytest.mark.parametrize(("rule", "reads"), [("bucket_temperature", True), ("one_hot", False)])
+def test_a_learned_rule_reads_buckets_and_its_own_settings(tmp_path, rule, reads):
+    run = run_files.read(run_folders.write(tmp_path / "a", rule=rule))
+    settings = run_files.settings(run)
+    for name in ("labels.eta", "buckets.num", "calibration.num_bins", "labels.update_every"):
+        assert (name in settings) == reads
+    assert "labels.momentum" not in settings
+
+
 def test_settings_that_nothing_reads_do_not_split_a_cell(tmp_path):
     run_folders.write(tmp_path / "a", seed=0)
     unread = {"labels__alpha": 0.5, "model__depth": 10, "augment__concentration": 0.2}

@@ -10,6 +10,7 @@ import helpers
 import jax
 import numpy as np
 import pytest
+from sklearn.isotonic import IsotonicRegression
 
 from autolabel_jax import checkpoint, metric_writer, train
 
@@ -39,19 +40,28 @@ def kernel(workdir):
 # --- metrics.jsonl ---------------------------------------------------------------------------
 
 
-def recompute(lines, start, update_due, step, alpha):
+def numbers(line, name):
+    return np.array([np.nan if v is None else v for v in line[name]], np.float64)
+
+
+def recompute(lines, start, update_due, step="ece", alpha=1.0, decay=0.0, momentum=0.0):
     """Label confidence after each epoch, from the other fields of the file alone."""
-    labels, found = np.array(start, np.float64), []
+    labels, found, updates = np.array(start, np.float64), [], 0
+    sums = np.zeros((3, len(start)))
     for epoch, line in enumerate(lines):
-        accuracy, confidence, ece, count = (
-            np.array([np.nan if v is None else v for v in line[f"bucket_{name}"]], np.float64)
-            for name in ("accuracy", "confidence", "ece", "count")
-        )
         if epoch + 1 in update_due:
+            count = numbers(line, "bucket_count")
+            shares = np.array([numbers(line, f"bucket_{f}") for f in ("accuracy", "confidence")])
+            new = np.where(count > 0, [count, *(count * shares)], 0)
+            sums = momentum * sums + new
+            accuracy, confidence = sums[1:] / np.where(sums[0] > 0, sums[0], np.nan)
+            ece = numbers(line, "label_ece" if "label_ece" in line else "bucket_ece")
             gap = confidence - accuracy
             move = ece * np.sign(gap) if step == "ece" else gap
-            moved = np.minimum(np.maximum(labels - alpha * move, accuracy), 1)
+            size = alpha / (1 + updates) ** decay
+            moved = np.minimum(np.maximum(labels - size * move, accuracy), 1)
             labels = np.where(count > 0, moved, labels)
+            updates += 1
         found.append(labels)
     return np.array(found)
 
@@ -64,19 +74,72 @@ def recompute(lines, start, update_due, step, alpha):
         ({"labels__warmup_epochs": 1}, {2, 3, 4, 5, 6}),
         ({"labels__warmup_epochs": 1, "labels__update_every": 2}, {3, 5}),
         ({"labels__step": "signed_gap", "labels__alpha": 0.5}, {1, 2, 3, 4, 5, 6}),
+        ({"labels__alpha_decay": 0.5, "labels__update_every": 2}, {2, 4, 6}),
+        ({"labels__ece_estimate": "debiased"}, {1, 2, 3, 4, 5, 6}),
+        ({"labels__momentum": 0.5, "labels__warmup_epochs": 1}, {2, 3, 4, 5, 6}),
+        ({"labels__momentum": 0.5, "labels__step": "signed_gap"}, {1, 2, 3, 4, 5, 6}),
     ],
 )
 def test_the_rule_can_be_recomputed_from_the_file(tmp_path, changes, due):
     run(tmp_path, epochs=6, augment__name="mixup", buckets__num=2, **changes)
     lines = helpers.read_metrics(tmp_path)
     found = np.array([line["label_confidence"] for line in lines])
-    step, alpha = changes.get("labels__step", "ece"), changes.get("labels__alpha", 1.0)
-    expected = recompute(lines, [1 - 0.125, 1 - 0.375], due, step, alpha)
+    names = ("step", "alpha", "alpha_decay", "momentum")
+    chosen = {
+        name.removeprefix("alpha_"): changes[f"labels__{name}"]
+        for name in names
+        if f"labels__{name}" in changes
+    }
+    expected = recompute(lines, [1 - 0.125, 1 - 0.375], due, **chosen)
     np.testing.assert_allclose(found, expected, atol=1e-6)
     assert np.abs(np.diff(found, axis=0)).max() > 1e-3
     before = np.vstack([[1 - 0.125, 1 - 0.375], found[:-1]])
     moved = {epoch + 1 for epoch in range(6) if np.any(before[epoch] != found[epoch])}
     assert moved <= due
+
+
+def test_the_file_has_another_ece_only_where_the_rule_reads_one(tmp_path):
+    for name, changes in (
+        ("plain", {}),
+        ("debiased", {"labels__ece_estimate": "debiased"}),
+        ("momentum", {"labels__momentum": 0.5}),
+    ):
+        run(tmp_path / name, augment__name="mixup", **changes)
+    first, second = helpers.read_metrics(tmp_path / "momentum")
+    assert "label_ece" not in helpers.read_metrics(tmp_path / "plain")[0]
+    assert first["label_ece"] == first["bucket_ece"]
+    assert second["label_ece"] != second["bucket_ece"]
+    for line in helpers.read_metrics(tmp_path / "debiased"):
+        assert all(a < b for a, b in zip(line["label_ece"], line["bucket_ece"]))
+
+
+def test_monotone_labels_are_those_of_the_file_projected(tmp_path):
+    """Labels that start in the wrong order, so that there is something to pool."""
+    changes = {"augment__name": "augmix", "augment__max_depth": 2, "buckets__num": 3}
+    run(tmp_path, epochs=3, labels__monotone=True, **changes)
+    lines, labels = helpers.read_metrics(tmp_path), np.ones(6)
+    pooled = 0
+    for epoch, line in enumerate(lines):
+        own = recompute([line], labels, {1})[0]
+        labels = np.array(line["label_confidence"])
+        for group in (slice(0, 3), slice(3, 6)):
+            fit = IsotonicRegression(increasing=False).fit_transform(range(3), own[group])
+            np.testing.assert_allclose(labels[group], fit, atol=1e-6, err_msg=str(epoch))
+            pooled += np.any(np.abs(fit - own[group]) > 1e-4)
+    assert pooled
+
+
+def test_temperatures_can_be_recomputed_from_the_file(tmp_path):
+    changes = {"labels__rule": "bucket_temperature", "labels__eta": 2.0, "buckets__num": 2}
+    run(tmp_path, epochs=6, augment__name="mixup", labels__update_every=2, **changes)
+    expected = np.ones(2)
+    for epoch, line in enumerate(helpers.read_metrics(tmp_path)):
+        gap = numbers(line, "bucket_confidence") - numbers(line, "bucket_accuracy")
+        if epoch % 2:
+            expected = np.clip(expected * np.exp(2 * gap), 0.1, 10)
+        np.testing.assert_allclose(line["label_temperature"], expected, rtol=1e-5)
+        assert line["label_confidence"] == [0.875, 0.625]
+    assert np.abs(expected - 1).max() > 0.05
 
 
 def test_an_empty_bucket_is_null_and_keeps_its_label(tmp_path):
@@ -90,7 +153,7 @@ def test_an_empty_bucket_is_null_and_keeps_its_label(tmp_path):
         assert line["label_confidence"][0] == 1
         assert line["bucket_accuracy"][1] is not None
     lines = helpers.read_metrics(tmp_path / "run")
-    expected = recompute(lines, [1, 1], {1, 2}, "ece", 1.0)
+    expected = recompute(lines, [1, 1], {1, 2})
     np.testing.assert_allclose([line["label_confidence"] for line in lines], expected, atol=1e-6)
 
 
@@ -324,9 +387,22 @@ def test_asked_to_stop_saves_in_mid_epoch_and_goes_on(tmp_path, undisturbed):
     assert_same_run(workdir, undisturbed)
 
 
-@pytest.mark.parametrize("stop_at", [0, 1, 2, 3, 5])
-def test_stopped_after_any_step_ends_with_the_same_bits(tmp_path, stop_at):
-    changes = {"augment__name": "mixup", "optimizer__ema": 0.9}
+STATE = {  # every optional field of the label state
+    **{"labels__momentum": 0.5, "labels__alpha_decay": 0.5, "labels__ece_estimate": "debiased"},
+    "labels__monotone": True,
+}
+
+
+@pytest.mark.parametrize(
+    ("stop_at", "more"),
+    [
+        *((at, {}) for at in (0, 1, 2, 3, 5)),
+        *((at, STATE) for at in (1, 3)),
+        (3, {"labels__rule": "bucket_temperature"}),
+    ],
+)
+def test_stopped_after_any_step_ends_with_the_same_bits(tmp_path, stop_at, more):
+    changes = {"augment__name": "mixup", "optimizer__ema": 0.9, **more}
     run(tmp_path / "whole", **changes)
     calls = iter(range(100))
     with pytest.raises(train.Stopped, match="the same command goes on"):

@@ -145,6 +145,29 @@ def test_many_steps_in_one_dispatch_are_the_same(tmp_path, monkeypatch):
     assert_close(found["nll"], expected["nll"])
 
 
+@pytest.mark.parametrize(
+    "more",
+    [
+        {
+            **{"labels__momentum": 0.5, "labels__alpha_decay": 0.5, "labels__monotone": True},
+            "labels__ece_estimate": "debiased",
+        },
+        {"labels__rule": "bucket_temperature"},
+    ],
+    ids=["options", "bucket_temperature"],
+)
+def test_all_of_the_label_state_is_each_seeds_own(tmp_path, more):
+    configs = make_configs(**more)
+    for config, folder in zip(configs, folders(tmp_path / "alone")):
+        train.train(config, folder, progress=False)
+    with pytest.raises(train.Stopped):
+        train_seeds.train_seeds(configs, folders(tmp_path), should_stop=After(4), progress=False)
+    train_seeds.train_seeds(configs, folders(tmp_path), progress=False)
+    assert_same_runs(tmp_path, tmp_path / "alone")
+    fields = [name for name in helpers.last_checkpoint(tmp_path / "3") if "['labels']" in name]
+    assert len(fields) == (2 if "labels__rule" in more else 6)
+
+
 def test_a_seed_that_stands_elsewhere_makes_all_start_over(tmp_path, alone):
     configs, where = make_configs(), folders(tmp_path)
     with pytest.raises(train.Stopped):

@@ -135,6 +135,42 @@ def test_each_given_distance_takes_the_label_of_its_bucket():
     np.testing.assert_allclose(metrics.loss[0], expected, rtol=1e-5)
 
 
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_a_temperature_scales_the_logits_of_its_bucket_in_the_loss_alone(accumulate):
+    dataset = helpers.make_dataset(SHAPE, distance=True)
+    changes = {"augment__name": "given", "buckets__num": 3, "accumulate": accumulate, **SGD}
+    steps, state, whole = start(dataset, labels__rule="bucket_temperature", **changes)
+    tau = np.array([0.5, 1.0, 3.0], np.float32)
+    warm = state.replace(labels=state.labels.replace(temperature=jnp.asarray(tau)))
+    label, rows = dataset.train.label[:16], jnp.arange(16)
+    bucket = np.ceil(3 * dataset.train.distance[:16]).astype(int) - 1
+    assert len(set(bucket)) == 3
+
+    def loss_of(params):
+        logits = tau[bucket, None] * mlp_logits(params, dataset.train.image[:16])
+        return -jnp.sum(jax.nn.log_softmax(logits)[rows, label])
+
+    params = state.params
+    loss, gradient = jax.value_and_grad(loss_of)(params)
+    after, metrics = run_steps(steps, warm, whole, 1)
+    np.testing.assert_allclose(metrics.loss[0], loss, rtol=1e-5)
+    plain = mlp_logits(params, dataset.train.image[:16])
+    assert metrics.correct[0] == np.sum(np.argmax(plain, -1) == label)
+    np.testing.assert_array_equal(after.labels.temperature, tau)
+    # The first Nesterov step is 1.9 times the decayed gradient.
+    expected = jax.tree.map(lambda p, g: p - 0.19 * (g / 16 + 0.01 * p), params, gradient)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), after.params, expected
+    )
+
+
+def test_temperatures_of_one_are_one_hot_to_the_bit(dataset):
+    losses = []
+    for rule in ("one_hot", "bucket_temperature"):
+        losses.append(run_steps(*start(dataset, labels__rule=rule), 3)[1].loss)
+    np.testing.assert_array_equal(*losses)
+
+
 def test_a_step_reads_the_labels_and_leaves_them(dataset):
     steps, state, whole = start(dataset, labels__rule="autolabel")
     before = np.array([0.6, 0.8], np.float32)

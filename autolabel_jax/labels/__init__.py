@@ -1,4 +1,4 @@
-"""The one table of label rules: ``init``, ``soft_labels``, ``update``.
+"""The one table of label rules: ``init``, ``soft_labels``, ``update``, perhaps ``logit_scale``.
 
 A rule is a file that defines some of
 
@@ -6,14 +6,15 @@ A rule is a file that defines some of
   soft_labels(state, label, bucket, *, num_classes, distance, second_label,
               second_weight, **settings) -> float32 [B, K]
   update(state, stats, **settings) -> LabelState
+  logit_scale(state, bucket) -> float32 [B], a factor of the logits in the training loss
 
-``soft_labels`` reads the state, only ``update`` makes a new one. All three
-are pure; the two last are jittable.
+``soft_labels`` and ``logit_scale`` read the state, only ``update`` makes a new
+one. All are pure; all but ``init`` are jittable.
 """
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import jax
 from ml_collections import ConfigDict
@@ -21,6 +22,7 @@ from ml_collections import ConfigDict
 from autolabel_jax.labels import (
     autolabel,
     bucket_accuracy,
+    bucket_temperature,
     ccat,
     one_hot,
     polynomial,
@@ -32,8 +34,9 @@ from autolabel_jax.types import BucketStats, LabelState
 TABLE = {
     "one_hot": (one_hot, (), ()),
     "smoothing": (smoothing, ("smoothing",), ()),
-    "autolabel": (autolabel, (), ("alpha", "step")),
+    "autolabel": (autolabel, (), ("alpha", "monotone", *autolabel.KEPT)),
     "bucket_accuracy": (bucket_accuracy, (), ()),
+    "bucket_temperature": (bucket_temperature, (), ("eta",)),
     "polynomial": (polynomial, ("power",), ()),
     "ccat": (ccat, ("rho",), ()),
 }
@@ -47,21 +50,44 @@ class LabelRule:
     init: Callable[..., LabelState]
     soft_labels: Callable[..., jax.Array]
     update: Callable[[LabelState, BucketStats], LabelState]
+    logit_scale: Callable[[LabelState, jax.Array], jax.Array] | None = None  # None: 1
 
 
 def create(config: ConfigDict) -> LabelRule:
     """The label rule that ``config.labels`` names.
 
     Raises:
-      ValueError: unknown ``labels.rule`` or ``labels.step``, a setting out of range, or
-        'ccat' without adversarial training.
+      ValueError: unknown ``labels.rule``, ``labels.step`` or ``labels.ece_estimate``, a setting
+        out of range, or two that do not go together.
     """
+    _check(config)
     settings = config.labels
-    if settings.rule not in TABLE:
-        raise ValueError(f"labels.rule: got {settings.rule!r}, known are {', '.join(TABLE)}")
-    if settings.step not in autolabel.STEPS:
-        known = ", ".join(autolabel.STEPS)
-        raise ValueError(f"labels.step: got {settings.step!r}, known are {known}")
+    module, reads, writes = TABLE[settings.rule]
+    init = module.init
+    update = functools.partial(module.update, **{k: settings[k] for k in writes})
+    if settings.rule == "autolabel":  # its options keep statistics, and know of groups
+        kept = {k: settings[k] for k in autolabel.KEPT}
+        init = functools.partial(init, **kept, num_bins=config.calibration.num_bins)
+        update = functools.partial(update, num_intervals=config.buckets.num)
+    return LabelRule(
+        name=settings.rule,
+        init=init,
+        soft_labels=functools.partial(module.soft_labels, **{k: settings[k] for k in reads}),
+        update=update,
+        logit_scale=getattr(module, "logit_scale", None),
+    )
+
+
+def _check(config: ConfigDict) -> None:
+    settings = config.labels
+    _check_known("rule", settings.rule, TABLE)
+    _check_known("step", settings.step, autolabel.STEPS)
+    _check_known("ece_estimate", settings.ece_estimate, autolabel.ESTIMATES)
+    if settings.step == "signed_gap" and settings.ece_estimate != "plugin":
+        raise ValueError(
+            f"labels.ece_estimate: got {settings.ece_estimate!r} with labels.step='signed_gap', "
+            "which reads no ECE; take labels.step='ece', or labels.ece_estimate='plugin'"
+        )
     if settings.rule == "ccat" and config.augment.name not in ("adversarial", "given"):
         raise ValueError(
             f"labels.rule: got 'ccat' with augment.name={config.augment.name!r}; "
@@ -71,13 +97,17 @@ def create(config: ConfigDict) -> LabelRule:
     _check_range("smoothing", settings.smoothing, 0, 1)
     _check_range("power", settings.power, 0, float("inf"))
     _check_range("rho", settings.rho, 0, float("inf"))
-    module, reads, writes = TABLE[settings.rule]
-    return LabelRule(
-        name=settings.rule,
-        init=module.init,
-        soft_labels=functools.partial(module.soft_labels, **{k: settings[k] for k in reads}),
-        update=functools.partial(module.update, **{k: settings[k] for k in writes}),
-    )
+    _check_range("alpha_decay", settings.alpha_decay, 0, float("inf"))
+    _check_range("eta", settings.eta, 0, float("inf"))
+    if not 0 <= settings.momentum < 1:
+        raise ValueError(
+            f"labels.momentum: got {settings.momentum}, must be at least 0 and below 1"
+        )
+
+
+def _check_known(field: str, value: str, known: Iterable[str]) -> None:
+    if value not in known:
+        raise ValueError(f"labels.{field}: got {value!r}, known are {', '.join(known)}")
 
 
 def _check_range(field: str, value: float, low: float, high: float) -> None:

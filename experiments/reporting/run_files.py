@@ -6,6 +6,7 @@ A run is a folder with ``config.json``, ``metrics.jsonl`` and, once it is finish
 
 import collections
 import dataclasses
+import functools
 import json
 import math
 import pathlib
@@ -15,6 +16,7 @@ from typing import Any
 from flax import traverse_util
 
 from autolabel_jax import augment, labels, metric_writer, models
+from configs import base
 
 NEEDED = ("dataset", "model", "augmentation", "label_rule", "seed", "epochs", "revision")
 NEEDED_CONFIG = ("dataset", "epochs", "model.name", "augment.name", "labels.rule")
@@ -24,7 +26,8 @@ LINE_FIGURES = ("train_loss", "calibration_accuracy", "calibration_ece", "label_
 # Fields that say where a run lies and how it is called, not what it computes.
 ELSEWHERE = ("name", "seed", "data_dir", "eval_batch_size", "checkpoint.keep")
 ELSEWHERE += ("checkpoint.every_epochs",)
-LEARNED = ("autolabel", "bucket_accuracy")  # rules that read buckets and the calibration set
+# Rules that read buckets and the calibration set.
+LEARNED = ("autolabel", "bucket_accuracy", "bucket_temperature")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -166,13 +169,20 @@ def model_name(config: dict[str, Any]) -> str:
     return "-".join([name, *map(str, sizes)])
 
 
+@functools.cache
+def _defaults() -> dict[str, Any]:
+    """Every field of a config with its default, flat, as config.json would hold it."""
+    return traverse_util.flatten_dict(json.loads(base.base().to_json()), sep=".")
+
+
 def settings(run: Run) -> dict[str, Any]:
     """What the run computes, seed aside: runs with equal settings may be averaged.
 
-    Fields that this model, augmentation and label rule do not read are left out; the
+    Fields that this model, augmentation and label rule do not read are left out; those that
+    came after the run have their defaults, which compute what was computed before them; the
     sizes of the splits come from the result, as a config may say 'all'.
     """
-    config, result = run.config, run.result
+    config, result = _defaults() | run.config, run.result
     kept = {
         name: value
         for name, value in config.items()

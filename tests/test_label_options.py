@@ -1,0 +1,225 @@
+"""Options of AutoLabel and the temperature per bucket: by hand, scikit-learn, limits."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from sklearn.isotonic import IsotonicRegression
+
+from autolabel_jax import calibration, labels
+from autolabel_jax.labels import isotonic
+from autolabel_jax.types import BucketStats, LabelState
+from configs import base
+
+OFF = {"ece_estimate": "plugin", "alpha_decay": 0.0, "momentum": 0.0, "monotone": False}
+
+
+def rule(name="autolabel", num=3, **settings):
+    config = base.base()
+    config.buckets.num = num
+    config.calibration.num_bins = 2
+    config.labels.rule = name
+    config.labels.update(settings)
+    return labels.create(config)
+
+
+def stats_of(*buckets):
+    """Statistics [N, 2] from (count, accuracy, confidence) of both bins of each bucket."""
+    count, accuracy, confidence = np.moveaxis(np.array(buckets, np.float32), -1, 0)
+    return BucketStats(count=count, correct=count * accuracy, confidence=count * confidence)
+
+
+def draw_stats(seed, num=6):
+    rng = np.random.default_rng(seed)
+    count = rng.integers(0, 30, (num, 2))
+    count[seed % num] = 0
+    accuracy, confidence = rng.uniform(0.3, 1, (2, num, 2))
+    return stats_of(*np.stack([count, accuracy, confidence], -1))
+
+
+FIRST = stats_of([(10, 0.5, 0.6), (10, 0.9, 0.9)])  # Acc .7, Conf .75, ECE .05
+SECOND = stats_of([(10, 0.7, 0.6), (30, 0.6, 0.9)])  # Acc .625, Conf .825, ECE (.1 + .9) / 4
+
+
+def test_all_off_is_the_published_rule_to_the_bit():
+    made = rule(**OFF)
+    state = made.init(np.linspace(1, 0.5, 6))
+    assert type(state) is LabelState
+    for seed in range(3):
+        stats = draw_stats(seed)
+        accuracy, ece = calibration.accuracy(stats), calibration.ece(stats)
+        moved = state.confidence - ece * jnp.sign(calibration.confidence(stats) - accuracy)
+        moved = jnp.clip(moved, accuracy, 1)
+        expected = jnp.where(calibration.count(stats) > 0, moved, state.confidence)
+        state = made.update(state, stats)
+        np.testing.assert_array_equal(state.confidence, expected)
+
+
+def test_debiased_step():
+    made = rule(ece_estimate="debiased", alpha=0.5)
+    state = made.update(made.init(np.ones(1)), SECOND)
+    move = float(calibration.debiased_ece(SECOND)[0])
+    assert 0.2 < move < 0.25
+    np.testing.assert_allclose(state.confidence, 1 - 0.5 * move, rtol=1e-6)
+    np.testing.assert_allclose(state.ece, move, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("decay", "steps"), [(1.0, (1, 1 / 2, 1 / 3)), (0.5, (1, 0.7071, 0.5774))])
+def test_step_sizes_fall_with_the_updates(decay, steps):
+    made = rule(alpha=0.4, alpha_decay=decay)
+    state, expected = made.init(np.ones(1)), 1.0
+    for i, share in enumerate(steps):
+        state = made.update(state, FIRST)
+        expected -= 0.4 * share * 0.05
+        np.testing.assert_allclose(state.confidence, expected, atol=1e-5)
+        assert int(state.updates) == i + 1
+
+
+def test_momentum_merges_the_sums_and_the_clip_reads_them():
+    made = rule(momentum=0.5)
+    state = made.update(made.init(np.ones(1)), FIRST)
+    np.testing.assert_allclose(state.confidence, 0.95, atol=1e-6)  # the first: as without
+    state = made.update(state, SECOND)
+    # 5 and 10 in the low bin, 2.5 + 7 right, 3 + 6 sure; 5 and 30 in the high, 4.5 + 18, 4.5 + 27.
+    ece = (abs(9.5 - 9) + abs(22.5 - 31.5)) / 50
+    np.testing.assert_allclose(state.confidence, 0.95 - ece, atol=1e-6)
+    np.testing.assert_allclose(state.ece, ece, atol=1e-6)
+    low = made.update(state.replace(confidence=jnp.array([0.1])), SECOND)
+    # The bound: (.25 · 14 + .5 · 25 + 25) right of .25 · 20 + .5 · 40 + 40.
+    sums = [0.25 * 14 + 0.5 * 25 + 25, 0.25 * 20 + 0.5 * 40 + 40]
+    np.testing.assert_allclose(low.confidence, sums[0] / sums[1], atol=1e-6)
+
+
+def test_momentum_of_the_same_statistics_is_none():
+    with_it, without = rule(momentum=0.9), rule()
+    a, b = (made.init(np.ones(6)) for made in (with_it, without))
+    for _ in range(4):
+        a, b = with_it.update(a, draw_stats(2)), without.update(b, draw_stats(2))
+    np.testing.assert_allclose(a.confidence, b.confidence, atol=1e-5)
+
+
+def test_a_bucket_without_images_stays_whatever_is_remembered():
+    made = rule(momentum=0.5)
+    state = made.update(made.init(np.ones(1)), FIRST)
+    after = made.update(state, calibration.empty_stats(1, 2))
+    np.testing.assert_array_equal(after.confidence, state.confidence)
+    assert np.isfinite(jax.tree.leaves(after)[-1]).all()
+
+
+# --- monotone --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("num", [1, 2, 7, 20])
+def test_monotone_is_scikit_learns_isotonic_regression(num):
+    rng = np.random.default_rng(num)
+    values = np.concatenate([np.linspace(1, 0, num), rng.random(num), np.sort(rng.random(num))])
+    values = values.astype(np.float32)
+    found = np.asarray(jax.jit(isotonic.non_increasing, static_argnums=1)(values, num))
+    for group in range(3):
+        mine = slice(group * num, (group + 1) * num)
+        oracle = IsotonicRegression(increasing=False).fit_transform(np.arange(num), values[mine])
+        np.testing.assert_allclose(found[mine], oracle, atol=1e-6)
+        assert (np.diff(found[mine]) <= 0).all()
+    np.testing.assert_array_equal(found[:num], values[:num])  # falling already
+
+
+def test_monotone_pools_within_a_group_alone():
+    made = rule(monotone=True, num=2, alpha=0.0)
+    stats = draw_stats(0, num=4)
+    stats = stats.replace(correct=0 * stats.correct)  # so that no label meets the clip
+    state = LabelState(confidence=jnp.array([0.5, 0.7, 0.9, 0.4]))
+    np.testing.assert_allclose(made.update(state, stats).confidence, [0.6, 0.6, 0.9, 0.4])
+
+
+# --- bucket_temperature ----------------------------------------------------------------------
+
+
+def test_temperature_follows_the_gap():
+    made = rule("bucket_temperature", eta=2.0)
+    state = made.init(np.array([1.0, 0.5, 0.7]))
+    stats = stats_of(
+        [(10, 0.5, 0.6), (10, 0.9, 0.9)],  # gap +.05
+        [(0, 0, 0), (0, 0, 0)],
+        [(0, 0, 0), (10, 0.9, 0.7)],  # gap -.2
+    )
+    np.testing.assert_array_equal(state.temperature, 1)
+    for updates in (1, 2):
+        state = made.update(state, stats)
+        expected = np.exp([0.1 * updates, 0, -0.4 * updates])
+        np.testing.assert_allclose(state.temperature, expected, rtol=1e-5)
+    np.testing.assert_array_equal(state.confidence, np.float32([1.0, 0.5, 0.7]))
+    scale = made.logit_scale(state, jnp.array([2, 0, 2]))
+    np.testing.assert_array_equal(scale, state.temperature[jnp.array([2, 0, 2])])
+
+
+@pytest.mark.parametrize(("gap", "bound"), [(0.5, 10.0), (-0.5, 0.1)])
+def test_temperature_is_bounded(gap, bound):
+    made = rule("bucket_temperature", eta=10.0)
+    state = made.init(np.ones(1))
+    for _ in range(2):
+        state = made.update(state, stats_of([(0, 0, 0), (10, 0.5, 0.5 + gap)]))
+    assert float(state.temperature[0]) == np.float32(bound)
+
+
+def test_other_rules_scale_no_logits():
+    scaled = {name for name in labels.TABLE if rule_of(name).logit_scale is not None}
+    assert scaled == {"bucket_temperature"}
+
+
+def rule_of(name):
+    config = base.base()
+    config.labels.rule = name
+    config.augment.name = "adversarial"
+    return labels.create(config)
+
+
+# --- all of them -----------------------------------------------------------------------------
+
+OPTIONS = [
+    {"ece_estimate": "debiased"},
+    {"alpha_decay": 0.5},
+    {"momentum": 0.9},
+    {"momentum": 0.9, "step": "signed_gap"},
+    {"monotone": True},
+    {"ece_estimate": "debiased", "alpha_decay": 0.5, "momentum": 0.9, "monotone": True},
+    {"rule": "bucket_temperature"},
+]
+
+
+@pytest.mark.parametrize("settings", OPTIONS, ids=str)
+def test_options_under_jit_and_vmap(settings):
+    settings = {"rule": "autolabel", **settings}
+    made = rule(settings.pop("rule"), **settings)
+    own = jnp.asarray(np.random.default_rng(0).uniform(0.5, 1, (3, 6)))
+    together, update = jax.vmap(made.init)(own), jax.jit(jax.vmap(made.update))
+    alone = [made.init(row) for row in own]
+    for epoch in range(3):
+        stats = [draw_stats(10 * epoch + seed) for seed in range(3)]
+        structure = jax.tree.structure(together)
+        together = update(together, jax.tree.map(lambda *leaf: np.stack(leaf), *stats))
+        assert jax.tree.structure(together) == structure
+        alone = [made.update(*pair) for pair in zip(alone, stats)]
+    for a, *b in zip(jax.tree.leaves(together), *map(jax.tree.leaves, alone), strict=True):
+        np.testing.assert_allclose(a, np.stack(b), atol=1e-6)
+        assert np.isfinite(a).all()
+        assert a.dtype == b[0].dtype
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"ece_estimate": "x"}, r"labels\.ece_estimate: got 'x', known are plugin, debiased"),
+        (
+            {"ece_estimate": "debiased", "step": "signed_gap"},
+            r"labels\.ece_estimate: got 'debiased' with labels\.step='signed_gap'.*step='ece'",
+        ),
+        ({"alpha_decay": -0.5}, r"labels\.alpha_decay: got -0\.5, must be between 0"),
+        ({"momentum": 1.0}, r"labels\.momentum: got 1\.0, must be at least 0 and below 1"),
+        ({"momentum": -0.1}, r"labels\.momentum: got -0\.1"),
+        ({"momentum": float("nan")}, r"labels\.momentum: got nan"),
+        ({"eta": -1.0}, r"labels\.eta: got -1\.0, must be between 0"),
+    ],
+)
+def test_errors_name_the_field_and_what_would_do(settings, message):
+    with pytest.raises(ValueError, match=message):
+        rule(**settings)
