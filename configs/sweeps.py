@@ -37,6 +37,17 @@ STUDIES: dict[str, tuple[Settings, ...]] = {
     "images": _vary("calibration.images", (24, 48, 96, 192)),
     "updates": _vary("labels.update_every", (1, 2, 5, 10)),
     "warmup": _vary("labels.warmup_epochs", (0, 10, 20, 40)),
+    # What might mend the published rule, docs/method.md; it stands beside them.
+    "remedies": (
+        ONE_HOT,
+        {**AUTOLABEL, "labels.step": "ece"},
+        {**AUTOLABEL, "labels.step": "signed_gap"},
+        {**AUTOLABEL, "labels.ece_estimate": "debiased"},
+        {**AUTOLABEL, "labels.alpha_decay": 0.5},
+        {**AUTOLABEL, "labels.momentum": 0.8},
+        {**AUTOLABEL, "labels.monotone": True},
+        {"labels.rule": "bucket_temperature"},
+    ),
     "steps": (
         ONE_HOT,
         *(
