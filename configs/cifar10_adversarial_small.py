@@ -1,4 +1,4 @@
-"""CIFAR-10, adversarial training by PGD, ResNet-18, 10,000 images: the label rules, two seeds.
+"""CIFAR-10, adversarial training by PGD, ResNet-18, 8,000 images: the label rules, two seeds.
 
     python -m experiments.sweep --config=configs/cifar10_adversarial_small.py \
         --workdir=runs/cifar10_adversarial_small --attacks=fgsm,pgd20 --examples=1000 --processes=5
@@ -15,7 +15,7 @@ from configs import base, cifar10_adversarial, sweeps
 def get_config(arg: str | None = None) -> ConfigDict:
     config = cifar10_adversarial.get_config()
     config.name = "cifar10_adversarial_small"
-    config.train_examples = 12500
+    config.train_examples = 10000
     config.calibration.fraction = 0.2
     config.calibration.images_per_update = 500
     config.epochs = 12
