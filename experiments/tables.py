@@ -10,7 +10,7 @@ import pathlib
 from absl import flags
 
 from experiments import launch
-from experiments.reporting import rendering, summary
+from experiments.reporting import rendering, spreadsheet, summary
 
 ENDINGS = {"markdown": "md", "latex": "tex", "csv": "csv", "html": "html"}
 
@@ -22,7 +22,7 @@ def text(form: str, arguments: list[str]) -> str:
     """The tables of the runs in some folders, in one format."""
     good, apart = summary.load(arguments)
     if form == "csv":
-        return summary.as_csv(good, apart)
+        return spreadsheet.as_csv(good, apart)
     return getattr(rendering, form)(summary.tables(good, apart))
 
 
