@@ -187,7 +187,7 @@ def test_step_and_alpha_of_autolabel_are_rows_of_one_block(tmp_path):
         ({}, {"labels__step": "signed_gap"}, {"labels__alpha": 0.5}, {"buckets__num": 1})
     ):
         run_folders.write(tmp_path / f"a{i}", rule="autolabel", settings=changes, ece=0.04)
-    figures, differences = tables_of(tmp_path)
+    figures, differences, _ = tables_of(tmp_path)
     assert [row[3].text for row in figures.rows] == [
         "one_hot",
         "autolabel, buckets.num=1",
