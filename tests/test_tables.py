@@ -435,6 +435,17 @@ def test_the_best_accuracy_after_vector_scaling_is_the_highest(tmp_path):
         assert [column(table, row, name).bold for row in (0, 1)] == [False, True]
 
 
+def test_superclasses_have_columns_of_their_own_and_a_note(tmp_path):
+    figures = {"superclass_accuracy": 0.8, "superclass_ece": 0.1, "superclass_ece_ts": 0.05}
+    plain = run_folders.write(tmp_path / "plain", seed=0)
+    run_folders.write(tmp_path / "fine", seed=1, **figures)
+    (table,) = tables_of(tmp_path)
+    for name, text in (("acc %", "80.00"), ("ECE %", "10.00"), ("ECE % (TS)", "5.00")):
+        assert column(table, 0, f"superclass {name}").text == f"{text} (n=1)"
+    assert summary.SUPERCLASS in table.notes
+    assert summary.SUPERCLASS not in tables_of(plain)[0].notes
+
+
 def test_html_is_escaped():
     page = Collector(rendering.html([TABLE], title=NASTY))
     assert "i" not in page.tags

@@ -15,6 +15,7 @@ VS = (
     "VS: after vector scaling, fitted on the calibration set; it may move accuracy. Extra: the "
     "four corruptions that are in no average."
 )
+SUPERCLASS = "Superclass: the probabilities of the classes of each of the superclasses added up."
 BOLD = (
     "Bold: the best mean of its block (same data, model, augmentation and budget) where the "
     "difference to the runner-up passes a paired t test over common seeds (p below .05, n of at "
@@ -123,6 +124,7 @@ def _figure_notes(
 ) -> list[str]:
     notes = ["n: seeds. Figures: mean ± sample standard deviation over them.", TS]
     notes += [VS] if any(m.endswith("_vs") or m.startswith("extra") for m in metrics) else []
+    notes += [SUPERCLASS] if any(m.startswith("superclass") for m in metrics) else []
     notes += [BOLD]
     notes += [f"[{i}] published: {note}" for i, note in enumerate(footnotes, 1) if i in marks]
     return notes + ([PAPER] if with_published else [])
