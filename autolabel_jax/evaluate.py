@@ -11,6 +11,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from autolabel_jax import bootstrap, image_ops, input_pipeline, metrics, temperature
 from autolabel_jax.datasets import StreamedSplit
+from autolabel_jax.metrics import superclasses
 from autolabel_jax.temperature import Scaling
 from autolabel_jax.types import Batch
 
@@ -99,6 +100,27 @@ def with_twins(logits: np.ndarray, label: np.ndarray, scaling: Scaling) -> dict[
         for suffix, scaled in scaling.twins(logits).items()
         for name, value in scores(scaled, label).items()
     }
+
+
+def superclass_figures(
+    logits: np.ndarray, label: np.ndarray, scaling: Scaling, superclass: np.ndarray
+) -> dict[str, float]:
+    """``superclass_accuracy``, ``superclass_ece`` and their twins, of classes added up.
+
+    A temperature is of the classes, so that it may move which superclass is on top.
+
+    Args:
+      logits: float32 [n, K] of the classes.
+      label: int [n], of the classes.
+      scaling: of these logits.
+      superclass: int [K].
+    """
+    found = {}
+    for suffix, scaled in scaling.twins(logits).items():
+        rows = metrics.examples(superclasses.add_up(scaled, superclass), superclass[label])
+        figures = metrics.headline(rows)
+        found |= {f"superclass_{name}{suffix}": figures[name] for name in ("accuracy", "ece")}
+    return found
 
 
 def intervals(logits: np.ndarray, label: np.ndarray, scaling: Scaling) -> dict[str, list[float]]:

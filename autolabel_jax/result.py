@@ -56,6 +56,9 @@ def make_result(
     if processes.is_first():
         np.savez(workdir / "test_logits.npz", logits=logits, label=label)
     lines = metric_writer.read_metrics(workdir)
+    figures = evaluate.with_twins(logits, label, scaling)
+    if dataset.superclass is not None:
+        figures |= evaluate.superclass_figures(logits, label, scaling, dataset.superclass)
     return {
         "name": config.name,
         "dataset": config.dataset,
@@ -69,7 +72,7 @@ def make_result(
         "calibration_examples": len(dataset.calibration.label),
         "test_examples": len(dataset.test.label),
         "train_accuracy": lines[-1]["train_accuracy"] if lines else None,
-        **evaluate.with_twins(logits, label, scaling),
+        **figures,
         "temperature": scaling.temperature,
         **evaluate.intervals(logits, label, scaling),
         **metric_writer.provenance(),

@@ -1,32 +1,43 @@
 """Tables of finished runs: one row a setting, mean and standard deviation over its seeds.
 
     python -m experiments.tables runs/*/ [--format=markdown,latex,csv,html] [--out=DIR]
+    python -m experiments.tables results/ --update=README.md,docs/results.md [--check]
 
-Without --out they are printed. A folder may be a run or hold runs.
+Without --out they are printed. A folder may be a run or hold runs. With --update the tables
+between the markers of these documents are made anew, as docs/sweeps.md describes.
 """
 
 import pathlib
+import sys
 
 from absl import flags
 
 from experiments import launch
-from experiments.reporting import rendering, summary
+from experiments.reporting import documents, rendering, spreadsheet, summary
 
 ENDINGS = {"markdown": "md", "latex": "tex", "csv": "csv", "html": "html"}
 
 _FORMAT = flags.DEFINE_list("format", ["markdown"], f"Some of {', '.join(ENDINGS)}.")
 _OUT = flags.DEFINE_string("out", None, "Folder to write tables.md, .tex, .csv and .html to.")
+_UPDATE = flags.DEFINE_list("update", [], "Documents whose tables to make anew.")
+_CHECK = flags.DEFINE_bool("check", False, "With --update: write nothing, exit 1 if any differs.")
 
 
 def text(form: str, arguments: list[str]) -> str:
     """The tables of the runs in some folders, in one format."""
     good, apart = summary.load(arguments)
     if form == "csv":
-        return summary.as_csv(good, apart)
+        return spreadsheet.as_csv(good, apart)
     return getattr(rendering, form)(summary.tables(good, apart))
 
 
 def main(argv: list[str]) -> None:
+    if _UPDATE.value:
+        root = pathlib.Path.cwd()
+        faults = documents.update(_UPDATE.value, argv[1:], root, check=_CHECK.value)
+        sys.exit("\n".join(faults) or 0)
+    if _CHECK.value:
+        raise ValueError("--check: needs --update=DOCUMENT,…, whose tables are checked")
     unknown = [form for form in _FORMAT.value if form not in ENDINGS]
     if unknown or not _FORMAT.value:
         raise ValueError(f"--format: got {unknown or 'none'}, known are {', '.join(ENDINGS)}")

@@ -16,6 +16,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from autolabel_jax import datasets
+from autolabel_jax.datasets import superclasses
 from configs import base
 
 FILES = sorted(pathlib.Path(base.__file__).parent.glob("*.py"))
@@ -522,3 +523,31 @@ def test_cifar10_is_in_official_order(tfds_dir, cifar10, load_check):
     np.testing.assert_allclose(found.mean, pixels.mean(0), rtol=1e-6)
     np.testing.assert_allclose(found.std, pixels.std(0), rtol=1e-6)
     assert len(list(tfds_dir.glob("autolabel_jax_cache/*.npz"))) == 2
+
+
+# CIFAR-100's superclasses
+
+
+def test_superclasses_of_cifar100_are_twenty_of_five():
+    found = superclasses.of("cifar100")
+    assert found.dtype == np.int32 and found.shape == (100,)
+    assert (np.bincount(found) == 5).all() and len(np.bincount(found)) == 20
+    assert list(superclasses.CIFAR100) == sorted(superclasses.CIFAR100)
+    # The first five of the official files: apple, aquarium_fish, baby, bear, beaver.
+    names = list(superclasses.CIFAR100)
+    expected = ["fruit_and_vegetables", "fish", "people", "large_carnivores", "aquatic_mammals"]
+    assert [names[c] for c in found[:5]] == expected
+    np.testing.assert_array_equal(superclasses.of("cifar100:3.0.2"), found)
+    assert superclasses.of("cifar10") is None
+
+
+def test_superclasses_are_those_of_the_official_files(load_check):
+    try:
+        test = load_check.load_cifar100("test")
+    except FileNotFoundError as error:
+        pytest.skip(f"no real CIFAR-100: {error}")
+    np.testing.assert_array_equal(superclasses.of("cifar100")[test["label"]], test["coarse_label"])
+
+
+def test_most_data_sets_have_no_superclasses(digits):
+    assert digits.superclass is None

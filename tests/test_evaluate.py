@@ -129,3 +129,25 @@ def test_a_transform_sees_the_index_and_the_stored_image(trained):
     dark = split.image.astype(np.float32) / 255 / (1 + np.arange(30))[:, None, None, None]
     expected = model.apply(variables, jnp.asarray(dark, jnp.float32), train=False)
     np.testing.assert_allclose(found[0], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_superclass_figures_by_hand():
+    # Two superclasses of two classes each; T = 1/2 squares the probabilities.
+    probability = np.array([[0.4, 0.0001, 0.3, 0.2999], [0.9, 0.05, 0.04, 0.01]])
+    logits, label = np.log(probability).astype(np.float32), np.array([0, 1])
+    scaling = temperature.Scaling(0.5)
+    found = evaluate.superclass_figures(logits, label, scaling, np.array([0, 0, 1, 1]))
+    squares = probability**2 / np.sum(probability**2, -1, keepdims=True)
+    first, second = 0.3 + 0.2999, 0.95  # top of each; the first is wrong, the second right
+    expected = {
+        "superclass_accuracy": 0.5,
+        "superclass_ece": (first + 1 - second) / 2,
+        # Then wrong again, as .09 + .09 > .16, and with more confidence.
+        "superclass_accuracy_ts": 0.5,
+        "superclass_ece_ts": (squares[0, 2:].sum() + 1 - squares[1, :2].sum()) / 2,
+    }
+    assert found == pytest.approx(expected, abs=1e-6)
+    sharp = temperature.Scaling(0.1)
+    found = evaluate.superclass_figures(logits, label, sharp, np.array([0, 0, 1, 1]))
+    # .4^10 > 2 · .3^10: a temperature may move which superclass is on top.
+    assert (found["superclass_accuracy"], found["superclass_accuracy_ts"]) == (0.5, 1.0)

@@ -129,10 +129,10 @@ def test_table_by_hand():
         },
     ]
     assert printing.result_table(results).splitlines() == [
-        "augmentation  labels                  seed  accuracy %     NLL",
-        "------------  ----------------------  ----  ----------  ------",
-        "augmix        one_hot                    1       50.00  2.0000",
-        "mixup         autolabel (signed_gap)     0       98.77  0.1000",
+        "augmentation  labels                 seed  accuracy %     NLL",
+        "------------  ---------------------  ----  ----------  ------",
+        "augmix        one_hot                   1       50.00  2.0000",
+        "mixup         autolabel, signed gap     0       98.77  0.1000",
     ]
 
 

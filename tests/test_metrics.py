@@ -10,7 +10,7 @@ from sklearn import metrics as sk
 from sklearn.calibration import calibration_curve
 
 from autolabel_jax import calibration, metrics
-from autolabel_jax.metrics import pairs
+from autolabel_jax.metrics import pairs, superclasses
 
 EDGES = np.linspace(0, 1, 16, dtype=np.float32)
 
@@ -339,3 +339,11 @@ def test_headline_is_that_of_all_metrics(monkeypatch):
     brier = np.mean(np.sum((probability - np.eye(7)[label]) ** 2, -1))
     assert found["brier"] == pytest.approx(brier, rel=1e-6)
     assert tuple(found) == metrics.HEADLINE
+
+
+def test_superclasses_add_up_probabilities():
+    logits = np.log([[0.1, 0.2, 0.3, 0.4], [0.7, 0.1, 0.1, 0.1]]) + np.array([[5.0], [-900.0]])
+    found = superclasses.add_up(logits, np.array([1, 0, 1, 0]))
+    np.testing.assert_allclose(special.softmax(found, -1), [[0.6, 0.4], [0.2, 0.8]])
+    alone = superclasses.add_up(logits, np.arange(4))
+    np.testing.assert_allclose(alone, logits)

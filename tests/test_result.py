@@ -8,6 +8,7 @@ from scipy import special
 from sklearn import metrics
 
 from autolabel_jax import corruptions, datasets, metric_writer, result, train
+from autolabel_jax.datasets import superclasses
 
 FIELDS = {
     *("name", "dataset", "model", "augmentation", "label_rule", "seed", "epochs"),
@@ -108,6 +109,23 @@ def test_clean_logits_are_left_for_the_reliability_diagram(run):
     assert found["accuracy"] == metrics.accuracy_score(label, logits.argmax(-1))
     low, high = found["accuracy_interval"]
     assert low <= found["accuracy"] <= high
+
+
+def test_superclasses_are_evaluated_where_there_are_some(run, monkeypatch):
+    config, workdir, found = run
+    assert not [name for name in found if name.startswith("superclass")]
+    halves = np.repeat(np.arange(2, dtype=np.int32), 5)
+    monkeypatch.setattr(superclasses, "of", lambda name: halves)
+    again = result.evaluate_run(config, workdir)
+    with np.load(workdir / "test_logits.npz") as saved:
+        logits, label = saved["logits"], saved["label"]
+    for end, t in (("", 1.0), ("_ts", found["temperature"])):
+        upper = special.softmax(logits / t, axis=-1)[:, 5:].sum(-1)
+        right = np.mean((upper > 0.5) == (label >= 5))
+        assert again[f"superclass_accuracy{end}"] == pytest.approx(right)
+        assert 0 < again[f"superclass_ece{end}"] < 1
+    assert {name: again[name] for name in found} == found
+    metric_writer.write_json(workdir / "result.json", found)
 
 
 def test_a_whole_evaluation_goes_on_to_the_same_figures(run, monkeypatch):

@@ -1,42 +1,46 @@
-"""Tables in docs/ and README.md are those that the run files in results/ give."""
+"""Tables in docs/ and README.md are those that the run files in results/ give, to the letter."""
 
 import pathlib
+import re
 
 import pytest
 
-from experiments.reporting import rendering, summary
+from experiments.reporting import documents, run_files, summary
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 FOLDERS = sorted(path.name for path in (ROOT / "results").iterdir() if path.is_dir())
+DOCUMENTS = ("README.md", "docs/results.md")
 
 
-def rows(text):
-    return {line for line in text.splitlines() if line.startswith("|")}
+def read(name):
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_tables_are_what_the_run_files_give(name):
+    made = documents.renewed(read(name), name, ROOT)
+    assert not documents.differences(read(name), made, name)
+    assert made == read(name)
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_every_row_with_a_standard_deviation_is_made(name):
+    blocks = documents.find(read(name), name)
+    assert blocks
+    made = {i for block in blocks for i in range(block.start, block.stop)}
+    by_hand = [i for i, line in enumerate(read(name).splitlines()) if re.match(r"\|.* ± ", line)]
+    assert by_hand and set(by_hand) <= made
+
+
+def test_every_folder_of_runs_is_shown():
+    blocks = documents.find(read("docs/results.md"), "docs/results.md")
+    assert not documents.not_shown(run_files.find([str(ROOT / "results")]), blocks, ROOT)
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
-def test_docs_hold_the_tables_of_the_run_files(folder):
+def test_runs_of_a_folder_share_a_clean_revision(folder):
     good, apart = summary.load([str(ROOT / "results" / folder)])
-    assert not apart
-    made = rows(rendering.markdown(summary.tables(good, apart)))
-    assert made
-    assert made <= rows((ROOT / "docs" / "results.md").read_text())
-
-
-@pytest.mark.parametrize("folder", FOLDERS)
-def test_runs_of_a_table_share_a_clean_revision(folder):
-    good, _ = summary.load([str(ROOT / "results" / folder)])
+    assert not [reason for _, reason in apart if "revision" in reason]
     revisions = {run.result["revision"] for run in good}
     assert len(revisions) == 1
     assert "dirty" not in revisions.pop()
-
-
-def test_readme_holds_figures_of_the_docs():
-    def cells(row):
-        return {cell.strip() for cell in row.strip("|").split("|")}
-
-    docs = [cells(row) for row in rows((ROOT / "docs" / "results.md").read_text())]
-    shown = [row for row in rows((ROOT / "README.md").read_text()) if " ± " in row]
-    assert shown
-    for row in shown:
-        assert any(cells(row) <= known for known in docs), row

@@ -12,7 +12,16 @@ import pytest
 import run_folders
 from scipy import stats
 
-from experiments.reporting import cells, printing, rendering, run_files, summary
+from experiments.reporting import (
+    cells,
+    columns,
+    label_names,
+    printing,
+    rendering,
+    run_files,
+    spreadsheet,
+    summary,
+)
 
 # Three seeds where autolabel is better in each; the gap hardly varies, so the test passes.
 ONE_HOT = [0.90, 0.92, 0.91]
@@ -39,7 +48,9 @@ def tables_of(*folders):
 
 
 def read_csv(*folders):
-    return list(csv.DictReader(io.StringIO(summary.as_csv(*summary.load(list(map(str, folders)))))))
+    return list(
+        csv.DictReader(io.StringIO(spreadsheet.as_csv(*summary.load(list(map(str, folders))))))
+    )
 
 
 def column(table, row, name):
@@ -48,11 +59,11 @@ def column(table, row, name):
 
 def test_mean_standard_deviation_and_n(tmp_path):
     table = tables_of(write_block(tmp_path))[0]
-    for row, values in enumerate((AUTOLABEL, ONE_HOT)):
+    for row, values in enumerate((ONE_HOT, AUTOLABEL)):
         expected = f"{100 * np.mean(values):.2f} ± {100 * np.std(values, ddof=1):.2f}"
         assert column(table, row, "accuracy %").text == expected
         assert column(table, row, "n").text == "3"
-    names = [entry.text for entry in table.rows[1][: table.num_names]]
+    names = [entry.text for entry in table.rows[0][: table.num_names]]
     assert names == ["digits", "mlp-16", "augmix", "one_hot", "300", "2"]
 
 
@@ -91,8 +102,8 @@ def test_paired_difference_is_scipys(tmp_path):
 def test_bold_where_scipys_paired_test_passes(tmp_path):
     assert stats.ttest_rel(AUTOLABEL, ONE_HOT).pvalue < 0.05
     table = tables_of(write_block(tmp_path))[0]
-    assert column(table, 0, "accuracy %").bold
-    assert not column(table, 1, "accuracy %").bold
+    assert column(table, 1, "accuracy %").bold
+    assert not column(table, 0, "accuracy %").bold
     assert not any(column(table, row, "ECE %").bold for row in (0, 1))  # equal
     assert any("paired t test" in note for note in table.notes)
 
@@ -154,9 +165,10 @@ def test_budgets_and_settings_are_never_averaged(tmp_path):
     (table,) = tables_of(tmp_path)
     assert [column(table, row, "n").text for row in range(5)] == ["1"] * 5
     labels = [column(table, row, "labels").text for row in range(5)]
-    assert labels == ["one_hot, batch_size=50", "one_hot", "one_hot", "one_hot"] + [
-        "one_hot, batch_size=25"
-    ]
+    # One data set, model and number of images together, as they come first.
+    assert (
+        labels == ["one_hot, batch_size=50", "one_hot", "one_hot, batch_size=25"] + ["one_hot"] * 2
+    )
 
 
 def test_runs_from_before_a_field_existed_stand_with_those_that_have_its_default(tmp_path):
@@ -197,19 +209,73 @@ def test_step_and_alpha_of_autolabel_are_rows_of_one_block(tmp_path):
         ({}, {"labels__step": "signed_gap"}, {"labels__alpha": 0.5}, {"buckets__num": 1})
     ):
         run_folders.write(tmp_path / f"a{i}", rule="autolabel", settings=changes, ece=0.04)
-    figures, differences = tables_of(tmp_path)
-    same = "labels.alpha=1.0, buckets.num=3"
-    expected = {
+    figures, differences, _ = tables_of(tmp_path)
+    assert [row[3].text for row in figures.rows] == [
         "one_hot",
-        "autolabel (signed_gap)",
-        *(
-            f"autolabel, buckets.num={n}, labels.alpha={a}"
-            for n, a in ((3, 1.0), (3, 0.5), (1, 1.0))
-        ),
-    }
-    assert {row[3].text for row in figures.rows} == expected, same
+        "autolabel, buckets.num=1",
+        "autolabel, buckets.num=3",
+        "autolabel, signed gap",
+        "autolabel, labels.alpha=0.5",
+    ]
     assert len(differences.rows) == 4
     assert {column(differences, row, "ECE %").text for row in range(4)} == {"−1.00"}
+
+
+RULES = {
+    "one_hot": ("one_hot", {}),
+    "smoothing .05": ("smoothing", {"labels__smoothing": 0.05}),
+    "smoothing .1": ("smoothing", {}),
+    "autolabel": ("autolabel", {}),
+    "autolabel, signed gap": ("autolabel", {"labels__step": "signed_gap"}),
+    "autolabel, labels.alpha=0.5": ("autolabel", {"labels__alpha": 0.5}),
+    "autolabel, signed gap, labels.alpha=0.5": (
+        *("autolabel", {"labels__step": "signed_gap", "labels__alpha": 0.5}),
+    ),
+    "autolabel, labels.alpha=10.0": ("autolabel", {"labels__alpha": 10.0}),
+    "bucket_accuracy": ("bucket_accuracy", {}),
+    "polynomial": ("polynomial", {}),
+    "polynomial, labels.power=4.0": ("polynomial", {"labels__power": 4.0}),
+    "ccat": ("ccat", {}),
+}
+
+
+def test_rules_have_names_of_their_own_and_stand_in_order(tmp_path):
+    methods = ("none", "augmix", "mixup", "randaugment", "adversarial")
+    for i, method in enumerate(reversed(methods)):
+        for j, (rule, changes) in enumerate(reversed(RULES.values())):
+            settings = changes | {"augment__name": method}
+            folder = tmp_path / f"{i:02}_{j:02}"
+            run_folders.write(folder, rule=rule, settings=settings)
+            assert label_names.name(run_files.read(folder)) == list(RULES)[-1 - j]
+    rows = [(row[2].text, row[3].text) for row in tables_of(tmp_path)[0].rows]
+    assert rows == [(method, name) for method in methods for name in RULES]
+
+
+def test_a_run_from_before_a_field_existed_has_its_default(tmp_path):
+    old = run_folders.write(tmp_path / "old", rule="autolabel", seed=0)
+    run_folders.write(tmp_path / "new", rule="autolabel", seed=1)
+    config = json.loads((old / "config.json").read_text())
+    del config["labels"]["alpha"]
+    (old / "config.json").write_text(json.dumps(config))
+    (table,) = tables_of(tmp_path)
+    assert len(table.rows) == 1 and column(table, 0, "labels").text == "autolabel"
+
+
+def test_folders_may_be_of_different_revisions_and_are_not_averaged(tmp_path):
+    for folder, revision in (("one", "a" * 40), ("two", "b" * 40)):
+        for seed, rule in enumerate(("one_hot", "one_hot", "autolabel")):
+            run_folders.write(
+                tmp_path / folder / f"{seed}", rule=rule, seed=seed, revision=revision
+            )
+    run_folders.write(tmp_path / "two" / "late", seed=3, revision="c" * 40)
+    figures, apart = tables_of(tmp_path)
+    assert [row[3].text for row in figures.rows] == [
+        *(f"{rule}, revision=aaaaaaa" for rule in ("one_hot", "autolabel")),
+        *(f"{rule}, revision=bbbbbbb" for rule in ("one_hot", "autolabel")),
+    ]
+    assert [column(figures, row, "n").text for row in range(4)] == ["2", "1"] * 2
+    assert [row[0].text for row in apart.rows] == [str(tmp_path / "two" / "late")]
+    assert apart.rows[0][1].text == f"of revision {'c' * 40}, most are of {'b' * 40}"
 
 
 def test_duplicate_seeds_are_refused_by_name(tmp_path):
@@ -388,7 +454,18 @@ def test_the_best_accuracy_after_vector_scaling_is_the_highest(tmp_path):
             run_folders.write(path, rule=rule, seed=seed, accuracy_vs=value, ece_vs=1 - value)
     table = tables_of(tmp_path)[0]
     for name in ("accuracy % (VS)", "ECE % (VS)"):
-        assert [column(table, row, name).bold for row in (0, 1)] == [True, False]
+        assert [column(table, row, name).bold for row in (0, 1)] == [False, True]
+
+
+def test_superclasses_have_columns_of_their_own_and_a_note(tmp_path):
+    figures = {"superclass_accuracy": 0.8, "superclass_ece": 0.1, "superclass_ece_ts": 0.05}
+    plain = run_folders.write(tmp_path / "plain", seed=0)
+    run_folders.write(tmp_path / "fine", seed=1, **figures)
+    (table,) = tables_of(tmp_path)
+    for name, text in (("acc %", "80.00"), ("ECE %", "10.00"), ("ECE % (TS)", "5.00")):
+        assert column(table, 0, f"superclass {name}").text == f"{text} (n=1)"
+    assert summary.SUPERCLASS in table.notes
+    assert summary.SUPERCLASS not in tables_of(plain)[0].notes
 
 
 def test_html_is_escaped():
@@ -419,9 +496,9 @@ def test_latex_is_escaped_and_uses_booktabs():
 
 
 def test_columns_agree_with_those_of_a_single_run():
-    for name, shown in summary.COLUMNS.items():
+    for name, shown in columns.COLUMNS.items():
         assert printing.COLUMNS.get(name, shown) == shown
-    assert {"accuracy", "ece", "nll", "brier", "ece_ts"} <= summary.COLUMNS.keys()
+    assert {"accuracy", "ece", "nll", "brier", "ece_ts"} <= columns.COLUMNS.keys()
 
 
 def test_the_command_writes_every_format(tmp_path):

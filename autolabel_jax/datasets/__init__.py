@@ -6,7 +6,15 @@ import warnings
 import numpy as np
 from ml_collections import ConfigDict
 
-from autolabel_jax.datasets import arrays, digits, folder, loader, tfds, tfds_streamed
+from autolabel_jax.datasets import (
+    arrays,
+    digits,
+    folder,
+    loader,
+    superclasses,
+    tfds,
+    tfds_streamed,
+)
 from autolabel_jax.datasets.split import Dataset, Source, Split
 from autolabel_jax.datasets.streamed import StreamedSplit
 
@@ -57,6 +65,7 @@ def load(config: ConfigDict) -> Dataset:
         class_names=source.class_names,
         mean=mean,
         std=std,
+        superclass=superclasses.of(config.dataset),
     )
     _check(dataset)
     return dataset

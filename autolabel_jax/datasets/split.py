@@ -54,3 +54,4 @@ class Dataset:
     class_names: tuple[str, ...] | None
     mean: np.ndarray  # float32 [last axis]
     std: np.ndarray  # float32 [last axis], positive
+    superclass: np.ndarray | None = None  # int32 [K], of each class, where there are some

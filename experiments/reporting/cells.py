@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from experiments.reporting import printing, published, run_files
+from experiments.reporting import label_names, published, run_files
 from experiments.reporting.run_files import Run
 
 LEVEL = 0.95  # of intervals
 SIGNIFICANT = 0.05
 MIN_SEEDS = 3  # of a test
+AUGMENTATIONS = ("none", "augmix", "mixup", "randaugment", "adversarial")  # in order of blocks
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,10 +40,15 @@ class Cell:
             "dataset": self.first["dataset"],
             "model": run_files.model_name(self.runs[0].config),
             "augmentation": self.first["augmentation"],
-            "labels": printing.rule_name(self.first),
+            "labels": label_names.name(self.runs[0]),
             "train_examples": self.first.get("train_examples", ""),
             "epochs": self.first["epochs"],
         }
+
+    @property
+    def label(self) -> str:
+        """What tables call the row."""
+        return self.names["labels"] + (f", {self.varied}" if self.varied else "")
 
     @property
     def published(self) -> published.Published | None:
@@ -75,7 +81,10 @@ class Difference:
 
 
 def make(runs: Sequence[Run]) -> list[list[Cell]]:
-    """Blocks of cells, in the order in which they come; within a block rules may be compared.
+    """Blocks of cells; within a block rules may be compared.
+
+    Blocks of one data set, model and number of images stand together, as they come first, in
+    the order of AUGMENTATIONS; cells stand in the order of ``label_names``.
 
     Raises:
       ValueError: two runs of one cell have the same seed.
@@ -85,8 +94,21 @@ def make(runs: Sequence[Run]) -> list[list[Cell]]:
         block = blocks.setdefault(_key(run_files.block(run)), {})
         block.setdefault(_key(run_files.settings(run)), []).append(run)
     cells = [[_cell(same) for same in block.values()] for block in blocks.values()]
+    cells = _in_order([sorted(b, key=lambda c: label_names.order(c.runs[0])) for b in cells])
     flat = [cell for block in cells for cell in block]
     return [[_name_what_varies(cell, flat) for cell in block] for block in cells]
+
+
+def _in_order(blocks: Sequence[list[Cell]]) -> list[list[Cell]]:
+    def budget(block):
+        return tuple(block[0].names[f] for f in ("dataset", "model", "train_examples"))
+
+    def method(block):
+        name = block[0].names["augmentation"]
+        return AUGMENTATIONS.index(name) if name in AUGMENTATIONS else len(AUGMENTATIONS)
+
+    budgets = list(dict.fromkeys(map(budget, blocks)))
+    return sorted(blocks, key=lambda block: (budgets.index(budget(block)), method(block)))
 
 
 def block_key(cell: Cell) -> str:
@@ -115,6 +137,7 @@ def _name_what_varies(cell: Cell, others: Sequence[Cell]) -> Cell:
     alike = [run_files.settings(c.runs[0]) for c in others if c.names == cell.names]
     own = run_files.settings(cell.runs[0])
     fields = [f for f in own if any(f not in other or other[f] != own[f] for other in alike)]
+    own["revision"] = own["revision"][:7]
     return dataclasses.replace(cell, varied=", ".join(f"{f}={own[f]}" for f in fields))
 
 
@@ -127,14 +150,23 @@ def estimate(cell: Cell, metric: str) -> Estimate | None:
     return Estimate(float(np.mean(values)), sd, len(values))
 
 
-def _paired(a: Cell, b: Cell, metric: str) -> np.ndarray:
-    left, right = a.values(metric), b.values(metric)
+def _paired(a: Cell, b: Cell, metric: str, metric_of_b: str | None = None) -> np.ndarray:
+    left, right = a.values(metric), b.values(metric_of_b or metric)
     return np.array([left[seed] - right[seed] for seed in sorted(left.keys() & right.keys())])
 
 
-def difference(cell: Cell, base: Cell, metric: str) -> Difference | None:
-    """Cell minus base over common seeds, with Student's 95 % interval; None without one."""
-    gaps = _paired(cell, base, metric)
+def difference(
+    cell: Cell, base: Cell, metric: str, metric_of_base: str | None = None
+) -> Difference | None:
+    """Cell minus base over common seeds, with Student's 95 % interval; None without one.
+
+    Args:
+      cell: compared.
+      base: with it.
+      metric: of both.
+      metric_of_base: another one of ``base``, such as that after temperature scaling.
+    """
+    gaps = _paired(cell, base, metric, metric_of_base)
     if not len(gaps):
         return None
     mean, n = float(np.mean(gaps)), len(gaps)

@@ -104,6 +104,8 @@ def aligned(rows: Sequence[Sequence[str]], num_names: int) -> str:
 
 
 def rule_name(result: Mapping[str, Any]) -> str:
-    """The label rule as tables name it."""
+    """The label rule and, of AutoLabel, its step where that is not the usual one."""
     step = result.get("label_step")
-    return result["label_rule"] + (f" ({step})" if step not in (None, "ece") else "")
+    return result["label_rule"] + (
+        f", {step}".replace("_", " ") if step not in (None, "ece") else ""
+    )

@@ -37,26 +37,61 @@ LATEX = {
 }
 
 
+def escape_markdown(text: str) -> str:
+    """Text that Markdown shows as it stands, inside tables too."""
+    text = text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
+    return text.replace("*", "\\*").replace("\n", " ")
+
+
+def markdown_table(table: Table) -> str:
+    """The rows alone, without title and notes."""
+
+    def cell(entry):
+        text = escape_markdown(entry.text)
+        return f"**{text}**" if entry.bold and text else text
+
+    names = table.num_names
+    lines = [f"| {' | '.join(map(escape_markdown, table.header))} |"]
+    lines.append(f"|{'---|' * names}{'---:|' * (len(table.header) - names)}")
+    return "\n".join([*lines, *(f"| {' | '.join(map(cell, row))} |" for row in table.rows)])
+
+
 def markdown(tables: Sequence[Table]) -> str:
     """GitHub-flavoured Markdown."""
 
-    def escape(text):
-        text = text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
-        return text.replace("*", "\\*").replace("\n", " ")
-
-    def cell(entry):
-        return f"**{escape(entry.text)}**" if entry.bold and entry.text else escape(entry.text)
-
     def lines(table):
-        yield f"### {escape(table.title)}\n"
-        yield f"| {' | '.join(map(escape, table.header))} |"
-        names = table.num_names
-        yield f"|{'---|' * names}{'---:|' * (len(table.header) - names)}"
-        for row in table.rows:
-            yield f"| {' | '.join(map(cell, row))} |"
-        yield "".join(f"\n- {escape(note)}" for note in table.notes) + "\n"
+        yield f"### {escape_markdown(table.title)}\n"
+        yield markdown_table(table)
+        yield "".join(f"\n- {escape_markdown(note)}" for note in table.notes) + "\n"
 
     return "\n".join(line for table in tables for line in lines(table))
+
+
+def without_shared(tables: Sequence[Table], keep: Sequence[str]) -> tuple[str, list[Table]]:
+    """What all rows of all tables share, 'model resnet18; epochs 20', and the tables without it.
+
+    Args:
+      tables: whose first columns name the rows.
+      keep: columns that stay.
+    """
+    values: dict[str, set[str]] = {}
+    for table in tables:
+        for i, name in enumerate(table.header[: table.num_names]):
+            values.setdefault(name, set()).update(row[i].text for row in table.rows)
+    everywhere = [n for n in values if all(n in t.header[: t.num_names] for t in tables)]
+    shared = [n for n in everywhere if len(values[n]) == 1 and n not in keep]
+    told = "; ".join(f"{name} {values[name].pop()}" for name in shared)
+    return told, [_without(table, shared) for table in tables]
+
+
+def _without(table: Table, names: Sequence[str]) -> Table:
+    kept = [i for i, name in enumerate(table.header) if name not in names]
+    return dataclasses.replace(
+        table,
+        header=tuple(table.header[i] for i in kept),
+        rows=tuple(tuple(row[i] for i in kept) for row in table.rows),
+        num_names=table.num_names - len(names),
+    )
 
 
 def escape_latex(text: str) -> str:

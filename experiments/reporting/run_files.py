@@ -6,7 +6,6 @@ A run is a folder with ``config.json``, ``metrics.jsonl`` and, once it is finish
 
 import collections
 import dataclasses
-import functools
 import json
 import math
 import pathlib
@@ -21,6 +20,8 @@ from configs import base
 NEEDED = ("dataset", "model", "augmentation", "label_rule", "seed", "epochs", "revision")
 NEEDED_CONFIG = ("dataset", "epochs", "model.name", "augment.name", "labels.rule")
 FIGURES = ("accuracy", "ece", "nll", "brier")  # that every result has
+# What a run from before a field existed did; as JSON has it.
+DEFAULTS = traverse_util.flatten_dict(json.loads(base.base().to_json()), sep=".")
 LINE_FIGURES = ("train_loss", "calibration_accuracy", "calibration_ece", "label_confidence")
 
 # Fields that say where a run lies and how it is called, not what it computes.
@@ -97,19 +98,27 @@ def _read_object(path: pathlib.Path) -> dict[str, Any] | None:
 def sort_out(runs: Sequence[Run]) -> tuple[list[Run], list[tuple[Run, str]]]:
     """The runs that count, and each of the others with the reason why it does not.
 
+    In a folder all that count are of one revision; another folder may be of another one.
+
     Raises:
-      ValueError: as many runs of one revision as of another.
+      ValueError: as many runs of one revision as of another in a folder.
     """
     reasons = {run.workdir: _fault(run) for run in runs}
-    revision = _majority([run.result["revision"] for run in runs if not reasons[run.workdir]])
+    folders: dict[pathlib.Path, list[Run]] = {}
     for run in runs:
-        if not reasons[run.workdir] and run.result["revision"] != revision:
-            reasons[run.workdir] = f"of revision {run.result['revision']}, most are of {revision}"
+        if not reasons[run.workdir]:
+            folders.setdefault(run.workdir.resolve().parent, []).append(run)
+    for folder, together in folders.items():
+        revision = _majority(folder, [run.result["revision"] for run in together])
+        for run in together:
+            own = run.result["revision"]
+            if own != revision:
+                reasons[run.workdir] = f"of revision {own}, most are of {revision}"
     good = [run for run in runs if not reasons[run.workdir]]
     return good, [(run, reasons[run.workdir]) for run in runs if reasons[run.workdir]]
 
 
-def _majority(revisions: Sequence[str]) -> str | None:
+def _majority(folder: pathlib.Path, revisions: Sequence[str]) -> str:
     """The commonest revision; of two equally common ones the one without -dirty."""
     counts = collections.Counter(revisions)
     ranked = sorted(counts, key=lambda r: (-counts[r], r.endswith("-dirty")))
@@ -118,10 +127,10 @@ def _majority(revisions: Sequence[str]) -> str | None:
         tied = counts[first] == counts[second]
         if tied and first.endswith("-dirty") == second.endswith("-dirty"):
             raise ValueError(
-                f"revision: as many runs ({counts[first]}) of {first} as of {second}, and runs of "
-                "different code are not compared; give the runs of one of them"
+                f"revision: as many runs ({counts[first]}) of {first} as of {second} in {folder}, "
+                "and runs of different code are not compared; give the runs of one of them"
             )
-    return ranked[0] if ranked else None
+    return ranked[0]
 
 
 def _fault(run: Run) -> str | None:
@@ -169,20 +178,14 @@ def model_name(config: dict[str, Any]) -> str:
     return "-".join([name, *map(str, sizes)])
 
 
-@functools.cache
-def _defaults() -> dict[str, Any]:
-    """Every field of a config with its default, flat, as config.json would hold it."""
-    return traverse_util.flatten_dict(json.loads(base.base().to_json()), sep=".")
-
-
 def settings(run: Run) -> dict[str, Any]:
     """What the run computes, seed aside: runs with equal settings may be averaged.
 
-    Fields that this model, augmentation and label rule do not read are left out; those that
-    came after the run have their defaults, which compute what was computed before them; the
-    sizes of the splits come from the result, as a config may say 'all'.
+    Fields that this model, augmentation and label rule do not read are left out, and those that
+    came after the run have their defaults; the sizes of the splits come from the result, as a
+    config may say 'all'. The revision is one of the settings.
     """
-    config, result = _defaults() | run.config, run.result
+    config, result = DEFAULTS | run.config, run.result
     kept = {
         name: value
         for name, value in config.items()
@@ -190,7 +193,7 @@ def settings(run: Run) -> dict[str, Any]:
     }
     if config.get("dataset") == "arrays":
         kept["data_dir"] = config.get("data_dir")
-    sizes = ("train_examples", "calibration_examples", "test_examples")
+    sizes = ("train_examples", "calibration_examples", "test_examples", "revision")
     return kept | {name: result[name] for name in sizes if name in result}
 
 

@@ -1,51 +1,21 @@
-"""Run files → the tables: figures by cell, differences to one-hot labels, what was left out."""
+"""Run files → the tables: figures by cell, differences to other labels, what was left out."""
 
-import csv
-import io
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
-from experiments.reporting import cells, printing, run_files
+from experiments.reporting import cells, choices, columns, comparison, printing, run_files
 from experiments.reporting.cells import Cell
+from experiments.reporting.choices import PUBLISHED, Choice, View
+from experiments.reporting.columns import COLUMNS, NO_CONTEST, SETS
 from experiments.reporting.rendering import Entry, Table
 from experiments.reporting.run_files import Run
 
-# name: (header, factor, digits), the figures of single runs and those that evaluation adds.
-COLUMNS = {
-    **{name: shown for name, shown in printing.COLUMNS.items() if name != "temperature"},
-    "adversarial_accuracy": ("adversarial acc %", 100, 2),
-    "fgsm_ece": ("FGSM ECE %", 100, 2),
-    "fgsm_ece_ts": ("FGSM ECE % (TS)", 100, 2),
-    "pgd20_ece": ("PGD-20 ECE %", 100, 2),
-    "pgd20_ece_ts": ("PGD-20 ECE % (TS)", 100, 2),
-    "auto_ece": ("ensemble ECE %", 100, 2),
-    "auto_ece_ts": ("ensemble ECE % (TS)", 100, 2),
-    "accuracy_vs": ("accuracy % (VS)", 100, 2),
-    "ece_vs": ("ECE % (VS)", 100, 2),
-    "nll_vs": ("NLL (VS)", 1, 4),
-    "corrupted_accuracy_vs": ("corrupted acc % (VS)", 100, 2),
-    "corrupted_ece_vs": ("corrupted ECE % (VS)", 100, 2),
-    "extra_corrupted_accuracy": ("extra corrupted acc %", 100, 2),
-    "extra_corrupted_ece": ("extra corrupted ECE %", 100, 2),
-    "extra_corrupted_ece_ts": ("extra corrupted ECE % (TS)", 100, 2),
-    "peak_memory_gib": ("memory, GiB", 1, 2),
-    "seconds": ("seconds", 1, 0),
-}
-# What a table is about: how the names of its figures begin; all others are of clean images.
-SETS = {
-    "the test set": (),
-    "corrupted test sets": ("corrupted_", "extra_corrupted_"),
-    "attacked test images": ("adversarial_", "fgsm_", "pgd20_", "auto_"),
-}
 NAMES = ("data set", "model", "augmentation", "labels", "training images", "epochs")
-CSV_NAMES = ("dataset", "model", "augmentation", "labels", "settings", "train_examples", "epochs")
-CSV_NAMES += ("n", "seeds", "revision")
-NO_CONTEST = ("seconds", "peak_memory_gib")  # tell of the machine, not of the labels
 TS = "TS: after temperature scaling, fitted on the calibration set; it moves no accuracy."
 VS = (
     "VS: after vector scaling, fitted on the calibration set; it may move accuracy. Extra: the "
     "four corruptions that are in no average."
 )
+SUPERCLASS = "Superclass: the probabilities of the classes of each of the superclasses added up."
 BOLD = (
     "Bold: the best mean of its block (same data, model, augmentation and budget) where the "
     "difference to the runner-up passes a paired t test over common seeds (p below .05, n of at "
@@ -58,6 +28,12 @@ INTERVALS = (
     "under attack: the quantiles of its binomial."
 )
 DIFFERENCE = "Difference to one-hot labels, seed by seed"
+COMPARISON = (
+    "n: seeds that both have. AutoLabel without a temperature minus one-hot labels with one "
+    "(one_hot (TS)), and minus the constant smoothing, without one, whose NLL on the held-out "
+    "calibration images after the last epoch has the lowest mean (in brackets those to choose "
+    "from), with Student's 95 % interval where n is at least 2; per cent columns in points."
+)
 PAPER = "The AutoLabel paper's own tables could not be read, so that its cells are empty."
 
 
@@ -71,215 +47,184 @@ def tables(good: Sequence[Run], apart: Sequence[tuple[Run, str]]) -> list[Table]
     Raises:
       ValueError: two runs of one cell have the same seed.
     """
-    blocks = cells.make(good)
-    columns = _columns(blocks)
-    groups = {title: [m for m in columns if _set_of(m) == title] for title in SETS}
-    found = [_figures(blocks, *group) for group in groups.items()]
-    found += [_differences(blocks, *group) for group in groups.items()]
-    return [t for t in (*found, _intervals(blocks), _left_out(apart)) if t.rows]
+    return [*chosen(cells.make(good), Choice()), *left_out(apart)]
 
 
-def _set_of(metric: str) -> str:
-    """Of which of SETS a figure is."""
-    return next((t for t, starts in SETS.items() if metric.startswith(starts)), next(iter(SETS)))
+def chosen(blocks: Sequence[list[Cell]], choice: Choice) -> list[Table]:
+    """The tables of some blocks that are asked for; empty ones are left out.
 
-
-def _columns(blocks: Sequence[Sequence[Cell]]) -> list[str]:
-    flat = [cell for block in blocks for cell in block]
-    return [name for name in COLUMNS if any(cell.values(name) for cell in flat)]
-
-
-def _is_higher_better(metric: str) -> bool:
-    return metric.removesuffix("_vs").endswith("accuracy")
+    Raises:
+      ValueError: names a kind, column, row or augmentation that is not there.
+    """
+    there = columns.present(cell for block in blocks for cell in block)
+    views = choices.views(blocks, choice, there)
+    with_published = choice.columns is None or PUBLISHED in choice.columns
+    if choice.columns is None:
+        groups = {title: [m for m in there if columns.set_of(m) == title] for title in SETS}
+    else:
+        groups = {"": [m for m in choice.columns if m != PUBLISHED]}
+    footnotes: list[str] = []
+    make = {
+        "figures": lambda: [_figures(views, *g, footnotes, with_published) for g in groups.items()],
+        "differences": lambda: [_differences(views, *group) for group in groups.items()],
+        "intervals": lambda: [_intervals(views, choice.columns or there)],
+        "comparison": lambda: [_comparison(views)],
+    }
+    return [table for kind in choice.kinds for table in make[kind]() if table.rows]
 
 
 def _names(cell: Cell) -> list[Entry]:
     shown = {name: str(value) for name, value in cell.names.items()}
-    shown["labels"] += f", {cell.varied}" if cell.varied else ""
-    shown["labels"] += " †" if any(run.dirty for run in cell.runs) else ""
+    shown["labels"] = cell.label + (" †" if any(run.dirty for run in cell.runs) else "")
     return [Entry(text) for text in shown.values()]
 
 
-def _figures(blocks: Sequence[Sequence[Cell]], title: str, columns: Sequence[str]) -> Table:
-    """A row for each cell that has any of the columns."""
-    footnotes, rows = [], []
-    for block in blocks:
-        best = {m: cells.winner(block, m, higher=_is_higher_better(m)) for m in columns}
-        for cell in block:
-            n = max((len(cell.values(m)) for m in columns), default=0)
+def _pairs(views: Sequence[View]) -> Iterator[tuple[list[Cell], Cell]]:
+    return ((view.block, cell) for view in views for cell in view.shown)
+
+
+def _figures(
+    views: Sequence[View],
+    title: str,
+    metrics: Sequence[str],
+    footnotes: list[str],
+    with_published: bool,
+) -> Table:
+    """A row for each cell that has any of the columns; new footnotes are added to the others."""
+    rows, marks = [], set()
+    for view in views:
+        best = _winners(view.block, metrics)
+        for cell in view.shown:
+            n = max((len(cell.values(m)) for m in metrics), default=0)
             if not n:
                 continue
-            figures = [
-                Entry(_estimate(cell, m, n), bold=best[m] is cell and m not in NO_CONTEST)
-                for m in columns
-            ]
-            named = Entry(_published(cell, title, footnotes))
-            rows.append((*_names(cell), Entry(str(n)), *figures, named))
-    notes = ["n: seeds. Figures: mean ± sample standard deviation over them.", TS]
-    notes += [VS] if any(m.endswith("_vs") or m.startswith("extra") for m in columns) else []
-    notes += [BOLD]
-    notes += [f"[{i + 1}] published: {note}" for i, note in enumerate(footnotes)] + [PAPER]
+            row = [*_names(cell), Entry(str(n))]
+            row += [Entry(columns.estimate(cell, m, n), bold=best.get(m) is cell) for m in metrics]
+            if with_published:
+                text, mark = _published(cell, {columns.set_of(m) for m in metrics}, footnotes)
+                row.append(Entry(text))
+                marks.add(mark)
+            rows.append(tuple(row))
     return Table(
-        title=f"Figures on {title}",
-        header=(*NAMES, "n", *(COLUMNS[m][0] for m in columns), "published"),
+        title=f"Figures on {title}" if title else "Figures",
+        header=(*NAMES, "n", *(COLUMNS[m][0] for m in metrics), *[PUBLISHED] * with_published),
         rows=tuple(rows),
         num_names=len(NAMES),
-        notes=tuple(notes + _dirty_note(blocks)),
+        notes=tuple(_figure_notes(metrics, footnotes, marks, with_published) + _dirty_note(views)),
     )
 
 
-def _dirty_note(blocks: Sequence[Sequence[Cell]]) -> list[str]:
-    dirty = sorted({r.result["revision"] for b in blocks for c in b for r in c.runs if r.dirty})
-    return [f"† Made from files that no commit holds: {', '.join(dirty)}."] if dirty else []
+def _winners(block: Sequence[Cell], metrics: Sequence[str]) -> dict[str, Cell | None]:
+    contests = [m for m in metrics if m not in NO_CONTEST]
+    return {m: cells.winner(block, m, higher=columns.is_higher_better(m)) for m in contests}
 
 
-def _estimate(cell: Cell, metric: str, n: int) -> str:
-    found = cells.estimate(cell, metric)
-    if found is None:
-        return ""
-    _, factor, digits = COLUMNS[metric]
-    text = f"{factor * found.mean:.{digits}f}"
-    text += f" ± {factor * found.sd:.{digits}f}" if found.sd is not None else ""
-    return text + (f" (n={found.n})" if found.n != n else "")
+def _figure_notes(
+    metrics: Sequence[str], footnotes: Sequence[str], marks: set[int], with_published: bool
+) -> list[str]:
+    notes = ["n: seeds. Figures: mean ± sample standard deviation over them.", TS]
+    notes += [VS] if any(m.endswith("_vs") or m.startswith("extra") for m in metrics) else []
+    notes += [SUPERCLASS] if any(m.startswith("superclass") for m in metrics) else []
+    notes += [BOLD]
+    notes += [f"[{i}] published: {note}" for i, note in enumerate(footnotes, 1) if i in marks]
+    return notes + ([PAPER] if with_published else [])
 
 
-def _published(cell: Cell, title: str, footnotes: list[str]) -> str:
-    """The published figures, per cent, with the mark of their footnote, which is added."""
+def _dirty_note(views: Sequence[View]) -> list[str]:
+    dirty = {run.result["revision"] for _, c in _pairs(views) for run in c.runs if run.dirty}
+    return [f"† Made from files that no commit holds: {', '.join(sorted(dirty))}."] if dirty else []
+
+
+def _published(cell: Cell, sets: set[str], footnotes: list[str]) -> tuple[str, int]:
+    """The published figures, per cent, with their footnote, which is added; and its number."""
     row = cell.published
-    figures = {} if row is None else {m: v for m, v in row.figures.items() if _set_of(m) == title}
-    if not figures:
-        return ""
-    if row.footnote not in footnotes:
-        footnotes.append(row.footnote)
+    figures = {} if row is None else row.figures
     shown = [
         f"{COLUMNS[metric][0].removesuffix(' %')} {value.scaleb(2)}"
         for metric, value in figures.items()
-        if metric in COLUMNS
+        if metric in COLUMNS and columns.set_of(metric) in sets
     ]
-    return f"{', '.join(shown)} [{footnotes.index(row.footnote) + 1}]"
+    if not shown:
+        return "", 0
+    if row.footnote not in footnotes:
+        footnotes.append(row.footnote)
+    mark = footnotes.index(row.footnote) + 1
+    return f"{', '.join(shown)} [{mark}]", mark
 
 
-def _differences(blocks: Sequence[Sequence[Cell]], title: str, columns: Sequence[str]) -> Table:
-    columns, rows = [m for m in columns if m not in NO_CONTEST], []
-    for block in blocks:
+def _differences(views: Sequence[View], title: str, metrics: Sequence[str]) -> Table:
+    metrics, rows = [m for m in metrics if m not in NO_CONTEST], []
+    for block, cell in _pairs(views):
         base = cells.baseline(block)
-        for cell in block:
-            if base is None or cell is base:
-                continue
-            found = [cells.difference(cell, base, m) for m in columns]
-            n = max((d.n for d in found if d), default=0)
-            texts = [_difference(d, m, n) for d, m in zip(found, columns, strict=True)]
-            if n:
-                rows.append((*_names(cell), Entry(str(n)), *map(Entry, texts)))
+        if base is None or cell is base:
+            continue
+        found = {m: cells.difference(cell, base, m) for m in metrics}
+        rows += _difference_row(_names(cell), found)
     return Table(
-        title=f"{DIFFERENCE}: {title}" if SETS[title] else DIFFERENCE,
-        header=(*NAMES, "n", *(COLUMNS[m][0] for m in columns)),
+        title=f"{DIFFERENCE}: {title}" if SETS.get(title) else DIFFERENCE,
+        header=(*NAMES, "n", *(COLUMNS[m][0] for m in metrics)),
         rows=tuple(rows),
         num_names=len(NAMES),
         notes=(
             "n: seeds that both have. Mean difference to the one_hot row of the same block, with "
             "Student's 95 % interval where n is at least 2; per cent columns in points.",
-            *_dirty_note(blocks),
+            *_dirty_note(views),
         ),
     )
 
 
-def _difference(found: cells.Difference | None, metric: str, n: int) -> str:
-    if found is None:
-        return ""
-    _, factor, digits = COLUMNS[metric]
-    text = f"{factor * found.mean:+.{digits}f}"
-    if found.low is not None:
-        text += f" [{factor * found.low:+.{digits}f}, {factor * found.high:+.{digits}f}]"
-    text += f" (n={found.n})" if found.n != n else ""
-    return text.replace("-", "−")
+def _difference_row(names: list[Entry], found: dict[str, cells.Difference | None]) -> list[tuple]:
+    """The row, or none where no seed is common."""
+    n = max((d.n for d in found.values() if d), default=0)
+    texts = [columns.difference(d, m, n) for m, d in found.items()]
+    return [(*names, Entry(str(n)), *map(Entry, texts))] if n else []
 
 
-def _intervals(blocks: Sequence[Sequence[Cell]]) -> Table:
+def _comparison(views: Sequence[View]) -> Table:
+    """AutoLabel alone, minus each of its rivals."""
+    there = columns.present(cell for _, cell in _pairs(views))
+    metrics, rows = [m for m in comparison.METRICS if m in there], []
+    for block, cell in _pairs(views):
+        if cell.first["label_rule"] != "autolabel":
+            continue
+        for name, rival, ending in comparison.rivals(block):
+            found = {m: comparison.difference(cell, rival, ending, m) for m in metrics}
+            rows += _difference_row([*_names(cell), Entry(name)], found)
+    return Table(
+        title="AutoLabel without a temperature against the cheaper ways",
+        header=(*NAMES, "minus", "n", *(COLUMNS[m][0] for m in metrics)),
+        rows=tuple(rows),
+        num_names=len(NAMES) + 1,
+        notes=(COMPARISON, *_dirty_note(views)),
+    )
+
+
+def _intervals(views: Sequence[View], metrics: Sequence[str]) -> Table:
     """A row for each run with intervals that is alone in its cell, so that no ± tells of it."""
-    alone = [cell for block in blocks for cell in block if len(cell.runs) == 1]
-    runs = [(cell, cell.runs[0]) for cell in alone]
-    runs = [(cell, run) for cell, run in runs if "accuracy_interval" in run.result]
-    columns = [m for m in COLUMNS if any(f"{m}_interval" in run.result for _, run in runs)]
+    alone = [(cell, cell.runs[0]) for _, cell in _pairs(views) if len(cell.runs) == 1]
+    runs = [(cell, run) for cell, run in alone if "accuracy_interval" in run.result]
+    metrics = [m for m in metrics if any(f"{m}_interval" in run.result for _, run in runs)]
     rows = [
         (
             *_names(cell),
             Entry(str(run.result["seed"])),
-            *(Entry(printing.with_interval(run.result, m, *COLUMNS[m][1:])) for m in columns),
+            *(Entry(printing.with_interval(run.result, m, *COLUMNS[m][1:])) for m in metrics),
         )
         for cell, run in runs
     ]
     return Table(
         title="95 % intervals over the test images, of single seeds",
-        header=(*NAMES, "seed", *(COLUMNS[m][0] for m in columns)),
+        header=(*NAMES, "seed", *(COLUMNS[m][0] for m in metrics)),
         rows=tuple(rows),
         num_names=len(NAMES),
-        notes=(INTERVALS, *_dirty_note(blocks)) if rows else (),
+        notes=(INTERVALS, *_dirty_note(views)) if rows else (),
     )
 
 
-def _left_out(apart: Sequence[tuple[Run, str]]) -> Table:
+def left_out(apart: Sequence[tuple[Run, str]]) -> list[Table]:
+    """The table of runs that do not count; none where all do."""
     rows = [(Entry(str(run.workdir)), Entry(reason)) for run, reason in apart]
-    return Table("Runs left out", ("run", "reason"), tuple(rows), num_names=2)
-
-
-def as_csv(good: Sequence[Run], apart: Sequence[tuple[Run, str]]) -> str:
-    """One row a cell, fractions in full precision; runs left out follow, with the reason.
-
-    ``…_low`` and ``…_high``, of cells of one run, are the 95 % interval over test images.
-
-    Raises:
-      ValueError: two runs of one cell have the same seed.
-    """
-    blocks = cells.make(good)
-    columns = _columns(blocks)
-    rows = [_csv_row(cell, cells.baseline(b), columns) for b in blocks for cell in b]
-    rows += [{"run": str(run.workdir), "left_out": reason} for run, reason in apart]
-    suffixes = (
-        "mean",
-        "sd",
-        "low",
-        "high",
-        "n",
-        *(f"minus_one_hot{s}" for s in ("", "_low", "_high", "_n")),
-    )
-    order = [*CSV_NAMES, *(f"{metric}_{s}" for metric in columns for s in suffixes)]
-    order += sorted({n for row in rows for n in row if n.startswith("published_")})
-    present = {name for row in rows for name in row}
-    header = [name for name in (*order, "run", "left_out") if name in present]
-    file = io.StringIO()
-    writer = csv.DictWriter(file, header, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return file.getvalue()
-
-
-def _csv_row(cell: Cell, base: Cell | None, columns: Sequence[str]) -> dict[str, Any]:
-    row = {
-        **cell.names,
-        "settings": cell.varied,
-        "n": len(cell.runs),
-        "seeds": " ".join(str(run.result["seed"]) for run in cell.runs),
-        "revision": cell.first["revision"],
-    }
-    for metric in columns:
-        found = cells.estimate(cell, metric)
-        if found is not None:
-            row |= {f"{metric}_mean": found.mean, f"{metric}_sd": found.sd}
-            row |= {f"{metric}_n": found.n}
-        if len(cell.runs) == 1 and None not in cell.first.get(f"{metric}_interval", [None]):
-            low, high = cell.first[f"{metric}_interval"]
-            row |= {f"{metric}_low": low, f"{metric}_high": high}
-        alone = base is None or base is cell or metric in NO_CONTEST
-        gap = None if alone else cells.difference(cell, base, metric)
-        if gap is not None:
-            row |= {f"{metric}_minus_one_hot": gap.mean, f"{metric}_minus_one_hot_n": gap.n}
-            row |= {f"{metric}_minus_one_hot_low": gap.low}
-            row |= {f"{metric}_minus_one_hot_high": gap.high}
-    if cell.published:
-        row |= {f"published_{name}": str(v) for name, v in cell.published.figures.items()}
-        row |= {"published_source": cell.published.footnote}
-    return row | {"run": " ".join(str(run.workdir) for run in cell.runs)}
+    return [Table("Runs left out", ("run", "reason"), tuple(rows), num_names=2)] if rows else []
 
 
 def load(arguments: Sequence[str]) -> tuple[list[Run], list[tuple[Run, str]]]:

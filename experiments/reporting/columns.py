@@ -1,0 +1,77 @@
+"""The figures of the tables: what they are called, of which images, and how they are written."""
+
+from collections.abc import Iterable
+
+from experiments.reporting import cells, printing
+from experiments.reporting.cells import Cell, Difference
+
+# name: (header, factor, digits), the figures of single runs and those that evaluation adds.
+COLUMNS = {
+    **{name: shown for name, shown in printing.COLUMNS.items() if name != "temperature"},
+    "adversarial_accuracy": ("adversarial acc %", 100, 2),
+    "fgsm_ece": ("FGSM ECE %", 100, 2),
+    "fgsm_ece_ts": ("FGSM ECE % (TS)", 100, 2),
+    "pgd20_ece": ("PGD-20 ECE %", 100, 2),
+    "pgd20_ece_ts": ("PGD-20 ECE % (TS)", 100, 2),
+    "auto_ece": ("ensemble ECE %", 100, 2),
+    "auto_ece_ts": ("ensemble ECE % (TS)", 100, 2),
+    "accuracy_vs": ("accuracy % (VS)", 100, 2),
+    "ece_vs": ("ECE % (VS)", 100, 2),
+    "nll_vs": ("NLL (VS)", 1, 4),
+    "corrupted_accuracy_vs": ("corrupted acc % (VS)", 100, 2),
+    "corrupted_ece_vs": ("corrupted ECE % (VS)", 100, 2),
+    "superclass_accuracy": ("superclass acc %", 100, 2),
+    "superclass_ece": ("superclass ECE %", 100, 2),
+    "superclass_ece_ts": ("superclass ECE % (TS)", 100, 2),
+    "extra_corrupted_accuracy": ("extra corrupted acc %", 100, 2),
+    "extra_corrupted_ece": ("extra corrupted ECE %", 100, 2),
+    "extra_corrupted_ece_ts": ("extra corrupted ECE % (TS)", 100, 2),
+    "peak_memory_gib": ("memory, GiB", 1, 2),
+    "seconds": ("seconds", 1, 0),
+}
+# What a table is about: how the names of its figures begin; all others are of clean images.
+SETS = {
+    "the test set": (),
+    "corrupted test sets": ("corrupted_", "extra_corrupted_"),
+    "attacked test images": ("adversarial_", "fgsm_", "pgd20_", "auto_"),
+}
+NO_CONTEST = ("seconds", "peak_memory_gib")  # tell of the machine, not of the labels
+
+
+def set_of(metric: str) -> str:
+    """Of which of SETS a figure is."""
+    return next((t for t, starts in SETS.items() if metric.startswith(starts)), next(iter(SETS)))
+
+
+def is_higher_better(metric: str) -> bool:
+    """Whether more of it is better, as for accuracies."""
+    return metric.removesuffix("_vs").removesuffix("_ts").endswith("accuracy")
+
+
+def present(found: Iterable[Cell]) -> list[str]:
+    """The columns of which any cell has a figure."""
+    found = list(found)
+    return [name for name in COLUMNS if any(cell.values(name) for cell in found)]
+
+
+def estimate(cell: Cell, metric: str, n: int) -> str:
+    """'93.12 ± 0.20', with (n=2) where not all n seeds have it; '' where none has."""
+    found = cells.estimate(cell, metric)
+    if found is None:
+        return ""
+    _, factor, digits = COLUMNS[metric]
+    text = f"{factor * found.mean:.{digits}f}"
+    text += f" ± {factor * found.sd:.{digits}f}" if found.sd is not None else ""
+    return text + (f" (n={found.n})" if found.n != n else "")
+
+
+def difference(found: Difference | None, metric: str, n: int) -> str:
+    """'−0.12 [−0.20, −0.04]', with (n=2) where not n seeds are common; '' where none is."""
+    if found is None:
+        return ""
+    _, factor, digits = COLUMNS[metric]
+    text = f"{factor * found.mean:+.{digits}f}"
+    if found.low is not None:
+        text += f" [{factor * found.low:+.{digits}f}, {factor * found.high:+.{digits}f}]"
+    text += f" (n={found.n})" if found.n != n else ""
+    return text.replace("-", "−")

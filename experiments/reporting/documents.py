@@ -1,0 +1,201 @@
+"""Documents whose tables are made from run files, between two comments that GitHub hides.
+
+    <!-- tables results/a results/b columns="accuracy ece nll" -->
+    …
+    <!-- end of tables -->
+
+What a marker may say is in docs/sweeps.md.
+"""
+
+import dataclasses
+import difflib
+import pathlib
+import shlex
+from collections.abc import Iterator, Sequence
+
+from experiments.reporting import cells, rendering, run_files, summary
+from experiments.reporting.choices import Choice
+from experiments.reporting.rendering import Table
+
+BEGIN, END = "<!-- tables", "<!-- end of tables -->"
+LISTS = {"show": "kinds", "columns": "columns", "augmentations": "augmentations"}  # of words
+FIELDS = (*LISTS, "rows", "title", "notes")
+EXAMPLE = f'{BEGIN} results/FOLDER columns="accuracy ece" -->'
+
+
+@dataclasses.dataclass(frozen=True)
+class Block:
+    """A pair of markers and what they ask for."""
+
+    place: str  # 'README.md:12', of the first marker
+    start: int  # lines of the document between the two markers: start … stop - 1
+    stop: int
+    folders: tuple[str, ...]
+    choice: Choice
+    title: str | None  # of its only table; '': none
+    has_notes: bool
+
+
+def find(text: str, name: str) -> list[Block]:
+    """The blocks of a document.
+
+    Args:
+      text: of the document.
+      name: of it, for messages.
+
+    Raises:
+      ValueError: names the document, the line and what is wrong with a marker.
+    """
+    found, begun = [], None
+    for i, line in enumerate(text.splitlines()):
+        is_end = line.startswith(END)
+        if line.startswith(BEGIN) == is_end:
+            continue
+        if is_end == (begun is None):
+            last = f"; the tables of line {begun + 1} have no end" if begun is not None else ""
+            wanted = EXAMPLE if is_end else END
+            raise ValueError(f"{name}:{i + 1}: {line!r} without {wanted} before it{last}")
+        if is_end:
+            marker = text.splitlines()[begun]
+            found.append(_block(marker, f"{name}:{begun + 1}", begun + 1, i))
+        begun = None if is_end else i
+    if begun is not None:
+        raise ValueError(f"{name}:{begun + 1}: tables begin and do not end; write {END} below them")
+    return found
+
+
+def _block(marker: str, place: str, start: int, stop: int) -> Block:
+    inside = marker.removeprefix(BEGIN).strip()
+    try:
+        words = shlex.split(inside.removesuffix("-->"))
+    except ValueError as error:
+        raise ValueError(f"{place}: {error} in {marker!r}; write it as {EXAMPLE}") from error
+    # A folder may be called 'runs/labels.rule=one_hot'.
+    fields = [word for word in words if "=" in word and word.split("=")[0].isidentifier()]
+    given = dict(word.split("=", 1) for word in fields)
+    folders = tuple(word for word in words if word not in fields)
+    unknown = [field for field in given if field not in FIELDS]
+    if unknown or not folders or not inside.endswith("-->") or given.get("notes", "no") != "no":
+        what = f"got {', '.join(unknown)}, known are {', '.join(FIELDS)}" if unknown else marker
+        raise ValueError(f'{place}: {what}; write it as {EXAMPLE}; notes may be "no"')
+    asked = {own: tuple(given[field].split()) for field, own in LISTS.items() if field in given}
+    if "rows" in given:
+        asked["rows"] = tuple(row.strip() for row in given["rows"].split(";") if row.strip())
+    title, has_notes = given.get("title"), "notes" not in given
+    return Block(place, start, stop, folders, Choice(**asked), title, has_notes)
+
+
+def renewed(text: str, name: str, root: pathlib.Path) -> str:
+    """The document with all its tables made anew; what stands around them is left as it is.
+
+    Args:
+      text: of the document.
+      name: of it, for messages.
+      root: that the folders in markers are relative to.
+
+    Raises:
+      ValueError: names the document, the line and what is wrong there.
+    """
+    lines, done = text.splitlines(keepends=True), 0
+    parts = []
+    for block in find(text, name):
+        parts += [*lines[done : block.start], f"\n{content(block, root)}\n"]
+        done = block.stop
+    return "".join([*parts, *lines[done:]])
+
+
+def content(block: Block, root: pathlib.Path) -> str:
+    """What stands between the markers of a block, without the empty lines next to them.
+
+    Raises:
+      ValueError: names the document, the line and what is wrong there.
+    """
+    try:
+        good, apart = summary.load([str(root / folder) for folder in block.folders])
+        tables = summary.chosen(cells.make(good), block.choice)
+    except ValueError as error:
+        raise ValueError(f"{block.place}: {error}") from error
+    if not tables or (block.title is not None and len(tables) != 1):
+        titles = ", ".join(table.title for table in tables) or "none"
+        raise ValueError(
+            f"{block.place}: tables made: {titles}; title needs one alone, choose it with show "
+            "and columns"
+        )
+    if block.title is not None:
+        tables = [dataclasses.replace(tables[0], title=block.title)]
+    near = [(dataclasses.replace(r, workdir=_relative(r.workdir, root)), why) for r, why in apart]
+    return "\n".join(_lines(tables, summary.left_out(near), block.has_notes))
+
+
+def _relative(path: pathlib.Path, root: pathlib.Path) -> pathlib.Path:
+    return path.relative_to(root) if path.is_relative_to(root) else path
+
+
+def _lines(tables: Sequence[Table], left_out: Sequence[Table], has_notes: bool) -> Iterator[str]:
+    """What all rows share, the tables, and their notes, each once."""
+    shared, tables = rendering.without_shared(tables, keep=("labels", "minus"))
+    if shared:
+        yield f"All rows: {rendering.escape_markdown(shared)}.\n"
+    for table in (*tables, *left_out):
+        if table.title:
+            yield f"#### {rendering.escape_markdown(table.title)}\n"
+        yield f"{rendering.markdown_table(table)}\n"
+    notes = dict.fromkeys(note for table in tables for note in table.notes if has_notes)
+    yield from (f"- {rendering.escape_markdown(note)}" for note in notes)
+    yield from [""] * bool(notes)
+
+
+def differences(old: str, new: str, name: str) -> list[str]:
+    """Lines that name the blocks of a document which differ, and how."""
+    lines_of_old, lines_of_new = old.splitlines(), new.splitlines()
+    told = []
+    for a, b in zip(find(old, name), find(new, name), strict=True):
+        before, after = lines_of_old[a.start : a.stop], lines_of_new[b.start : b.stop]
+        if before != after:
+            told.append(f"{a.place}: not what the run files in {', '.join(a.folders)} give")
+            told += difflib.unified_diff(before, after, name, "run files", lineterm="", n=0)
+    return told
+
+
+def not_shown(
+    workdirs: Sequence[pathlib.Path], blocks: Sequence[Block], root: pathlib.Path
+) -> list[pathlib.Path]:
+    """Those of some folders of runs that no block shows.
+
+    Args:
+      workdirs: of runs.
+      blocks: of all documents.
+      root: that the folders in markers are relative to.
+    """
+    shown = {(root / folder).resolve() for block in blocks for folder in block.folders}
+    return [w for w in workdirs if not shown & {w.resolve(), *w.resolve().parents}]
+
+
+def update(
+    names: Sequence[str], arguments: Sequence[str], root: pathlib.Path, *, check: bool
+) -> list[str]:
+    """Makes the tables of documents anew.
+
+    Args:
+      names: of the documents.
+      arguments: folders of runs, each of which some document has to show.
+      root: that the folders in markers are relative to.
+      check: write nothing.
+
+    Returns:
+      What is not as it should be: runs that no document shows and, with ``check``, tables.
+
+    Raises:
+      ValueError: names a document, a line, and what is wrong there.
+    """
+    blocks, new, faults = [], {}, []
+    for name in names:
+        old = pathlib.Path(name).read_text(encoding="utf-8")
+        blocks += find(old, name)
+        new[name] = renewed(old, name, root)
+        faults += differences(old, new[name], name) if check else []
+    missing = not_shown(run_files.find(arguments), blocks, root) if arguments else []
+    faults += [f"{workdir}: no tables of it in {', '.join(names)}" for workdir in missing]
+    for name, text in new.items() if not check else ():
+        pathlib.Path(name).write_text(text, encoding="utf-8")
+    return faults

@@ -1,0 +1,72 @@
+"""Cells → CSV: one row a cell, fractions in full precision."""
+
+import csv
+import io
+from collections.abc import Sequence
+from typing import Any
+
+from experiments.reporting import cells, columns
+from experiments.reporting.cells import Cell
+from experiments.reporting.run_files import Run
+
+NAMES = ("dataset", "model", "augmentation", "labels", "settings", "train_examples", "epochs")
+NAMES += ("n", "seeds", "revision")
+
+
+def as_csv(good: Sequence[Run], apart: Sequence[tuple[Run, str]]) -> str:
+    """One row a cell; runs left out follow, with the reason.
+
+    ``…_low`` and ``…_high``, of cells of one run, are the 95 % interval over test images.
+
+    Raises:
+      ValueError: two runs of one cell have the same seed.
+    """
+    blocks = cells.make(good)
+    metrics = columns.present(cell for block in blocks for cell in block)
+    rows = [_row(cell, cells.baseline(b), metrics) for b in blocks for cell in b]
+    rows += [{"run": str(run.workdir), "left_out": reason} for run, reason in apart]
+    suffixes = (
+        "mean",
+        "sd",
+        "low",
+        "high",
+        "n",
+        *(f"minus_one_hot{s}" for s in ("", "_low", "_high", "_n")),
+    )
+    order = [*NAMES, *(f"{metric}_{s}" for metric in metrics for s in suffixes)]
+    order += sorted({n for row in rows for n in row if n.startswith("published_")})
+    there = {name for row in rows for name in row}
+    header = [name for name in (*order, "run", "left_out") if name in there]
+    file = io.StringIO()
+    writer = csv.DictWriter(file, header, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return file.getvalue()
+
+
+def _row(cell: Cell, base: Cell | None, metrics: Sequence[str]) -> dict[str, Any]:
+    row = {
+        **cell.names,
+        "settings": cell.varied,
+        "n": len(cell.runs),
+        "seeds": " ".join(str(run.result["seed"]) for run in cell.runs),
+        "revision": cell.first["revision"],
+    }
+    for metric in metrics:
+        found = cells.estimate(cell, metric)
+        if found is not None:
+            row |= {f"{metric}_mean": found.mean, f"{metric}_sd": found.sd}
+            row |= {f"{metric}_n": found.n}
+        if len(cell.runs) == 1 and None not in cell.first.get(f"{metric}_interval", [None]):
+            low, high = cell.first[f"{metric}_interval"]
+            row |= {f"{metric}_low": low, f"{metric}_high": high}
+        alone = base is None or base is cell or metric in columns.NO_CONTEST
+        gap = None if alone else cells.difference(cell, base, metric)
+        if gap is not None:
+            row |= {f"{metric}_minus_one_hot": gap.mean, f"{metric}_minus_one_hot_n": gap.n}
+            row |= {f"{metric}_minus_one_hot_low": gap.low}
+            row |= {f"{metric}_minus_one_hot_high": gap.high}
+    if cell.published:
+        row |= {f"published_{name}": str(v) for name, v in cell.published.figures.items()}
+        row |= {"published_source": cell.published.footnote}
+    return row | {"run": " ".join(str(run.workdir) for run in cell.runs)}
