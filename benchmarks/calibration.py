@@ -6,20 +6,29 @@
 The pass takes every held-out image through every bucket. Its floor is that
 many forward passes in inference mode at the same, full batch size, on images
 that are augmented already. The look-up (distance → bucket → soft label) is
-timed alone, a thousand times in one dispatch, and told as a share of the
-training step. An epoch has nine training images for each held-out one
-(calibration.fraction = .1), and one pass. A second table has the pass of
-AugMix over numbers of buckets and of images.
+timed alone, a thousand times in one dispatch, and where it is: whole training
+steps with AutoLabel and with one-hot labels, in turns, and the difference of
+their medians. An epoch has nine training images for each held-out one
+(calibration.fraction = .1), and one pass. The last table has the pass of
+AugMix over numbers of buckets and of images. All programs are compiled before
+the first is timed, the first augmentation's by themselves and the others side by side.
 """
 
 import argparse
+import concurrent.futures
+import dataclasses
 import functools
 import os
+import statistics
 import tempfile
+from collections.abc import Callable
+from typing import Any
 
 from benchmarks import harness
 
-AUGMENTATIONS = ("none", "augmix", "mixup", "randaugment", "adversarial")
+# The first is compiled by itself; what it finds out about kernels serves the others.
+AUGMENTATIONS = ("augmix", "none", "mixup", "randaugment", "adversarial")
+RULES = ("autolabel", "one_hot")  # of the steps that are taken in turns
 TRAIN_PER_CALIBRATION = 9
 LOOK_UPS = 1000
 DEFAULTS = {
@@ -27,106 +36,188 @@ DEFAULTS = {
         "model": "small_cnn",
         "dtype": "float32",
         "images": 500,
+        "adversarial_images": 500,
         "batch_size": 64,
         "eval_batch_size": 250,
         "steps": 1,
+        "turns": 20,
         "buckets": 10,
         "augment": ",".join(AUGMENTATIONS),
+        "step_of": ",".join(AUGMENTATIONS),
     },
     "gpu": {
         "model": "resnet18",
         "dtype": "bfloat16",
         "images": 5000,
+        "adversarial_images": 1000,
         "batch_size": 512,
         "eval_batch_size": 1000,
         "steps": 20,
+        "turns": 30,
         "buckets": 10,
-        "augment": "augmix,mixup,randaugment",
+        "augment": ",".join(AUGMENTATIONS),
+        "step_of": "augmix",
     },
 }
-TINY = {"images": 64, "batch_size": 16, "eval_batch_size": 64, "buckets": 2, "augment": "mixup"}
+TINY = {
+    "images": 64,
+    "adversarial_images": 64,
+    "batch_size": 16,
+    "eval_batch_size": 64,
+    "turns": 2,
+    "buckets": 2,
+    "augment": "mixup",
+    "step_of": "mixup",
+}
 
 
-def measure(augment: str, arguments: argparse.Namespace, *, step_too: bool = True, **changes):
-    """Seconds of the pass, its floor, a training step and a look-up.
+@dataclasses.dataclass(frozen=True)
+class Calls:
+    """What is timed of one augmentation and number of buckets; each call waits for its work."""
+
+    parts: Any  # the task
+    calibrate: Callable[[int], None]  # so many held-out images, in every bucket
+    floor: Callable[[int], None]  # as many forward passes
+    look_up: Callable[[], None]
+    train: dict[str, Callable[[], None]]  # label rule: steps; empty where they are not timed
+
+    def compile(self, images: int) -> None:
+        """Calls everything once."""
+        self.calibrate(images)
+        self.floor(images)
+        for call in (self.look_up, *self.train.values()) if self.train else ():
+            call()
+
+
+def make_calls(augment: str, buckets: int, arguments: argparse.Namespace, steps: bool) -> Calls:
+    """Arrays on the device and functions over them.
 
     Args:
       augment: name in train_step_jax.AUGMENTATIONS.
+      buckets: config.buckets.num.
       arguments: of the command line.
-      step_too: whether to time the training step and the look-up.
-      changes: ``images`` and ``buckets`` in place of the command line's.
+      steps: whether training steps are among them.
     """
     import jax
-    import jax.numpy as jnp
+    import numpy as np
 
-    from autolabel_jax import calibration_step, image_ops, input_pipeline, task
+    from autolabel_jax import calibration_step, image_ops, input_pipeline, processes, task
     from benchmarks import train_step_jax as own
 
-    images = changes.get("images", arguments.images)
     batch, eval_batch = arguments.batch_size, arguments.eval_batch_size
-    dataset = own.noise(max(images, arguments.steps * batch))
-    parts = own.make_task(
-        arguments.model,
-        "crop_flip" if augment == "none" else augment,
-        dataset,
-        dtype=arguments.dtype,
-        batch_size=batch,
-        eval_batch_size=eval_batch,
-        buckets__num=changes.get("buckets", arguments.buckets),
-    )
-    state = task.init_state(parts, 0, (own.SIDE, own.SIDE, 3))
-    held_out = jax.tree.map(
-        lambda x: x[:images], input_pipeline.put_split(dataset.calibration, parts.mesh)
-    )
-    batches = parts.num_buckets * len(input_pipeline.padded_rows(held_out, eval_batch, parts.mesh))
+    # One size of the split for all numbers of images, as another is another program.
+    dataset = own.noise(max(2 * arguments.images, arguments.steps * batch))
+    name = "crop_flip" if augment == "none" else augment
+    tasks = {
+        rule: own.make_task(
+            arguments.model,
+            name,
+            dataset,
+            dtype=arguments.dtype,
+            batch_size=batch,
+            eval_batch_size=eval_batch,
+            buckets__num=buckets,
+            labels__rule=rule,
+        )
+        for rule in (RULES if steps else RULES[:1])
+    }
+    parts = tasks["autolabel"]
+    state = processes.replicate(task.init_state(parts, 0, (own.SIDE, own.SIDE, 3)), parts.mesh)
+    held_out = input_pipeline.put_split(dataset.calibration, parts.mesh)
     step = jax.jit(functools.partial(calibration_step.calibration_step, task=parts))
     key = jax.random.key(0)
 
-    def calibrate():
-        stats = calibration_step.calibrate(state, held_out, key, step=step, task=parts)
+    def calibrate(images):
+        chosen = np.arange(images)
+        stats = calibration_step.calibrate(
+            state, held_out, key, step=step, task=parts, chosen=chosen
+        )
         jax.block_until_ready(stats)
 
-    image = image_ops.to_float(held_out.image[: min(eval_batch, images)])
+    image = image_ops.to_float(held_out.image[:eval_batch])
     forward = jax.jit(functools.partial(parts.model.apply, train=False))
     variables = task.inference_variables(state)
 
-    def floor():
-        for _ in range(batches):
+    def floor(images):
+        for _ in range(parts.num_buckets * -(-images // eval_batch)):
             logits = forward(variables, image)
         logits.block_until_ready()
 
+    train = {
+        rule: train_call(of_rule, dataset, arguments.steps)
+        for rule, of_rule in tasks.items()
+        if steps
+    }
+    many = look_up(parts, state.labels, batch)
+    return Calls(parts=parts, calibrate=calibrate, floor=floor, look_up=many, train=train)
+
+
+def train_call(parts, dataset, num_steps: int) -> Callable[[], None]:
+    """A call that takes training steps and waits for the last."""
+    import jax
+    import numpy as np
+
+    from autolabel_jax import input_pipeline, processes, task
+    from benchmarks import train_step_jax as own
+
+    whole = input_pipeline.put_split(dataset.train, parts.mesh)
+    order = input_pipeline.epoch_order(0, 0, len(dataset.train.label))
+    steps, key = own.jitted_steps(parts), jax.random.key(0)
+    state = task.init_state(parts, 0, (own.SIDE, own.SIDE, 3))
+    # As the steps return it; else the second call is another program to compile.
+    held = {"state": processes.replicate(state, parts.mesh)}  # donated
+
+    def train():
+        held["state"], metrics = steps(
+            held["state"], whole, order, key, np.int32(0), num_steps=num_steps
+        )
+        jax.block_until_ready(metrics)
+
+    return train
+
+
+def measure(
+    calls: Calls, images: int, arguments: argparse.Namespace, *, steps: bool = True
+) -> dict[str, Any]:
+    """Seconds of the pass and its floor; with ``steps``, of a step and a look-up if it has them."""
+    from benchmarks import train_step_jax as own
+
     repeats = arguments.repeats
     found = {
-        "num_buckets": parts.num_buckets,
-        "pass": vars(harness.time_calls(calibrate, repeats)),
-        "floor": vars(harness.time_calls(floor, repeats)),
+        "num_buckets": calls.parts.num_buckets,
+        "pass": vars(harness.time_calls(lambda: calls.calibrate(images), repeats)),
+        "floor": vars(harness.time_calls(lambda: calls.floor(images), repeats)),
         "hardware": own.hardware(),
         "load": harness.load(),
     }
-    if not step_too:
-        return found
-    whole = input_pipeline.put_split(dataset.train, parts.mesh)
-    order = input_pipeline.epoch_order(0, 0, len(dataset.train.label))
-    found["look_up"] = look_up(parts, state.labels, batch, repeats)
-    steps = own.jitted_steps(parts)
-    held = {"state": state}  # donated
-
-    def train():
-        new, metrics = steps(
-            held["state"], whole, order, key, jnp.int32(0), num_steps=arguments.steps
-        )
-        held["state"] = new
-        jax.block_until_ready(metrics)
-
-    # The state that a step returns may be laid out otherwise than the first: two programs.
-    inner = 1 if arguments.steps > 1 else 5
-    timing = harness.time_calls(train, repeats, inner=inner, warmup=2)
-    found["step"] = {name: value / arguments.steps for name, value in vars(timing).items()}
+    if calls.train and steps:
+        timing = harness.time_calls(calls.look_up, repeats)
+        found["look_up"] = {name: value / LOOK_UPS for name, value in vars(timing).items()}
+        found["step"] = in_turns(calls.train, arguments)
     return found
 
 
-def look_up(parts, labels, batch_size: int, repeats: int) -> dict[str, float]:
-    """Seconds from the distances of a batch to its soft labels."""
+def in_turns(train: dict[str, Callable[[], None]], arguments: argparse.Namespace) -> dict:
+    """For each clock, seconds of one step by label rule, and quartiles of their differences."""
+    turns = {rule: [] for rule in train}
+    for _ in range(arguments.turns):
+        for rule, call in train.items():
+            turns[rule].append(harness.time_calls(call, 1, warmup=0))
+    found = {}
+    for clock in ("wall", "cpu"):
+        seconds = {
+            rule: [getattr(timing, clock) / arguments.steps for timing in timings]
+            for rule, timings in turns.items()
+        }
+        pairs = zip(*seconds.values(), strict=True)
+        quartiles = statistics.quantiles([first - second for first, second in pairs], n=4)
+        found[clock] = {rule: statistics.median(values) for rule, values in seconds.items()}
+        found[clock]["difference"] = [quartiles[0], quartiles[2]]
+    return found
+
+
+def look_up(parts, labels, batch_size: int) -> Callable[[], None]:
+    """A call from the distances of a batch to its soft labels, LOOK_UPS times."""
     import jax
     import jax.numpy as jnp
 
@@ -158,100 +249,129 @@ def look_up(parts, labels, batch_size: int, repeats: int) -> dict[str, float]:
     def call():
         many(labels, distance, label, weight).block_until_ready()
 
-    timing = harness.time_calls(call, repeats)
-    return {name: value / LOOK_UPS for name, value in vars(timing).items()}
+    return call
 
 
 def tables(arguments: argparse.Namespace, recorder: harness.Recorder) -> None:
     """Everything that the file holds of these settings."""
     clock = "cpu" if arguments.device == "cpu" else "wall"
-    rows = []
-    for augment in harness.chosen(AUGMENTATIONS, arguments.augment):
-        line = recorder.result(**key(arguments, augment))
-        if line is None:
-            continue
-        calibrating, floor, step = line["pass"][clock], line["floor"][clock], line["step"][clock]
-        num_steps = TRAIN_PER_CALIBRATION * arguments.images / arguments.batch_size
-        epoch = num_steps * step
-        rows.append(
-            (
-                augment,
-                str(line["num_buckets"]),
-                f"{calibrating:.3g}",
-                f"{floor:.3g}",
-                f"{calibrating / floor:.2f}",
-                f"{100 * calibrating / (epoch + calibrating):.1f} %",
-                f"{1e3 * step:.3g}",
-                f"{1e6 * line['look_up'][clock]:.3g}",
-                f"{100 * line['look_up'][clock] / step:.3f} %",
-            )
-        )
     seconds = "CPU-s" if clock == "cpu" else "s"
-    harness.print_table(
-        (
-            f"{arguments.model}, {arguments.images} images",
-            "buckets",
-            f"pass, {seconds}",
-            "floor",
-            "ratio",
-            "of an epoch",
-            "step, ms",
-            "look-up, µs",
-            "of a step",
-        ),
-        rows,
-    )
+    lines = [recorder.result(**key(arguments, *setting)) for setting in passes(arguments)]
+    lines = [line for line in lines if line]
+    header = (arguments.model, "images", "buckets", f"pass, {seconds}", "floor", "ratio")
+    harness.print_table((*header, "of an epoch"), [pass_row(line, clock) for line in lines])
+    print()
+    header = ("a training step, ms", *RULES, "difference, µs", "quartiles", "share")
+    rows = [step_row(line, clock) for line in lines if "step" in line]
+    harness.print_table((*header, "look-up alone, µs", "share"), rows)
     rows = []
-    for changes in growth(arguments):
-        line = recorder.result(**key(arguments, "augmix", **changes))
+    for images, buckets in growth(arguments):
+        line = recorder.result(**key(arguments, "augmix", buckets, images))
         if line:
-            calibrating, floor = line["pass"][clock], line["floor"][clock]
-            rows.append(
-                (
-                    f"{changes['images']}",
-                    f"{line['num_buckets']}",
-                    f"{calibrating:.3g}",
-                    f"{calibrating / floor:.2f}",
-                    f"{1e6 * calibrating / line['num_buckets'] / changes['images']:.3g}",
-                )
-            )
+            _, _, num, calibrating, _, ratio, _ = pass_row(line, clock)
+            each = 1e6 * line["pass"][clock] / line["num_buckets"] / images
+            rows.append((f"{images}", num, calibrating, ratio, f"{each:.3g}"))
     print()
     header = ("augmix: images", "buckets", f"pass, {seconds}", "ratio", "µs a bucket and image")
     harness.print_table(header, rows)
 
 
-def key(arguments: argparse.Namespace, augment: str, **changes) -> dict:
-    """Of a measurement; ``changes`` as in ``measure``."""
-    fields = ("model", "dtype", "images", "batch_size", "eval_batch_size", "buckets")
-    settings = {field: getattr(arguments, field) for field in fields} | changes
-    return settings | {"augment": augment, "what": "growth" if changes else "pass"}
+def pass_row(line: dict[str, Any], clock: str) -> tuple[str, ...]:
+    """Cells of a pass; its share of an epoch where steps were timed."""
+    calibrating, floor, settings = line["pass"][clock], line["floor"][clock], line["key"]
+    share = ""
+    if "step" in line:
+        num_steps = TRAIN_PER_CALIBRATION * settings["images"] / settings["batch_size"]
+        epoch = num_steps * line["step"][clock]["autolabel"] + calibrating
+        share = f"{100 * calibrating / epoch:.1f} %"
+    return (
+        settings["augment"],
+        str(settings["images"]),
+        str(line["num_buckets"]),
+        f"{calibrating:.3g}",
+        f"{floor:.3g}",
+        f"{calibrating / floor:.2f}",
+        share,
+    )
 
 
-def growth(arguments: argparse.Namespace) -> list[dict[str, int]]:
-    """Numbers of images and of buckets, around the command line's."""
-    images, buckets = arguments.images, arguments.buckets
+def step_row(line: dict[str, Any], clock: str) -> tuple[str, ...]:
+    """Cells of steps in turns."""
+    steps, alone = line["step"][clock], line["look_up"][clock]
+    ours, theirs = (steps[rule] for rule in RULES)
+    return (
+        line["key"]["augment"],
+        f"{1e3 * ours:.4g}",
+        f"{1e3 * theirs:.4g}",
+        f"{1e6 * (ours - theirs):.1f}",
+        " to ".join(f"{1e6 * quartile:.1f}" for quartile in steps["difference"]),
+        f"{100 * (ours / theirs - 1):.2f} %",
+        f"{1e6 * alone:.3g}",
+        f"{100 * alone / theirs:.3f} %",
+    )
+
+
+def key(arguments: argparse.Namespace, augment: str, buckets: int, images: int) -> dict:
+    """Of a measurement; arguments as ``passes``."""
+    fields = ("model", "dtype", "batch_size", "eval_batch_size")
+    settings = {field: getattr(arguments, field) for field in fields}
+    return settings | {"augment": augment, "buckets": buckets, "images": images}
+
+
+def passes(arguments: argparse.Namespace) -> list[tuple[str, int, int]]:
+    """(augmentation, config.buckets.num, held-out images) of the first table."""
+    images = {"adversarial": arguments.adversarial_images}
     return [
-        {"images": images // 2, "buckets": buckets},
-        {"images": images, "buckets": buckets // 2},
-        {"images": images, "buckets": buckets},
-        {"images": images, "buckets": 2 * buckets},
-        {"images": 2 * images, "buckets": buckets},
+        (augment, arguments.buckets, images.get(augment, arguments.images))
+        for augment in harness.chosen(AUGMENTATIONS, arguments.augment)
     ]
 
 
-def main(argv: list[str] | None = None) -> None:
+def growth(arguments: argparse.Namespace) -> list[tuple[int, int]]:
+    """Numbers of images, whole batches of them, and of buckets, around the command line's."""
+    if arguments.tiny or "augmix" not in arguments.augment:
+        return []
+    images, buckets = arguments.images, arguments.buckets
+    halved, doubled = buckets // 2, 2 * buckets
+    sizes = [arguments.eval_batch_size, images, 2 * images]
+    return [(size, buckets) for size in sizes] + [(images, halved), (images, doubled)]
+
+
+def compiled(arguments: argparse.Namespace) -> dict[tuple[str, int], Calls]:
+    """Calls for each (augmentation, config.buckets.num), all of them made once."""
+    settings = dict.fromkeys((augment, buckets) for augment, buckets, _ in passes(arguments))
+    settings |= dict.fromkeys(("augmix", buckets) for _, buckets in growth(arguments))
+    steps = harness.chosen(AUGMENTATIONS, arguments.step_of)
+
+    def make(augment, buckets):
+        with_steps = augment in steps and buckets == arguments.buckets
+        calls = make_calls(augment, buckets, arguments, with_steps)
+        calls.compile(arguments.eval_batch_size)
+        return calls
+
+    first, *others = settings
+    found = {first: make(*first)}
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        calls = pool.map(lambda setting: make(*setting), others)
+        return found | dict(zip(others, calls, strict=True))
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu")
     parser.add_argument("--model", help="small_cnn, resnet18, wrn16_4, wrn28_10")
     parser.add_argument("--augment", help=f"of {', '.join(AUGMENTATIONS)}; '': all")
+    parser.add_argument("--step_of", help="those of them whose training step is timed too")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"))
     parser.add_argument("--images", type=int, help="held-out images")
+    parser.add_argument("--adversarial_images", type=int, help="for the adversarial pass")
     parser.add_argument("--buckets", type=int, help="config.buckets.num")
     parser.add_argument("--batch_size", type=int, help="of training")
     parser.add_argument("--eval_batch_size", type=int, help="of the pass")
     parser.add_argument("--steps", type=int, help="training steps in a dispatch")
+    parser.add_argument("--turns", type=int, help="of such dispatches, each label rule's")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=float("inf"), help="begin nothing after")
     parser.add_argument("--out", help="JSON lines; kept between runs")
@@ -261,17 +381,26 @@ def main(argv: list[str] | None = None) -> None:
     for field, value in defaults.items():
         if getattr(arguments, field) is None:
             setattr(arguments, field, value)
+    return arguments
+
+
+def main(argv: list[str] | None = None) -> None:
+    arguments = parse(argv)
     os.environ["JAX_PLATFORMS"] = "cpu" if arguments.device == "cpu" else "cuda"
     with tempfile.TemporaryDirectory() as folder:
         recorder = harness.Recorder(
             arguments.out or f"{folder}/calibration.jsonl", arguments.seconds
         )
-        for augment in harness.chosen(AUGMENTATIONS, arguments.augment):
-            recorder.run(key(arguments, augment), functools.partial(measure, augment, arguments))
-        for changes in growth(arguments) if not arguments.tiny else ():
-            # Arrays of another number of images are another program to compile.
-            run = functools.partial(measure, "augmix", arguments, step_too=False, **changes)
-            recorder.run(key(arguments, "augmix", **changes), run)
+        calls = compiled(arguments)
+        print("compiled", flush=True)
+        for setting in passes(arguments):
+            run = functools.partial(measure, calls[setting[:2]], setting[2], arguments)
+            recorder.run(key(arguments, *setting), run)
+        for images, buckets in growth(arguments):
+            run = functools.partial(
+                measure, calls["augmix", buckets], images, arguments, steps=False
+            )
+            recorder.run(key(arguments, "augmix", buckets, images), run)
         hardware = {line["hardware"] for line in recorder.lines() if "hardware" in line}
         print("\n" + "; ".join(sorted(hardware)) + "; " + harness.load() + "\n")
         tables(arguments, recorder)

@@ -7,8 +7,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
 
-from autolabel_jax import input_pipeline, task, train_step
+from autolabel_jax import input_pipeline, processes, task, train_step
 from autolabel_jax.datasets import Dataset, Split
 from benchmarks import harness
 from configs import base
@@ -71,6 +72,7 @@ def jitted_steps(parts: task.Task):
         functools.partial(train_step.train_steps, task=parts),
         static_argnames="num_steps",
         donate_argnames="state",
+        out_shardings=NamedSharding(parts.mesh, PartitionSpec()),
     )
 
 
@@ -89,7 +91,7 @@ def measure(
     """
     dataset = noise(steps * batch_size)
     parts = make_task(model, augment, dataset, dtype=dtype, batch_size=batch_size)
-    state = task.init_state(parts, 0, (SIDE, SIDE, 3))
+    state = processes.replicate(task.init_state(parts, 0, (SIDE, SIDE, 3)), parts.mesh)
     parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
     whole = input_pipeline.put_split(dataset.train, parts.mesh)
     order = input_pipeline.epoch_order(0, 0, steps * batch_size)

@@ -7,26 +7,20 @@ A step is augmentation (--augment), soft labels, gradient and update, on a batch
 that is already on the device. Both sides are measured in turns in one process; medians of the
 repeats, compilation and a first call left out. On an accelerator a call is 20 steps in one
 dispatch, as in training; on the CPU it is one step. The ratio is "one after another" over
-"vmap": above 1, vmap pays.
+"vmap": above 1, vmap pays. Whole runs: ``benchmarks/seed_runs.py``.
 """
 
 import argparse
-import dataclasses
 import functools
 import statistics
 import time
-from collections.abc import Callable, Sequence
-from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from autolabel_jax import input_pipeline, models, task, train_step
+from autolabel_jax import checkpoint, input_pipeline, seed_stack, task, train
 from autolabel_jax.datasets import Dataset, Split
-from autolabel_jax.task import Task
-from autolabel_jax.types import Batch, StepMetrics, TrainState
 from benchmarks import harness
 from configs import base
 
@@ -36,67 +30,6 @@ NETWORKS = {
     "mlp": ({"model.name": "mlp", "model.width": 256, "batch_size": 50}, (8, 8, 1)),
     "small_cnn": ({"model.name": "small_cnn", "model.width": 16, "batch_size": 64}, (32, 32, 3)),
 }
-
-
-@dataclasses.dataclass(frozen=True)
-class Normalised:
-    """A classifier whose moments are arrays, so that each seed can have its own.
-
-    ``apply`` is that of the Flax module; the parameters are the same.
-    """
-
-    net: nn.Module  # a ``models.Classifier`` with mean 0 and standard deviation 1
-    mean: jax.Array
-    std: jax.Array
-
-    def apply(self, variables: dict[str, Any], image: jax.Array, **settings) -> Any:
-        """As ``nn.Module.apply``."""
-        return self.net.apply(variables, (image - self.mean) / self.std, **settings)
-
-
-def own_arrays(parts: Task) -> dict[str, np.ndarray]:
-    """What differs between the tasks of two seeds: moments [C] and edges [M + 1]."""
-    model = parts.model
-    return {
-        "mean": np.float32(model.mean),
-        "std": np.float32(model.std),
-        "edges": parts.edges,
-    }
-
-
-def bind(parts: Task, own: dict[str, jax.Array]) -> Task:
-    """The task of one seed, from that of any and its own arrays."""
-    model = models.Classifier(net=parts.model.net, mean=(0.0,), std=(1.0,))
-    return dataclasses.replace(
-        parts,
-        model=Normalised(model, own["mean"], own["std"]),
-        edges=own["edges"],
-    )
-
-
-def stack(trees: Sequence[Any]) -> Any:
-    """One tree of arrays with a first axis of seeds."""
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
-
-
-def make_train_steps(parts: Task) -> Callable[..., tuple[TrainState, StepMetrics]]:
-    """``train_step.train_steps`` over seeds, jitted; the state is donated.
-
-    Takes (own arrays, state, training split, order, key), all stacked, the first step, and
-    ``num_steps``; returns state [S, ...] and metrics [S, num_steps].
-    """
-
-    def one(own, state: TrainState, whole: Batch, order, key, first_step, *, num_steps):
-        task = bind(parts, own)
-        return train_step.train_steps(
-            state, whole, order, key, first_step, num_steps=num_steps, task=task
-        )
-
-    def every(own, state, whole, order, key, first_step, num_steps):
-        over = jax.vmap(functools.partial(one, num_steps=num_steps), (0, 0, 0, 0, 0, None))
-        return over(own, state, whole, order, key, first_step)
-
-    return jax.jit(every, static_argnames="num_steps", donate_argnames="state")
 
 
 def make_config(settings: dict, dtype: str, augmentation: str):
@@ -145,33 +78,32 @@ def sides(
 ) -> tuple[Side, Side]:
     """(one after another, vmap)."""
     settings, shape = NETWORKS[name]
-    config, mesh = make_config(settings, dtype, augmentation), input_pipeline.make_mesh()
-    alone, together = [], []
+    mesh, runs = input_pipeline.make_mesh(), []
     for seed in range(seeds):
+        config = make_config(settings, dtype, augmentation)
+        config.seed = seed
         dataset = make_dataset(shape, seed)
         parts = task.create(config, dataset, mesh)
-        whole = input_pipeline.put_split(dataset.train, mesh)
-        order = input_pipeline.epoch_order(seed, 0, len(dataset.train.label))
-        key = input_pipeline.epoch_key(seed, 0, 1)
-        alone.append((whole, order, key, np.int32(0)))
-        together.append((own_arrays(parts), whole, order, key))
+        runs.append(train.make_run(config, parts, dataset, None, None, None))  # never saved
+    every = seed_stack.create(runs)
+    num = len(dataset.train.label)
+    order = [input_pipeline.epoch_order(seed, 0, num) for seed in range(seeds)]
+    keys = every.keys(0, train.TRAINING)
+    alone = [
+        (run.batches.whole, *rest, np.int32(0))
+        for run, *rest in zip(runs, order, keys, strict=True)
+    ]
+    together = (every.whole, jnp.stack(order), jnp.stack(keys), np.int32(0))
 
     def new_states():
-        return [task.init_state(parts, seed, shape) for seed in range(seeds)]
+        return [checkpoint.first_snapshot(parts, seed, shape).state for seed in range(seeds)]
 
-    single = jax.jit(
-        lambda state, *rest: train_step.train_steps(state, *rest, num_steps=num_steps, task=parts),
-        donate_argnums=0,
-    )
-    every = make_train_steps(parts)
-    own, *arguments = map(stack, zip(*together, strict=True))
-
-    def vmapped(state, *rest):
-        return every(own, state, *rest, np.int32(0), num_steps=num_steps)
-
+    # One program for all, as edges of equal width are the same.
+    single = functools.partial(runs[0].train_steps, num_steps=num_steps)
+    vmapped = functools.partial(every.train_steps, every.edges, num_steps=num_steps)
     return (
         Side(single, new_states(), alone),
-        Side(vmapped, [stack(new_states())], [arguments]),
+        Side(vmapped, [seed_stack.stack(new_states())], [together]),
     )
 
 

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 
 import jax
 import jax.numpy as jnp
@@ -10,13 +11,17 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
+from autolabel_jax import metric_writer
+from autolabel_jax.datasets import StreamedSplit
 from benchmarks import (
     augmentation_peers,
     augmentations,
     calibration,
     evaluation,
     harness,
+    seed_runs,
     start,
+    streaming,
     train_step,
     train_step_jax,
 )
@@ -46,9 +51,92 @@ def test_augmentations_print_a_row_for_every_peer(capsys):
 
 def test_calibration_prints_pass_and_floor(capsys):
     calibration.main(["--tiny", "--repeats=1", "--augment=mixup"])
-    row = next(row for row in cells(capsys.readouterr().out) if row[0] == "mixup")
-    assert row[1] == "2"
-    assert all(float(cell.split()[0]) >= 0 for cell in row[1:])
+    passed, steps = (row for row in cells(capsys.readouterr().out) if row[0] == "mixup")
+    assert passed[1:3] == ["64", "2"]
+    assert all(float(cell.split()[0]) >= 0 for cell in passed[3:])
+    autolabel, one_hot, difference = map(float, steps[1:4])
+    # Milliseconds are printed to four digits.
+    assert difference == pytest.approx(1e3 * (autolabel - one_hot), abs=autolabel)
+
+
+def test_calibration_measures_each_setting_once():
+    given = ["--device=gpu", "--images=2000"]
+    arguments = calibration.parse(given)
+    assert calibration.passes(arguments)[-1] == ("adversarial", 10, 1000)
+    of_augmix = [("augmix", buckets, images) for images, buckets in calibration.growth(arguments)]
+    assert calibration.passes(arguments)[0] in of_augmix  # the same line of the file
+    assert {images % arguments.eval_batch_size for _, _, images in of_augmix} == {0}
+
+
+def test_steps_in_turns_differ_by_what_one_of_them_adds():
+    def busy(seconds):
+        def call():
+            ends = time.process_time() + seconds
+            while time.process_time() < ends:
+                pass
+
+        return call
+
+    arguments = calibration.parse(["--turns=9", "--steps=2"])
+    found = calibration.in_turns({"autolabel": busy(0.03), "one_hot": busy(0.02)}, arguments)
+    low, high = found["cpu"]["difference"]
+    assert low <= high
+    np.testing.assert_allclose([low, high], 0.005, atol=0.003)
+    np.testing.assert_allclose(found["cpu"]["autolabel"], 0.015, atol=0.003)
+
+
+def test_streaming_compares_training_from_files_with_the_device(capsys, tmp_path):
+    streaming.main(["--tiny", "--augment=none", f"--out={tmp_path / 'lines.jsonl'}"])
+    host, training = (json.loads(line) for line in (tmp_path / "lines.jsonl").open())
+    assert not {"error"} & (host.keys() | training.keys())
+    assert np.isfinite(training["loss"])
+    rows = {row[0]: row for row in cells(capsys.readouterr().out)}
+    assert rows["1"][1] == f"{host['images_per_second']:,.0f}"
+    device, fed = (training[name]["images_per_second"] for name in ("device", "fed"))
+    assert min(device, fed) > 0
+    assert rows["none"][4] == f"{100 * (device - fed) / device:.1f} %"
+
+
+def test_streaming_reads_on_in_parts_that_workers_have_not_made_yet():
+    arguments = streaming.parse(["--batch_size=32", "--groups=2", "--steps=4"])
+    split = StreamedSplit(None, np.arange(10, 13), 64, workers=6)
+    # Six workers hold 2 x 16 images each, six batches; two are on the device, three are spare.
+    assert streaming.warmup(6, 32) == 6 + 2 + 3
+    many = streaming.repeated(split, arguments)
+    assert len(many) == (11 + 8 + 2) * 32
+    np.testing.assert_array_equal(many.index[:7], [10, 11, 12, 10, 11, 12, 10])
+
+
+def test_whole_runs_of_seeds_are_timed_in_turns(capsys):
+    seed_runs.main(["--tiny"])
+    rows = {row[0]: row for row in cells(capsys.readouterr().out)}
+    for name in seed_runs.MEASURED:
+        alone, together, ratio = map(float, rows[name][1:])
+        assert ratio == pytest.approx(alone / together, rel=0.1)
+
+
+def test_seconds_of_seeds_add_up(monkeypatch):
+    """Three epochs of ten images: one seed alone takes 2 s, 1 s of it steps; together 3 and 2 s."""
+
+    def write(share, rate):
+        def fake(configs, folders):
+            for folder in folders:
+                folder.mkdir()
+                for epoch in range(3):
+                    late = 100 if epoch == 0 else 1  # the first compiles
+                    line = {"epoch": epoch, "step": 2 * (epoch + 1), "images_per_second": rate}
+                    metric_writer.append_json_line(
+                        folder / "metrics.jsonl", line | {"seconds": share * late}
+                    )
+
+        return fake
+
+    configs = [helpers.small_config(seed=seed, batch_size=5) for seed in range(4)]
+    sides = {"one after another": write(2, 10 / 1), "one program": write(3 / 4, 40 / 2)}
+    monkeypatch.setattr(seed_runs, "SIDES", sides)
+    alone, together = (seed_runs.measure(side, configs) for side in sides)
+    assert (alone["an epoch"], alone["its steps"]) == (8, 4)
+    assert (together["an epoch"], together["its steps"]) == (3, 2)
 
 
 def test_train_step_writes_lines_and_goes_on(tmp_path):
@@ -153,7 +241,7 @@ def test_both_frameworks_have_the_same_parameters():
 
 
 def test_help_names_the_flags():
-    for name in ("corruptions", "augmentations", "train_step", "calibration"):
+    for name in ("corruptions", "augmentations", "train_step", "calibration", "streaming"):
         done = subprocess.run(
             [sys.executable, "-m", f"benchmarks.{name}", "--help"],
             cwd=helpers.ROOT,

@@ -1,0 +1,208 @@
+"""Does the device wait for photographs? Training from files against training from memory.
+
+    python -m benchmarks.streaming --folder=FOLDER --workers=4,8,14    # JPEG files, ResNet-50
+    python -m benchmarks.streaming --tiny                              # does it run at all?
+
+Three speeds, in images a second: training steps on one batch that is on the
+device already; the host's pipeline alone, for each number of --workers; and
+training fed by that pipeline, with the last of these numbers. The share of its
+time that the device waits is 1 - fed / device. Steps are those of a run, with
+the augmentation on the device, and their metrics are read one step late. Each
+speed is a median over groups of steps; batches that workers have made
+beforehand are used up before the first. A folder of few files is read again
+and again as one long epoch, each time with parts of its own, so that it comes
+from memory and a disk is not measured.
+"""
+
+import argparse
+import contextlib
+import dataclasses
+import functools
+import pathlib
+import tempfile
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
+
+from autolabel_jax import datasets, input_pipeline, processes, task, train_step
+from autolabel_jax.datasets import Dataset, StreamedSplit, loader
+from benchmarks import harness
+from benchmarks.input_pipeline import open_records
+from configs import imagenet_augmix, imagenet_one_hot
+
+CONFIGS = {"none": imagenet_one_hot, "augmix": imagenet_augmix}
+NUM_CLASSES = 1000
+DEFAULTS = {"batch_size": 256, "groups": 5, "steps": 8, "workers": "1,2", "images": 200}
+TINY = {"batch_size": 16, "groups": 2, "steps": 2, "workers": "1", "images": 16}
+
+
+def warmup(workers: int, batch_size: int) -> int:
+    """Batches that are made before they are asked for, and three more."""
+    blocks = workers * loader.BUFFERED
+    return input_pipeline.AHEAD + -(-blocks * loader.BLOCK // batch_size) + 3
+
+
+def repeated(split: StreamedSplit, arguments: argparse.Namespace) -> StreamedSplit:
+    """The split over and over, in one epoch that no measurement reaches the end of."""
+    batches = warmup(split.workers, arguments.batch_size) + arguments.groups * arguments.steps
+    rows = np.arange((batches + input_pipeline.AHEAD) * arguments.batch_size) % len(split)
+    return split.take(rows)
+
+
+def measure(call: Callable[[], Any], workers: int, arguments: argparse.Namespace) -> dict:
+    """Images a second of a call a batch, and the share of a core that this process takes."""
+    timing = harness.time_calls(
+        call,
+        arguments.groups,
+        inner=arguments.steps,
+        warmup=warmup(workers, arguments.batch_size),
+    )
+    return {
+        "images_per_second": round(arguments.batch_size / timing.wall, 2),
+        "cores": round(timing.cpu / timing.wall, 2),
+    }
+
+
+def host_speed(split: StreamedSplit, arguments: argparse.Namespace) -> dict:
+    """Training batches in the host's memory, as its workers decode them."""
+    split, size = repeated(split, arguments), arguments.batch_size
+    steps = len(split) // size
+    plan = loader.Training(split, 0, size, steps, np.arange(size))
+    with contextlib.closing(loader.host_batches(plan, 0, steps)) as batches:
+        return measure(lambda: next(batches), split.workers, arguments)
+
+
+def training_speeds(augment: str, split: StreamedSplit, arguments: argparse.Namespace) -> dict:
+    """Training from one batch on the device, then fed by the workers."""
+    config = CONFIGS[augment].get_config("tiny" if arguments.tiny else None)
+    config.batch_size = arguments.batch_size
+    split, mesh = repeated(split, arguments), input_pipeline.make_mesh()
+    moments = np.float32(datasets.PHOTOGRAPH_MEAN), np.float32(datasets.PHOTOGRAPH_STD)
+    dataset = Dataset("photographs", split, split, split, NUM_CLASSES, None, *moments)
+    parts = task.create(config, dataset, mesh)
+    steps = jax.jit(
+        functools.partial(train_step.train_steps, task=parts),
+        static_argnames="num_steps",
+        donate_argnames="state",
+        out_shardings=NamedSharding(mesh, PartitionSpec()),
+    )
+    key = input_pipeline.epoch_key(0, 0, 1)
+    state = task.init_state(parts, 0, split.image.shape[1:])
+    # As the steps return it; else the second of them is another program to compile.
+    held = {"state": processes.replicate(state, mesh), "metrics": None}
+
+    def step(examples, order, num_steps):
+        before = held["metrics"]
+        held["state"], held["metrics"] = steps(
+            held["state"], examples, order, key, np.int32(0), num_steps=num_steps
+        )
+        jax.block_until_ready(before)
+
+    first = next(batches(dataclasses.replace(split, workers=0), parts))  # threads begin at once
+    found = {"device": measure(lambda: step(*first), 0, arguments)}
+    print(augment, found, flush=True)
+    with contextlib.closing(batches(split, parts)) as fed:
+        found["fed"] = measure(lambda: step(*next(fed)), split.workers, arguments)
+    found["loss"] = float(held["metrics"].loss[-1]) / parts.batch_size
+    return found
+
+
+def batches(split: StreamedSplit, parts: task.Task) -> Iterator[input_pipeline.Dispatch]:
+    """The dispatches of an epoch, as training takes them; closed, it ends the workers."""
+    source = input_pipeline.training_batches(
+        split,
+        seed=0,
+        batch_size=parts.batch_size,
+        steps_per_epoch=parts.steps_per_epoch,
+        epochs=1,
+        most_steps=1,
+        mesh=parts.mesh,
+    )
+    with contextlib.closing(source):
+        yield from source.epoch(0, 0)
+
+
+def tables(arguments: argparse.Namespace, recorder: harness.Recorder) -> None:
+    """Everything that the file holds of these settings."""
+    rows = []
+    for workers in arguments.workers:
+        line = recorder.result(what="host", workers=workers)
+        if line:
+            rows.append((str(workers), *speed(line)))
+    harness.print_table(("host alone: workers", "images/s", "cores of the main process"), rows)
+    rows = []
+    for augment in arguments.augment:
+        line = recorder.result(what="training", augment=augment)
+        if line:
+            device, fed = line["device"], line["fed"]
+            waits = 1 - fed["images_per_second"] / device["images_per_second"]
+            rows.append((augment, speed(device)[0], *speed(fed), f"{100 * waits:.1f} %"))
+    print()
+    header = ("augmentation", "on the device, images/s", "fed", "cores of the main process")
+    harness.print_table((*header, "the device waits"), rows)
+
+
+def speed(found: dict) -> tuple[str, str]:
+    """What ``measure`` found, as cells."""
+    return f"{found['images_per_second']:,.0f}", f"{found['cores']:.2f}"
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--folder", default="", help="of images, in any subfolders; '': made up")
+    parser.add_argument("--dataset", default="", help="name of a prepared TFDS set")
+    parser.add_argument("--data_dir", default="", help="of the TFDS set")
+    parser.add_argument("--images", type=int, help="made up, without --folder or --dataset")
+    parser.add_argument("--workers", help="processes that decode, comma-separated; the last feeds")
+    parser.add_argument("--augment", default="", help=f"of {', '.join(CONFIGS)}; '': all")
+    parser.add_argument("--batch_size", type=int)
+    parser.add_argument("--steps", type=int, help="in a timed group")
+    parser.add_argument("--groups", type=int, help="timed, of which the median")
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="begin nothing after")
+    parser.add_argument("--out", help="JSON lines; kept between runs")
+    parser.add_argument("--tiny", action="store_true", help="seconds: does it run at all?")
+    arguments = parser.parse_args(argv)
+    for field, value in (DEFAULTS | (TINY if arguments.tiny else {})).items():
+        if getattr(arguments, field) is None:
+            setattr(arguments, field, value)
+    arguments.workers = [int(number) for number in arguments.workers.split(",")]
+    arguments.augment = harness.chosen(CONFIGS, arguments.augment)
+    return arguments
+
+
+def main(argv: list[str] | None = None) -> None:
+    arguments = parse(argv)
+    device = jax.devices()[0]
+    hardware = f"jax {jax.__version__}, {jax.device_count()} x {device.device_kind}"
+    with tempfile.TemporaryDirectory() as temporary:
+        made = pathlib.Path(temporary)
+        recorder = harness.Recorder(
+            arguments.out or made / "streaming.jsonl", seconds=arguments.seconds
+        )
+        records, name = open_records(arguments, made / "made")
+        size = imagenet_one_hot.get_config("tiny" if arguments.tiny else None).image_size
+        split = StreamedSplit(records, np.arange(len(records)), size, 0)
+        print(f"{hardware}; {harness.processor()}; {harness.load()}", flush=True)
+        print(f"{len(split)} images of {name}, to {size} px", flush=True)
+        for workers in arguments.workers:
+            own = dataclasses.replace(split, workers=workers)
+            recorder.run(
+                {"what": "host", "workers": workers},
+                functools.partial(host_speed, own, arguments),
+            )
+        for augment in arguments.augment:
+            recorder.run(
+                {"what": "training", "augment": augment, "workers": own.workers},
+                functools.partial(training_speeds, augment, own, arguments),
+            )
+        print()
+        tables(arguments, recorder)
+
+
+if __name__ == "__main__":
+    main()
