@@ -180,8 +180,8 @@ def test_runs_from_before_a_field_existed_stand_with_those_that_have_its_default
     other = options | {"labels__momentum": 0.9}
     run_folders.write(folder / "other", rule="autolabel", seed=1, settings=other)
     (block,) = cells.make(read_all(folder))
-    found = {cell.varied: len(cell.runs) for cell in block}
-    assert found == {"labels.momentum=0.0": 2, "labels.momentum=0.9": 1}
+    found = {cell.names["labels"]: len(cell.runs) for cell in block}
+    assert found == {"autolabel": 2, "autolabel, labels.momentum=0.9": 1}
 
 
 @pytest.mark.parametrize(("rule", "reads"), [("bucket_temperature", True), ("one_hot", False)])
