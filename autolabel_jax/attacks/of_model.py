@@ -35,19 +35,21 @@ def create(
       variables: of the model.
       num_classes: K.
       in_python: see ``search.make_loop``. A loop in Python is not one program: the variables
-        are closed over there.
+        are closed over there. None: on the CPU with convolutions, nowhere else.
       **settings: as ``attacks.create``.
 
     Raises:
       ValueError: as ``attacks.create``.
     """
+    if in_python is None:
+        in_python = jax.default_backend() == "cpu" and _has_convolutions(variables)
     settings |= {"num_classes": num_classes, "in_python": in_python}
 
     def closed(variables):
         return attacks.create(name, lambda image: model_fn(variables, image), **settings)
 
     found = closed(variables)
-    if jax.default_backend() == "cpu" if in_python is None else in_python:
+    if in_python:
         return found
     programs: dict[Any, Callable] = {}
 
@@ -61,6 +63,11 @@ def create(
     predict = jax.jit(lambda variables, image: model_fn(variables, image).argmax(-1))
     stages = [(name, stage(i, attack)) for i, (name, attack) in enumerate(found.stages)]
     return Ensemble(functools.partial(predict, variables), tuple(stages))
+
+
+def _has_convolutions(variables: Any) -> bool:
+    """A kernel of a dense layer has two axes, one of a convolution of images four."""
+    return any(leaf.ndim > 2 for leaf in jax.tree.leaves(variables))
 
 
 def _program(closed, place):
