@@ -136,6 +136,22 @@ def test_labels_fall_with_the_distance_and_stay_above_accuracy(few):
     assert (label > accuracy).all()
 
 
+@pytest.mark.parametrize(
+    "option",
+    [{"ece_estimate": "debiased"}, {"alpha_decay": 0.5}, {"momentum": 0.8}, {"monotone": True}],
+)
+def test_options_of_the_update_leave_no_larger_gap(few, option):
+    # .031, .027, .031 and .034 over seeds 0 to 2, .037 without an option.
+    gap = np.abs(toy_measure.gap(toy_training.run(toy.FEW, SEEDS, **toy.AUTOLABEL, **option).test))
+    assert gap.mean() < 1.1 * np.abs(toy_measure.gap(few["autolabel"].test)).mean()
+
+
+def test_a_temperature_of_the_loss_is_not_a_label_here(few):
+    """The truth is uncertain, which one-hot labels never say: KL .245 against .129 (seeds 0-2)."""
+    run = toy_training.run(toy.FEW, SEEDS, rule="bucket_temperature")
+    assert run.test.kl.mean() > 1.2 * few["autolabel"].test.kl.mean()
+
+
 def test_no_harm_to_a_calibrated_model():
     run = toy_training.run(toy.MANY, SEEDS, **toy.AUTOLABEL)
     # The model has come to the Bayes rule (KL .002), or the claim would be empty ...

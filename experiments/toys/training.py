@@ -40,14 +40,17 @@ def train_epoch(
 
     def loss(params, moves):
         distance = as_distance(moves.distance)
+        bucket = buckets.bucket_index(distance, edges(toy))
         soft_label = rule.soft_labels(
             state,
             train.label[moves.rows],
-            buckets.bucket_index(distance, edges(toy)),
+            bucket,
             num_classes=toy.num_classes,
             distance=distance,
         )
-        return losses.cross_entropy(logits(toy, params, train, moves), soft_label).mean()
+        scale = rule.logit_scale(state, bucket)[:, None] if rule.logit_scale else 1
+        scaled = scale * logits(toy, params, train, moves)
+        return losses.cross_entropy(scaled, soft_label).mean()
 
     def step(carry, moves):
         params, opt_state = carry
@@ -69,11 +72,17 @@ def _start(toy: Toy):
 
 
 @functools.cache
+def _rule(toy: Toy, settings: tuple) -> labels.LabelRule:
+    config = base.base()
+    config.buckets.num = toy.num_buckets
+    config.labels.update(dict(settings))
+    return labels.create(config)
+
+
+@functools.cache
 def _epoch(toy: Toy, settings: tuple):
     """One epoch and the update of the labels after it, jitted, over all seeds."""
-    config = base.base()
-    config.labels.update(dict(settings))
-    rule = labels.create(config)
+    rule = _rule(toy, settings)
 
     def epoch(params, opt_state, state, train, moves, held, held_moves):
         params, opt_state = train_epoch(toy, rule, params, opt_state, state, train, moves)
@@ -127,8 +136,9 @@ def run(toy: Toy, seeds: Sequence[int], initial: float = 1.0, **settings) -> Run
     fixed = [draw(toy, rng, np.arange(toy.num_train)) for rng in rngs]
     params = stack([_start(_compiled_in(toy))(jax.random.key(seed)) for seed in seeds])
     opt_state = jax.vmap(optax.adam(toy.learning_rate).init)(params)
-    state = LabelState(confidence=jnp.full((len(seeds), toy.num_buckets), initial))
-    epoch = _epoch(_compiled_in(toy), tuple(sorted(settings.items())))
+    asked = _compiled_in(toy), tuple(sorted(settings.items()))
+    state = jax.vmap(_rule(*asked).init)(jnp.full((len(seeds), toy.num_buckets), initial))
+    epoch = _epoch(*asked)
     history = []
     for _ in range(toy.epochs):
         moves = stack([draw_training(toy, *pair) for pair in zip(rngs, fixed, strict=True)])
