@@ -3,7 +3,7 @@
     python -m experiments.sweep --config=configs/cifar100_wrn16.py --workdir=runs/cifar100_wrn16 \
         --corruptions --examples=2000 --processes=5
 
-For a GPU, which several runs share. Times and figures of the runs made with it: docs/results.md.
+For a GPU, which several runs share. Not yet run at this size.
 """
 
 from ml_collections import ConfigDict

@@ -4,7 +4,7 @@
         --workdir=runs/cifar10_adversarial_small --attacks=fgsm,pgd20 --examples=1000 --processes=5
 
 Epsilon up to 8/255, ten steps; a share of what configs/cifar10_adversarial.py takes, so that all
-rules fit into a few minutes of a GPU. Times and figures of the runs made with it: docs/results.md.
+rules fit into a few minutes of a GPU. Not yet run at this size.
 """
 
 from ml_collections import ConfigDict
