@@ -46,6 +46,11 @@ SMOOTHING = {"rule": "smoothing", "smoothing": 0.1}
 AUTOLABEL = {"rule": "autolabel", "alpha": 0.2}
 OTHERS = {
     "AutoLabel, signed gap": {**AUTOLABEL, "step": "signed_gap"},
+    "AutoLabel, debiased ECE": {**AUTOLABEL, "ece_estimate": "debiased"},
+    "AutoLabel, falling step": {**AUTOLABEL, "alpha_decay": 0.5},
+    "AutoLabel, momentum .8": {**AUTOLABEL, "momentum": 0.8},
+    "AutoLabel, monotone": {**AUTOLABEL, "monotone": True},
+    "temperature per bucket": {"rule": "bucket_temperature"},
     "bucket accuracy": {"rule": "bucket_accuracy"},
     "polynomial, power 2": {"rule": "polynomial", "power": 2.0},
 }
