@@ -9,7 +9,7 @@ from experiments.reporting import documents, run_files, summary
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 FOLDERS = sorted(path.name for path in (ROOT / "results").iterdir() if path.is_dir())
-DOCUMENTS = ("README.md", "docs/results.md")
+DOCUMENTS = ("README.md", "docs/results.md", "docs/studies.md")
 
 
 def read(name):
@@ -33,7 +33,7 @@ def test_every_row_with_a_standard_deviation_is_made(name):
 
 
 def test_every_folder_of_runs_is_shown():
-    blocks = documents.find(read("docs/results.md"), "docs/results.md")
+    blocks = [block for name in DOCUMENTS for block in documents.find(read(name), name)]
     assert not documents.not_shown(run_files.find([str(ROOT / "results")]), blocks, ROOT)
 
 
