@@ -34,7 +34,7 @@ STUDIES: dict[str, tuple[Settings, ...]] = {
     "rules": RULES,
     "alpha": _vary("labels.alpha", (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)),
     "buckets": _vary("buckets.num", (1, 2, 3, 5, 10)),
-    "images": _vary("calibration.images", (24, 48, 96, 192)),
+    "images": _vary("calibration.images_per_update", (12, 24, 48, 96, 0)),
     "updates": _vary("labels.update_every", (1, 2, 5, 10)),
     "warmup": _vary("labels.warmup_epochs", (0, 10, 20, 40)),
     # What might mend the published rule, docs/method.md; it stands beside them.
