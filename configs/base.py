@@ -60,6 +60,7 @@ def base() -> ConfigDict:
     config.labels.power = 2.0  # polynomial: exponent of the distance
     config.labels.rho = 10.0  # ccat: exponent
     config.labels.eta = 1.0  # bucket_temperature: step size
+    config.labels.divide_loss = False  # bucket_temperature: the loss over τ, see docs/method.md
 
     config.calibration = ConfigDict()
     config.calibration.fraction = 0.1  # of the training split, cut away by seed

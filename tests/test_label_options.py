@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.special
 from sklearn.isotonic import IsotonicRegression
 
 from autolabel_jax import calibration, labels
@@ -148,8 +149,30 @@ def test_temperature_follows_the_gap():
         expected = np.exp([0.1 * updates, 0, -0.4 * updates])
         np.testing.assert_allclose(state.temperature, expected, rtol=1e-5)
     np.testing.assert_array_equal(state.confidence, np.float32([1.0, 0.5, 0.7]))
-    scale = made.logit_scale(state, jnp.array([2, 0, 2]))
-    np.testing.assert_array_equal(scale, state.temperature[jnp.array([2, 0, 2])])
+
+
+@pytest.mark.parametrize("divide", [False, True])
+def test_loss_with_a_temperature_and_its_gradient_by_hand(divide):
+    made = rule("bucket_temperature", divide_loss=divide)
+    tau = np.array([0.5, 1.0, 4.0])
+    state = made.init(np.ones(3)).replace(temperature=jnp.asarray(tau, jnp.float32))
+    rng = np.random.default_rng(0)
+    z, label, bucket = rng.normal(size=(6, 5)), rng.integers(0, 5, 6), np.array([2, 0, 1, 0, 2, 2])
+    one_hot, scale = np.eye(5)[label], tau[bucket][:, None]
+    probability = scipy.special.softmax(scale * z, -1)
+    loss = -np.log(probability[np.arange(6), label])
+    gradient = scale * (probability - one_hot)
+    if divide:  # the gradient's size is that of one-hot labels, whatever the temperature
+        loss, gradient = loss / scale[:, 0], gradient / scale
+        assert np.abs(gradient).max() <= 1
+
+    def total(z):
+        found = made.loss(state, z, jnp.asarray(one_hot), jnp.asarray(bucket))
+        return found.sum(), found
+
+    found_gradient, found = jax.grad(total, has_aux=True)(jnp.asarray(z, jnp.float32))
+    np.testing.assert_allclose(found, loss, rtol=1e-5)
+    np.testing.assert_allclose(found_gradient, gradient, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize(("gap", "bound"), [(0.5, 10.0), (-0.5, 0.1)])
@@ -161,9 +184,20 @@ def test_temperature_is_bounded(gap, bound):
     assert float(state.temperature[0]) == np.float32(bound)
 
 
-def test_other_rules_scale_no_logits():
-    scaled = {name for name in labels.TABLE if rule_of(name).logit_scale is not None}
-    assert scaled == {"bucket_temperature"}
+@pytest.mark.parametrize("name", sorted(set(labels.TABLE) - {"bucket_temperature"}))
+def test_loss_of_other_rules_is_the_cross_entropy(name):
+    rng = np.random.default_rng(1)
+    z, soft = rng.normal(size=(8, 4)).astype(np.float32), rng.dirichlet(np.ones(4), 8)
+    made = rule_of(name)
+    found = made.loss(made.init(np.ones(2)), jnp.asarray(z), jnp.asarray(soft), jnp.zeros(8, int))
+    expected = -np.sum(soft * scipy.special.log_softmax(z, -1), -1)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_fields_of_a_rule_are_fields_of_the_config():
+    for name in labels.TABLE:
+        assert set(labels.fields(name)) <= set(base.base().labels)
+    assert labels.fields("bucket_temperature") == ("eta", "divide_loss")
 
 
 def rule_of(name):
@@ -183,6 +217,7 @@ OPTIONS = [
     {"monotone": True},
     {"ece_estimate": "debiased", "alpha_decay": 0.5, "momentum": 0.9, "monotone": True},
     {"rule": "bucket_temperature"},
+    {"rule": "bucket_temperature", "divide_loss": True},
 ]
 
 

@@ -135,11 +135,12 @@ def test_each_given_distance_takes_the_label_of_its_bucket():
     np.testing.assert_allclose(metrics.loss[0], expected, rtol=1e-5)
 
 
-@pytest.mark.parametrize("accumulate", [1, 2])
-def test_a_temperature_scales_the_logits_of_its_bucket_in_the_loss_alone(accumulate):
+@pytest.mark.parametrize(("accumulate", "divide"), [(1, False), (2, False), (1, True), (2, True)])
+def test_a_temperature_scales_the_logits_of_its_bucket_in_the_loss_alone(accumulate, divide):
     dataset = helpers.make_dataset(SHAPE, distance=True)
     changes = {"augment__name": "given", "buckets__num": 3, "accumulate": accumulate, **SGD}
-    steps, state, whole = start(dataset, labels__rule="bucket_temperature", **changes)
+    changes |= {"labels__rule": "bucket_temperature", "labels__divide_loss": divide}
+    steps, state, whole = start(dataset, **changes)
     tau = np.array([0.5, 1.0, 3.0], np.float32)
     warm = state.replace(labels=state.labels.replace(temperature=jnp.asarray(tau)))
     label, rows = dataset.train.label[:16], jnp.arange(16)
@@ -148,7 +149,7 @@ def test_a_temperature_scales_the_logits_of_its_bucket_in_the_loss_alone(accumul
 
     def loss_of(params):
         logits = tau[bucket, None] * mlp_logits(params, dataset.train.image[:16])
-        return -jnp.sum(jax.nn.log_softmax(logits)[rows, label])
+        return -jnp.sum(jax.nn.log_softmax(logits)[rows, label] / (tau[bucket] if divide else 1))
 
     params = state.params
     loss, gradient = jax.value_and_grad(loss_of)(params)

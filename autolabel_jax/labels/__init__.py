@@ -1,4 +1,4 @@
-"""The one table of label rules: ``init``, ``soft_labels``, ``update``, perhaps ``logit_scale``.
+"""The one table of label rules: ``init``, ``soft_labels``, ``update``, perhaps a ``loss``.
 
 A rule is a file that defines some of
 
@@ -6,19 +6,22 @@ A rule is a file that defines some of
   soft_labels(state, label, bucket, *, num_classes, distance, second_label,
               second_weight, **settings) -> float32 [B, K]
   update(state, stats, **settings) -> LabelState
-  logit_scale(state, bucket) -> float32 [B], a factor of the logits in the training loss
+  loss(state, logits [B, K], soft_label [B, K], bucket, **settings) -> float32 [B], where it is
+    not the cross-entropy
 
-``soft_labels`` and ``logit_scale`` read the state, only ``update`` makes a new
-one. All are pure; all but ``init`` are jittable.
+``soft_labels`` and ``loss`` read the state, only ``update`` makes a new one.
+All are pure; all but ``init`` are jittable.
 """
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Callable, Iterable
 
 import jax
 from ml_collections import ConfigDict
 
+from autolabel_jax import losses
 from autolabel_jax.labels import (
     autolabel,
     bucket_accuracy,
@@ -30,15 +33,15 @@ from autolabel_jax.labels import (
 )
 from autolabel_jax.types import BucketStats, LabelState
 
-# name: (module, settings of soft_labels, settings of update), each a field of config.labels
+# name: (module, settings of soft_labels, of update, of loss), each a field of config.labels
 TABLE = {
-    "one_hot": (one_hot, (), ()),
-    "smoothing": (smoothing, ("smoothing",), ()),
-    "autolabel": (autolabel, (), ("alpha", "monotone", *autolabel.KEPT)),
-    "bucket_accuracy": (bucket_accuracy, (), ()),
-    "bucket_temperature": (bucket_temperature, (), ("eta",)),
-    "polynomial": (polynomial, ("power",), ()),
-    "ccat": (ccat, ("rho",), ()),
+    "one_hot": (one_hot, (), (), ()),
+    "smoothing": (smoothing, ("smoothing",), (), ()),
+    "autolabel": (autolabel, (), ("alpha", "monotone", *autolabel.KEPT), ()),
+    "bucket_accuracy": (bucket_accuracy, (), (), ()),
+    "bucket_temperature": (bucket_temperature, (), ("eta",), ("divide_loss",)),
+    "polynomial": (polynomial, ("power",), (), ()),
+    "ccat": (ccat, ("rho",), (), ()),
 }
 
 
@@ -50,7 +53,7 @@ class LabelRule:
     init: Callable[..., LabelState]
     soft_labels: Callable[..., jax.Array]
     update: Callable[[LabelState, BucketStats], LabelState]
-    logit_scale: Callable[[LabelState, jax.Array], jax.Array] | None = None  # None: 1
+    loss: Callable[[LabelState, jax.Array, jax.Array, jax.Array], jax.Array]
 
 
 def create(config: ConfigDict) -> LabelRule:
@@ -62,9 +65,9 @@ def create(config: ConfigDict) -> LabelRule:
     """
     _check(config)
     settings = config.labels
-    module, reads, writes = TABLE[settings.rule]
+    module, of_labels, of_update, of_loss = TABLE[settings.rule]
     init = module.init
-    update = functools.partial(module.update, **{k: settings[k] for k in writes})
+    update = functools.partial(module.update, **{k: settings[k] for k in of_update})
     if settings.rule == "autolabel":  # its options keep statistics, and know of groups
         kept = {k: settings[k] for k in autolabel.KEPT}
         init = functools.partial(init, **kept, num_bins=config.calibration.num_bins)
@@ -72,10 +75,25 @@ def create(config: ConfigDict) -> LabelRule:
     return LabelRule(
         name=settings.rule,
         init=init,
-        soft_labels=functools.partial(module.soft_labels, **{k: settings[k] for k in reads}),
+        soft_labels=functools.partial(module.soft_labels, **{k: settings[k] for k in of_labels}),
         update=update,
-        logit_scale=getattr(module, "logit_scale", None),
+        loss=functools.partial(
+            getattr(module, "loss", _cross_entropy), **{k: settings[k] for k in of_loss}
+        ),
     )
+
+
+def fields(rule: str) -> tuple[str, ...]:
+    """The fields of ``config.labels`` that a rule of the table reads."""
+    return tuple(itertools.chain(*TABLE[rule][1:]))
+
+
+def _cross_entropy(
+    state: LabelState, logits: jax.Array, soft_label: jax.Array, bucket: jax.Array
+) -> jax.Array:
+    """The loss of a rule that defines none; float32 [B]."""
+    del state, bucket
+    return losses.cross_entropy(logits, soft_label)
 
 
 def _check(config: ConfigDict) -> None:

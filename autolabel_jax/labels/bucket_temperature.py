@@ -8,13 +8,13 @@ stands beside AutoLabel to tell what its labels do from what its feedback does.
 import jax
 import jax.numpy as jnp
 
-from autolabel_jax import calibration
+from autolabel_jax import calibration, losses
 from autolabel_jax.labels import one_hot
 from autolabel_jax.types import BucketStats, TemperedLabelState
 
 # The gradient in the logits z is τ (softmax(τz) - ỹ), so that τ scales a bucket's learning rate
-# too; beyond a factor of ten no other setting suits it. Where confidence does not follow
-# (memorised copies), the integral below would grow without end.
+# too, unless the loss is divided by it; beyond a factor of ten no other setting suits it. Where
+# confidence does not follow (memorised copies), the integral below would grow without end.
 LOW, HIGH = 0.1, 10.0
 
 soft_labels = one_hot.soft_labels
@@ -30,17 +30,30 @@ def init(own_confidence: jax.Array) -> TemperedLabelState:
     return TemperedLabelState(confidence=confidence, temperature=jnp.ones_like(confidence))
 
 
-def logit_scale(state: TemperedLabelState, bucket: jax.Array) -> jax.Array:
-    """τ of each example, by which its logits are multiplied in the training loss alone.
+def loss(
+    state: TemperedLabelState,
+    logits: jax.Array,
+    soft_label: jax.Array,
+    bucket: jax.Array,
+    *,
+    divide_loss: bool,
+) -> jax.Array:
+    """Cross-entropy of softmax(τz), in nats; divided by τ where asked.
 
     Args:
       state: temperature [N].
+      logits: z, float [B, K].
+      soft_label: float [B, K], rows sum to 1.
       bucket: int32 [B] in [0, N).
+      divide_loss: the loss over τ, whose gradient in z is softmax(τz) - ỹ, as that of one-hot
+        labels but for the softmax.
 
     Returns:
       float32 [B].
     """
-    return state.temperature[bucket]
+    temperature = state.temperature[bucket]
+    tempered = losses.cross_entropy(temperature[:, None] * logits, soft_label)
+    return tempered / temperature if divide_loss else tempered
 
 
 def update(state: TemperedLabelState, stats: BucketStats, *, eta: float) -> TemperedLabelState:

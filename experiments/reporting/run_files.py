@@ -211,9 +211,8 @@ def _is_read(name: str, config: dict[str, Any]) -> bool:
     if part == "augment" and method in augment.TABLE:
         return field in ("name", *augment.TABLE[method][1])
     if part == "labels" and rule in labels.TABLE:
-        _, reads, writes = labels.TABLE[rule]
         schedule = ("update_every", "warmup_epochs") if rule in LEARNED else ()
-        return field in ("rule", *reads, *writes, *schedule)
+        return field in ("rule", *labels.fields(rule), *schedule)
     if part == "buckets" or name == "calibration.num_bins":
         return rule in LEARNED or rule not in labels.TABLE
     return True

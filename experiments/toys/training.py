@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from autolabel_jax import buckets, labels, losses, temperature
+from autolabel_jax import buckets, labels, temperature
 from autolabel_jax.types import LabelState
 from configs import base
 from experiments.toys.measure import Measured, as_distance, edges, logits, measure, model
@@ -48,9 +48,8 @@ def train_epoch(
             num_classes=toy.num_classes,
             distance=distance,
         )
-        scale = rule.logit_scale(state, bucket)[:, None] if rule.logit_scale else 1
-        scaled = scale * logits(toy, params, train, moves)
-        return losses.cross_entropy(scaled, soft_label).mean()
+        found = logits(toy, params, train, moves)
+        return rule.loss(state, found, soft_label, bucket).mean()
 
     def step(carry, moves):
         params, opt_state = carry
