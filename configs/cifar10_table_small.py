@@ -1,4 +1,4 @@
-"""CIFAR-10, a small CNN, five epochs on two CPU cores: augmentations × label rules × two seeds.
+"""CIFAR-10, a small CNN, five epochs on two CPU cores: augmentations × label rules × three seeds.
 
     python -m experiments.sweep --config=configs/cifar10_table_small.py \
         --workdir=runs/cifar10_table_small --corruptions --examples=1000 --processes=2
@@ -27,4 +27,4 @@ def get_config(arg: str | None = None) -> ConfigDict:
 
 def get_sweep(add, name: str = "table") -> None:
     """The runs of ``python -m experiments.sweep``: 'table' or a study of configs/sweeps.py."""
-    sweeps.sweep(add, name, seeds=range(2), augmentations=sweeps.AUGMENTATIONS[:-1])
+    sweeps.sweep(add, name, seeds=range(3), augmentations=sweeps.AUGMENTATIONS[:-1])

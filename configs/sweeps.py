@@ -14,6 +14,10 @@ BUCKETS = {"none": 1, "mixup": 10}
 AUGMENTATIONS = ("none", "augmix", "mixup", "randaugment", "adversarial")
 ONE_HOT = {"labels.rule": "one_hot"}
 AUTOLABEL = {"labels.rule": "autolabel"}
+TEMPERATURES = (
+    {"labels.rule": "bucket_temperature"},
+    {"labels.rule": "bucket_temperature", "labels.divide_loss": True},
+)
 RULES = (
     ONE_HOT,
     {"labels.rule": "smoothing", "labels.smoothing": 0.05},
@@ -46,8 +50,9 @@ STUDIES: dict[str, tuple[Settings, ...]] = {
         {**AUTOLABEL, "labels.alpha_decay": 0.5},
         {**AUTOLABEL, "labels.momentum": 0.8},
         {**AUTOLABEL, "labels.monotone": True},
-        {"labels.rule": "bucket_temperature"},
+        *TEMPERATURES,
     ),
+    "temperature": (ONE_HOT, AUTOLABEL, *TEMPERATURES),
     "steps": (
         ONE_HOT,
         *(
