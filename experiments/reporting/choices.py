@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from experiments.reporting.cells import Cell
 
-KINDS = ("figures", "differences", "intervals", "comparison")
+KINDS = ("figures", "differences", "intervals", "comparison", "labels")
 PUBLISHED = "published"  # a column like the others, always the last
 
 

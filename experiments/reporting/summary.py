@@ -2,7 +2,15 @@
 
 from collections.abc import Iterator, Sequence
 
-from experiments.reporting import cells, choices, columns, comparison, printing, run_files
+from experiments.reporting import (
+    cells,
+    choices,
+    columns,
+    comparison,
+    label_course,
+    printing,
+    run_files,
+)
 from experiments.reporting.cells import Cell
 from experiments.reporting.choices import PUBLISHED, Choice, View
 from experiments.reporting.columns import COLUMNS, NO_CONTEST, SETS
@@ -33,6 +41,13 @@ COMPARISON = (
     "(one_hot (TS)), and minus the constant smoothing, without one, whose NLL on the held-out "
     "calibration images after the last epoch has the lowest mean (in brackets those to choose "
     "from), with Student's 95 % interval where n is at least 2; per cent columns in points."
+)
+COURSE = (
+    "Of the labels after each epoch, and of accuracy and confidence on the held-out images that "
+    "moved them: means over epochs, buckets and seeds. Lowest bucket: its mean. Mean change: of a "
+    "label from one epoch to the next. Sign turns: share of epochs in which that of Conf - Acc is "
+    "another than before. At the clip, at 1: shares of labels at their bucket's accuracy and at 1. "
+    "Gap: |Conf - Acc|."
 )
 PAPER = "The AutoLabel paper's own tables could not be read, so that its cells are empty."
 
@@ -69,6 +84,7 @@ def chosen(blocks: Sequence[list[Cell]], choice: Choice) -> list[Table]:
         "differences": lambda: [_differences(views, *group) for group in groups.items()],
         "intervals": lambda: [_intervals(views, choice.columns or there)],
         "comparison": lambda: [_comparison(views)],
+        "labels": lambda: [_label_courses(views)],
     }
     return [table for kind in choice.kinds for table in make[kind]() if table.rows]
 
@@ -219,6 +235,27 @@ def _intervals(views: Sequence[View], metrics: Sequence[str]) -> Table:
         num_names=len(NAMES),
         notes=(INTERVALS, *_dirty_note(views)) if rows else (),
     )
+
+
+def _label_courses(views: Sequence[View]) -> Table:
+    """Three rows for each cell of AutoLabel: how its labels moved, early, later, at the end."""
+    rows = [
+        (*_names(cell), Entry(epochs), *(Entry(_short(v)) for v in figures.values()))
+        for _, cell in _pairs(views)
+        if label_course.has_course(cell)
+        for epochs, figures in label_course.course(cell)
+    ]
+    return Table(
+        title="The course of AutoLabel's labels",
+        header=(*NAMES, "of them", *label_course.FIGURES),
+        rows=tuple(rows),
+        num_names=len(NAMES) + 1,
+        notes=(COURSE, *_dirty_note(views)),
+    )
+
+
+def _short(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
 
 
 def left_out(apart: Sequence[tuple[Run, str]]) -> list[Table]:
