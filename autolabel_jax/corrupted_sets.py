@@ -61,6 +61,11 @@ def of(test: Split, mesh: Mesh) -> CorruptedSets:
     return _last((image.shape, str(image.dtype), zlib.crc32(image), mesh))
 
 
+def forget() -> None:
+    """Lets go of the sets that are kept."""
+    _last.cache_clear()
+
+
 _last = functools.lru_cache(maxsize=1)(CorruptedSets)
 
 

@@ -18,19 +18,20 @@ import argparse
 import concurrent.futures
 import dataclasses
 import functools
-import os
-import statistics
 import tempfile
 from collections.abc import Callable
 from typing import Any
 
-from benchmarks import harness
+import jax
+import numpy as np
+
+from autolabel_jax import calibration_step, image_ops, input_pipeline, processes, task
+from benchmarks import harness, label_cost
+from benchmarks import train_step_jax as own
 
 # The first is compiled by itself; what it finds out about kernels serves the others.
 AUGMENTATIONS = ("augmix", "none", "mixup", "randaugment", "adversarial")
-RULES = ("autolabel", "one_hot")  # of the steps that are taken in turns
 TRAIN_PER_CALIBRATION = 9
-LOOK_UPS = 1000
 DEFAULTS = {
     "cpu": {
         "model": "small_cnn",
@@ -98,12 +99,6 @@ def make_calls(augment: str, buckets: int, arguments: argparse.Namespace, steps:
       arguments: of the command line.
       steps: whether training steps are among them.
     """
-    import jax
-    import numpy as np
-
-    from autolabel_jax import calibration_step, image_ops, input_pipeline, processes, task
-    from benchmarks import train_step_jax as own
-
     batch, eval_batch = arguments.batch_size, arguments.eval_batch_size
     # One size of the split for all numbers of images, as another is another program.
     dataset = own.noise(max(2 * arguments.images, arguments.steps * batch))
@@ -119,7 +114,7 @@ def make_calls(augment: str, buckets: int, arguments: argparse.Namespace, steps:
             buckets__num=buckets,
             labels__rule=rule,
         )
-        for rule in (RULES if steps else RULES[:1])
+        for rule in (label_cost.RULES if steps else label_cost.RULES[:1])
     }
     parts = tasks["autolabel"]
     state = processes.replicate(task.init_state(parts, 0, (own.SIDE, own.SIDE, 3)), parts.mesh)
@@ -144,44 +139,18 @@ def make_calls(augment: str, buckets: int, arguments: argparse.Namespace, steps:
         logits.block_until_ready()
 
     train = {
-        rule: train_call(of_rule, dataset, arguments.steps)
+        rule: label_cost.train_call(of_rule, dataset, arguments.steps)
         for rule, of_rule in tasks.items()
         if steps
     }
-    many = look_up(parts, state.labels, batch)
+    many = label_cost.look_up(parts, state.labels, batch)
     return Calls(parts=parts, calibrate=calibrate, floor=floor, look_up=many, train=train)
-
-
-def train_call(parts, dataset, num_steps: int) -> Callable[[], None]:
-    """A call that takes training steps and waits for the last."""
-    import jax
-    import numpy as np
-
-    from autolabel_jax import input_pipeline, processes, task
-    from benchmarks import train_step_jax as own
-
-    whole = input_pipeline.put_split(dataset.train, parts.mesh)
-    order = input_pipeline.epoch_order(0, 0, len(dataset.train.label))
-    steps, key = own.jitted_steps(parts), jax.random.key(0)
-    state = task.init_state(parts, 0, (own.SIDE, own.SIDE, 3))
-    # As the steps return it; else the second call is another program to compile.
-    held = {"state": processes.replicate(state, parts.mesh)}  # donated
-
-    def train():
-        held["state"], metrics = steps(
-            held["state"], whole, order, key, np.int32(0), num_steps=num_steps
-        )
-        jax.block_until_ready(metrics)
-
-    return train
 
 
 def measure(
     calls: Calls, images: int, arguments: argparse.Namespace, *, steps: bool = True
 ) -> dict[str, Any]:
     """Seconds of the pass and its floor; with ``steps``, of a step and a look-up if it has them."""
-    from benchmarks import train_step_jax as own
-
     repeats = arguments.repeats
     found = {
         "num_buckets": calls.parts.num_buckets,
@@ -192,64 +161,11 @@ def measure(
     }
     if calls.train and steps:
         timing = harness.time_calls(calls.look_up, repeats)
-        found["look_up"] = {name: value / LOOK_UPS for name, value in vars(timing).items()}
-        found["step"] = in_turns(calls.train, arguments)
-    return found
-
-
-def in_turns(train: dict[str, Callable[[], None]], arguments: argparse.Namespace) -> dict:
-    """For each clock, seconds of one step by label rule, and quartiles of their differences."""
-    turns = {rule: [] for rule in train}
-    for _ in range(arguments.turns):
-        for rule, call in train.items():
-            turns[rule].append(harness.time_calls(call, 1, warmup=0))
-    found = {}
-    for clock in ("wall", "cpu"):
-        seconds = {
-            rule: [getattr(timing, clock) / arguments.steps for timing in timings]
-            for rule, timings in turns.items()
+        found["look_up"] = {
+            name: value / label_cost.LOOK_UPS for name, value in vars(timing).items()
         }
-        pairs = zip(*seconds.values(), strict=True)
-        quartiles = statistics.quantiles([first - second for first, second in pairs], n=4)
-        found[clock] = {rule: statistics.median(values) for rule, values in seconds.items()}
-        found[clock]["difference"] = [quartiles[0], quartiles[2]]
+        found["step"] = label_cost.in_turns(calls.train, arguments)
     return found
-
-
-def look_up(parts, labels, batch_size: int) -> Callable[[], None]:
-    """A call from the distances of a batch to its soft labels, LOOK_UPS times."""
-    import jax
-    import jax.numpy as jnp
-
-    from autolabel_jax import buckets
-
-    distance = parts.augmentation.draw(jax.random.key(0), batch_size)
-    label = jnp.arange(batch_size, dtype=jnp.int32) % parts.num_classes
-    weight = distance.value / 2
-
-    @jax.jit
-    def many(labels, distance, label, weight):
-        def one(before, _):
-            # What went before is a part of the next, so that none is left out.
-            moved = distance.replace(value=distance.value + 1e-12 * before[:, 0])
-            soft_label = parts.rule.soft_labels(
-                labels,
-                label,
-                buckets.bucket_index(moved, parts.edges),
-                num_classes=parts.num_classes,
-                distance=moved,
-                second_label=label,
-                second_weight=weight,
-            )
-            return soft_label, None
-
-        first = jnp.zeros((batch_size, parts.num_classes))
-        return jax.lax.scan(one, first, None, length=LOOK_UPS)[0]
-
-    def call():
-        many(labels, distance, label, weight).block_until_ready()
-
-    return call
 
 
 def tables(arguments: argparse.Namespace, recorder: harness.Recorder) -> None:
@@ -261,8 +177,8 @@ def tables(arguments: argparse.Namespace, recorder: harness.Recorder) -> None:
     header = (arguments.model, "images", "buckets", f"pass, {seconds}", "floor", "ratio")
     harness.print_table((*header, "of an epoch"), [pass_row(line, clock) for line in lines])
     print()
-    header = ("a training step, ms", *RULES, "difference, µs", "quartiles", "share")
-    rows = [step_row(line, clock) for line in lines if "step" in line]
+    header = ("a training step, ms", *label_cost.RULES, "difference, µs", "quartiles", "share")
+    rows = [label_cost.step_row(line, clock) for line in lines if "step" in line]
     harness.print_table((*header, "look-up alone, µs", "share"), rows)
     rows = []
     for images, buckets in growth(arguments):
@@ -292,22 +208,6 @@ def pass_row(line: dict[str, Any], clock: str) -> tuple[str, ...]:
         f"{floor:.3g}",
         f"{calibrating / floor:.2f}",
         share,
-    )
-
-
-def step_row(line: dict[str, Any], clock: str) -> tuple[str, ...]:
-    """Cells of steps in turns."""
-    steps, alone = line["step"][clock], line["look_up"][clock]
-    ours, theirs = (steps[rule] for rule in RULES)
-    return (
-        line["key"]["augment"],
-        f"{1e3 * ours:.4g}",
-        f"{1e3 * theirs:.4g}",
-        f"{1e6 * (ours - theirs):.1f}",
-        " to ".join(f"{1e6 * quartile:.1f}" for quartile in steps["difference"]),
-        f"{100 * (ours / theirs - 1):.2f} %",
-        f"{1e6 * alone:.3g}",
-        f"{100 * alone / theirs:.3f} %",
     )
 
 
@@ -386,7 +286,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> None:
     arguments = parse(argv)
-    os.environ["JAX_PLATFORMS"] = "cpu" if arguments.device == "cpu" else "cuda"
+    jax.config.update("jax_platforms", "cpu" if arguments.device == "cpu" else "cuda")
     with tempfile.TemporaryDirectory() as folder:
         recorder = harness.Recorder(
             arguments.out or f"{folder}/calibration.jsonl", arguments.seconds

@@ -2,12 +2,14 @@
 
     python -m benchmarks.evaluation                                    # small_cnn, 10,000 images
     python -m benchmarks.evaluation --model=resnet18 --dtype=bfloat16  # on a GPU
+    python -m benchmarks.evaluation --model=mlp --images=600 --attacks=fgsm,pgd20
 
 Each set is made, given to the model and brought to its figures (with their
 bootstrap resamples) by the classes that evaluation runs on; a first pass over
 severity 1 compiles everything and is told apart. "Model alone" is the forward
 pass of as many images that are there already; what is left of the whole is the
-making of the sets and the figures.
+making of the sets and the figures. The next model, other weights in the same
+process, finds the sets that fit into the memory for them.
 """
 
 import argparse
@@ -16,13 +18,17 @@ import time
 import jax
 import numpy as np
 
-from autolabel_jax import evaluate, input_pipeline, robustness, task
+from autolabel_jax import corrupted_sets, evaluate, input_pipeline, robustness, task
 from autolabel_jax.datasets import Dataset, Split
 from autolabel_jax.evaluated_sets import Sets
 from autolabel_jax.temperature import Scaling
 from benchmarks import corruptions, harness, train_step_jax
 
 SET = 10_000
+COMPILED = "severity 1 of each, compiled and run"
+MADE, KEPT = "all sets, made and evaluated", "the same for the next model"
+ATTACKED, ATTACKED_NEXT = "attacks, compiled and run", "attacks on the next model"
+ALONE = "the model alone on as many"
 
 
 def make_dataset(num: int) -> Dataset:
@@ -48,12 +54,41 @@ def run(sets: Sets, pieces: list) -> float:
     return time.perf_counter() - start
 
 
+def measure(parts: task.Task, dataset: Dataset, pieces: list, attacked: list) -> dict[str, float]:
+    """Seconds by what was done; the second model has other weights, in the same process.
+
+    Args:
+      parts: the task.
+      dataset: whose test images are corrupted and attacked.
+      pieces: all corrupted sets.
+      attacked: pieces under attack; may be none.
+    """
+
+    def trained(seed):
+        shape = dataset.test.image.shape[1:]
+        return task.inference_variables(task.init_state(parts, seed, shape))
+
+    def sets(seed):
+        return Sets(parts, trained(seed), dataset.test, Scaling(temperature=1.5))
+
+    found = {COMPILED: run(sets(0), [piece for piece in pieces if piece.place == 1])}
+    corrupted_sets.forget()
+    found |= {MADE: run(sets(0), pieces), KEPT: run(sets(1), pieces)}
+    if attacked:
+        found |= {ATTACKED: run(sets(0), attacked), ATTACKED_NEXT: run(sets(1), attacked)}
+    predict = evaluate.make_predict(parts.model, parts.mesh, parts.eval_batch_size)
+    split, variables = input_pipeline.put_split(dataset.test, parts.mesh), trained(0)
+    timing = harness.time_calls(lambda: predict(variables, split), 3)
+    return found | {ALONE: len(pieces) * timing.wall}
+
+
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--model", default="small_cnn", choices=sorted(train_step_jax.MODELS))
     parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
     parser.add_argument("--images", type=int, default=SET, help="in a set")
     parser.add_argument("--batch_size", type=int, default=1000)
+    parser.add_argument("--attacks", default="", help="fgsm,pgd20: on as many images, too")
     parser.add_argument("--tiny", action="store_true", help="seconds: does it run at all?")
     arguments = parser.parse_args(argv)
     if arguments.tiny:
@@ -67,31 +102,22 @@ def main(argv: list[str] | None = None) -> None:
         batch_size=min(128, arguments.images),
         eval_batch_size=arguments.batch_size,
     )
-    shape = dataset.test.image.shape[1:]
-    variables = task.inference_variables(task.init_state(parts, 0, shape))
-    sets = Sets(parts, variables, dataset.test, Scaling(temperature=1.5))
-    pieces = robustness.plan(corrupted=True, attack_names=(), num_examples=arguments.images)
+    names = [name for name in arguments.attacks.split(",") if name]
+    num = arguments.images
+    pieces = robustness.plan(corrupted=True, attack_names=(), num_examples=num)
+    attacked = robustness.plan(corrupted=False, attack_names=names, num_examples=num)
     if arguments.tiny:
         pieces = [piece for piece in pieces if piece.name in ("fog", "contrast")]
-    first = run(sets, [piece for piece in pieces if piece.place == 1])
-    whole = run(sets, pieces)
-    predict = evaluate.make_predict(parts.model, parts.mesh, parts.eval_batch_size)
-    split = input_pipeline.put_split(dataset.test, parts.mesh)
-    timing = harness.time_calls(lambda: predict(variables, split), 3)
-    num = len(pieces) * arguments.images
+    seconds = measure(parts, dataset, pieces, attacked)
     device = jax.devices()[0]
     name = harness.processor() if device.platform == "cpu" else device.device_kind
     print(f"jax {jax.__version__}, {jax.device_count()} x {name}; {harness.load()}")
-    print(f"{arguments.model}, {arguments.dtype}, batches of {arguments.batch_size}\n")
-    rows = [
-        (f"severity 1 of each, compiled and run ({arguments.images:,} images)", f"{first:.1f}", ""),
-        (f"{len(pieces)} sets of {arguments.images:,}", f"{whole:.1f}", f"{num / whole:,.0f}"),
-        (
-            "the model alone on as many",
-            f"{len(pieces) * timing.wall:.1f}",
-            f"{arguments.images / timing.wall:,.0f}",
-        ),
-    ]
+    print(f"{arguments.model}, {arguments.dtype}, batches of {arguments.batch_size}")
+    print(
+        f"{len(pieces)} corrupted sets of {num:,} images; attacks: {arguments.attacks or 'none'}\n"
+    )
+    rate = {what: f"{len(pieces) * num / seconds[what]:,.0f}" for what in (MADE, KEPT, ALONE)}
+    rows = [(what, f"{value:.1f}", rate.get(what, "")) for what, value in seconds.items()]
     harness.print_table(("", "seconds", "images/s"), rows)
 
 

@@ -21,6 +21,7 @@ MODELS = {
     "resnet18": {"name": "resnet18"},
     "wrn10_1": {"name": "wide_resnet", "depth": 10, "width": 1},
     "small_cnn": {"name": "small_cnn", "width": 16},
+    "mlp": {"name": "mlp", "width": 256},
 }
 # What precedes the network in the step: (crop_pad, flip, augment.name). All but the first crop
 # and flip, as training does.

@@ -51,6 +51,7 @@ OTHERS = {
     "AutoLabel, momentum .8": {**AUTOLABEL, "momentum": 0.8},
     "AutoLabel, monotone": {**AUTOLABEL, "monotone": True},
     "temperature per bucket": {"rule": "bucket_temperature"},
+    "the same, loss over it": {"rule": "bucket_temperature", "divide_loss": True},
     "bucket accuracy": {"rule": "bucket_accuracy"},
     "polynomial, power 2": {"rule": "polynomial", "power": 2.0},
 }

@@ -19,6 +19,7 @@ from benchmarks import (
     calibration,
     evaluation,
     harness,
+    label_cost,
     seed_runs,
     start,
     streaming,
@@ -78,7 +79,7 @@ def test_steps_in_turns_differ_by_what_one_of_them_adds():
         return call
 
     arguments = calibration.parse(["--turns=9", "--steps=2"])
-    found = calibration.in_turns({"autolabel": busy(0.03), "one_hot": busy(0.02)}, arguments)
+    found = label_cost.in_turns({"autolabel": busy(0.03), "one_hot": busy(0.02)}, arguments)
     low, high = found["cpu"]["difference"]
     assert low <= high
     np.testing.assert_allclose([low, high], 0.005, atol=0.003)
@@ -254,11 +255,13 @@ def test_help_names_the_flags():
 
 
 def test_evaluation_makes_and_evaluates_all_severities(capsys):
-    evaluation.main(["--tiny"])
-    rows = cells(capsys.readouterr().out)
-    assert rows[3][0] == "10 sets of 128"  # two corruptions
-    images_per_second = [float(row[2].replace(",", "")) for row in rows[3:5]]
-    assert min(images_per_second) > 0
+    evaluation.main(["--tiny", "--attacks=fgsm"])
+    out = capsys.readouterr().out
+    assert "10 corrupted sets of 128 images; attacks: fgsm" in out  # two corruptions
+    rows = {row[0]: row for row in cells(out)}
+    for name in (evaluation.MADE, evaluation.KEPT, evaluation.ALONE):
+        assert float(rows[name][2].replace(",", "")) > 0
+    assert {evaluation.ATTACKED, evaluation.ATTACKED_NEXT} <= set(rows)
 
 
 def test_start_prints_a_cold_and_a_warm_start(capsys, tmp_path):

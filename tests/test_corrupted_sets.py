@@ -35,6 +35,15 @@ def test_the_same_images_in_another_split_find_the_set_made():
     assert take(split(0)).image is take(split(0)).image
 
 
+def test_what_is_forgotten_is_made_again():
+    first = take(split(0)).image
+    corrupted_sets.forget()
+    assert corrupted_sets.of(split(0), MESH).num_bytes == 0
+    again = take(split(0)).image
+    assert again is not first
+    np.testing.assert_array_equal(again, first)
+
+
 def test_other_images_severities_and_corruptions_do_not():
     sets = [take(split(0)), take(split(1)), take(split(1), severity=3), take(split(1), "fog")]
     images = [np.asarray(found.image) for found in sets]

@@ -1,0 +1,104 @@
+"""What labels cost in a training step: steps of two rules in turns, and the look-up alone.
+
+``benchmarks/calibration.py`` runs it beside the pass.
+"""
+
+import argparse
+import statistics
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from autolabel_jax import buckets, input_pipeline, processes, task
+from benchmarks import harness
+from benchmarks import train_step_jax as own
+
+RULES = ("autolabel", "one_hot")  # of the steps that are taken in turns
+LOOK_UPS = 1000
+
+
+def train_call(parts, dataset, num_steps: int) -> Callable[[], None]:
+    """A call that takes training steps and waits for the last."""
+    whole = input_pipeline.put_split(dataset.train, parts.mesh)
+    order = input_pipeline.epoch_order(0, 0, len(dataset.train.label))
+    steps, key = own.jitted_steps(parts), jax.random.key(0)
+    state = task.init_state(parts, 0, (own.SIDE, own.SIDE, 3))
+    # As the steps return it; else the second call is another program to compile.
+    held = {"state": processes.replicate(state, parts.mesh)}  # donated
+
+    def train():
+        held["state"], metrics = steps(
+            held["state"], whole, order, key, np.int32(0), num_steps=num_steps
+        )
+        jax.block_until_ready(metrics)
+
+    return train
+
+
+def in_turns(train: dict[str, Callable[[], None]], arguments: argparse.Namespace) -> dict:
+    """For each clock, seconds of one step by label rule, and quartiles of their differences."""
+    turns = {rule: [] for rule in train}
+    for _ in range(arguments.turns):
+        for rule, call in train.items():
+            turns[rule].append(harness.time_calls(call, 1, warmup=0))
+    found = {}
+    for clock in ("wall", "cpu"):
+        seconds = {
+            rule: [getattr(timing, clock) / arguments.steps for timing in timings]
+            for rule, timings in turns.items()
+        }
+        pairs = zip(*seconds.values(), strict=True)
+        quartiles = statistics.quantiles([first - second for first, second in pairs], n=4)
+        found[clock] = {rule: statistics.median(values) for rule, values in seconds.items()}
+        found[clock]["difference"] = [quartiles[0], quartiles[2]]
+    return found
+
+
+def look_up(parts, labels, batch_size: int) -> Callable[[], None]:
+    """A call from the distances of a batch to its soft labels, LOOK_UPS times."""
+    distance = parts.augmentation.draw(jax.random.key(0), batch_size)
+    label = jnp.arange(batch_size, dtype=jnp.int32) % parts.num_classes
+    weight = distance.value / 2
+
+    @jax.jit
+    def many(labels, distance, label, weight):
+        def one(before, _):
+            # What went before is a part of the next, so that none is left out.
+            moved = distance.replace(value=distance.value + 1e-12 * before[:, 0])
+            soft_label = parts.rule.soft_labels(
+                labels,
+                label,
+                buckets.bucket_index(moved, parts.edges),
+                num_classes=parts.num_classes,
+                distance=moved,
+                second_label=label,
+                second_weight=weight,
+            )
+            return soft_label, None
+
+        first = jnp.zeros((batch_size, parts.num_classes))
+        return jax.lax.scan(one, first, None, length=LOOK_UPS)[0]
+
+    def call():
+        many(labels, distance, label, weight).block_until_ready()
+
+    return call
+
+
+def step_row(line: dict[str, Any], clock: str) -> tuple[str, ...]:
+    """Cells of steps in turns."""
+    steps, alone = line["step"][clock], line["look_up"][clock]
+    ours, theirs = (steps[rule] for rule in RULES)
+    return (
+        line["key"]["augment"],
+        f"{1e3 * ours:.4g}",
+        f"{1e3 * theirs:.4g}",
+        f"{1e6 * (ours - theirs):.1f}",
+        " to ".join(f"{1e6 * quartile:.1f}" for quartile in steps["difference"]),
+        f"{100 * (ours / theirs - 1):.2f} %",
+        f"{1e6 * alone:.3g}",
+        f"{100 * alone / theirs:.3f} %",
+    )
