@@ -23,5 +23,5 @@ def get_config(arg: str | None = None) -> ConfigDict:
 
 
 def get_sweep(add, name: str = "rules") -> None:
-    """The runs of ``python -m experiments.sweep``: studies of configs/sweeps.py, two seeds."""
-    sweeps.sweep(add, name, seeds=range(2))
+    """The runs of ``python -m experiments.sweep``: studies of configs/sweeps.py, three seeds."""
+    sweeps.sweep(add, name, seeds=range(3))
