@@ -10,10 +10,10 @@ PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --u
 export PYTHONPATH := $(CURDIR)
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart table-digits test lint format clean
+.PHONY: help install quickstart table-digits table-cifar10 test lint format clean
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 install: $(VENV)/.runtime  ## make .venv and install requirements.txt
 
@@ -25,6 +25,16 @@ table-digits: $(VENV)/.runtime  ## every augmentation with every label rule on d
 	$(VENV)/bin/python -m experiments.sweep --config=configs/digits.py --workdir=runs/digits \
 	    --corruptions --attacks=fgsm,pgd20 --processes=$(WORKERS)
 	$(VENV)/bin/python -m experiments.tables runs/digits
+
+# The data set lies in TFDS_DATA_DIR, or where TFDS looks for it. What stopped goes on.
+SMALL := --config=configs/cifar10_table_small.py --workdir=runs/cifar10_table_small \
+    --corruptions --examples=1000 --processes=$(WORKERS)
+table-cifar10: export JAX_PLATFORMS ?= cpu
+table-cifar10: $(VENV)/.runtime  ## the same on CIFAR-10 with a small CNN, about 1 1/2 hours
+	$(VENV)/bin/python -m experiments.sweep $(SMALL)
+	$(VENV)/bin/python -m experiments.sweep $(SMALL) \
+	    --sweep=rules --axes=augment.name=adversarial --attacks=fgsm,pgd20
+	$(VENV)/bin/python -m experiments.tables runs/cifar10_table_small
 
 # Two processes would each take most of a GPU's memory: JAX_PLATFORMS=cuda WORKERS=1 asks for it.
 test: export JAX_PLATFORMS ?= cpu

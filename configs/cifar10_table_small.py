@@ -1,12 +1,9 @@
 """CIFAR-10, a small CNN, five epochs on two CPU cores: augmentations × label rules × three seeds.
 
-    python -m experiments.sweep --config=configs/cifar10_table_small.py \
-        --workdir=runs/cifar10_table_small --corruptions --examples=1000 --processes=2
-    python -m experiments.sweep --config=configs/cifar10_table_small.py \
-        --workdir=runs/cifar10_table_small --corruptions --examples=1000 --processes=2 \
-        --sweep=rules --axes="augment.name=adversarial" --attacks=fgsm,pgd20
+    make table-cifar10
 
-What a GPU does with a larger network in configs/cifar10_table.py. Times and figures of the runs
+Adversarial training, with three PGD steps, comes last, as its rows alone are attacked. The grid
+of a GPU with a larger network: configs/cifar10_table.py. Times and figures of the runs
 made with it: docs/results.md.
 """
 
