@@ -1,10 +1,11 @@
 """CIFAR-10, a small CNN, five epochs on two CPU cores: augmentations × label rules × three seeds.
 
-    make table-cifar10
+    python -m experiments.sweep --config=configs/cifar10_table_small.py \
+        --workdir=runs/cifar10_table_small --corruptions --examples=1000 --processes=2
 
-Adversarial training, with three PGD steps, comes last, as its rows alone are attacked. The grid
-of a GPU with a larger network: configs/cifar10_table.py. Times and figures of the runs
-made with it: docs/results.md.
+That and, as its rows alone are attacked, adversarial training with three PGD steps are
+`make table-cifar10`. The grid of a GPU with a larger network: configs/cifar10_table.py. Times
+and figures of the runs made with it: docs/results.md.
 """
 
 from ml_collections import ConfigDict
