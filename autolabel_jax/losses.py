@@ -5,16 +5,22 @@ import jax.numpy as jnp
 import optax
 
 
-def cross_entropy(logits: jax.Array, soft_label: jax.Array) -> jax.Array:
+def cross_entropy(
+    logits: jax.Array, soft_label: jax.Array, scale: tuple[jax.Array, jax.Array] | None = None
+) -> jax.Array:
     """-Σ_k ỹ_k log f_k with f = softmax(logits); nats.
 
     Args:
       logits: float [B, K].
       soft_label: float [B, K], rows sum to 1.
+      scale: float32 [B] that logits are multiplied by, and [B] that the loss is divided by.
 
     Returns:
       float32 [B].
     """
+    if scale is not None:
+        factor, divisor = scale
+        return cross_entropy(factor[:, None] * logits, soft_label) / divisor
     return optax.losses.softmax_cross_entropy(
         logits.astype(jnp.float32), soft_label.astype(jnp.float32)
     )

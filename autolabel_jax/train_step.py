@@ -12,6 +12,7 @@ from autolabel_jax import (
     buckets,
     image_ops,
     input_pipeline,
+    losses,
     optimizer,
 )
 from autolabel_jax.task import Task, apply_augmentation
@@ -43,16 +44,17 @@ def train_step(
         second_label=augmented.second_label,
         second_weight=augmented.second_weight,
     )
+    scale = task.rule.loss_scale and task.rule.loss_scale(state.labels, bucket)
 
     def mean_loss(params, part):
-        image, soft_label, bucket = part
+        image, soft_label, scale = part
         logits, updated = task.model.apply(
             {"params": params, "batch_stats": state.batch_stats},
             image,
             train=True,
             mutable=["batch_stats"],
         )
-        loss = task.rule.loss(state.labels, logits, soft_label, bucket)
+        loss = losses.cross_entropy(logits, soft_label, scale)
         return jnp.mean(loss), (loss, logits.argmax(-1), updated.get("batch_stats", {}))
 
     def gradient_of(part):
@@ -60,7 +62,7 @@ def train_step(
         return (found, batch_stats), (loss, top)
 
     (gradient, batch_stats), (loss, top) = accumulation.mean(
-        gradient_of, (augmented.image, soft_label, bucket), task.accumulate, task.mesh
+        gradient_of, (augmented.image, soft_label, scale), task.accumulate, task.mesh
     )
     updates, opt_state = task.optimizer.update(gradient, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)

@@ -16,9 +16,9 @@ ORDER = (
     ("input_pipeline",),
     ("image_ops", "warp", "accumulation"),
     ("augment",),
-    ("buckets", "calibration", "losses"),
-    ("labels",),  # which bind the loss that a rule trains with
-    ("models", "optimizer"),
+    ("buckets", "calibration"),
+    ("labels",),
+    ("losses", "models", "optimizer"),
     ("metrics",),
     ("bootstrap",),
     ("task",),

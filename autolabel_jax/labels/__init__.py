@@ -1,4 +1,4 @@
-"""The one table of label rules: ``init``, ``soft_labels``, ``update``, perhaps a ``loss``.
+"""The one table of label rules: ``init``, ``soft_labels``, ``update``, perhaps ``loss_scale``.
 
 A rule is a file that defines some of
 
@@ -6,11 +6,11 @@ A rule is a file that defines some of
   soft_labels(state, label, bucket, *, num_classes, distance, second_label,
               second_weight, **settings) -> float32 [B, K]
   update(state, stats, **settings) -> LabelState
-  loss(state, logits [B, K], soft_label [B, K], bucket, **settings) -> float32 [B], where it is
-    not the cross-entropy
+  loss_scale(state, bucket, **settings) -> (float32 [B], float32 [B]), what the training loss
+    multiplies logits by, and what it is divided by
 
-``soft_labels`` and ``loss`` read the state, only ``update`` makes a new one.
-All are pure; all but ``init`` are jittable.
+``soft_labels`` and ``loss_scale`` read the state, only ``update`` makes a new
+one. All are pure; all but ``init`` are jittable.
 """
 
 import dataclasses
@@ -21,7 +21,6 @@ from collections.abc import Callable, Iterable
 import jax
 from ml_collections import ConfigDict
 
-from autolabel_jax import losses
 from autolabel_jax.labels import (
     autolabel,
     bucket_accuracy,
@@ -33,7 +32,7 @@ from autolabel_jax.labels import (
 )
 from autolabel_jax.types import BucketStats, LabelState
 
-# name: (module, settings of soft_labels, of update, of loss), each a field of config.labels
+# name: (module, settings of soft_labels, of update, of loss_scale), each a field of config.labels
 TABLE = {
     "one_hot": (one_hot, (), (), ()),
     "smoothing": (smoothing, ("smoothing",), (), ()),
@@ -53,7 +52,7 @@ class LabelRule:
     init: Callable[..., LabelState]
     soft_labels: Callable[..., jax.Array]
     update: Callable[[LabelState, BucketStats], LabelState]
-    loss: Callable[[LabelState, jax.Array, jax.Array, jax.Array], jax.Array]
+    loss_scale: Callable[[LabelState, jax.Array], tuple[jax.Array, jax.Array]] | None  # None: 1
 
 
 def create(config: ConfigDict) -> LabelRule:
@@ -65,35 +64,28 @@ def create(config: ConfigDict) -> LabelRule:
     """
     _check(config)
     settings = config.labels
-    module, of_labels, of_update, of_loss = TABLE[settings.rule]
+    module, of_labels, of_update, of_scale = TABLE[settings.rule]
     init = module.init
     update = functools.partial(module.update, **{k: settings[k] for k in of_update})
     if settings.rule == "autolabel":  # its options keep statistics, and know of groups
         kept = {k: settings[k] for k in autolabel.KEPT}
         init = functools.partial(init, **kept, num_bins=config.calibration.num_bins)
         update = functools.partial(update, num_intervals=config.buckets.num)
+    loss_scale = getattr(module, "loss_scale", None)
+    if loss_scale is not None:
+        loss_scale = functools.partial(loss_scale, **{k: settings[k] for k in of_scale})
     return LabelRule(
         name=settings.rule,
         init=init,
         soft_labels=functools.partial(module.soft_labels, **{k: settings[k] for k in of_labels}),
         update=update,
-        loss=functools.partial(
-            getattr(module, "loss", _cross_entropy), **{k: settings[k] for k in of_loss}
-        ),
+        loss_scale=loss_scale,
     )
 
 
 def fields(rule: str) -> tuple[str, ...]:
     """The fields of ``config.labels`` that a rule of the table reads."""
     return tuple(itertools.chain(*TABLE[rule][1:]))
-
-
-def _cross_entropy(
-    state: LabelState, logits: jax.Array, soft_label: jax.Array, bucket: jax.Array
-) -> jax.Array:
-    """The loss of a rule that defines none; float32 [B]."""
-    del state, bucket
-    return losses.cross_entropy(logits, soft_label)
 
 
 def _check(config: ConfigDict) -> None:

@@ -8,7 +8,7 @@ stands beside AutoLabel to tell what its labels do from what its feedback does.
 import jax
 import jax.numpy as jnp
 
-from autolabel_jax import calibration, losses
+from autolabel_jax import calibration
 from autolabel_jax.labels import one_hot
 from autolabel_jax.types import BucketStats, TemperedLabelState
 
@@ -30,30 +30,22 @@ def init(own_confidence: jax.Array) -> TemperedLabelState:
     return TemperedLabelState(confidence=confidence, temperature=jnp.ones_like(confidence))
 
 
-def loss(
-    state: TemperedLabelState,
-    logits: jax.Array,
-    soft_label: jax.Array,
-    bucket: jax.Array,
-    *,
-    divide_loss: bool,
-) -> jax.Array:
-    """Cross-entropy of softmax(τz), in nats; divided by τ where asked.
+def loss_scale(
+    state: TemperedLabelState, bucket: jax.Array, *, divide_loss: bool
+) -> tuple[jax.Array, jax.Array]:
+    """What ``losses.cross_entropy`` multiplies logits by, τ, and divides the loss by.
 
     Args:
       state: temperature [N].
-      logits: z, float [B, K].
-      soft_label: float [B, K], rows sum to 1.
       bucket: int32 [B] in [0, N).
-      divide_loss: the loss over τ, whose gradient in z is softmax(τz) - ỹ, as that of one-hot
-        labels but for the softmax.
+      divide_loss: the loss over τ, whose gradient in the logits z is softmax(τz) - ỹ, as that of
+        one-hot labels but for the softmax; else 1.
 
     Returns:
-      float32 [B].
+      float32 [B], float32 [B].
     """
     temperature = state.temperature[bucket]
-    tempered = losses.cross_entropy(temperature[:, None] * logits, soft_label)
-    return tempered / temperature if divide_loss else tempered
+    return temperature, temperature if divide_loss else jnp.ones_like(temperature)
 
 
 def update(state: TemperedLabelState, stats: BucketStats, *, eta: float) -> TemperedLabelState:

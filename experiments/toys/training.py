@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from autolabel_jax import buckets, labels, temperature
+from autolabel_jax import buckets, labels, losses, temperature
 from autolabel_jax.types import LabelState
 from configs import base
 from experiments.toys.measure import Measured, as_distance, edges, logits, measure, model
@@ -48,8 +48,8 @@ def train_epoch(
             num_classes=toy.num_classes,
             distance=distance,
         )
-        found = logits(toy, params, train, moves)
-        return rule.loss(state, found, soft_label, bucket).mean()
+        scale = rule.loss_scale and rule.loss_scale(state, bucket)
+        return losses.cross_entropy(logits(toy, params, train, moves), soft_label, scale).mean()
 
     def step(carry, moves):
         params, opt_state = carry
