@@ -3,7 +3,7 @@
     python -m experiments.sweep --config=configs/digits_augmix.py --workdir=runs/sweep
         [--sweep=NAME] [--axes="labels.rule=one_hot,autolabel;seed=0..4"] [--processes=N]
         [--max_minutes=9] [--corruptions] [--attacks=fgsm,pgd20] [--examples=1000]
-        [--search=random|optuna] [--trials=20] [--ray[=ADDRESS]] [--vmap_seeds]
+        [--search=random|optuna] [--trials=20] [--ray[=ADDRESS]]
 
 The runs are what the config's ``get_sweep(add)`` adds, times the axes. Each has a folder in
 --workdir, named by its settings. The same command skips what is finished and goes on with the
@@ -26,7 +26,6 @@ from experiments.sweeping import pool as sweep_pool
 from experiments.sweeping import ray_cluster as sweep_ray
 from experiments.sweeping import runs as sweep_runs
 from experiments.sweeping import search as sweep_search
-from experiments.sweeping import seeds as sweep_seeds
 from experiments.sweeping.board import Board
 from experiments.sweeping.job import BUSY, STOPPED, Job, Stop
 
@@ -48,9 +47,6 @@ _TRIALS = flags.DEFINE_integer("trials", 20, "Runs of a search, in all.", lower_
 _OBJECTIVE = flags.DEFINE_enum(
     "objective", "calibration_nll", sweep_search.OBJECTIVES, "What a search makes small."
 )
-_VMAP_SEEDS = flags.DEFINE_bool(
-    "vmap_seeds", False, "Train runs that differ in nothing but their seed in one program."
-)
 _MAX_MINUTES = flags.DEFINE_float("max_minutes", None, "Save and stop after so many minutes.")
 
 
@@ -66,7 +62,6 @@ def all_settings(config) -> list[sweep_runs.Settings]:
 
 def make_source(config, root: pathlib.Path) -> sweep_local.Source:
     """Where the runs come from."""
-    check_vmap_seeds()
     evaluation = sweep_evaluation.keywords()
 
     def make_job(run: sweep_runs.SweepRun) -> Job:
@@ -84,22 +79,6 @@ def make_source(config, root: pathlib.Path) -> sweep_local.Source:
         settings = sweep_search.random_settings(space, _TRIALS.value, config.seed)
     jobs = [make_job(run) for run in sweep_runs.make_runs(config, settings)]
     return sweep_local.JobList(jobs)
-
-
-def check_vmap_seeds() -> None:
-    """Seeds are put into one program in this process, and only those that are known beforehand.
-
-    Raises:
-      ValueError: names the flag that does not go with it.
-    """
-    several = _PROCESSES.value if _PROCESSES.value > 1 else None
-    others = {"ray": _RAY.value, "search": _SEARCH.value, "processes": several}
-    for name, value in others.items():
-        if _VMAP_SEEDS.value and value is not None:
-            raise ValueError(
-                f"--vmap_seeds: got it with --{name}, but seeds share one program of one process "
-                "and stand in --axes or get_sweep; leave one of the two out"
-            )
 
 
 def main(argv: list[str]) -> None:
@@ -123,9 +102,6 @@ def main(argv: list[str]) -> None:
 
 def execute(source: sweep_local.Source, root: pathlib.Path, board: Board, stop: Stop) -> None:
     """Runs everything: on a cluster, here, or in as many processes as there are places for."""
-    if _VMAP_SEEDS.value:
-        sweep_seeds.run_here(source, board, stop)
-        return
     if _RAY.value is not None:
         sweep_ray.run_on_cluster(_RAY.value, _PROCESSES.value, source, board, stop)
         return

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from autolabel_jax import metric_writer
 from autolabel_jax.datasets import StreamedSplit
 from benchmarks import (
     augmentation_peers,
@@ -20,7 +19,6 @@ from benchmarks import (
     evaluation,
     harness,
     label_cost,
-    seed_runs,
     start,
     streaming,
     train_step,
@@ -106,38 +104,6 @@ def test_streaming_reads_on_in_parts_that_workers_have_not_made_yet():
     many = streaming.repeated(split, arguments)
     assert len(many) == (11 + 8 + 2) * 32
     np.testing.assert_array_equal(many.index[:7], [10, 11, 12, 10, 11, 12, 10])
-
-
-def test_whole_runs_of_seeds_are_timed_in_turns(capsys):
-    seed_runs.main(["--tiny"])
-    rows = {row[0]: row for row in cells(capsys.readouterr().out)}
-    for name in seed_runs.MEASURED:
-        alone, together, ratio = map(float, rows[name][1:])
-        assert ratio == pytest.approx(alone / together, rel=0.1)
-
-
-def test_seconds_of_seeds_add_up(monkeypatch):
-    """Three epochs of ten images: one seed alone takes 2 s, 1 s of it steps; together 3 and 2 s."""
-
-    def write(share, rate):
-        def fake(configs, folders):
-            for folder in folders:
-                folder.mkdir()
-                for epoch in range(3):
-                    late = 100 if epoch == 0 else 1  # the first compiles
-                    line = {"epoch": epoch, "step": 2 * (epoch + 1), "images_per_second": rate}
-                    metric_writer.append_json_line(
-                        folder / "metrics.jsonl", line | {"seconds": share * late}
-                    )
-
-        return fake
-
-    configs = [helpers.small_config(seed=seed, batch_size=5) for seed in range(4)]
-    sides = {"one after another": write(2, 10 / 1), "one program": write(3 / 4, 40 / 2)}
-    monkeypatch.setattr(seed_runs, "SIDES", sides)
-    alone, together = (seed_runs.measure(side, configs) for side in sides)
-    assert (alone["an epoch"], alone["its steps"]) == (8, 4)
-    assert (together["an epoch"], together["its steps"]) == (3, 2)
 
 
 def test_train_step_writes_lines_and_goes_on(tmp_path):

@@ -32,8 +32,6 @@ ORDER = (
     ("checkpoint",),
     ("result",),
     ("train",),
-    ("seed_stack",),
-    ("train_seeds",),
 )
 RANK = {module: rank for rank, row in enumerate(ORDER) for module in row}
 
@@ -54,7 +52,6 @@ ALLOWED = {"loader.py": {"absl.flags"}}  # grain asks whether they were read; no
 
 NO_TEST_FILE = {
     "processes": "test_distributed.py runs it in several processes, the others in one",
-    "seed_stack": "test_train_seeds.py compares what it computes with single runs",
     "types": "holds nothing but the fields of its pytrees",
     "warp": "the operations made of it are compared with PIL's in test_image_ops.py",
 }
