@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from autolabel_jax import buckets, calibration, input_pipeline
-from autolabel_jax.task import Task, apply_augmentation, inference_variables
+from autolabel_jax.experiment import Experiment, apply_augmentation, inference_variables
 from autolabel_jax.types import Batch, BucketStats, TrainState
 
 SUBSET = 2**31 - 1  # folded into a key beside the numbers of buckets, which are small
@@ -22,7 +22,7 @@ def calibration_step(
     bucket: jax.Array,
     key: jax.Array,
     *,
-    task: Task,
+    experiment: Experiment,
 ) -> BucketStats:
     """Statistics of images moved by distances drawn inside given buckets.
 
@@ -36,25 +36,25 @@ def calibration_step(
       rows: int32 [B]; those past its end do not count.
       bucket: int32 [B] in [0, N).
       key: typed key of this batch alone.
-      task: what is fixed.
+      experiment: the fixed parts of the run.
 
     Returns:
       BucketStats [N, R] of the batch.
     """
-    batch = input_pipeline.take(whole, rows, task.mesh)
+    batch = input_pipeline.take(whole, rows, experiment.mesh)
     draw_key, apply_key = jax.random.split(key)
     variables = inference_variables(state)
-    distance = buckets.draw_inside(draw_key, bucket, task.calibration_edges)
-    augmented = apply_augmentation(task, variables, batch, apply_key, distance)
-    if task.augmentation.distance_is_given:
-        bucket = buckets.bucket_index(augmented.distance, task.edges)
-    logits = task.model.apply(variables, augmented.image, train=False)
+    distance = buckets.draw_inside(draw_key, bucket, experiment.calibration_edges)
+    augmented = apply_augmentation(experiment, variables, batch, apply_key, distance)
+    if experiment.augmentation.distance_is_given:
+        bucket = buckets.bucket_index(augmented.distance, experiment.edges)
+    logits = experiment.model.apply(variables, augmented.input, train=False)
     return calibration.bucket_stats(
         logits,
         augmented.label,
         bucket,
-        num_buckets=task.num_buckets,
-        num_bins=task.num_bins,
+        num_buckets=experiment.num_buckets,
+        num_bins=experiment.num_bins,
         mask=batch.mask,
     )
 
@@ -79,7 +79,7 @@ def calibrate(
     key: jax.Array,
     *,
     step: Callable[..., BucketStats],
-    task: Task,
+    experiment: Experiment,
     chosen: np.ndarray | None = None,
 ) -> BucketStats:
     """The whole pass: every image in every bucket, once.
@@ -88,27 +88,29 @@ def calibrate(
       state: only read.
       whole: the calibration split [n, ...].
       key: typed key of the epoch's calibration.
-      step: ``calibration_step`` with its task bound, jitted.
-      task: what is fixed.
+      step: ``calibration_step`` with its experiment bound, jitted.
+      experiment: the fixed parts of the run.
       chosen: int [m], the images of this pass; None: all n.
 
     Returns:
       BucketStats [N, R]; n (or m) examples in each bucket, or in all where
       distances are the data's own.
     """
-    total = calibration.empty_stats(task.num_buckets, task.num_bins)
-    for batch in plan(whole, key, task=task, chosen=chosen):
+    total = calibration.empty_stats(experiment.num_buckets, experiment.num_bins)
+    for batch in plan(whole, key, experiment=experiment, chosen=chosen):
         total = calibration.merge(total, step(state, whole, *batch))
     return total
 
 
 def plan(
-    whole: Batch, key: jax.Array, *, task: Task, chosen: np.ndarray | None = None
+    whole: Batch, key: jax.Array, *, experiment: Experiment, chosen: np.ndarray | None = None
 ) -> Iterator[tuple[np.ndarray, np.ndarray, jax.Array]]:
     """(rows, bucket, key) of each ``calibration_step`` of a pass; arguments as ``calibrate``."""
-    passes = 1 if task.augmentation.distance_is_given else task.num_buckets
+    passes = 1 if experiment.augmentation.distance_is_given else experiment.num_buckets
     for n in range(passes):
-        batches = input_pipeline.padded_rows(whole, task.eval_batch_size, task.mesh, chosen)
+        batches = input_pipeline.padded_rows(
+            whole, experiment.eval_batch_size, experiment.mesh, chosen
+        )
         bucket_key = jax.random.fold_in(key, n)
         for i, rows in enumerate(batches):
             bucket = np.full(len(rows), n, np.int32)

@@ -15,7 +15,8 @@ import orbax.checkpoint as ocp
 from flax import struct
 from ml_collections import ConfigDict
 
-from autolabel_jax import metric_writer, processes, task
+from autolabel_jax import experiment as experiment_lib
+from autolabel_jax import metric_writer, processes
 from autolabel_jax.types import StepMetrics, TrainState
 
 # Fields that say where and how to run, not what: they may differ when a run goes on.
@@ -37,15 +38,17 @@ def no_metrics() -> StepMetrics:
     return StepMetrics(loss=np.float32(0), correct=np.float32(0), count=np.float32(0))
 
 
-def first_snapshot(parts: task.Task, seed: int, example_shape: tuple[int, ...]) -> Snapshot:
-    """Where a run begins, on every device of the mesh; arguments as ``task.init_state``."""
+def first_snapshot(
+    experiment: experiment_lib.Experiment, seed: int, example_shape: tuple[int, ...]
+) -> Snapshot:
+    """Where a run begins, on every device of the mesh; arguments as of its ``init_state``."""
     snapshot = Snapshot(
-        state=task.init_state(parts, seed, example_shape),
+        state=experiment_lib.init_state(experiment, seed, example_shape),
         epoch=np.int32(0),
         step=np.int32(0),
         metrics=no_metrics(),
     )
-    return processes.replicate(snapshot, parts.mesh)
+    return processes.replicate(snapshot, experiment.mesh)
 
 
 class Checkpoints:

@@ -52,12 +52,12 @@ class CorruptedSets:
             image = _make(name, severity, whole, batch_size, mesh)
             if self.num_bytes + image.nbytes <= MOST_BYTES:
                 self._kept[place] = image
-        return whole.replace(image=image)
+        return whole.replace(input=image)
 
 
 def of(test: Split, mesh: Mesh) -> CorruptedSets:
     """The sets of these test images; those of the split asked for before are let go."""
-    image = np.ascontiguousarray(test.image)
+    image = np.ascontiguousarray(test.input)
     return _last((image.shape, str(image.dtype), zlib.crc32(image), mesh))
 
 
@@ -70,9 +70,9 @@ _last = functools.lru_cache(maxsize=1)(CorruptedSets)
 
 
 def _make(name: str, severity: int, whole: Batch, batch_size: int, mesh: Mesh) -> jax.Array:
-    transform = corruptions.create(name, severity, size=whole.image.shape[1])
+    transform = corruptions.create(name, severity, size=whole.input.shape[1])
     batches = input_pipeline.evaluation_batches(whole, batch_size, mesh)
-    parts = [transform(batch.index, batch.image) for batch in batches]
+    parts = [transform(batch.index, batch.input) for batch in batches]
     return _join(parts, num=len(whole.label), mesh=mesh)
 
 

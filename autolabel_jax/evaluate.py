@@ -9,9 +9,9 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from autolabel_jax import bootstrap, image_ops, input_pipeline, metrics, temperature
+from autolabel_jax import image_ops, input_pipeline, metrics, temperature
 from autolabel_jax.datasets import StreamedSplit
-from autolabel_jax.metrics import superclasses
+from autolabel_jax.metrics import bootstrap, superclasses
 from autolabel_jax.temperature import Scaling
 from autolabel_jax.types import Batch
 
@@ -42,7 +42,7 @@ def make_dispatch(
     def dispatch(variables: dict[str, Any], whole: Batch | StreamedSplit) -> Fetch:
         parts = []
         for i, batch in enumerate(input_pipeline.evaluation_batches(whole, batch_size, mesh)):
-            image = batch.image if transform is None else transform(batch.index, batch.image)
+            image = batch.input if transform is None else transform(batch.index, batch.input)
             parts.append(_logits(model, variables, image, mesh))
             if i >= IN_FLIGHT:
                 parts[i - IN_FLIGHT].block_until_ready()

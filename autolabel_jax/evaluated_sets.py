@@ -23,7 +23,9 @@ from autolabel_jax import (
     input_pipeline,
     metrics,
     processes,
-    task,
+)
+from autolabel_jax import (
+    experiment as experiment_lib,
 )
 from autolabel_jax.attacks import Attacked, of_model
 from autolabel_jax.corruptions import published
@@ -54,7 +56,7 @@ class Sets:
     """A trained model before the sets; programs and arrays are made once for all of them.
 
     Args:
-      parts: of the run.
+      experiment: the fixed parts of the run.
       variables: of the trained state, in inference mode.
       test: images uint8 [n, H, W, 3].
       scaling: fitted on the calibration set.
@@ -63,18 +65,18 @@ class Sets:
 
     def __init__(
         self,
-        parts: task.Task,
+        experiment: experiment_lib.Experiment,
         variables: dict[str, Any],
         test: Split | StreamedSplit,
         scaling: Scaling,
         sets: published.Published | None = None,
     ):
         """Puts the test images on the device."""
-        self._parts, self._variables, self._test = parts, variables, test
+        self._experiment, self._variables, self._test = experiment, variables, test
         self._scaling, self._sets = scaling, sets
-        self._whole = input_pipeline.put_split(test, parts.mesh)
+        self._whole = input_pipeline.put_split(test, experiment.mesh)
         streamed = isinstance(test, StreamedSplit)
-        self._kept = None if streamed else corrupted_sets.of(test, parts.mesh)
+        self._kept = None if streamed else corrupted_sets.of(test, experiment.mesh)
         self._ensemble = functools.cache(self._make_ensemble)
 
     def start(self, piece: Piece) -> Callable[[], Finished]:
@@ -92,39 +94,45 @@ class Sets:
         return found
 
     def _dispatch(self, split, transform=None):
-        parts = self._parts
-        make = evaluate.make_dispatch(parts.model, parts.mesh, parts.eval_batch_size, transform)
+        experiment = self._experiment
+        make = evaluate.make_dispatch(
+            experiment.model, experiment.mesh, experiment.eval_batch_size, transform
+        )
         return make(self._variables, split)
 
     def _corrupted(self, piece):
         name, severity = piece.name, piece.place
         if self._kept is None:
-            transform = corruptions.create(name, severity, size=self._test.image.shape[1])
+            transform = corruptions.create(name, severity, size=self._test.input.shape[1])
             fetch = self._dispatch(self._whole, transform)
         else:
             fetch = self._dispatch(
                 self._kept.take(
-                    name, severity, self._whole, self._parts.eval_batch_size, self._parts.mesh
+                    name,
+                    severity,
+                    self._whole,
+                    self._experiment.eval_batch_size,
+                    self._experiment.mesh,
                 )
             )
         return lambda: self._figures(fetch(), self._test.label)
 
     def _published(self, piece):
-        num, size = len(self._test), self._test.image.shape[1]
+        num, size = len(self._test), self._test.input.shape[1]
         splits = self._sets.read(piece.name, piece.place, num, size)
         fetches, labels = [], []
         for split in splits:
             self._check(piece, split)
-            fetches.append(self._dispatch(input_pipeline.put_split(split, self._parts.mesh)))
+            fetches.append(self._dispatch(input_pipeline.put_split(split, self._experiment.mesh)))
             labels.append(split.label)
         label = np.concatenate(labels)
         return lambda: self._figures(np.concatenate([fetch() for fetch in fetches]), label)
 
     def _check(self, piece, split):
-        wanted, classes = self._test.image.shape[1:], self._parts.num_classes
-        if split.image.shape[1:] != wanted or split.label.max() >= classes:
+        wanted, classes = self._test.input.shape[1:], self._experiment.num_classes
+        if split.input.shape[1:] != wanted or split.label.max() >= classes:
             raise ValueError(
-                f"--corrupted_data: {piece} has images {split.image.shape[1:]} and labels up to "
+                f"--corrupted_data: {piece} has images {split.input.shape[1:]} and labels up to "
                 f"{split.label.max()}; the run's are {wanted} with {classes} classes"
             )
 
@@ -140,9 +148,9 @@ class Sets:
 
     def _make_ensemble(self, name):
         def model_fn(variables, image):
-            return self._parts.model.apply(variables, image, train=False)
+            return self._experiment.model.apply(variables, image, train=False)
 
-        num_classes, variables = self._parts.num_classes, self._variables
+        num_classes, variables = self._experiment.num_classes, self._variables
         if jax.process_count() > 1:  # each process attacks on its own devices
             variables = jax.tree.map(np.asarray, variables)
         return of_model.create(name, model_fn, variables, num_classes=num_classes)
@@ -151,8 +159,8 @@ class Sets:
         chunk = slice(piece.place, piece.place + ATTACK_CHUNK)
         test = in_memory(self._test.take(chunk))
         attacked = self._attack_shared(piece, test)
-        images = dataclasses.replace(test, image=attacked.images)
-        logits = self._dispatch(input_pipeline.put_split(images, self._parts.mesh))()
+        images = dataclasses.replace(test, input=attacked.images)
+        logits = self._dispatch(input_pipeline.put_split(images, self._experiment.mesh))()
         line = {
             "examples": len(self._test),
             "attacked": len(test),
@@ -167,19 +175,21 @@ class Sets:
 
     def _attack_shared(self, piece, test) -> Attacked:
         """The chunk attacked, by each process a share of it."""
-        mesh, ensemble = self._parts.mesh.local_mesh, self._ensemble(piece.name)
+        mesh, ensemble = self._experiment.mesh.local_mesh, self._ensemble(piece.name)
         devices, num = mesh.devices.size, len(test.label)
-        batch_size = min(self._parts.eval_batch_size, math.ceil(ATTACK_BATCH / devices) * devices)
+        batch_size = min(
+            self._experiment.eval_batch_size, math.ceil(ATTACK_BATCH / devices) * devices
+        )
         shares = np.array_split(np.arange(num), jax.process_count())
         own, most = shares[jax.process_index()], len(shares[0])
         names = ["clean", *(name for name, _ in ensemble.stages)]
         found = Attacked(
-            0.0, np.zeros(0, bool), np.zeros((0, *test.image.shape[1:]), np.float32), {}
+            0.0, np.zeros(0, bool), np.zeros((0, *test.input.shape[1:]), np.float32), {}
         )
         if own.size:
             found = attacks.robust_accuracy(
                 ensemble,
-                test.image[own],
+                test.input[own],
                 test.label[own],
                 jax.random.key(0),
                 batch_size=batch_size,

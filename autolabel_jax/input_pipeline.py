@@ -56,7 +56,7 @@ def put_split(split: Split | StreamedSplit, mesh: Mesh) -> Batch | StreamedSplit
     n = len(split.label)
     distance = np.zeros(n) if split.distance is None else split.distance
     whole = Batch(
-        image=split.image,
+        input=split.input,
         label=np.asarray(split.label, np.int32),
         index=np.arange(n, dtype=np.int32),
         mask=np.ones(n, np.float32),

@@ -16,8 +16,10 @@ from autolabel_jax import (
     metric_writer,
     processes,
     robustness,
-    task,
     temperature,
+)
+from autolabel_jax import (
+    experiment as experiment_lib,
 )
 from autolabel_jax.corruptions import published
 from autolabel_jax.evaluated_sets import Sets
@@ -30,7 +32,7 @@ OF_TRAINING = ("revision", "versions", "device", "peak_memory_gib", "seconds")
 
 def make_result(
     config: ConfigDict,
-    parts: task.Task,
+    experiment: experiment_lib.Experiment,
     dataset: datasets.Dataset,
     state: TrainState,
     workdir: pathlib.Path,
@@ -41,17 +43,17 @@ def make_result(
 
     Args:
       config: of the run.
-      parts: made of it.
+      experiment: the fixed parts of the run.
       dataset: its data.
       state: that is evaluated.
       workdir: of the run.
       scaling: of the logits; None: a temperature, fitted on the calibration set alone.
     """
     began = time.perf_counter()
-    scaling = scaling or fit_scaling(parts, dataset, state)
-    predict = evaluate.make_predict(parts.model, parts.mesh, parts.eval_batch_size)
-    variables = task.inference_variables(state)
-    logits = predict(variables, input_pipeline.put_split(dataset.test, parts.mesh))
+    scaling = scaling or fit_scaling(experiment, dataset, state)
+    predict = evaluate.make_predict(experiment.model, experiment.mesh, experiment.eval_batch_size)
+    variables = experiment_lib.inference_variables(state)
+    logits = predict(variables, input_pipeline.put_split(dataset.test, experiment.mesh))
     label = dataset.test.label
     if processes.is_first():
         np.savez(workdir / "test_logits.npz", logits=logits, label=label)
@@ -81,26 +83,30 @@ def make_result(
 
 
 def fit_scaling(
-    parts: task.Task, dataset: datasets.Dataset, state: TrainState, *, vector: bool = False
+    experiment: experiment_lib.Experiment,
+    dataset: datasets.Dataset,
+    state: TrainState,
+    *,
+    vector: bool = False,
 ) -> Scaling:
     """Temperature, and vector scaling where asked for, of the calibration set."""
-    predict = evaluate.make_predict(parts.model, parts.mesh, parts.eval_batch_size)
-    held_out = input_pipeline.put_split(dataset.calibration, parts.mesh)
-    logits = predict(task.inference_variables(state), held_out)
+    predict = evaluate.make_predict(experiment.model, experiment.mesh, experiment.eval_batch_size)
+    held_out = input_pipeline.put_split(dataset.calibration, experiment.mesh)
+    logits = predict(experiment_lib.inference_variables(state), held_out)
     return temperature.fit(logits, dataset.calibration.label, vector=vector)
 
 
 def restore(
     config: ConfigDict, workdir: pathlib.Path
-) -> tuple[task.Task, datasets.Dataset, checkpoint.Snapshot]:
-    """The parts of a run and its last checkpoint.
+) -> tuple[experiment_lib.Experiment, datasets.Dataset, checkpoint.Snapshot]:
+    """The experiment and data set of a run, and its last checkpoint.
 
     Raises:
       FileNotFoundError: no checkpoint there yet.
     """
     dataset = datasets.load(config)
-    parts = task.create(config, dataset, input_pipeline.make_mesh())
-    like = checkpoint.first_snapshot(parts, config.seed, dataset.train.image.shape[1:])
+    experiment = experiment_lib.create(config, dataset, input_pipeline.make_mesh())
+    like = checkpoint.first_snapshot(experiment, config.seed, dataset.train.input.shape[1:])
     with checkpoint.Checkpoints(workdir, keep=None) as saved:
         snapshot = saved.restore(like)
     if snapshot is None:
@@ -108,7 +114,7 @@ def restore(
             f"--workdir={workdir}: found no checkpoint there; train it first, with "
             f"`python -m experiments.train --config=… --workdir={workdir}`"
         )
-    return parts, dataset, snapshot
+    return experiment, dataset, snapshot
 
 
 def evaluate_run(
@@ -141,13 +147,19 @@ def evaluate_run(
     # What cannot be is refused before anything is read.
     names = dict.fromkeys(piece.name for piece in robustness.plan(**asked, num_examples=0))
     published_sets = published.open_sets(corrupted_data, list(names)) if corrupted_data else None
-    parts, dataset, snapshot = restore(config, workdir)
+    experiment, dataset, snapshot = restore(config, workdir)
     test = dataset.test.take(slice(examples or None))
     pieces = robustness.plan(**asked, num_examples=len(test))
-    scaling = fit_scaling(parts, dataset, snapshot.state, vector=vector_scaling)
-    found = make_result(config, parts, dataset, snapshot.state, workdir, scaling=scaling)
+    scaling = fit_scaling(experiment, dataset, snapshot.state, vector=vector_scaling)
+    found = make_result(config, experiment, dataset, snapshot.state, workdir, scaling=scaling)
     if pieces:
-        sets = Sets(parts, task.inference_variables(snapshot.state), test, scaling, published_sets)
+        sets = Sets(
+            experiment,
+            experiment_lib.inference_variables(snapshot.state),
+            test,
+            scaling,
+            published_sets,
+        )
         lines = robustness.run(pieces, sets, workdir, int(snapshot.state.step))
         found |= processes.on_first(lambda: robustness.summarise(lines, workdir))
     if int(snapshot.epoch) == config.epochs:

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from autolabel_jax import attacks, bootstrap, corruptions, metric_writer, processes
+from autolabel_jax import attacks, corruptions, metric_writer, processes
 from autolabel_jax.evaluated_sets import ATTACK_CHUNK, Piece, Sets
-from autolabel_jax.metrics import HEADLINE, pairs
+from autolabel_jax.metrics import HEADLINE, bootstrap, pairs
 from autolabel_jax.types import BucketStats
 
 FILE, FOLDER = "evaluation.jsonl", "evaluation"

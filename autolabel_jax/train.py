@@ -25,8 +25,10 @@ from autolabel_jax import (
     metric_writer,
     processes,
     result,
-    task,
     train_step,
+)
+from autolabel_jax import (
+    experiment as experiment_lib,
 )
 from autolabel_jax.checkpoint import Snapshot
 from autolabel_jax.types import Batch, BucketStats, LabelState, StepMetrics, TrainState
@@ -48,7 +50,7 @@ class Run:
     """What stays the same from the first epoch to the last."""
 
     config: ConfigDict
-    task: task.Task
+    experiment: experiment_lib.Experiment
     batches: input_pipeline.Resident | input_pipeline.Streamed  # of training
     calibration: Batch  # the whole split, on the device
     saved: checkpoint.Checkpoints
@@ -88,56 +90,60 @@ def train(
     workdir = pathlib.Path(workdir)
     mesh = input_pipeline.make_mesh()
     dataset = datasets.load(config)
-    parts = task.create(config, dataset, mesh)
+    experiment = experiment_lib.create(config, dataset, mesh)
     checkpoint.claim(workdir, config)
     if finished := result.read(workdir):
         return finished
     with checkpoint.Checkpoints(workdir, config.checkpoint.keep) as saved:
-        snapshot = checkpoint.first_snapshot(parts, config.seed, dataset.train.image.shape[1:])
+        snapshot = checkpoint.first_snapshot(experiment, config.seed, dataset.train.input.shape[1:])
         snapshot = saved.restore(snapshot) or snapshot
-        place = int(snapshot.epoch) * parts.steps_per_epoch + int(snapshot.step)
-        total = config.epochs * parts.steps_per_epoch
+        place = int(snapshot.epoch) * experiment.steps_per_epoch + int(snapshot.step)
+        total = config.epochs * experiment.steps_per_epoch
         hidden = not (progress and processes.is_first())
         with tqdm(
             total=total, initial=place, unit="step", disable=hidden, dynamic_ncols=True
         ) as bar:
             agreed = processes.agreed(should_stop, mesh)
-            run = make_run(config, parts, dataset, saved, agreed, bar)
+            run = make_run(config, experiment, dataset, saved, agreed, bar)
             with contextlib.closing(run.batches):
                 snapshot = _epochs(run, snapshot, workdir)
-    found = result.make_result(config, parts, dataset, snapshot.state, workdir)
+    found = result.make_result(config, experiment, dataset, snapshot.state, workdir)
     return result.write(workdir, found)
 
 
-def make_run(config, parts, dataset, saved, should_stop, bar) -> Run:
+def make_run(config, experiment, dataset, saved, should_stop, bar) -> Run:
     """The parts of a run with its arrays on the device and its functions jitted."""
     # Whole on every device, however XLA would divide them, as each process reads them.
-    jit = functools.partial(jax.jit, out_shardings=NamedSharding(parts.mesh, PartitionSpec()))
+    jit = functools.partial(jax.jit, out_shardings=NamedSharding(experiment.mesh, PartitionSpec()))
     return Run(
         config=config,
-        task=parts,
+        experiment=experiment,
         batches=input_pipeline.training_batches(
-            input_pipeline.put_split(dataset.train, parts.mesh),
+            input_pipeline.put_split(dataset.train, experiment.mesh),
             seed=config.seed,
-            batch_size=parts.batch_size,
-            steps_per_epoch=parts.steps_per_epoch,
+            batch_size=experiment.batch_size,
+            steps_per_epoch=experiment.steps_per_epoch,
             epochs=config.epochs,
             most_steps=1 if jax.default_backend() == "cpu" else STEPS_PER_DISPATCH,
-            mesh=parts.mesh,
+            mesh=experiment.mesh,
         ),
-        calibration=input_pipeline.put_split(dataset.calibration, parts.mesh),
+        calibration=input_pipeline.put_split(dataset.calibration, experiment.mesh),
         saved=saved,
         should_stop=should_stop,
         bar=bar,
         train_steps=jit(
-            functools.partial(train_step.train_steps, task=parts),
+            functools.partial(train_step.train_steps, experiment=experiment),
             static_argnames="num_steps",
             donate_argnames="state",
         ),
-        calibration_step=jit(functools.partial(calibration_step.calibration_step, task=parts)),
-        update_labels=jit(parts.rule.update),
+        calibration_step=jit(
+            functools.partial(calibration_step.calibration_step, experiment=experiment)
+        ),
+        update_labels=jit(experiment.rule.update),
         is_finite=jit(_all_finite),
-        predict=evaluate.make_predict(parts.model, parts.mesh, parts.eval_batch_size),
+        predict=evaluate.make_predict(
+            experiment.model, experiment.mesh, experiment.eval_batch_size
+        ),
     )
 
 
@@ -153,7 +159,7 @@ def _epochs(run: Run, snapshot: Snapshot, workdir: pathlib.Path) -> Snapshot:
         state = snapshot.state
         if update_is_due(config, epoch):
             state = state.replace(labels=run.update_labels(state.labels, stats))
-        images = (run.task.steps_per_epoch - steps_before) * run.task.batch_size
+        images = (run.experiment.steps_per_epoch - steps_before) * run.experiment.batch_size
         writer.write(
             {
                 **epoch_line(epoch, snapshot.metrics, state, stats, clean),
@@ -182,14 +188,14 @@ def _train_epoch(run: Run, snapshot: Snapshot) -> Snapshot:
     sums = jax.tree.map(np.asarray, snapshot.metrics)
     began, first = time.perf_counter(), step
     stop = run.should_stop()
-    while step < run.task.steps_per_epoch and not stop:
+    while step < run.experiment.steps_per_epoch and not stop:
         examples, order, num_steps = next(batches)
         state, metrics = run.train_steps(
             state, examples, order, key, np.int32(step), num_steps=num_steps
         )
         if unread is not None:
             sums = add_metrics(run, sums, *unread)
-            speed = (step - first) * run.task.batch_size / (time.perf_counter() - began)
+            speed = (step - first) * run.experiment.batch_size / (time.perf_counter() - began)
             run.bar.set_postfix_str(_postfix(epoch, sums, speed), refresh=False)
         unread = (metrics, epoch, step)
         step += num_steps
@@ -202,7 +208,7 @@ def _train_epoch(run: Run, snapshot: Snapshot) -> Snapshot:
         save(run, snapshot)
         raise Stopped(
             f"stopped in epoch {epoch + 1} of {run.config.epochs} after step {step} of "
-            f"{run.task.steps_per_epoch}; saved {run.saved.latest()}; "
+            f"{run.experiment.steps_per_epoch}; saved {run.saved.latest()}; "
             "the same command goes on from there"
         )
     return snapshot
@@ -224,16 +230,16 @@ def add_metrics(
 
 def save(run: Run, snapshot: Snapshot) -> None:
     """Saves what is finite: a last update may overflow after a loss that did not."""
-    steps, state = run.task.steps_per_epoch, snapshot.state
+    steps, state = run.experiment.steps_per_epoch, snapshot.state
     if not run.is_finite(state):
         done = int(state.step) - 1  # updates before the last one
         raise _diverged(run, "the state is not finite", done // steps, done % steps + 1)
-    run.saved.save(processes.replicate(snapshot, run.task.mesh), steps)
+    run.saved.save(processes.replicate(snapshot, run.experiment.mesh), steps)
 
 
 def _diverged(run: Run, what: str, epoch: int, step: int) -> NonFiniteLossError:
     return NonFiniteLossError(
-        f"{what} in epoch {epoch + 1}, step {step} of {run.task.steps_per_epoch}; "
+        f"{what} in epoch {epoch + 1}, step {step} of {run.experiment.steps_per_epoch}; "
         f"last good checkpoint: {run.saved.latest() or 'none yet'}. "
         f"A lower optimizer.learning_rate (now {run.config.optimizer.learning_rate}) or a "
         "longer optimizer.warmup_epochs often helps; start it in a new --workdir"
@@ -258,9 +264,14 @@ def _measure(run: Run, state: TrainState, epoch: int) -> tuple[BucketStats, dict
         key, len(run.calibration.label), run.config.calibration.images_per_update
     )
     stats = calibration_step.calibrate(
-        state, run.calibration, key, step=run.calibration_step, task=run.task, chosen=chosen
+        state,
+        run.calibration,
+        key,
+        step=run.calibration_step,
+        experiment=run.experiment,
+        chosen=chosen,
     )
-    logits = run.predict(task.inference_variables(state), run.calibration)
+    logits = run.predict(experiment_lib.inference_variables(state), run.calibration)
     return stats, evaluate.scores(logits, np.asarray(run.calibration.label))
 
 

@@ -15,12 +15,12 @@ from autolabel_jax import (
     losses,
     optimizer,
 )
-from autolabel_jax.task import Task, apply_augmentation
+from autolabel_jax.experiment import Experiment, apply_augmentation
 from autolabel_jax.types import Augmented, Batch, StepMetrics, TrainState
 
 
 def train_step(
-    state: TrainState, batch: Batch, key: jax.Array, *, task: Task
+    state: TrainState, batch: Batch, key: jax.Array, *, experiment: Experiment
 ) -> tuple[TrainState, StepMetrics]:
     """One optimiser update on freshly augmented images.
 
@@ -28,27 +28,27 @@ def train_step(
       state: before the step.
       batch: clean images [B, ...].
       key: typed key of this step alone.
-      task: what is fixed.
+      experiment: the fixed parts of the run.
 
     Returns:
       The state after the step, and sums over the batch.
     """
-    augmented = draw_augmented(state, batch, key, task=task)
-    bucket = buckets.bucket_index(augmented.distance, task.edges)
-    soft_label = task.rule.soft_labels(
+    augmented = draw_augmented(state, batch, key, experiment=experiment)
+    bucket = buckets.bucket_index(augmented.distance, experiment.edges)
+    soft_label = experiment.rule.soft_labels(
         state.labels,
         augmented.label,
         bucket,
-        num_classes=task.num_classes,
+        num_classes=experiment.num_classes,
         distance=augmented.distance,
         second_label=augmented.second_label,
         second_weight=augmented.second_weight,
     )
-    scale = task.rule.loss_scale and task.rule.loss_scale(state.labels, bucket)
+    scale = experiment.rule.loss_scale and experiment.rule.loss_scale(state.labels, bucket)
 
     def mean_loss(params, part):
         image, soft_label, scale = part
-        logits, updated = task.model.apply(
+        logits, updated = experiment.model.apply(
             {"params": params, "batch_stats": state.batch_stats},
             image,
             train=True,
@@ -62,13 +62,13 @@ def train_step(
         return (found, batch_stats), (loss, top)
 
     (gradient, batch_stats), (loss, top) = accumulation.mean(
-        gradient_of, (augmented.image, soft_label, scale), task.accumulate, task.mesh
+        gradient_of, (augmented.input, soft_label, scale), experiment.accumulate, experiment.mesh
     )
-    updates, opt_state = task.optimizer.update(gradient, state.opt_state, state.params)
+    updates, opt_state = experiment.optimizer.update(gradient, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     ema_params = state.ema_params
     if ema_params is not None:
-        ema_params = optimizer.ema_update(ema_params, params, task.ema)
+        ema_params = optimizer.ema_update(ema_params, params, experiment.ema)
     metrics = StepMetrics(
         loss=loss.sum(),
         correct=jnp.sum(top == augmented.label).astype(jnp.float32),
@@ -92,7 +92,7 @@ def train_steps(
     first_step: jax.Array,
     *,
     num_steps: int,
-    task: Task,
+    experiment: Experiment,
 ) -> tuple[TrainState, StepMetrics]:
     """``num_steps`` steps of an epoch in one dispatch.
 
@@ -104,15 +104,17 @@ def train_steps(
       first_step: int32 [], place of the first of these steps in the epoch.
       num_steps: static; 1 on the CPU, where convolution gradients inside a
         scan are 15-80 times slower (jax issue 12868).
-      task: what is fixed.
+      experiment: the fixed parts of the run.
 
     Returns:
       The state after the last of them, and metrics [num_steps].
     """
 
     def one(state, step):
-        batch = input_pipeline.step_batch(whole, order, step, task.batch_size, task.mesh)
-        return train_step(state, batch, jax.random.fold_in(key, step), task=task)
+        batch = input_pipeline.step_batch(
+            whole, order, step, experiment.batch_size, experiment.mesh
+        )
+        return train_step(state, batch, jax.random.fold_in(key, step), experiment=experiment)
 
     if num_steps == 1:
         state, metrics = one(state, first_step)
@@ -120,15 +122,17 @@ def train_steps(
     return jax.lax.scan(one, state, first_step + jnp.arange(num_steps, dtype=jnp.int32))
 
 
-def draw_augmented(state: TrainState, batch: Batch, key: jax.Array, *, task: Task) -> Augmented:
+def draw_augmented(
+    state: TrainState, batch: Batch, key: jax.Array, *, experiment: Experiment
+) -> Augmented:
     """Crops, flips, draws a distance, moves each image by it."""
     crop_key, flip_key, draw_key, apply_key = jax.random.split(key, 4)
-    image = batch.image
-    if task.crop_pad:
-        image = image_ops.random_crop(crop_key, image, task.crop_pad)
-    if task.flip:
+    image = batch.input
+    if experiment.crop_pad:
+        image = image_ops.random_crop(crop_key, image, experiment.crop_pad)
+    if experiment.flip:
         image = image_ops.random_flip(flip_key, image)
-    batch = batch.replace(image=image)
-    distance = task.augmentation.draw(draw_key, image.shape[0])
+    batch = batch.replace(input=image)
+    distance = experiment.augmentation.draw(draw_key, image.shape[0])
     variables = {"params": state.params, "batch_stats": state.batch_stats}
-    return apply_augmentation(task, variables, batch, apply_key, distance)
+    return apply_augmentation(experiment, variables, batch, apply_key, distance)

@@ -22,7 +22,7 @@ class Batch:
     ``mask`` is 0 for the rows that pad a last short batch; they count nowhere.
     """
 
-    image: jax.Array  # uint8 or float32 [B, ...]
+    input: jax.Array  # uint8 or float32 [B, ...]
     label: jax.Array  # int32 [B]
     index: jax.Array  # int32 [B], place of the example in its split
     mask: jax.Array  # float32 [B], 1 or 0
@@ -45,7 +45,7 @@ class Augmented:
     ``second_label``; elsewhere the weight is 0 and the class the own one.
     """
 
-    image: jax.Array  # float32 [B, ...]
+    input: jax.Array  # float32 [B, ...]
     label: jax.Array  # int32 [B], the class that dominates the image
     distance: Distance
     second_label: jax.Array  # int32 [B]

@@ -43,7 +43,7 @@ def ours(method: str):
         num = len(images)
         zeros = jnp.zeros(num, jnp.int32)
         batch = Batch(
-            image=jax.device_put(images),
+            input=jax.device_put(images),
             label=zeros,
             index=zeros,
             mask=jnp.ones(num),
@@ -56,11 +56,11 @@ def ours(method: str):
             if method == "AugMix":
                 settings = {"severity": float(SEVERITY), "max_depth": 3}
                 distance = augmix.draw(draw_key, num, **settings)
-                return augmix.apply(key, batch, distance, **settings).image
+                return augmix.apply(key, batch, distance, **settings).input
             value = jnp.full(num, MAGNITUDE / 10)
             distance = Distance(group=jnp.full(num, OPERATIONS - 1), value=value)
             settings = {"max_operations": OPERATIONS, "max_magnitude": 10.0}
-            return randaugment.apply(key, batch, distance, **settings).image
+            return randaugment.apply(key, batch, distance, **settings).input
 
         seeds = iter(range(1 << 30))
         return lambda: run(batch, next(seeds)).block_until_ready()

@@ -25,7 +25,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from autolabel_jax import calibration_step, image_ops, input_pipeline, processes, task
+from autolabel_jax import calibration_step, image_ops, input_pipeline, processes
+from autolabel_jax import experiment as experiment_lib
 from benchmarks import harness, label_cost
 from benchmarks import train_step_jax as own
 
@@ -76,7 +77,7 @@ TINY = {
 class Calls:
     """What is timed of one augmentation and number of buckets; each call waits for its work."""
 
-    parts: Any  # the task
+    experiment: Any  # the fixed parts of the run
     calibrate: Callable[[int], None]  # so many held-out images, in every bucket
     floor: Callable[[int], None]  # as many forward passes
     look_up: Callable[[], None]
@@ -103,8 +104,8 @@ def make_calls(augment: str, buckets: int, arguments: argparse.Namespace, steps:
     # One size of the split for all numbers of images, as another is another program.
     dataset = own.noise(max(2 * arguments.images, arguments.steps * batch))
     name = "crop_flip" if augment == "none" else augment
-    tasks = {
-        rule: own.make_task(
+    experiments = {
+        rule: own.make_experiment(
             arguments.model,
             name,
             dataset,
@@ -116,35 +117,37 @@ def make_calls(augment: str, buckets: int, arguments: argparse.Namespace, steps:
         )
         for rule in (label_cost.RULES if steps else label_cost.RULES[:1])
     }
-    parts = tasks["autolabel"]
-    state = processes.replicate(task.init_state(parts, 0, (own.SIDE, own.SIDE, 3)), parts.mesh)
-    held_out = input_pipeline.put_split(dataset.calibration, parts.mesh)
-    step = jax.jit(functools.partial(calibration_step.calibration_step, task=parts))
+    experiment = experiments["autolabel"]
+    state = processes.replicate(
+        experiment_lib.init_state(experiment, 0, (own.SIDE, own.SIDE, 3)), experiment.mesh
+    )
+    held_out = input_pipeline.put_split(dataset.calibration, experiment.mesh)
+    step = jax.jit(functools.partial(calibration_step.calibration_step, experiment=experiment))
     key = jax.random.key(0)
 
     def calibrate(images):
         chosen = np.arange(images)
         stats = calibration_step.calibrate(
-            state, held_out, key, step=step, task=parts, chosen=chosen
+            state, held_out, key, step=step, experiment=experiment, chosen=chosen
         )
         jax.block_until_ready(stats)
 
-    image = image_ops.to_float(held_out.image[:eval_batch])
-    forward = jax.jit(functools.partial(parts.model.apply, train=False))
-    variables = task.inference_variables(state)
+    image = image_ops.to_float(held_out.input[:eval_batch])
+    forward = jax.jit(functools.partial(experiment.model.apply, train=False))
+    variables = experiment_lib.inference_variables(state)
 
     def floor(images):
-        for _ in range(parts.num_buckets * -(-images // eval_batch)):
+        for _ in range(experiment.num_buckets * -(-images // eval_batch)):
             logits = forward(variables, image)
         logits.block_until_ready()
 
     train = {
         rule: label_cost.train_call(of_rule, dataset, arguments.steps)
-        for rule, of_rule in tasks.items()
+        for rule, of_rule in experiments.items()
         if steps
     }
-    many = label_cost.look_up(parts, state.labels, batch)
-    return Calls(parts=parts, calibrate=calibrate, floor=floor, look_up=many, train=train)
+    many = label_cost.look_up(experiment, state.labels, batch)
+    return Calls(experiment=experiment, calibrate=calibrate, floor=floor, look_up=many, train=train)
 
 
 def measure(
@@ -153,7 +156,7 @@ def measure(
     """Seconds of the pass and its floor; with ``steps``, of a step and a look-up if it has them."""
     repeats = arguments.repeats
     found = {
-        "num_buckets": calls.parts.num_buckets,
+        "num_buckets": calls.experiment.num_buckets,
         "pass": vars(harness.time_calls(lambda: calls.calibrate(images), repeats)),
         "floor": vars(harness.time_calls(lambda: calls.floor(images), repeats)),
         "hardware": own.hardware(),

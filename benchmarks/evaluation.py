@@ -18,7 +18,8 @@ import time
 import jax
 import numpy as np
 
-from autolabel_jax import corrupted_sets, evaluate, input_pipeline, robustness, task
+from autolabel_jax import corrupted_sets, evaluate, input_pipeline, robustness
+from autolabel_jax import experiment as experiment_lib
 from autolabel_jax.datasets import Dataset, Split
 from autolabel_jax.evaluated_sets import Sets
 from autolabel_jax.temperature import Scaling
@@ -54,30 +55,34 @@ def run(sets: Sets, pieces: list) -> float:
     return time.perf_counter() - start
 
 
-def measure(parts: task.Task, dataset: Dataset, pieces: list, attacked: list) -> dict[str, float]:
+def measure(
+    experiment: experiment_lib.Experiment, dataset: Dataset, pieces: list, attacked: list
+) -> dict[str, float]:
     """Seconds by what was done; the second model has other weights, in the same process.
 
     Args:
-      parts: the task.
+      experiment: the fixed parts of the run.
       dataset: whose test images are corrupted and attacked.
       pieces: all corrupted sets.
       attacked: pieces under attack; may be none.
     """
 
     def trained(seed):
-        shape = dataset.test.image.shape[1:]
-        return task.inference_variables(task.init_state(parts, seed, shape))
+        shape = dataset.test.input.shape[1:]
+        return experiment_lib.inference_variables(
+            experiment_lib.init_state(experiment, seed, shape)
+        )
 
     def sets(seed):
-        return Sets(parts, trained(seed), dataset.test, Scaling(temperature=1.5))
+        return Sets(experiment, trained(seed), dataset.test, Scaling(temperature=1.5))
 
     found = {COMPILED: run(sets(0), [piece for piece in pieces if piece.place == 1])}
     corrupted_sets.forget()
     found |= {MADE: run(sets(0), pieces), KEPT: run(sets(1), pieces)}
     if attacked:
         found |= {ATTACKED: run(sets(0), attacked), ATTACKED_NEXT: run(sets(1), attacked)}
-    predict = evaluate.make_predict(parts.model, parts.mesh, parts.eval_batch_size)
-    split, variables = input_pipeline.put_split(dataset.test, parts.mesh), trained(0)
+    predict = evaluate.make_predict(experiment.model, experiment.mesh, experiment.eval_batch_size)
+    split, variables = input_pipeline.put_split(dataset.test, experiment.mesh), trained(0)
     timing = harness.time_calls(lambda: predict(variables, split), 3)
     return found | {ALONE: len(pieces) * timing.wall}
 
@@ -94,7 +99,7 @@ def main(argv: list[str] | None = None) -> None:
     if arguments.tiny:
         arguments.images = arguments.batch_size = 128
     dataset = make_dataset(arguments.images)
-    parts = train_step_jax.make_task(
+    experiment = train_step_jax.make_experiment(
         arguments.model,
         "none",
         dataset,
@@ -108,7 +113,7 @@ def main(argv: list[str] | None = None) -> None:
     attacked = robustness.plan(corrupted=False, attack_names=names, num_examples=num)
     if arguments.tiny:
         pieces = [piece for piece in pieces if piece.name in ("fog", "contrast")]
-    seconds = measure(parts, dataset, pieces, attacked)
+    seconds = measure(experiment, dataset, pieces, attacked)
     device = jax.devices()[0]
     name = harness.processor() if device.platform == "cpu" else device.device_kind
     print(f"jax {jax.__version__}, {jax.device_count()} x {name}; {harness.load()}")

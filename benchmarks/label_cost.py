@@ -12,7 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from autolabel_jax import buckets, input_pipeline, processes, task
+from autolabel_jax import buckets, input_pipeline, processes
+from autolabel_jax import experiment as experiment_lib
 from benchmarks import harness
 from benchmarks import train_step_jax as own
 
@@ -20,14 +21,14 @@ RULES = ("autolabel", "one_hot")  # of the steps that are taken in turns
 LOOK_UPS = 1000
 
 
-def train_call(parts, dataset, num_steps: int) -> Callable[[], None]:
+def train_call(experiment, dataset, num_steps: int) -> Callable[[], None]:
     """A call that takes training steps and waits for the last."""
-    whole = input_pipeline.put_split(dataset.train, parts.mesh)
+    whole = input_pipeline.put_split(dataset.train, experiment.mesh)
     order = input_pipeline.epoch_order(0, 0, len(dataset.train.label))
-    steps, key = own.jitted_steps(parts), jax.random.key(0)
-    state = task.init_state(parts, 0, (own.SIDE, own.SIDE, 3))
+    steps, key = own.jitted_steps(experiment), jax.random.key(0)
+    state = experiment_lib.init_state(experiment, 0, (own.SIDE, own.SIDE, 3))
     # As the steps return it; else the second call is another program to compile.
-    held = {"state": processes.replicate(state, parts.mesh)}  # donated
+    held = {"state": processes.replicate(state, experiment.mesh)}  # donated
 
     def train():
         held["state"], metrics = steps(
@@ -57,10 +58,10 @@ def in_turns(train: dict[str, Callable[[], None]], arguments: argparse.Namespace
     return found
 
 
-def look_up(parts, labels, batch_size: int) -> Callable[[], None]:
+def look_up(experiment, labels, batch_size: int) -> Callable[[], None]:
     """A call from the distances of a batch to its soft labels, LOOK_UPS times."""
-    distance = parts.augmentation.draw(jax.random.key(0), batch_size)
-    label = jnp.arange(batch_size, dtype=jnp.int32) % parts.num_classes
+    distance = experiment.augmentation.draw(jax.random.key(0), batch_size)
+    label = jnp.arange(batch_size, dtype=jnp.int32) % experiment.num_classes
     weight = distance.value / 2
 
     @jax.jit
@@ -68,18 +69,18 @@ def look_up(parts, labels, batch_size: int) -> Callable[[], None]:
         def one(before, _):
             # What went before is a part of the next, so that none is left out.
             moved = distance.replace(value=distance.value + 1e-12 * before[:, 0])
-            soft_label = parts.rule.soft_labels(
+            soft_label = experiment.rule.soft_labels(
                 labels,
                 label,
-                buckets.bucket_index(moved, parts.edges),
-                num_classes=parts.num_classes,
+                buckets.bucket_index(moved, experiment.edges),
+                num_classes=experiment.num_classes,
                 distance=moved,
                 second_label=label,
                 second_weight=weight,
             )
             return soft_label, None
 
-        first = jnp.zeros((batch_size, parts.num_classes))
+        first = jnp.zeros((batch_size, experiment.num_classes))
         return jax.lax.scan(one, first, None, length=LOOK_UPS)[0]
 
     def call():

@@ -27,7 +27,8 @@ import jax
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
-from autolabel_jax import datasets, input_pipeline, processes, task, train_step
+from autolabel_jax import datasets, input_pipeline, processes, train_step
+from autolabel_jax import experiment as experiment_lib
 from autolabel_jax.datasets import Dataset, StreamedSplit, loader
 from benchmarks import harness
 from benchmarks.input_pipeline import open_records
@@ -82,15 +83,15 @@ def training_speeds(augment: str, split: StreamedSplit, arguments: argparse.Name
     split, mesh = repeated(split, arguments), input_pipeline.make_mesh()
     moments = np.float32(datasets.PHOTOGRAPH_MEAN), np.float32(datasets.PHOTOGRAPH_STD)
     dataset = Dataset("photographs", split, split, split, NUM_CLASSES, None, *moments)
-    parts = task.create(config, dataset, mesh)
+    experiment = experiment_lib.create(config, dataset, mesh)
     steps = jax.jit(
-        functools.partial(train_step.train_steps, task=parts),
+        functools.partial(train_step.train_steps, experiment=experiment),
         static_argnames="num_steps",
         donate_argnames="state",
         out_shardings=NamedSharding(mesh, PartitionSpec()),
     )
     key = input_pipeline.epoch_key(0, 0, 1)
-    state = task.init_state(parts, 0, split.image.shape[1:])
+    state = experiment_lib.init_state(experiment, 0, split.input.shape[1:])
     # As the steps return it; else the second of them is another program to compile.
     held = {"state": processes.replicate(state, mesh), "metrics": None}
 
@@ -101,25 +102,29 @@ def training_speeds(augment: str, split: StreamedSplit, arguments: argparse.Name
         )
         jax.block_until_ready(before)
 
-    first = next(batches(dataclasses.replace(split, workers=0), parts))  # threads begin at once
+    first = next(
+        batches(dataclasses.replace(split, workers=0), experiment)
+    )  # threads begin at once
     found = {"device": measure(lambda: step(*first), 0, arguments)}
     print(augment, found, flush=True)
-    with contextlib.closing(batches(split, parts)) as fed:
+    with contextlib.closing(batches(split, experiment)) as fed:
         found["fed"] = measure(lambda: step(*next(fed)), split.workers, arguments)
-    found["loss"] = float(held["metrics"].loss[-1]) / parts.batch_size
+    found["loss"] = float(held["metrics"].loss[-1]) / experiment.batch_size
     return found
 
 
-def batches(split: StreamedSplit, parts: task.Task) -> Iterator[input_pipeline.Dispatch]:
+def batches(
+    split: StreamedSplit, experiment: experiment_lib.Experiment
+) -> Iterator[input_pipeline.Dispatch]:
     """The dispatches of an epoch, as training takes them; closed, it ends the workers."""
     source = input_pipeline.training_batches(
         split,
         seed=0,
-        batch_size=parts.batch_size,
-        steps_per_epoch=parts.steps_per_epoch,
+        batch_size=experiment.batch_size,
+        steps_per_epoch=experiment.steps_per_epoch,
         epochs=1,
         most_steps=1,
-        mesh=parts.mesh,
+        mesh=experiment.mesh,
     )
     with contextlib.closing(source):
         yield from source.epoch(0, 0)

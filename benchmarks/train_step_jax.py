@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
-from autolabel_jax import input_pipeline, processes, task, train_step
+from autolabel_jax import experiment as experiment_lib
+from autolabel_jax import input_pipeline, processes, train_step
 from autolabel_jax.datasets import Dataset, Split
 from benchmarks import harness
 from configs import base
@@ -47,7 +48,7 @@ def noise(num: int) -> Dataset:
     """A data set of ``num`` random images, uint8 [num, 32, 32, 3]."""
     rng = np.random.default_rng(0)
     split = Split(
-        image=rng.integers(0, 256, (num, SIDE, SIDE, 3), dtype=np.uint8),
+        input=rng.integers(0, 256, (num, SIDE, SIDE, 3), dtype=np.uint8),
         label=rng.integers(0, NUM_CLASSES, num).astype(np.int32),
         distance=None,
         index=np.arange(num),
@@ -56,24 +57,26 @@ def noise(num: int) -> Dataset:
     return Dataset("noise", split, split, split, NUM_CLASSES, None, mean=grey, std=grey / 2)
 
 
-def make_task(model: str, augment: str, dataset: Dataset, **changes) -> task.Task:
-    """The parts of a run; ``changes`` are fields of the config, dots as two underscores."""
+def make_experiment(
+    model: str, augment: str, dataset: Dataset, **changes
+) -> experiment_lib.Experiment:
+    """The experiment of a run; ``changes`` are fields of the config, dots as two underscores."""
     config = base.base()
     crop_pad, flip, name = AUGMENTATIONS[augment]
     fields = {f"model.{field}": value for field, value in MODELS[model].items()}
     fields |= {"crop_pad": crop_pad, "flip": flip, "augment.name": name}
     fields |= {field.replace("__", "."): value for field, value in changes.items()}
     config.update_from_flattened_dict(fields)
-    return task.create(config, dataset, input_pipeline.make_mesh())
+    return experiment_lib.create(config, dataset, input_pipeline.make_mesh())
 
 
-def jitted_steps(parts: task.Task):
+def jitted_steps(experiment: experiment_lib.Experiment):
     """``train_steps`` of a task, as ``train.py`` jits it."""
     return jax.jit(
-        functools.partial(train_step.train_steps, task=parts),
+        functools.partial(train_step.train_steps, experiment=experiment),
         static_argnames="num_steps",
         donate_argnames="state",
-        out_shardings=NamedSharding(parts.mesh, PartitionSpec()),
+        out_shardings=NamedSharding(experiment.mesh, PartitionSpec()),
     )
 
 
@@ -91,12 +94,14 @@ def measure(
       repeats: timed dispatches.
     """
     dataset = noise(steps * batch_size)
-    parts = make_task(model, augment, dataset, dtype=dtype, batch_size=batch_size)
-    state = processes.replicate(task.init_state(parts, 0, (SIDE, SIDE, 3)), parts.mesh)
+    experiment = make_experiment(model, augment, dataset, dtype=dtype, batch_size=batch_size)
+    state = processes.replicate(
+        experiment_lib.init_state(experiment, 0, (SIDE, SIDE, 3)), experiment.mesh
+    )
     parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
-    whole = input_pipeline.put_split(dataset.train, parts.mesh)
+    whole = input_pipeline.put_split(dataset.train, experiment.mesh)
     order = input_pipeline.epoch_order(0, 0, steps * batch_size)
-    run = jitted_steps(parts)
+    run = jitted_steps(experiment)
     key, first = jax.random.key(0), jnp.int32(0)
     start = time.perf_counter()
     compiled = run.lower(state, whole, order, key, first, num_steps=steps).compile()
@@ -124,13 +129,13 @@ def measure(
 
 def count(model: str) -> dict[str, Any]:
     """Multiply-adds of one image's forward pass: counted here, and by XLA."""
-    parts = make_task(model, "none", noise(128))
+    experiment = make_experiment(model, "none", noise(128))
     image = jax.ShapeDtypeStruct((1, SIDE, SIDE, 3), jnp.float32)
 
     def forward(variables, image):
-        return parts.model.apply(variables, image, train=False)
+        return experiment.model.apply(variables, image, train=False)
 
-    variables = jax.eval_shape(lambda image: parts.model.init(jax.random.key(0), image), image)
+    variables = jax.eval_shape(lambda image: experiment.model.init(jax.random.key(0), image), image)
     analysis = jax.jit(forward).lower(variables, image).cost_analysis()
     return {
         "multiply_adds": multiply_adds(jax.make_jaxpr(forward)(variables, image).jaxpr),

@@ -14,7 +14,8 @@ import matplotlib
 import numpy as np
 from absl import flags
 
-from autolabel_jax import evaluate, image_ops, input_pipeline, metric_writer, result, task, train
+from autolabel_jax import evaluate, image_ops, input_pipeline, metric_writer, result, train
+from autolabel_jax import experiment as experiment_lib
 from autolabel_jax.corruptions import noise
 from configs import digits_augmix
 from experiments import launch
@@ -42,12 +43,14 @@ def run(rule: str, seed: int, workdir: pathlib.Path) -> dict:
     config.labels.rule = rule
     config.seed = seed
     train.train(config, workdir)
-    parts, dataset, snapshot = result.restore(config, workdir)
-    variables = task.inference_variables(snapshot.state)
-    test = input_pipeline.put_split(dataset.test, parts.mesh)
-    held_out = input_pipeline.put_split(dataset.calibration, parts.mesh)
-    clean = evaluate.make_predict(parts.model, parts.mesh, config.eval_batch_size)
-    noisy = evaluate.make_predict(parts.model, parts.mesh, config.eval_batch_size, add_noise)
+    experiment, dataset, snapshot = result.restore(config, workdir)
+    variables = experiment_lib.inference_variables(snapshot.state)
+    test = input_pipeline.put_split(dataset.test, experiment.mesh)
+    held_out = input_pipeline.put_split(dataset.calibration, experiment.mesh)
+    clean = evaluate.make_predict(experiment.model, experiment.mesh, config.eval_batch_size)
+    noisy = evaluate.make_predict(
+        experiment.model, experiment.mesh, config.eval_batch_size, add_noise
+    )
     figures = evaluate.with_temperature(
         noisy(variables, test),
         dataset.test.label,

@@ -13,7 +13,8 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from autolabel_jax import checkpoint, datasets, input_pipeline, metric_writer, task
+from autolabel_jax import checkpoint, datasets, input_pipeline, metric_writer
+from autolabel_jax import experiment as experiment_lib
 from autolabel_jax.datasets import Dataset, Split
 from configs import base
 
@@ -61,7 +62,7 @@ def flags(**changes) -> list[str]:
 def make_split(rng, n, shape, num_classes, distance=False) -> Split:
     """Random uint8 images with labels that hold every class."""
     return Split(
-        image=rng.integers(0, 256, (n, *shape), dtype=np.uint8),
+        input=rng.integers(0, 256, (n, *shape), dtype=np.uint8),
         label=rng.permutation(np.arange(n) % num_classes).astype(np.int32),
         distance=rng.random(n).astype(np.float32) if distance else None,
         index=np.arange(n),
@@ -87,9 +88,9 @@ def make_dataset(
     )
 
 
-def make_task(dataset: Dataset, **changes) -> task.Task:
+def make_experiment(dataset: Dataset, **changes) -> experiment_lib.Experiment:
     """The parts of a run on that data set."""
-    return task.create(small_config(**changes), dataset, input_pipeline.make_mesh())
+    return experiment_lib.create(small_config(**changes), dataset, input_pipeline.make_mesh())
 
 
 def write_arrays(folder: pathlib.Path, sizes: dict[str, int] | None = None, **arrays) -> str:
@@ -174,9 +175,9 @@ def assert_same_bits(a: dict, b: dict) -> None:
         assert a[path].tobytes() == b[path].tobytes(), path
 
 
-def saved_task(config) -> tuple[task.Task, Dataset, checkpoint.Snapshot]:
-    """Task, data and first snapshot of a config."""
+def saved_experiment(config) -> tuple[experiment_lib.Experiment, Dataset, checkpoint.Snapshot]:
+    """Experiment, data and first snapshot of a config."""
     dataset = datasets.load(config)
-    parts = task.create(config, dataset, input_pipeline.make_mesh())
-    first = checkpoint.first_snapshot(parts, config.seed, dataset.train.image.shape[1:])
-    return parts, dataset, first
+    experiment = experiment_lib.create(config, dataset, input_pipeline.make_mesh())
+    first = checkpoint.first_snapshot(experiment, config.seed, dataset.train.input.shape[1:])
+    return experiment, dataset, first

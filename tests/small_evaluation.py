@@ -5,7 +5,8 @@ import functools
 import numpy as np
 from scipy import special
 
-from autolabel_jax import datasets, input_pipeline, task, temperature
+from autolabel_jax import datasets, input_pipeline, temperature
+from autolabel_jax import experiment as experiment_lib
 from autolabel_jax.evaluated_sets import Piece, Sets
 from configs import digits_augmix
 
@@ -16,15 +17,15 @@ SCALING = temperature.Scaling(2.0, VECTOR)
 
 @functools.cache
 def run():
-    """(task, variables, test split) of an MLP on 40 digits."""
+    """(experiment, variables, test split) of an MLP on 40 digits."""
     config = digits_augmix.get_config("tiny")
     config.model.name = "mlp"
     config.augment.name = "none"
     config.test_examples = 40
     dataset = datasets.load(config)
-    parts = task.create(config, dataset, input_pipeline.make_mesh())
-    state = task.init_state(parts, 0, (32, 32, 3))
-    return parts, task.inference_variables(state), dataset.test
+    experiment = experiment_lib.create(config, dataset, input_pipeline.make_mesh())
+    state = experiment_lib.init_state(experiment, 0, (32, 32, 3))
+    return experiment, experiment_lib.inference_variables(state), dataset.test
 
 
 @functools.cache
@@ -35,9 +36,9 @@ def sets():
 
 def logits_by_hand(image):
     """float64 [n, 10] of images, uint8 or in [0, 1]."""
-    parts, variables, _ = run()
+    experiment, variables, _ = run()
     image = np.asarray(image, np.float32) / (255 if image.dtype == np.uint8 else 1)
-    return np.asarray(parts.model.apply(variables, image, train=False), np.float64)
+    return np.asarray(experiment.model.apply(variables, image, train=False), np.float64)
 
 
 def scores_by_hand(logits, label):

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from autolabel_jax import accumulation, input_pipeline, task, train_step
+from autolabel_jax import accumulation, input_pipeline, train_step
+from autolabel_jax import experiment as experiment_lib
 from autolabel_jax.augment import adversarial
 from autolabel_jax.types import Batch, Distance
 
@@ -22,12 +23,12 @@ def dataset():
 
 def one_step(dataset, parts, **changes):
     """(state, metrics) after a step from the same start, the batch cut into ``parts``."""
-    fixed = helpers.make_task(dataset, accumulate=parts, **changes)
-    state = task.init_state(fixed, 0, SHAPE)
+    fixed = helpers.make_experiment(dataset, accumulate=parts, **changes)
+    state = experiment_lib.init_state(fixed, 0, SHAPE)
     whole = input_pipeline.put_split(dataset.train, fixed.mesh)
     order = jnp.arange(whole.label.shape[0], dtype=jnp.int32)
     steps = jax.jit(
-        functools.partial(train_step.train_steps, task=fixed), static_argnames="num_steps"
+        functools.partial(train_step.train_steps, experiment=fixed), static_argnames="num_steps"
     )
     return steps(state, whole, order, jax.random.key(3), np.int32(0), num_steps=1)
 
@@ -86,28 +87,28 @@ def test_an_adversary_finds_the_same_images_in_parts(dataset):
     """Gradients of the pixels are each example's own, so that nothing but rounding may differ."""
     images = []
     for parts in (1, 4):
-        fixed = helpers.make_task(
+        fixed = helpers.make_experiment(
             dataset, accumulate=parts, augment__name="adversarial", augment__num_steps=3
         )
-        state = task.init_state(fixed, 0, SHAPE)
-        gradient = task.input_gradient(fixed, task.inference_variables(state))
-        image, label = dataset.train.image[:16], jnp.asarray(dataset.train.label[:16])
+        state = experiment_lib.init_state(fixed, 0, SHAPE)
+        gradient = experiment_lib.input_gradient(fixed, experiment_lib.inference_variables(state))
+        image, label = dataset.train.input[:16], jnp.asarray(dataset.train.label[:16])
         ones = jnp.ones(16)
         batch = Batch(jnp.asarray(image), label, jnp.arange(16), ones, ones)
         distance = Distance(jnp.zeros(16, jnp.int32), ones)
         settings = {"max_epsilon": 8 / 255, "num_steps": 3, "step_ratio": 0.25}
         found = adversarial.apply(jax.random.key(0), batch, distance, gradient, **settings)
-        images.append(np.asarray(found.image))
+        images.append(np.asarray(found.input))
     np.testing.assert_allclose(images[0], images[1], atol=1e-6)
-    clean = dataset.train.image[:16] / np.float32(255)
+    clean = dataset.train.input[:16] / np.float32(255)
     assert np.abs(images[0] - clean).max() > 7 / 255
 
 
 def test_parts_that_do_not_divide_the_batch_are_refused(dataset):
     with pytest.raises(ValueError, match=r"accumulate: got 3.*batch_size=16.*multiple of 3"):
-        helpers.make_task(dataset, accumulate=3)
+        helpers.make_experiment(dataset, accumulate=3)
     with pytest.raises(ValueError, match="accumulate: got 0, must be at least 1"):
-        helpers.make_task(dataset, accumulate=0)
+        helpers.make_experiment(dataset, accumulate=0)
 
 
 def test_eight_devices_in_two_parts_equal_one(tmp_path):

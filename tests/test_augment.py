@@ -26,7 +26,7 @@ def create(name, **settings):
 def make_batch(image, label=None, mask=None, distance=None):
     num = len(image)
     return Batch(
-        image=jnp.asarray(image),
+        input=jnp.asarray(image),
         label=jnp.arange(num) % 10 if label is None else jnp.asarray(label),
         index=jnp.arange(num),
         mask=jnp.ones(num) if mask is None else jnp.asarray(mask, jnp.float32),
@@ -234,16 +234,16 @@ def test_augmix_at_value_one_is_the_chain():
     run = jax.jit(lambda *a: augmix.apply(*a, **AUGMIX))
     done = run(key, make_batch(images), distance)
     code, amount = drawn_augmix(key, shape, **AUGMIX)
-    assert_same_chains(done.image, images, code, amount, depth)
+    assert_same_chains(done.input, images, code, amount, depth)
 
     # Between, the image is the mixture; at 0 it is the clean one to the last bit.
     value = np.linspace(0, 1, shape[0], dtype=np.float32)
     mixed = run(key, make_batch(images), distance.replace(value=jnp.asarray(value)))
     share = value[:, None, None, None]
-    expected = (1 - share) * (images / 255) + share * np.asarray(done.image)
-    np.testing.assert_allclose(mixed.image, expected, atol=1e-6)
+    expected = (1 - share) * (images / 255) + share * np.asarray(done.input)
+    np.testing.assert_allclose(mixed.input, expected, atol=1e-6)
     clean = run(key, make_batch(images), distance.replace(value=jnp.zeros(shape[0])))
-    assert_clean(clean.image, images)
+    assert_clean(clean.input, images)
     np.testing.assert_array_equal(clean.second_weight, np.zeros(shape[0]))
     np.testing.assert_array_equal(clean.label, clean.second_label)
 
@@ -263,7 +263,7 @@ def test_randaugment_is_its_operations_in_sequence(monkeypatch, backend, shape):
     code, amount = jax.jit(
         lambda key: randaugment.draw_operations(key, 10 * value, shape, max_operations=2)
     )(key)
-    assert_same_chains(done.image, images, code, amount, number)
+    assert_same_chains(done.input, images, code, amount, number)
 
 
 @pytest.mark.parametrize("name", ["augmix", "randaugment"])
@@ -295,7 +295,7 @@ def test_mixup_by_hand():
     partner = np.asarray(mixed.second_label)  # labels are the row numbers
     gamma = (value / 2)[:, None, None, None]
     expected = gamma * (image[partner] / 255) + (1 - gamma) * (image / 255)
-    np.testing.assert_allclose(mixed.image, expected, atol=1e-6)
+    np.testing.assert_allclose(mixed.input, expected, atol=1e-6)
     np.testing.assert_allclose(mixed.second_weight, value / 2)
     np.testing.assert_array_equal(mixed.label, np.arange(40))
     # Every real row is the partner of one other real row; padded rows stay out.
@@ -310,7 +310,7 @@ def test_mixup_at_value_zero_is_clean():
     image = some_images(6)
     method = create("mixup")
     distance = Distance(group=jnp.zeros(6, jnp.int32), value=jnp.zeros(6))
-    clean = method.apply(jax.random.key(0), make_batch(image), distance).image
+    clean = method.apply(jax.random.key(0), make_batch(image), distance).input
     assert_clean(clean, image)
 
 
@@ -351,7 +351,7 @@ def test_adversarial_reaches_the_corner_of_its_box():
     def attack(image, steps):
         settings = {"max_epsilon": 0.1, "num_steps": steps, "step_ratio": 0.25}
         run = jax.jit(lambda *a: adversarial.apply(*a, gradient, **settings))
-        return np.asarray(run(jax.random.key(0), make_batch(image, label), distance).image)
+        return np.asarray(run(jax.random.key(0), make_batch(image, label), distance).input)
 
     losses = []
     for steps, given in ((1, clean), (3, clean), (8, image)):
@@ -382,7 +382,7 @@ def test_adversarial_of_one_step_starts_inside_the_ball():
         max_epsilon=0.25,
         num_steps=1,
         step_ratio=0.25,
-    ).image
+    ).input
     drawn = np.asarray(moved, np.float64).ravel()
     assert stats.kstest(drawn, stats.uniform(0.25, 0.5).cdf).pvalue > 1e-3
 
@@ -394,7 +394,7 @@ def test_none_and_given_leave_the_image():
         method = create(name)
         assert method.distance_is_given == (name == "given")
         done = method.apply(jax.random.key(0), batch, method.draw(jax.random.key(0), 4))
-        assert_clean(done.image, image)
+        assert_clean(done.input, image)
         np.testing.assert_allclose(done.distance.value, value)
         np.testing.assert_array_equal(done.second_label, batch.label)
         np.testing.assert_array_equal(done.second_weight, np.zeros(4))

@@ -7,8 +7,8 @@ import pytest
 from scipy import stats
 from sklearn import metrics as sk
 
-from autolabel_jax import bootstrap, metrics
-from autolabel_jax.metrics import pairs
+from autolabel_jax import metrics
+from autolabel_jax.metrics import bootstrap, pairs
 
 
 def mean(x):

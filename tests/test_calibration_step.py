@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from autolabel_jax import calibration_step, input_pipeline, task
+from autolabel_jax import calibration_step, input_pipeline
+from autolabel_jax import experiment as experiment_lib
 
 NUM = 26  # calibration examples of helpers.make_dataset
 BATCHES = [1, 7, 13, 25, 26, 1000]
@@ -16,25 +17,27 @@ BATCHES = [1, 7, 13, 25, 26, 1000]
 
 def calibrate(dataset, key=0, scale=4.0, chosen=None, **changes):
     """(task, state, statistics as NumPy) of a fresh mlp whose logits are spread out."""
-    parts = helpers.make_task(dataset, **changes)
-    state = task.init_state(parts, 0, dataset.train.image.shape[1:])
+    experiment = helpers.make_experiment(dataset, **changes)
+    state = experiment_lib.init_state(experiment, 0, dataset.train.input.shape[1:])
     state = state.replace(params=jax.tree.map(lambda p: scale * p, state.params))
-    whole = input_pipeline.put_split(dataset.calibration, parts.mesh)
-    step = jax.jit(functools.partial(calibration_step.calibration_step, task=parts))
+    whole = input_pipeline.put_split(dataset.calibration, experiment.mesh)
+    step = jax.jit(functools.partial(calibration_step.calibration_step, experiment=experiment))
     before = jax.tree.map(np.asarray, state)
     stats = calibration_step.calibrate(
-        state, whole, jax.random.key(key), step=step, task=parts, chosen=chosen
+        state, whole, jax.random.key(key), step=step, experiment=experiment, chosen=chosen
     )
     jax.tree.map(np.testing.assert_array_equal, before, state)  # the pass only reads
-    return parts, state, jax.tree.map(np.asarray, stats)
+    return experiment, state, jax.tree.map(np.asarray, stats)
 
 
-def by_hand(parts, state, image, label, bucket):
+def by_hand(experiment, state, image, label, bucket):
     """The same sums [bucket, bin] in a NumPy loop."""
-    logits = parts.model.apply(task.inference_variables(state), image, train=False)
+    logits = experiment.model.apply(experiment_lib.inference_variables(state), image, train=False)
     logits = np.asarray(logits, np.float64)
     probability = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
-    sums = {name: np.zeros((parts.num_buckets, 15)) for name in ("count", "correct", "confidence")}
+    sums = {
+        name: np.zeros((experiment.num_buckets, 15)) for name in ("count", "correct", "confidence")
+    }
     for p, y, n in zip(probability, label, bucket, strict=True):
         r = int(np.ceil(15 * p.max())) - 1
         sums["count"][n, r] += 1
@@ -46,11 +49,11 @@ def by_hand(parts, state, image, label, bucket):
 @pytest.mark.parametrize("eval_batch_size", BATCHES)
 def test_without_augmentation_every_image_counts_in_every_bucket(eval_batch_size):
     dataset = helpers.make_dataset()
-    parts, state, stats = calibrate(dataset, buckets__num=3, eval_batch_size=eval_batch_size)
-    image = jnp.asarray(dataset.calibration.image, jnp.float32) / 255
+    experiment, state, stats = calibrate(dataset, buckets__num=3, eval_batch_size=eval_batch_size)
+    image = jnp.asarray(dataset.calibration.input, jnp.float32) / 255
     label = dataset.calibration.label
     each = [np.full(NUM, n) for n in range(3)]
-    expected = [by_hand(parts, state, image, label, bucket) for bucket in each]
+    expected = [by_hand(experiment, state, image, label, bucket) for bucket in each]
     for name in ("count", "correct", "confidence"):
         total = sum(e[name] for e in expected)
         np.testing.assert_allclose(getattr(stats, name), total, rtol=1e-5, atol=1e-5)
@@ -60,13 +63,13 @@ def test_without_augmentation_every_image_counts_in_every_bucket(eval_batch_size
 @pytest.mark.parametrize("eval_batch_size", BATCHES)
 def test_given_distances_count_in_their_own_bucket(eval_batch_size):
     dataset = helpers.make_dataset(distance=True)
-    parts, state, stats = calibrate(
+    experiment, state, stats = calibrate(
         dataset, buckets__num=4, eval_batch_size=eval_batch_size, augment__name="given"
     )
     bucket = np.ceil(4 * dataset.calibration.distance).astype(int) - 1
     assert len(set(bucket)) == 4
-    image = jnp.asarray(dataset.calibration.image, jnp.float32) / 255
-    expected = by_hand(parts, state, image, dataset.calibration.label, bucket)
+    image = jnp.asarray(dataset.calibration.input, jnp.float32) / 255
+    expected = by_hand(experiment, state, image, dataset.calibration.label, bucket)
     for name, sums in expected.items():
         np.testing.assert_allclose(getattr(stats, name), sums, rtol=1e-5, atol=1e-5)
 
@@ -74,7 +77,7 @@ def test_given_distances_count_in_their_own_bucket(eval_batch_size):
 def test_a_bucket_of_given_distances_may_be_empty():
     dataset = helpers.make_dataset(distance=True)
     dataset.calibration.distance[:] = 0.9
-    parts, _, stats = calibrate(dataset, buckets__num=4, augment__name="given")
+    experiment, _, stats = calibrate(dataset, buckets__num=4, augment__name="given")
     np.testing.assert_array_equal(stats.count.sum(-1), [0, 0, 0, NUM])
 
 
@@ -95,16 +98,20 @@ def test_the_held_out_label_of_a_mixture_is_its_dominant_class():
     """
     dataset = helpers.make_dataset(shape=(4,), num_classes=4)
     lit = np.eye(4, dtype=np.uint8)[dataset.calibration.label] * 255
-    dataset.calibration.image[:] = lit
-    parts = helpers.make_task(dataset, augment__name="mixup", buckets__num=3, model__width=4)
-    state = task.init_state(parts, 0, (4,))
+    dataset.calibration.input[:] = lit
+    experiment = helpers.make_experiment(
+        dataset, augment__name="mixup", buckets__num=3, model__width=4
+    )
+    state = experiment_lib.init_state(experiment, 0, (4,))
     identity = {"kernel": jnp.eye(4), "bias": jnp.full(4, 10.0)}
     last = {"kernel": 5 * jnp.eye(4), "bias": jnp.zeros(4)}
     net = {"Dense_0": identity, "Dense_1": identity, "Dense_2": last}
     state = state.replace(params={"net": net})
-    whole = input_pipeline.put_split(dataset.calibration, parts.mesh)
-    step = jax.jit(functools.partial(calibration_step.calibration_step, task=parts))
-    stats = calibration_step.calibrate(state, whole, jax.random.key(0), step=step, task=parts)
+    whole = input_pipeline.put_split(dataset.calibration, experiment.mesh)
+    step = jax.jit(functools.partial(calibration_step.calibration_step, experiment=experiment))
+    stats = calibration_step.calibrate(
+        state, whole, jax.random.key(0), step=step, experiment=experiment
+    )
     np.testing.assert_array_equal(np.asarray(stats.correct).sum(-1), [NUM] * 3)
     confidence = np.asarray(stats.confidence).sum(-1) / NUM
     assert confidence[0] > confidence[1] > confidence[2]  # nearer to 1/2, less clear
@@ -113,7 +120,7 @@ def test_the_held_out_label_of_a_mixture_is_its_dominant_class():
 def test_held_out_distances_are_drawn_between_the_calibration_edges(monkeypatch):
     """Learned edges on one side, equal widths on the other: bucket n is drawn between its own."""
     dataset = helpers.make_dataset()
-    parts = helpers.make_task(
+    experiment = helpers.make_experiment(
         dataset,
         augment__name="mixup",
         augment__concentration=0.4,
@@ -122,19 +129,19 @@ def test_held_out_distances_are_drawn_between_the_calibration_edges(monkeypatch)
         buckets__calibration_edges="equal_width",
     )
     # The mass of min(γ, 1-γ) under Beta(.4, .4) sits near 0.
-    assert parts.edges[1] < 0.25
+    assert experiment.edges[1] < 0.25
     seen = []
     apply = calibration_step.apply_augmentation
 
-    def record(parts, variables, batch, key, distance):
+    def record(experiment, variables, batch, key, distance):
         seen.append(np.asarray(distance.value))
-        return apply(parts, variables, batch, key, distance)
+        return apply(experiment, variables, batch, key, distance)
 
     monkeypatch.setattr(calibration_step, "apply_augmentation", record)
-    state = task.init_state(parts, 0, dataset.train.image.shape[1:])
-    whole = input_pipeline.put_split(dataset.calibration, parts.mesh)
-    step = functools.partial(calibration_step.calibration_step, task=parts)
-    calibration_step.calibrate(state, whole, jax.random.key(0), step=step, task=parts)
+    state = experiment_lib.init_state(experiment, 0, dataset.train.input.shape[1:])
+    whole = input_pipeline.put_split(dataset.calibration, experiment.mesh)
+    step = functools.partial(calibration_step.calibration_step, experiment=experiment)
+    calibration_step.calibrate(state, whole, jax.random.key(0), step=step, experiment=experiment)
     for n, value in enumerate(seen):
         assert value.min() > n / 3 - 1e-6
         assert value.max() <= (n + 1) / 3 + 1e-6
@@ -166,12 +173,12 @@ def test_an_update_may_draw_a_part_of_the_images():
 @pytest.mark.parametrize("eval_batch_size", [7, 26])
 def test_a_part_of_the_images_is_measured_in_every_bucket(eval_batch_size):
     dataset, chosen = helpers.make_dataset(), np.array([0, 3, 4, 11, 25])
-    parts, state, stats = calibrate(
+    experiment, state, stats = calibrate(
         dataset, buckets__num=3, eval_batch_size=eval_batch_size, chosen=chosen
     )
-    image = jnp.asarray(dataset.calibration.image[chosen], jnp.float32) / 255
+    image = jnp.asarray(dataset.calibration.input[chosen], jnp.float32) / 255
     label = dataset.calibration.label[chosen]
-    expected = [by_hand(parts, state, image, label, np.full(5, n)) for n in range(3)]
+    expected = [by_hand(experiment, state, image, label, np.full(5, n)) for n in range(3)]
     for name in ("count", "correct", "confidence"):
         total = sum(e[name] for e in expected)
         np.testing.assert_allclose(getattr(stats, name), total, rtol=1e-5, atol=1e-5)

@@ -18,7 +18,7 @@ def first():
     config = helpers.small_config(
         model__name="small_cnn", model__width=4, optimizer__ema=0.9, augment__name="mixup"
     )
-    return helpers.saved_task(config)[2]
+    return helpers.saved_experiment(config)[2]
 
 
 def at(first, epoch, step):

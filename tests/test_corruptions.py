@@ -468,7 +468,7 @@ def test_reads_cifar_c(cifar_c):
     ]
     name, severity, split = sets[13]
     assert (name, severity) == ("impulse_noise", 4)
-    np.testing.assert_array_equal(split.image, np.load(cifar_c / "impulse_noise.npy")[6:8])
+    np.testing.assert_array_equal(split.input, np.load(cifar_c / "impulse_noise.npy")[6:8])
     np.testing.assert_array_equal(split.label, [3, 1])
 
 
@@ -517,7 +517,7 @@ def test_refuses_an_incomplete_imagenet_c(imagenet_c):
 def test_open_sets_reads_one_set_of_cifar_c(cifar_c):
     found = published.open_sets(str(cifar_c))
     (split,) = found.read("impulse_noise", 4, 1, 32)
-    np.testing.assert_array_equal(split.image, np.load(cifar_c / "impulse_noise.npy")[6:7])
+    np.testing.assert_array_equal(split.input, np.load(cifar_c / "impulse_noise.npy")[6:7])
     with pytest.raises(FileNotFoundError, match="lacks spatter.npy"):
         published.open_sets(str(cifar_c), ["fog", "spatter"])
 
@@ -527,7 +527,7 @@ def test_open_sets_reads_imagenet_c_across_its_classes(imagenet_c):
     (split,) = found.read("fog", 4, 2, 24)
     np.testing.assert_array_equal(split.label, [0, 1])
     (split,) = found.read("fog", 4, 1, 24)
-    assert split.image.shape == (1, 24, 24, 3)
+    assert split.input.shape == (1, 24, 24, 3)
     (imagenet_c / "fog" / "2").rename(imagenet_c / "fog" / "7")
     with pytest.raises(FileNotFoundError, match="lacks fog/2;"):
         published.open_sets(str(imagenet_c))
@@ -571,7 +571,7 @@ def test_reads_tfds(monkeypatch):
     sets = list(published.tfds_cifar10("folder"))
     assert len(sets) == 75
     assert asked[0] == ("cifar10_corrupted/gaussian_noise_1", "folder")
-    np.testing.assert_array_equal(sets[7][2].image[:, 5, 5, 1], [0, 1, 2])
+    np.testing.assert_array_equal(sets[7][2].input[:, 5, 5, 1], [0, 1, 2])
     np.testing.assert_array_equal(sets[7][2].label, [9, 8, 7])
     known = {config.name for config in tfds.builder_cls("cifar10_corrupted").BUILDER_CONFIGS}
     assert {name.split("/")[1] for name, _ in asked} <= known

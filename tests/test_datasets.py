@@ -43,13 +43,13 @@ def test_digits_are_those_of_scikit_learn(digits):
     assert (len(digits.train) + len(digits.calibration), len(digits.test)) == (1198, 599)
     for split in (digits.train, digits.calibration, digits.test):
         np.testing.assert_array_equal(split.label, source.target[split.index])
-        assert split.image.dtype == np.uint8
-        assert split.image.shape[1:] == (32, 32, 3)
+        assert split.input.dtype == np.uint8
+        assert split.input.shape[1:] == (32, 32, 3)
     for row in range(0, 599, 50):
         grey = np.rint(source.images[digits.test.index[row]] * 255 / 16).astype(np.uint8)
         large = np.asarray(Image.fromarray(grey).resize((32, 32), Image.Resampling.BILINEAR))
         for channel in range(3):
-            np.testing.assert_array_equal(digits.test.image[row, ..., channel], large)
+            np.testing.assert_array_equal(digits.test.input[row, ..., channel], large)
 
 
 def test_digits_training_images_are_in_no_writers_order():
@@ -67,7 +67,7 @@ def test_digits_test_split_is_stratified_and_fixed(digits):
 
 
 def test_moments_are_those_of_the_scaled_training_pixels(digits):
-    both = np.concatenate([digits.train.image, digits.calibration.image])
+    both = np.concatenate([digits.train.input, digits.calibration.input])
     pixels = both.reshape(-1, 3) / 255
     np.testing.assert_allclose(digits.mean, pixels.mean(0), rtol=1e-6)
     np.testing.assert_allclose(digits.std, pixels.std(0), rtol=1e-6)
@@ -75,7 +75,7 @@ def test_moments_are_those_of_the_scaled_training_pixels(digits):
 
 def test_moments_are_the_same_to_the_bit_for_every_seed(digits):
     other = datasets.load(make_config("digits", seed=1))
-    assert other.train.image.tobytes() != digits.train.image.tobytes()
+    assert other.train.input.tobytes() != digits.train.input.tobytes()
     assert other.mean.tobytes() == digits.mean.tobytes()
     assert other.std.tobytes() == digits.std.tobytes()
 
@@ -163,13 +163,13 @@ def test_no_config_calibrates_on_test(path, arg, request):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # tiny variants may miss a class
         found = datasets.load(config)
-    assert not (set(hashes(found.calibration.image)) & set(hashes(found.test.image)))
+    assert not (set(hashes(found.calibration.input)) & set(hashes(found.test.input)))
     if official is None:
         assert not set(found.calibration.index) & set(found.test.index)
     else:
         here = found.calibration.index < len(official["image"])
         of_train = official["image"][found.calibration.index[here]]
-        np.testing.assert_array_equal(found.calibration.image[here], of_train)
+        np.testing.assert_array_equal(found.calibration.input[here], of_train)
     if config.calibration.source == "heldout":
         assert not set(found.calibration.index) & set(found.train.index)
 
@@ -204,12 +204,12 @@ def test_arrays_come_back_as_they_were_stored(tmp_path, dtype, shape):
     found = datasets.load(config)
     stored = np.uint8 if dtype == np.uint8 else np.float32
     for split in (found.train, found.calibration):
-        assert split.image.dtype == stored
+        assert split.input.dtype == stored
         assert split.label.dtype == np.int32
-        np.testing.assert_array_equal(split.image, image[split.index].astype(stored))
+        np.testing.assert_array_equal(split.input, image[split.index].astype(stored))
         np.testing.assert_array_equal(split.label, label[split.index])
         np.testing.assert_allclose(split.distance, distance[split.index], atol=1e-7)
-    np.testing.assert_array_equal(found.test.image, image[30:].astype(stored))
+    np.testing.assert_array_equal(found.test.input, image[30:].astype(stored))
     assert found.test.distance is None
     assert found.num_classes == 4
     assert found.class_names is None
@@ -223,7 +223,7 @@ def test_the_one_other_float_array_is_the_image(tmp_path):
     np.savez(tmp_path / "test", label=np.arange(6) % 2, embedding=features)
     config = make_config("arrays", tmp_path, train_examples=4)
     config.calibration.source = "train"
-    np.testing.assert_array_equal(datasets.load(config).train.image, features[:4])
+    np.testing.assert_array_equal(datasets.load(config).train.input, features[:4])
 
 
 def test_num_classes_may_be_said(tmp_path):
@@ -394,9 +394,9 @@ def check_made_here(found):
     train, test = np.stack(list(colours(40, 40))), np.stack(list(colours(12, 12)))
     index = np.concatenate([found.train.index, found.calibration.index])
     np.testing.assert_array_equal(np.sort(index), np.arange(40))
-    np.testing.assert_array_equal(found.train.image, train[found.train.index])
+    np.testing.assert_array_equal(found.train.input, train[found.train.index])
     np.testing.assert_array_equal(found.calibration.label, found.calibration.index % 2)
-    np.testing.assert_array_equal(found.test.image, test)
+    np.testing.assert_array_equal(found.test.input, test)
     assert found.num_classes == 2
     assert found.class_names == ("cold", "warm")
 
@@ -412,7 +412,7 @@ def test_tfds_set_is_prepared_read_in_its_official_order_and_cached(made_here, t
 
 def test_one_split_is_that_of_the_whole_set(made_here, tmp_path):
     found = datasets.tfds.read_split("made_here", "validation", str(tmp_path))
-    np.testing.assert_array_equal(found.image, np.stack(list(colours(12, 12))))
+    np.testing.assert_array_equal(found.input, np.stack(list(colours(12, 12))))
     np.testing.assert_array_equal(found.label, datasets.load(made_here).test.label)
     with pytest.raises(ValueError, match="has the splits train, validation; 'test' is not there"):
         datasets.tfds.read_split("made_here", "test", str(tmp_path))
@@ -514,9 +514,9 @@ def test_cifar10_is_in_official_order(tfds_dir, cifar10, load_check):
     test = load_check.load_cifar10("test", blocks=[0])
     for _ in range(2):  # the second time from the cache
         found = datasets.load(config)
-        np.testing.assert_array_equal(found.train.image, cifar10["image"])
+        np.testing.assert_array_equal(found.train.input, cifar10["image"])
         np.testing.assert_array_equal(found.train.label, cifar10["label"])
-        np.testing.assert_array_equal(found.test.image, test["image"])
+        np.testing.assert_array_equal(found.test.input, test["image"])
         np.testing.assert_array_equal(found.test.label, test["label"])
     assert found.class_names[:2] == ("airplane", "automobile")
     pixels = cifar10["image"].reshape(-1, 3).astype(np.float64) / 255

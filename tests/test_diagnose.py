@@ -106,7 +106,7 @@ def test_buckets(trained):
     assert found["low"] == [0, 0.5] and found["high"] == [0.5, 1] and found["count"] == [20, 20]
     # γ is at most 1/4 in the first bucket and more in the second, of the way between two images.
     assert 0 < found["mean_l2"][0] < found["mean_l2"][1]
-    image = run.dataset.calibration.image[:20].reshape(20, -1) / 255
+    image = run.dataset.calibration.input[:20].reshape(20, -1) / 255
     farthest = np.linalg.norm(image[:, None] - image[None], axis=-1).max()
     assert found["mean_l2"][0] < farthest / 4 and found["mean_l2"][1] < farthest / 2
     np.testing.assert_allclose(found["label_confidence"], [0.875, 0.625])  # mixup's own
@@ -124,8 +124,8 @@ def test_affinity(trained):
     )
     row = found["rows"][0]
     split = clean.dataset.calibration.take(slice(20))
-    logits = clean.task.model.apply(
-        clean.variables, (split.image / 255).astype(np.float32), train=False
+    logits = clean.experiment.model.apply(
+        clean.variables, (split.input / 255).astype(np.float32), train=False
     )
     accuracy = np.mean(np.argmax(logits, -1) == split.label)
     assert row["clean_accuracy"] == pytest.approx(accuracy) and accuracy > 0
@@ -180,7 +180,7 @@ def test_fourier_defaults_are_those_of_the_paper_and_data_are_checked(trained):
     run = trained["mixup"]
 
     def with_images(image):
-        test = dataclasses.replace(run.dataset.test, image=image)
+        test = dataclasses.replace(run.dataset.test, input=image)
         dataset = dataclasses.replace(run.dataset, test=test)
         return dataclasses.replace(run, dataset=dataset)
 

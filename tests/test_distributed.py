@@ -188,7 +188,7 @@ import jax, numpy as np
 address, _, i = (argument.partition("=")[2] for argument in sys.argv[1:])
 jax.distributed.initialize(address, 2, int(i))
 import helpers
-from autolabel_jax import input_pipeline, processes, task, train_step
+from autolabel_jax import input_pipeline, processes, experiment as experiment_lib, train_step
 
 class Normed(nn.Module):
     @nn.compact
@@ -197,15 +197,15 @@ class Normed(nn.Module):
         return nn.Dense(4)(norm(image.reshape(len(image), -1)))
 
 dataset = helpers.make_dataset(shape=(2, 2, 3), train=16)
-parts = dataclasses.replace(helpers.make_task(dataset), model=Normed())
-whole = input_pipeline.put_split(dataset.train, parts.mesh)
-state = processes.replicate(task.init_state(parts, 0, (2, 2, 3)), parts.mesh)
-step = jax.jit(lambda *a: train_step.train_steps(*a, num_steps=1, task=parts)[0].batch_stats)
+experiment = dataclasses.replace(helpers.make_experiment(dataset), model=Normed())
+whole = input_pipeline.put_split(dataset.train, experiment.mesh)
+state = processes.replicate(experiment_lib.init_state(experiment, 0, (2, 2, 3)), experiment.mesh)
+step = jax.jit(lambda *a: train_step.train_steps(*a, num_steps=1, experiment=experiment)[0])
 order = np.arange(16, dtype=np.int32)
-stats = step(state, whole, order, jax.random.key(0), np.int32(0))["BatchNorm_0"]
+stats = step(state, whole, order, jax.random.key(0), np.int32(0)).batch_stats["BatchNorm_0"]
 
 calls = iter(range(9))
-agreed = processes.agreed(lambda: i == "1" and next(calls) == 2, parts.mesh)
+agreed = processes.agreed(lambda: i == "1" and next(calls) == 2, experiment.mesh)
 answers = [agreed() for _ in range(5)]
 
 def refuse():
@@ -232,7 +232,7 @@ def test_batch_statistics_are_global_and_processes_agree():
     done = two("-c", code, devices=2)
     assert [d.returncode for d in done] == [0, 0], done[0].stderr + done[1].stderr
     found = [json.loads(d.stdout.splitlines()[-1]) for d in done]
-    images = helpers.make_dataset(shape=(2, 2, 3), train=16).train.image.reshape(16, -1) / 255
+    images = helpers.make_dataset(shape=(2, 2, 3), train=16).train.input.reshape(16, -1) / 255
     for told in found:
         assert told["devices"] == 4
         np.testing.assert_allclose(told["mean"], 0.25 * images.mean(0), atol=1e-6)

@@ -8,7 +8,8 @@ import pytest
 from scipy import special
 from sklearn import metrics
 
-from autolabel_jax import evaluate, input_pipeline, task, temperature
+from autolabel_jax import evaluate, input_pipeline, temperature
+from autolabel_jax import experiment as experiment_lib
 
 
 def make_logits(seed, n=400, k=5, spread=2.0):
@@ -97,9 +98,14 @@ def test_intervals_are_quantiles_of_resampled_scores():
 def trained():
     """(model, variables, mesh, test split) of an untrained network with batch norm."""
     dataset = helpers.make_dataset(test=30)
-    parts = helpers.make_task(dataset, model__name="small_cnn", model__width=4)
-    state = task.init_state(parts, 0, dataset.train.image.shape[1:])
-    return parts.model, task.inference_variables(state), parts.mesh, dataset.test
+    experiment = helpers.make_experiment(dataset, model__name="small_cnn", model__width=4)
+    state = experiment_lib.init_state(experiment, 0, dataset.train.input.shape[1:])
+    return (
+        experiment.model,
+        experiment_lib.inference_variables(state),
+        experiment.mesh,
+        dataset.test,
+    )
 
 
 @pytest.mark.parametrize("batch_size", [1, 8, 29, 30, 500])
@@ -107,7 +113,7 @@ def test_padded_batches_equal_the_whole_set_at_once(trained, batch_size):
     model, variables, mesh, split = trained
     predict = evaluate.make_predict(model, mesh, batch_size)
     found = predict(variables, input_pipeline.put_split(split, mesh))
-    image = jnp.asarray(split.image.astype(np.float32) / 255)
+    image = jnp.asarray(split.input.astype(np.float32) / 255)
     expected = jax.jit(lambda v, x: model.apply(v, x, train=False))(variables, image)
     assert isinstance(found, np.ndarray)
     assert found.shape == (30, 4)
@@ -126,7 +132,7 @@ def test_a_transform_sees_the_index_and_the_stored_image(trained):
     whole = input_pipeline.put_split(split, mesh)
     found = [evaluate.make_predict(model, mesh, b, darken)(variables, whole) for b in (8, 30)]
     np.testing.assert_allclose(found[0], found[1], rtol=1e-4, atol=1e-5)
-    dark = split.image.astype(np.float32) / 255 / (1 + np.arange(30))[:, None, None, None]
+    dark = split.input.astype(np.float32) / 255 / (1 + np.arange(30))[:, None, None, None]
     expected = model.apply(variables, jnp.asarray(dark, jnp.float32), train=False)
     np.testing.assert_allclose(found[0], expected, rtol=1e-4, atol=1e-5)
 

@@ -15,7 +15,7 @@ from autolabel_jax.evaluated_sets import Sets
 def test_corrupted_figures_are_those_of_the_set_made_by_hand(tmp_path):
     (line,) = robustness.run([CONTRAST], sets(), tmp_path, 7)
     test = run()[2]
-    image = np.asarray(corruptions.create("contrast", 3, size=32)(np.arange(40), test.image))
+    image = np.asarray(corruptions.create("contrast", 3, size=32)(np.arange(40), test.input))
     logits = logits_by_hand(image)
     by_suffix = {"": logits, "_ts": logits / 2, "_vs": logits * VECTOR[0] + VECTOR[1]}
     for suffix, scaled in by_suffix.items():
@@ -26,17 +26,17 @@ def test_corrupted_figures_are_those_of_the_set_made_by_hand(tmp_path):
 
 def test_attacked_figures_are_those_of_the_attacked_images_of_all_chunks(tmp_path, monkeypatch):
     """Chunks of 15 add up to what the 40 images give at once."""
-    parts, variables, test = run()
+    experiment, variables, test = run()
     monkeypatch.setattr(evaluated_sets, "ATTACK_CHUNK", 15)
     monkeypatch.setattr(robustness, "ATTACK_CHUNK", 15)
     pieces = robustness.plan(corrupted=False, attack_names=["fgsm"], num_examples=40)
     assert [piece.place for piece in pieces] == [0, 15, 30]
     found = robustness.summarise(robustness.run(pieces, sets(), tmp_path, 7), tmp_path)
     fgsm = attacks.create(
-        "fgsm", lambda x: parts.model.apply(variables, x, train=False), num_classes=10
+        "fgsm", lambda x: experiment.model.apply(variables, x, train=False), num_classes=10
     )
     expected = attacks.robust_accuracy(
-        fgsm, test.image, test.label, jax.random.key(0), batch_size=40, progress=False
+        fgsm, test.input, test.label, jax.random.key(0), batch_size=40, progress=False
     )
     assert found["fgsm_accuracy"] == expected.correct.mean()
     logits = logits_by_hand(expected.images)
@@ -49,10 +49,10 @@ def test_attacked_figures_are_those_of_the_attacked_images_of_all_chunks(tmp_pat
 
 
 def test_weights_as_arguments_change_no_attack():
-    parts, variables, test = run()
+    experiment, variables, test = run()
 
     def model_fn(variables, image):
-        return parts.model.apply(variables, image, train=False)
+        return experiment.model.apply(variables, image, train=False)
 
     how = {"num_classes": 10, "epsilon": 0.01, "num_steps": 3, "num_queries": 5}
     closed = attacks.create("auto", lambda x: model_fn(variables, x), in_python=True, **how)
@@ -60,7 +60,7 @@ def test_weights_as_arguments_change_no_attack():
     assert [name for name, _ in given.stages] == [name for name, _ in closed.stages]
     one, other = (
         attacks.robust_accuracy(
-            ensemble, test.image, test.label, jax.random.key(0), batch_size=40, progress=False
+            ensemble, test.input, test.label, jax.random.key(0), batch_size=40, progress=False
         )
         for ensemble in (closed, given)
     )

@@ -199,7 +199,7 @@ def test_sample_images_of_mixup_are_mixtures(tmp_path):
     (tmp_path / "config.json").write_text(config.to_json())
     pictures = shown(bucket_images.draw(run_files.read(tmp_path)))
     assert pictures.shape[:2] == (2, 3)
-    others = datasets.load(config).calibration.image[:16] / 255
+    others = datasets.load(config).calibration.input[:16] / 255
     for row in range(2):
         clean = pictures[row, 0].astype(np.float64)
         np.testing.assert_allclose(clean, others[row], atol=1e-6)
@@ -222,9 +222,9 @@ def test_sample_images_of_an_adversary_are_inside_its_balls(tmp_path):
     (tmp_path / "config.json").write_text(config.to_json())
     run = run_files.read(tmp_path)
     assert "no checkpoint" in bucket_images.why_not(run)
-    parts, _, snapshot = helpers.saved_task(config)
+    experiment, _, snapshot = helpers.saved_experiment(config)
     with checkpoint.Checkpoints(tmp_path, keep=1) as saved:
-        saved.save(snapshot, parts.steps_per_epoch)
+        saved.save(snapshot, experiment.steps_per_epoch)
     assert bucket_images.why_not(run) is None
     pictures = shown(bucket_images.draw(run))
     moved = abs(pictures[:, 1:] - pictures[:, :1]).max(axis=(2, 3, 4))

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from autolabel_jax import fourier
+from autolabel_jax.diagnosis import fourier
 
 KEY = jax.random.key(0)
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance, ImageOps
 
-from autolabel_jax import image_ops, warp
+from autolabel_jax import image_ops
+from autolabel_jax.image_ops import warp
 
 SHAPES = ((1000, 33, 31, 3), (300, 17, 23, 1), (60, 40, 2, 3))
 

@@ -15,7 +15,7 @@ def make_split(n=10, distance=None):
     rng = np.random.default_rng(0)
     image = rng.integers(0, 256, (n, 4, 4, 3), dtype=np.uint8)
     label = rng.integers(0, 3, n).astype(np.int32)
-    return Split(image=image, label=label, distance=distance, index=np.arange(n))
+    return Split(input=image, label=label, distance=distance, index=np.arange(n))
 
 
 def test_epoch_order_is_a_permutation_of_seed_and_epoch():
@@ -44,11 +44,11 @@ def test_padded_rows_count_each_example_once(n, batch_size):
     seen = []
     for rows in input_pipeline.padded_rows(whole, batch_size, mesh):
         batch = take(rows)
-        assert batch.image.shape[0] == len(rows) <= max(batch_size, 1)
+        assert batch.input.shape[0] == len(rows) <= max(batch_size, 1)
         real = np.asarray(batch.mask) == 1
         assert set(np.asarray(batch.mask)) <= {0.0, 1.0}
         index = np.asarray(batch.index)[real]
-        np.testing.assert_array_equal(np.asarray(batch.image)[real], split.image[index])
+        np.testing.assert_array_equal(np.asarray(batch.input)[real], split.input[index])
         np.testing.assert_array_equal(np.asarray(batch.label)[real], split.label[index])
         seen.extend(index)
     assert seen == list(range(n))
@@ -121,7 +121,7 @@ def test_streamed_epochs_are_permutations_and_squares_follow_from_their_place(ph
         order = np.random.RandomState([5, epoch, 0]).permutation(20)
         found = batches[2 * epoch : 2 * epoch + 2]
         np.testing.assert_array_equal(joined(found, "index"), order[:16])
-        for image, label, row in zip(*(joined(found, n) for n in ("image", "label", "index"))):
+        for image, label, row in zip(*(joined(found, n) for n in ("input", "label", "index"))):
             path, expected = photos[0].read(row)
             random = np.random.RandomState([5, epoch, 1, row])
             np.testing.assert_array_equal(image, photographs.training_square(path, random, 10))
@@ -135,7 +135,7 @@ def test_a_stream_goes_on_at_any_step_to_the_same_bits(photos):
         plan = training(streamed(photos[0], 24, workers))
         again = list(loader.host_batches(plan, first, 7))
         assert len(again) == 7 - first
-        for name in ("image", "label", "index", "mask"):
+        for name in ("input", "label", "index", "mask"):
             np.testing.assert_array_equal(joined(again, name), joined(whole[first:], name))
 
 
@@ -146,7 +146,7 @@ def test_two_hosts_read_what_one_does(photos):
     for step in range(3):
         parts = [host[step] for host in hosts]
         assert [len(part["label"]) for part in parts] == [4, 4]
-        for name in ("image", "label", "index", "mask"):
+        for name in ("input", "label", "index", "mask"):
             np.testing.assert_array_equal(joined(parts, name), one[step][name])
 
 
@@ -159,7 +159,7 @@ def test_ten_images_in_batches_of_four_count_once_on_any_number_of_hosts(photos,
         assert [len(batch["mask"]) for batch in batches] == [len(local)] * 3
         real = joined(batches, "mask") == 1
         counted += list(joined(batches, "index")[real])
-        for row, image in zip(joined(batches, "index")[real], joined(batches, "image")[real]):
+        for row, image in zip(joined(batches, "index")[real], joined(batches, "input")[real]):
             path, _ = photos[1].read(row)
             np.testing.assert_array_equal(image, photographs.evaluation_square(path, 10))
     assert sorted(counted) == list(range(10))
@@ -174,7 +174,7 @@ def test_streamed_evaluation_equals_that_of_the_decoded_split(photos):
     for kind, source in (("streamed", split), ("resident", whole)):
         batches = list(input_pipeline.evaluation_batches(source, 4, mesh))
         real = np.concatenate([b.mask for b in batches]) == 1
-        names = ("image", "label", "index")
+        names = ("input", "label", "index")
         found[kind] = [np.concatenate([getattr(b, n) for b in batches])[real] for n in names]
     for a, b in zip(found["streamed"], found["resident"]):
         assert len(a) == 10

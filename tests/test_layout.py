@@ -14,18 +14,17 @@ ORDER = (
     ("types", "processes"),
     ("datasets",),
     ("input_pipeline",),
-    ("image_ops", "warp", "accumulation"),
+    ("image_ops", "accumulation"),
     ("augment",),
     ("buckets", "calibration"),
     ("labels",),
     ("losses", "models", "optimizer"),
     ("metrics",),
-    ("bootstrap",),
-    ("task",),
+    ("experiment",),
     ("train_step", "calibration_step"),
     ("corruptions", "attacks", "temperature"),
     ("corrupted_sets",),
-    ("evaluate", "affinity", "fourier"),
+    ("evaluate", "diagnosis"),
     ("evaluated_sets",),
     ("metric_writer",),
     ("robustness",),
@@ -53,7 +52,6 @@ ALLOWED = {"loader.py": {"absl.flags"}}  # grain asks whether they were read; no
 NO_TEST_FILE = {
     "processes": "test_distributed.py runs it in several processes, the others in one",
     "types": "holds nothing but the fields of its pytrees",
-    "warp": "the operations made of it are compared with PIL's in test_image_ops.py",
 }
 
 

@@ -42,11 +42,11 @@ def test_figures_are_those_of_the_averaged_parameters_on_test(run):
     config, workdir, found = run
     saved = helpers.last_checkpoint(workdir)
     dataset = datasets.load(config)
-    both = np.concatenate([dataset.train.image, dataset.calibration.image]) / 255
+    both = np.concatenate([dataset.train.input, dataset.calibration.input]) / 255
     mean, std = both.mean((0, 1, 2)), both.std((0, 1, 2))
 
     def logits(split):
-        x = ((split.image / 255 - mean) / std).reshape(len(split.label), -1)
+        x = ((split.input / 255 - mean) / std).reshape(len(split.label), -1)
         for i in range(3):
             at = f"['state']['ema_params']['net']['Dense_{i}']"
             x = x @ saved[f"{at}['kernel']"] + saved[f"{at}['bias']"]

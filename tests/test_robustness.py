@@ -50,9 +50,11 @@ def test_what_is_done_is_not_done_again(tmp_path, monkeypatch):
     assert robustness.run(PIECES, less, tmp_path, 7) == lines
     with pytest.raises(TypeError):  # another checkpoint is evaluated anew
         robustness.run(PIECES, sets(), tmp_path, 8)
-    parts, variables, test = run()
+    experiment, variables, test = run()
     with pytest.raises(TypeError):  # and other images
-        robustness.run(PIECES, Sets(parts, variables, test.take(slice(30)), SCALING), tmp_path, 7)
+        robustness.run(
+            PIECES, Sets(experiment, variables, test.take(slice(30)), SCALING), tmp_path, 7
+        )
     (tmp_path / robustness.FOLDER / "contrast_3.npz").unlink()
     with pytest.raises(TypeError):  # and a set whose resamples are lost
         robustness.run(PIECES, sets(), tmp_path, 7)
@@ -95,7 +97,7 @@ def test_corrupted_interval_resamples_the_same_images_in_every_set(tmp_path):
     found = robustness.summarise(robustness.run(pieces, sets(), tmp_path, 7), tmp_path)
     test = run()[2]
     logits = [
-        logits_by_hand(np.asarray(corrupt(np.arange(40), test.image)))
+        logits_by_hand(np.asarray(corrupt(np.arange(40), test.input)))
         for corrupt in (corruptions.create(p.name, p.place, size=32) for p in pieces)
     ]
     means = []

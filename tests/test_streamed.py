@@ -177,11 +177,11 @@ def test_a_folder_is_cut_and_read_as_pillow_reads_it(photos):
             width, height = (int(16 * side / min(image.size)) for side in image.size)
             left, top = round((width - 14) / 2), round((height - 14) / 2)
             square = image.resize((width, height), BILINEAR).crop((left, top, left + 14, top + 14))
-            np.testing.assert_array_equal(split.image[row : row + 1][0], square)
+            np.testing.assert_array_equal(split.input[row : row + 1][0], square)
             assert split.label[row] == label
     np.testing.assert_allclose(found.mean, [0.485, 0.456, 0.406])
-    assert found.train.image.shape == (18, 14, 14, 3)
-    assert datasets.in_memory(found.test).image.shape == (12, 14, 14, 3)
+    assert found.train.input.shape == (18, 14, 14, 3)
+    assert datasets.in_memory(found.test).input.shape == (12, 14, 14, 3)
 
 
 def test_the_number_of_calibration_images_can_be_limited(photos):
@@ -300,12 +300,12 @@ def test_tfds_records_are_read_one_by_one(prepared, tmp_path):
     assert (len(found.train), len(found.calibration), len(found.test)) == (27, 3, 10)
     assert found.num_classes == 2
     expected = {middle(snapshot("validation", i)).tobytes(): i % 2 for i in range(10)}
-    squares = found.test.image[np.arange(10)]
+    squares = found.test.input[np.arange(10)]
     assert {square.tobytes() for square in squares} == set(expected)
     for square, label in zip(squares, found.test.label):
         assert expected[square.tobytes()] == label
     of_train = {middle(snapshot("train", i)).tobytes(): i % 2 for i in range(30)}
-    for square, label in zip(found.calibration.image, found.calibration.label):
+    for square, label in zip(found.calibration.input, found.calibration.label):
         assert of_train[square.tobytes()] == label
     (cache,) = tmp_path.glob("*cache/*-validation-labels.npz")
     np.savez(cache, label=1 - found.test.label, made_from=np.load(cache)["made_from"])

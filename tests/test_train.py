@@ -506,7 +506,7 @@ def test_a_good_checkpoint_is_named_and_restores(tmp_path, monkeypatch):
 
     def poisoned(split, mesh):
         whole = put(split, mesh)
-        return whole.replace(image=jax.numpy.full(whole.image.shape, np.nan, np.float32))
+        return whole.replace(input=jax.numpy.full(whole.input.shape, np.nan, np.float32))
 
     monkeypatch.setattr(train.input_pipeline, "put_split", poisoned)
     with pytest.raises(train.NonFiniteLossError, match="the training loss is nan in epoch 2") as e:

@@ -9,7 +9,8 @@ import numpy as np
 import optax
 import pytest
 
-from autolabel_jax import input_pipeline, task, train_step
+from autolabel_jax import experiment as experiment_lib
+from autolabel_jax import input_pipeline, train_step
 from autolabel_jax.types import LabelState
 
 SHAPE = (6, 6, 3)
@@ -29,11 +30,11 @@ def dataset():
 
 def start(dataset, **changes):
     """(jitted steps, state, split) of a small run."""
-    parts = helpers.make_task(dataset, **changes)
-    state = task.init_state(parts, 0, dataset.train.image.shape[1:])
-    steps = functools.partial(train_step.train_steps, task=parts)
+    experiment = helpers.make_experiment(dataset, **changes)
+    state = experiment_lib.init_state(experiment, 0, dataset.train.input.shape[1:])
+    steps = functools.partial(train_step.train_steps, experiment=experiment)
     steps = jax.jit(steps, static_argnames="num_steps")
-    return steps, state, input_pipeline.put_split(dataset.train, parts.mesh)
+    return steps, state, input_pipeline.put_split(dataset.train, experiment.mesh)
 
 
 def run_steps(steps, state, whole, num, chunk=1, key=None):
@@ -71,7 +72,7 @@ def test_three_steps_equal_a_plain_optax_loop(dataset):
     momentum = jax.tree.map(jnp.zeros_like, params)
     for t, rate in enumerate(rates):
         rows = slice(16 * t, 16 * t + 16)
-        image, label = dataset.train.image[rows], dataset.train.label[rows]
+        image, label = dataset.train.input[rows], dataset.train.label[rows]
         loss, gradient = jax.value_and_grad(loss_of)(params, image, label)
         correct = np.sum(np.argmax(mlp_logits(params, image), -1) == label)
         np.testing.assert_allclose(metrics.loss[t] / 16, loss, rtol=1e-5)
@@ -105,7 +106,7 @@ def test_loss_is_the_cross_entropy_with_the_labels_of_the_state(dataset):
     steps, state, whole = start(dataset, labels__rule="autolabel", buckets__num=3)
     confidence = np.array([0.7, 0.4, 0.9], np.float32)
     state = state.replace(labels=LabelState(confidence=jnp.asarray(confidence)))
-    logits = np.asarray(mlp_logits(state.params, dataset.train.image[:16]), np.float64)
+    logits = np.asarray(mlp_logits(state.params, dataset.train.input[:16]), np.float64)
     label = dataset.train.label[:16]
     _, metrics = run_steps(steps, state, whole, 1)
     # Distance 0 lies in the first bucket; three wrong classes share the rest.
@@ -122,7 +123,7 @@ def test_each_given_distance_takes_the_label_of_its_bucket():
     )
     confidence = np.array([1.0, 0.4, 0.6], np.float32)
     state = state.replace(labels=LabelState(confidence=jnp.asarray(confidence)))
-    logits = np.asarray(mlp_logits(state.params, dataset.train.image[:16]), np.float64)
+    logits = np.asarray(mlp_logits(state.params, dataset.train.input[:16]), np.float64)
     log_prob = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
     _, metrics = run_steps(steps, state, whole, 1)
     expected = 0.0
@@ -148,14 +149,14 @@ def test_a_temperature_scales_the_logits_of_its_bucket_in_the_loss_alone(accumul
     assert len(set(bucket)) == 3
 
     def loss_of(params):
-        logits = tau[bucket, None] * mlp_logits(params, dataset.train.image[:16])
+        logits = tau[bucket, None] * mlp_logits(params, dataset.train.input[:16])
         return -jnp.sum(jax.nn.log_softmax(logits)[rows, label] / (tau[bucket] if divide else 1))
 
     params = state.params
     loss, gradient = jax.value_and_grad(loss_of)(params)
     after, metrics = run_steps(steps, warm, whole, 1)
     np.testing.assert_allclose(metrics.loss[0], loss, rtol=1e-5)
-    plain = mlp_logits(params, dataset.train.image[:16])
+    plain = mlp_logits(params, dataset.train.input[:16])
     assert metrics.correct[0] == np.sum(np.argmax(plain, -1) == label)
     np.testing.assert_array_equal(after.labels.temperature, tau)
     # The first Nesterov step is 1.9 times the decayed gradient.
@@ -198,7 +199,7 @@ def test_ema_is_the_running_average_of_the_parameters(dataset):
 def test_batch_norm_statistics_move_as_in_the_layer(dataset):
     steps, state, whole = start(dataset, model__name="small_cnn", model__width=4)
     kernel = state.params["net"]["Conv_0"]["kernel"]
-    image = (jnp.asarray(dataset.train.image[:16], jnp.float32) / 255 - 0.5) / 0.3
+    image = (jnp.asarray(dataset.train.input[:16], jnp.float32) / 255 - 0.5) / 0.3
     response = jax.lax.conv_general_dilated(
         image, kernel, (2, 2), [(1, 1), (1, 1)], dimension_numbers=("NHWC", "HWIO", "NHWC")
     )
@@ -231,21 +232,21 @@ def test_the_key_decides_what_is_drawn(dataset):
 
 def test_crop_and_flip_leave_the_pixels_of_the_image(dataset):
     """Every augmented image is a window of the zero-padded one, mirrored or not."""
-    parts = helpers.make_task(dataset, crop_pad=1, flip=True)
-    state = task.init_state(parts, 0, SHAPE)
-    whole = input_pipeline.put_split(dataset.train, parts.mesh)
-    batch = input_pipeline.take(whole, np.arange(16, dtype=np.int32), parts.mesh)
-    drawn = train_step.draw_augmented(state, batch, jax.random.key(3), task=parts)
+    experiment = helpers.make_experiment(dataset, crop_pad=1, flip=True)
+    state = experiment_lib.init_state(experiment, 0, SHAPE)
+    whole = input_pipeline.put_split(dataset.train, experiment.mesh)
+    batch = input_pipeline.take(whole, np.arange(16, dtype=np.int32), experiment.mesh)
+    drawn = train_step.draw_augmented(state, batch, jax.random.key(3), experiment=experiment)
     seen = set()
     for i in range(16):
-        padded = np.pad(dataset.train.image[i], ((1, 1), (1, 1), (0, 0)))
+        padded = np.pad(dataset.train.input[i], ((1, 1), (1, 1), (0, 0)))
         windows = {
             (top, left, turn): padded[top : top + 6, left : left + 6][:, :: -1 if turn else 1]
             for top in range(3)
             for left in range(3)
             for turn in (False, True)
         }
-        levels = np.rint(np.asarray(drawn.image[i]) * 255)
+        levels = np.rint(np.asarray(drawn.input[i]) * 255)
         places = [place for place, window in windows.items() if np.array_equal(window, levels)]
         assert len(places) == 1
         seen.add(places[0])

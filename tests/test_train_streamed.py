@@ -12,7 +12,8 @@ import numpy as np
 import photograph_folders
 import pytest
 
-from autolabel_jax import datasets, result, task, train
+from autolabel_jax import datasets, result, train
+from autolabel_jax import experiment as experiment_lib
 
 pytestmark = pytest.mark.xdist_group("streamed")
 
@@ -57,9 +58,11 @@ def test_stopped_after_any_step_ends_with_the_same_bits(tmp_path, settings, undi
 def test_the_test_split_is_evaluated_as_if_it_were_in_memory(settings, undisturbed):
     config = helpers.small_config(**settings)
     found = result.evaluate_run(config, undisturbed)
-    parts, dataset, snapshot = result.restore(config, undisturbed)
+    experiment, dataset, snapshot = result.restore(config, undisturbed)
     test = datasets.in_memory(dataset.test)
-    logits = parts.model.apply(task.inference_variables(snapshot.state), test.image / 255)
+    logits = experiment.model.apply(
+        experiment_lib.inference_variables(snapshot.state), test.input / 255
+    )
     assert found["accuracy"] == np.mean(np.asarray(logits).argmax(-1) == test.label)
     log_probability = jax.nn.log_softmax(logits)[np.arange(12), test.label]
     assert found["nll"] == pytest.approx(-float(log_probability.mean()), rel=1e-4)

@@ -39,7 +39,7 @@ def apply(
       num_steps: ascent steps.
       step_ratio: length of a step as a share of ε (2/255 at 8/255 is 1/4).
     """
-    clean = image_ops.to_float(batch.image)
+    clean = image_ops.to_float(batch.input)
     epsilon = (max_epsilon * distance.value).reshape((-1,) + (1,) * (clean.ndim - 1))
     low, high = jnp.maximum(clean - epsilon, 0), jnp.minimum(clean + epsilon, 1)
     start = clean + epsilon * jax.random.uniform(key, clean.shape, minval=-1, maxval=1)

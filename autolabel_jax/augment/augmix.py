@@ -65,11 +65,11 @@ def apply(
       ValueError: images of another type or shape.
     """
     del input_gradient
-    operations.check_input(batch.image.shape, batch.image.dtype)
-    code, amount = draw_operations(key, batch.image.shape, severity=severity, max_depth=max_depth)
-    chained = operations.chain(batch.image, code, amount, distance.group + 1)
+    operations.check_input(batch.input.shape, batch.input.dtype)
+    code, amount = draw_operations(key, batch.input.shape, severity=severity, max_depth=max_depth)
+    chained = operations.chain(batch.input, code, amount, distance.group + 1)
     share = distance.value[:, None, None, None]
-    mixed = (1 - share) * image_ops.to_float(batch.image) + share * image_ops.to_float(chained)
+    mixed = (1 - share) * image_ops.to_float(batch.input) + share * image_ops.to_float(chained)
     return none.unmixed(mixed, batch.label, distance)
 
 

@@ -34,10 +34,10 @@ def apply(
     del input_gradient, concentration
     partner = _partners(key, batch.mask)
     gamma = distance.value / 2
-    image = image_ops.to_float(batch.image)
+    image = image_ops.to_float(batch.input)
     weight = gamma.reshape((-1,) + (1,) * (image.ndim - 1))
     return Augmented(
-        image=weight * image[partner] + (1 - weight) * image,
+        input=weight * image[partner] + (1 - weight) * image,
         label=batch.label,
         distance=distance,
         second_label=batch.label[partner],

@@ -18,13 +18,13 @@ def apply(
 ) -> Augmented:
     """The images as they are, uint8 scaled to [0, 1]."""
     del key, input_gradient
-    return unmixed(image_ops.to_float(batch.image), batch.label, distance)
+    return unmixed(image_ops.to_float(batch.input), batch.label, distance)
 
 
 def unmixed(image: jax.Array, label: jax.Array, distance: Distance) -> Augmented:
     """Augmented examples that hold one class each."""
     return Augmented(
-        image=image,
+        input=image,
         label=label,
         distance=distance,
         second_label=label,

@@ -10,7 +10,8 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from autolabel_jax import image_ops, warp
+from autolabel_jax import image_ops
+from autolabel_jax.image_ops import warp
 
 # What changes grey levels one by one, what moves pixels, and what blends images.
 TABLES = ("autocontrast", "equalize", "posterize", "solarize", "brightness", "contrast")

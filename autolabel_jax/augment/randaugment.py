@@ -72,10 +72,10 @@ def apply(
       ValueError: images of another type or shape.
     """
     del input_gradient
-    operations.check_input(batch.image.shape, batch.image.dtype)
+    operations.check_input(batch.input.shape, batch.input.dtype)
     magnitude = distance.value * max_magnitude
-    code, amount = draw_operations(key, magnitude, batch.image.shape, max_operations=max_operations)
-    image = operations.chain(batch.image, code, amount, distance.group + 1, enhance=True)
+    code, amount = draw_operations(key, magnitude, batch.input.shape, max_operations=max_operations)
+    image = operations.chain(batch.input, code, amount, distance.group + 1, enhance=True)
     return none.unmixed(image_ops.to_float(image), batch.label, distance)
 
 

@@ -52,7 +52,7 @@ def load(config: ConfigDict) -> Dataset:
         mean, std = np.float32(PHOTOGRAPH_MEAN), np.float32(PHOTOGRAPH_STD)
     else:
         # Before the cut: they are constants of the program, which all seeds can then share.
-        mean, std = _moments(train.image[:: max(1, len(train) // MOMENT_IMAGES)])
+        mean, std = _moments(train.input[:: max(1, len(train) // MOMENT_IMAGES)])
     train, calibration = _cut(train, config)
     if isinstance(train, StreamedSplit):
         calibration = _decoded(calibration)
@@ -100,7 +100,7 @@ def in_memory(split: Split | StreamedSplit) -> Split:
 
 
 def _decoded(split: StreamedSplit) -> Split:
-    size = int(np.prod(split.image.shape, dtype=np.int64))
+    size = int(np.prod(split.input.shape, dtype=np.int64))
     if size > CALIBRATION_BYTES:
         raise ValueError(
             f"calibration.images: {len(split)} images would take {size / 2**30:.0f} GiB of each "
@@ -193,7 +193,7 @@ def _check(dataset: Dataset) -> None:
                 f"{where}: labels go from {low} to {high}, must be in [0, {num_classes}); "
                 "a split without labels cannot be used"
             )
-        if split.image.dtype != np.uint8 and not np.isfinite(split.image).all():
+        if split.input.dtype != np.uint8 and not np.isfinite(split.input).all():
             raise ValueError(f"{where}: images hold NaN or infinite values")
     if num_classes < 2:
         raise ValueError(

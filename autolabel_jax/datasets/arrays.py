@@ -42,7 +42,7 @@ def read(data_dir: str) -> Source:
     folder = pathlib.Path(data_dir).expanduser()
     stored = {name: _load(folder / f"{name}.npz") for name in ("train", "test")}
     splits = {name: _split(folder / f"{name}.npz", found) for name, found in stored.items()}
-    train, test = splits["train"].image, splits["test"].image
+    train, test = splits["train"].input, splits["test"].input
     if (train.shape[1:], train.dtype) != (test.shape[1:], test.dtype):
         raise ValueError(
             f"data_dir: {folder}: 'image' is {train.dtype} {list(train.shape[1:])} in train.npz, "

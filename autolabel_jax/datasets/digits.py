@@ -21,7 +21,7 @@ def read() -> Source:
     digits = load_digits()
     label = digits.target.astype(np.int32)
     everything = Split(
-        image=_enlarge(np.rint(digits.images * (255 / 16)).astype(np.uint8)),
+        input=_enlarge(np.rint(digits.images * (255 / 16)).astype(np.uint8)),
         label=label,
         distance=None,
         index=np.arange(len(label)),

@@ -120,13 +120,13 @@ def host_batches(plan: Plan, first: int, last: int) -> Iterator[dict[str, np.nda
 def decode(split: StreamedSplit, batch_size: int = 256) -> Split:
     """The whole split in host memory, as evaluation sees it."""
     plan = Evaluation(split, batch_size, np.arange(batch_size))
-    image = np.zeros(split.image.shape, np.uint8)
+    image = np.zeros(split.input.shape, np.uint8)
     label = np.zeros(len(split), np.int32)
     for batch in host_batches(plan, 0, plan.num_steps):
         real = batch["mask"] == 1
         rows = batch["index"][real]
-        image[rows], label[rows] = batch["image"][real], batch["label"][real]
-    return Split(image=image, label=label, distance=None, index=split.index)
+        image[rows], label[rows] = batch["input"][real], batch["label"][real]
+    return Split(input=image, label=label, distance=None, index=split.index)
 
 
 def _block(place: int, *, plan: Plan, parts: int) -> dict[str, np.ndarray]:
@@ -140,7 +140,7 @@ def _block(place: int, *, plan: Plan, parts: int) -> dict[str, np.ndarray]:
         if row < len(plan.split):
             image[i], label[i] = plan.split.square(row, plan.random(step, row))
     return {
-        "image": image,
+        "input": image,
         "label": label,
         "index": np.minimum(rows, len(plan.split) - 1).astype(np.int32),
         "mask": (rows < len(plan.split)).astype(np.float32),

@@ -13,7 +13,7 @@ class Split:
     from (digits: in scikit-learn's 1,797), so a cut can be proved disjoint.
     """
 
-    image: np.ndarray  # uint8 [n, ...] in 0 … 255, or float32 [n, ...]
+    input: np.ndarray  # uint8 [n, ...] in 0 … 255, or float32 [n, ...]
     label: np.ndarray  # int32 [n]
     distance: np.ndarray | None  # float32 [n] in [0, 1], where the data come augmented
     index: np.ndarray  # int64 [n]
@@ -24,7 +24,7 @@ class Split:
     def take(self, rows: np.ndarray | slice) -> "Split":
         """The given rows, in the given order."""
         distance = None if self.distance is None else self.distance[rows]
-        return Split(self.image[rows], self.label[rows], distance, self.index[rows])
+        return Split(self.input[rows], self.label[rows], distance, self.index[rows])
 
 
 @dataclasses.dataclass(frozen=True)

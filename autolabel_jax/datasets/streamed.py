@@ -22,7 +22,7 @@ class Records(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class StreamedSplit:
-    """Stands where a ``Split`` stands; its ``image`` is decoded as it is indexed."""
+    """Stands where a ``Split`` stands; its ``input`` is decoded as it is indexed."""
 
     records: Records
     index: np.ndarray  # int64 [n], rows of the records
@@ -43,7 +43,7 @@ class StreamedSplit:
         return self.records.labels()[self.index]
 
     @property
-    def image(self) -> "Squares":
+    def input(self) -> "Squares":
         """uint8 [n, image_size, image_size, 3], as evaluation sees it."""
         return Squares(self)
 

@@ -158,7 +158,7 @@ def _cached(name: str, builder: tfds.core.DatasetBuilder, split: str) -> Split:
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
         pass  # none yet, or a damaged one
     decoded = _decode(name, builder, split)
-    write(path, image=decoded.image, label=decoded.label, index=decoded.index, made_from=made_from)
+    write(path, image=decoded.input, label=decoded.label, index=decoded.index, made_from=made_from)
     return decoded
 
 

@@ -12,7 +12,9 @@ from flax import traverse_util
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from autolabel_jax import affinity, augment, evaluate, metric_writer, task
+from autolabel_jax import augment, evaluate, metric_writer
+from autolabel_jax import experiment as experiment_lib
+from autolabel_jax.diagnosis import affinity
 from autolabel_jax.types import Batch
 from configs import base
 from experiments.diagnosing import parts as diagnose_parts
@@ -102,12 +104,12 @@ def measure(
     whole = diagnose_parts.put(baseline.dataset.calibration, examples, baseline)
     stamp = baseline.stamp(whole.label.shape[0])
     stamp |= {"baseline": str(baseline.workdir.resolve()), "draws": DRAWS}
-    stamp |= {"uint8": whole.image.dtype == np.uint8}
+    stamp |= {"uint8": whole.input.dtype == np.uint8}
     rows = before["rows"] if before and before["stamp"] == stamp else []
     missing = [one for one in asked if one not in [row["settings"] for row in rows]]
     if missing:
         predict = evaluate.make_predict(
-            baseline.task.model, baseline.task.mesh, baseline.task.eval_batch_size
+            baseline.experiment.model, baseline.experiment.mesh, baseline.experiment.eval_batch_size
         )
         clean = predict(baseline.variables, whole)
         with tqdm(
@@ -128,12 +130,14 @@ def _row(
     clean: np.ndarray,
     bar: tqdm,
 ) -> dict[str, Any]:
-    parts = _task_with(baseline, own_config, settings)
-    step = jax.jit(functools.partial(affinity.move_batch, task=parts))
+    experiment = _experiment_with(baseline, own_config, settings)
+    step = jax.jit(functools.partial(affinity.move_batch, experiment=experiment))
     draws = []
     for draw in range(DRAWS):
         key = jax.random.fold_in(jax.random.key(baseline.config.seed), draw)
-        draws.append(affinity.move(baseline.variables, whole, key, step=step, task=parts))
+        draws.append(
+            affinity.move(baseline.variables, whole, key, step=step, experiment=experiment)
+        )
         bar.update()
     moved = jax.tree.map(lambda *x: np.concatenate(x), *draws)
     label = np.asarray(whole.label)
@@ -152,12 +156,14 @@ def _row(
     }
 
 
-def _task_with(baseline: Trained, own_config: ConfigDict, settings: dict[str, Any]) -> task.Task:
+def _experiment_with(
+    baseline: Trained, own_config: ConfigDict, settings: dict[str, Any]
+) -> experiment_lib.Experiment:
     """The baseline's parts with another augmentation, checked against its data; one bucket."""
     config = ConfigDict(json.loads(baseline.config.to_json()))
     config.augment = ConfigDict({**own_config.augment, **settings})
     config.buckets.update(num=1, edges="equal_width", calibration_edges="")
-    return task.create(config, baseline.dataset, baseline.task.mesh)
+    return experiment_lib.create(config, baseline.dataset, baseline.experiment.mesh)
 
 
 def diversity(

@@ -16,17 +16,18 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from autolabel_jax import (
-    affinity,
     calibration,
     datasets,
-    fourier,
     image_ops,
     input_pipeline,
     metric_writer,
     result,
-    task,
+)
+from autolabel_jax import (
+    experiment as experiment_lib,
 )
 from autolabel_jax.checkpoint import Snapshot
+from autolabel_jax.diagnosis import affinity, fourier
 
 FILE, FOURIER_FILE = "diagnosis.json", "diagnosis_fourier.jsonl"
 FORMAT = 1  # of a part; parts of another one do not count
@@ -39,14 +40,14 @@ class Trained:
 
     workdir: pathlib.Path
     config: ConfigDict
-    task: task.Task
+    experiment: experiment_lib.Experiment
     dataset: datasets.Dataset
     snapshot: Snapshot
 
     @property
     def variables(self) -> dict[str, Any]:
         """Of the model, in inference mode."""
-        return task.inference_variables(self.snapshot.state)
+        return experiment_lib.inference_variables(self.snapshot.state)
 
     @property
     def checkpoint(self) -> int:
@@ -70,7 +71,7 @@ def restore(workdir: pathlib.Path, config: ConfigDict) -> Trained:
 def put(split, examples: int, trained: Trained):
     """The first so many images of a split (0: all), decoded, on the device."""
     split = datasets.in_memory(split.take(slice(examples or None)))
-    return input_pipeline.put_split(split, trained.task.mesh)
+    return input_pipeline.put_split(split, trained.experiment.mesh)
 
 
 def buckets(trained: Trained, examples: int, before: dict[str, Any] | None) -> dict[str, Any]:
@@ -81,31 +82,33 @@ def buckets(trained: Trained, examples: int, before: dict[str, Any] | None) -> d
       examples: of the calibration split, the first so many; 0: all.
       before: this part of the file, if it has one.
     """
-    parts = trained.task
+    experiment = trained.experiment
     whole = put(trained.dataset.calibration, examples, trained)
-    stamp = trained.stamp(whole.label.shape[0]) | {"uint8": whole.image.dtype == np.uint8}
+    stamp = trained.stamp(whole.label.shape[0]) | {"uint8": whole.input.dtype == np.uint8}
     if before and before["stamp"] == stamp:
         return before
-    step = jax.jit(functools.partial(affinity.move_batch, task=parts))
-    passes = 1 if parts.augmentation.distance_is_given else parts.num_buckets
+    step = jax.jit(functools.partial(affinity.move_batch, experiment=experiment))
+    passes = 1 if experiment.augmentation.distance_is_given else experiment.num_buckets
     found = []
     for n in tqdm(range(passes), desc="buckets", unit="bucket", dynamic_ncols=True):
         key = jax.random.fold_in(jax.random.key(trained.config.seed), n)
-        found.append(affinity.move(trained.variables, whole, key, step=step, task=parts, bucket=n))
+        found.append(
+            affinity.move(trained.variables, whole, key, step=step, experiment=experiment, bucket=n)
+        )
     moved = jax.tree.map(lambda *x: np.concatenate(x), *found)
     return {"stamp": stamp, **_by_bucket(moved, trained)}
 
 
 def _by_bucket(moved: affinity.Moved, trained: Trained) -> dict[str, Any]:
-    parts = trained.task
-    edges, num_groups = parts.calibration_edges, parts.augmentation.num_groups
-    settings = {"num_buckets": parts.num_buckets, "num_bins": parts.num_bins}
+    experiment = trained.experiment
+    edges, num_groups = experiment.calibration_edges, experiment.augmentation.num_groups
+    settings = {"num_buckets": experiment.num_buckets, "num_bins": experiment.num_bins}
     stats = calibration.bucket_stats(moved.logits, moved.label, moved.bucket, **settings)
     curve = affinity.distance_curve(stats, edges, num_groups)
     count = np.maximum(curve.count, 1)
 
     def mean(values):
-        total = np.bincount(moved.bucket, values.astype(np.float64), parts.num_buckets)
+        total = np.bincount(moved.bucket, values.astype(np.float64), experiment.num_buckets)
         return np.where(curve.count > 0, total / count, np.nan)
 
     columns = {
@@ -148,12 +151,12 @@ def fourier_map(
     if before and before["stamp"] == stamp:
         return before
     batches = [
-        (image_ops.to_float(batch.image), batch.label, batch.mask)
+        (image_ops.to_float(batch.input), batch.label, batch.mask)
         for batch in input_pipeline.evaluation_batches(
-            whole, trained.task.eval_batch_size, trained.task.mesh
+            whole, trained.experiment.eval_batch_size, trained.experiment.mesh
         )
     ]
-    predict = functools.partial(_top, trained.task.model, trained.variables)
+    predict = functools.partial(_top, trained.experiment.model, trained.variables)
     clean = sum(int(np.sum((predict(x) != y) & (mask > 0))) for x, y, mask in batches) / num
     errors = _errors_so_far(trained.workdir / FOURIER_FILE, stamp, chosen, predict, batches)
     values = [errors[pair] / num for pair in chosen]
@@ -201,7 +204,7 @@ def _top(model: nn.Module, variables: dict[str, Any], image: jax.Array) -> jax.A
 
 
 def _image_size(trained: Trained) -> tuple[int, int]:
-    image = trained.dataset.test.image
+    image = trained.dataset.test.input
     if image.ndim != 4:
         raise ValueError(
             f"--fourier: {trained.config.dataset!r} holds examples of shape {image.shape[1:]}, "

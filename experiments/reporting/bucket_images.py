@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 
-from autolabel_jax import buckets, checkpoint, datasets, image_ops, input_pipeline, result, task
+from autolabel_jax import buckets, checkpoint, datasets, image_ops, input_pipeline, result
+from autolabel_jax import experiment as experiment_lib
 from autolabel_jax.datasets import Dataset
 from configs import base
 from experiments.reporting import plots
@@ -54,50 +55,54 @@ def draw(run: Run, data_dir: str | None = None) -> Figure:
     if data_dir is not None:
         config.data_dir = data_dir
     if config.augment.name == "adversarial":
-        parts, dataset, snapshot = result.restore(config, run.workdir)
-        variables = task.inference_variables(snapshot.state)
+        experiment, dataset, snapshot = result.restore(config, run.workdir)
+        variables = experiment_lib.inference_variables(snapshot.state)
     else:
         dataset, variables = datasets.load(config), {}
-        parts = task.create(config, dataset, input_pipeline.make_mesh())
-    shape = dataset.train.image.shape[1:]
+        experiment = experiment_lib.create(config, dataset, input_pipeline.make_mesh())
+    shape = dataset.train.input.shape[1:]
     if len(shape) != 3 or shape[-1] not in (1, 3):
         raise ValueError(f"dataset: {config.dataset!r} holds examples of shape {shape}, no images")
-    make = _given if parts.augmentation.distance_is_given else _moved
-    return _grid(make(parts, dataset, variables), parts, run)
+    make = _given if experiment.augmentation.distance_is_given else _moved
+    return _grid(make(experiment, dataset, variables), experiment, run)
 
 
-def _moved(parts: task.Task, dataset: Dataset, variables: dict[str, Any]) -> np.ndarray:
+def _moved(
+    experiment: experiment_lib.Experiment, dataset: Dataset, variables: dict[str, Any]
+) -> np.ndarray:
     """float [N, 1 + IMAGES, ...]: in each bucket; the entry after the last bucket is clean."""
     split = dataset.calibration.take(slice(0, BATCH))
-    batch = input_pipeline.put_split(split, parts.mesh)
+    batch = input_pipeline.put_split(split, experiment.mesh)
     draw_key, apply_key = jax.random.split(jax.random.key(0))
 
     @jax.jit
     def move(bucket):
         inside = jnp.full(len(split), bucket, jnp.int32)
-        distance = buckets.draw_inside(draw_key, inside, parts.calibration_edges)
-        moved = task.apply_augmentation(parts, variables, batch, apply_key, distance)
-        return image_ops.to_float(moved.image)[:IMAGES]
+        distance = buckets.draw_inside(draw_key, inside, experiment.calibration_edges)
+        moved = experiment_lib.apply_augmentation(experiment, variables, batch, apply_key, distance)
+        return image_ops.to_float(moved.input)[:IMAGES]
 
-    clean = image_ops.to_float(batch.image)[:IMAGES]
-    return np.stack([*(np.asarray(move(n)) for n in range(parts.num_buckets)), clean])
+    clean = image_ops.to_float(batch.input)[:IMAGES]
+    return np.stack([*(np.asarray(move(n)) for n in range(experiment.num_buckets)), clean])
 
 
-def _given(parts: task.Task, dataset: Dataset, variables: dict[str, Any]) -> np.ndarray:
+def _given(
+    experiment: experiment_lib.Experiment, dataset: Dataset, variables: dict[str, Any]
+) -> np.ndarray:
     """The same of data that come with distances; what is not there is NaN, as are clean twins."""
     del variables
     split = dataset.train
-    bucket = np.asarray(buckets.bucket_index(jnp.asarray(split.distance), parts.edges))
-    image = np.asarray(image_ops.to_float(split.image))
-    shown = np.full((parts.num_buckets + 1, IMAGES, *image.shape[1:]), np.nan, np.float32)
-    for n in range(parts.num_buckets):
+    bucket = np.asarray(buckets.bucket_index(jnp.asarray(split.distance), experiment.edges))
+    image = np.asarray(image_ops.to_float(split.input))
+    shown = np.full((experiment.num_buckets + 1, IMAGES, *image.shape[1:]), np.nan, np.float32)
+    for n in range(experiment.num_buckets):
         rows = np.flatnonzero(bucket == n)[:IMAGES]
         shown[n, : len(rows)] = image[rows]
     return shown
 
 
-def _grid(shown: np.ndarray, parts: task.Task, run: Run) -> Figure:
-    num_groups, edges = parts.augmentation.num_groups, parts.calibration_edges
+def _grid(shown: np.ndarray, experiment: experiment_lib.Experiment, run: Run) -> Figure:
+    num_groups, edges = experiment.augmentation.num_groups, experiment.calibration_edges
     num = len(edges) - 1
     images = shown.shape[1]
     rows, columns = num_groups * images, num + 1

@@ -6,8 +6,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from scipy.special import softmax
 
-from autolabel_jax import bootstrap
-from autolabel_jax.bootstrap import Reliability
+from autolabel_jax.metrics import bootstrap
+from autolabel_jax.metrics.bootstrap import Reliability
 
 
 def from_file(workdir: pathlib.Path, *, seed: int = 0) -> Reliability:

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from autolabel_jax import input_pipeline, task
+from autolabel_jax import experiment as experiment_lib
+from autolabel_jax import input_pipeline
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +20,7 @@ def dataset():
 def refused(dataset, *parts, **changes):
     """The message of the refusal, which must hold each part."""
     with pytest.raises(ValueError) as caught:  # noqa: PT011 - the parts are matched below
-        helpers.make_task(dataset, **changes)
+        helpers.make_experiment(dataset, **changes)
     for part in parts:
         assert part in str(caught.value)
 
@@ -88,7 +89,7 @@ def test_image_operations_want_images_of_uint8(dataset, name):
 def test_adversarial_wants_a_pixel_range_of_one(dataset, low, high):
     floats = as_float(dataset, low, high)
     refused(floats, "augment.name: got 'adversarial'", f"{low:g}", augment__name="adversarial")
-    helpers.make_task(as_float(dataset, 0, 1), augment__name="adversarial")
+    helpers.make_experiment(as_float(dataset, 0, 1), augment__name="adversarial")
 
 
 @pytest.mark.parametrize("changes", [{"crop_pad": 1}, {"flip": True}])
@@ -97,15 +98,15 @@ def test_vectors_are_neither_cropped_nor_flipped(changes):
 
 
 def as_float(dataset, low, high):
-    image = np.random.default_rng(0).uniform(low, high, dataset.train.image.shape)
+    image = np.random.default_rng(0).uniform(low, high, dataset.train.input.shape)
     image.flat[:2] = low, high
-    train = dataclasses.replace(dataset.train, image=image.astype(np.float32))
+    train = dataclasses.replace(dataset.train, input=image.astype(np.float32))
     return dataclasses.replace(dataset, train=train)
 
 
 def test_incomplete_batches_are_left_out_of_an_epoch(dataset):
-    assert helpers.make_task(dataset, batch_size=20).steps_per_epoch == 2
-    assert helpers.make_task(dataset, batch_size=48).steps_per_epoch == 1
+    assert helpers.make_experiment(dataset, batch_size=20).steps_per_epoch == 2
+    assert helpers.make_experiment(dataset, batch_size=48).steps_per_epoch == 1
 
 
 @pytest.mark.parametrize(
@@ -118,33 +119,33 @@ def test_incomplete_batches_are_left_out_of_an_epoch(dataset):
     ],
 )
 def test_buckets_are_groups_times_intervals(dataset, changes, groups):
-    parts = helpers.make_task(dataset, buckets__num=4, **changes)
-    assert parts.num_buckets == 4 * groups
-    np.testing.assert_allclose(parts.edges, [0, 0.25, 0.5, 0.75, 1])
+    experiment = helpers.make_experiment(dataset, buckets__num=4, **changes)
+    assert experiment.num_buckets == 4 * groups
+    np.testing.assert_allclose(experiment.edges, [0, 0.25, 0.5, 0.75, 1])
 
 
 def test_equal_mass_edges_of_mixup_are_quantiles_of_its_distance(dataset):
     """2·min(γ, 1-γ) with γ ~ Beta(1, 1) is uniform: quantiles are the edges themselves."""
     mixup = {"augment__name": "mixup", "buckets__edges": "equal_mass", "buckets__num": 4}
-    even = helpers.make_task(dataset, **mixup)
+    even = helpers.make_experiment(dataset, **mixup)
     np.testing.assert_allclose(even.edges, [0, 0.25, 0.5, 0.75, 1], atol=0.01)
     rng = np.random.default_rng(0)
     gamma = rng.beta(0.3, 0.3, 400_000)
     drawn = 2 * np.minimum(gamma, 1 - gamma)
-    skewed = helpers.make_task(dataset, augment__concentration=0.3, **mixup)
+    skewed = helpers.make_experiment(dataset, augment__concentration=0.3, **mixup)
     np.testing.assert_allclose(skewed.edges[1:-1], np.quantile(drawn, [0.25, 0.5, 0.75]), atol=0.02)
 
 
 def test_edges_of_given_distances_are_those_of_the_training_set():
     dataset = helpers.make_dataset(distance=True)
-    parts = helpers.make_task(
+    experiment = helpers.make_experiment(
         dataset, augment__name="given", buckets__edges="equal_mass", buckets__num=2
     )
-    assert parts.edges[1] == pytest.approx(np.median(dataset.train.distance), abs=1e-6)
+    assert experiment.edges[1] == pytest.approx(np.median(dataset.train.distance), abs=1e-6)
 
 
 def test_calibration_edges_may_differ(dataset):
-    parts = helpers.make_task(
+    experiment = helpers.make_experiment(
         dataset,
         augment__name="mixup",
         augment__concentration=0.3,
@@ -152,14 +153,16 @@ def test_calibration_edges_may_differ(dataset):
         buckets__edges="equal_mass",
         buckets__calibration_edges="equal_width",
     )
-    assert parts.edges[1] < 0.4
-    assert parts.calibration_edges[1] == 0.5
+    assert experiment.edges[1] < 0.4
+    assert experiment.calibration_edges[1] == 0.5
 
 
 def test_labels_start_as_the_augmentation_would_have_them(dataset):
     def first_labels(**changes):
-        parts = helpers.make_task(dataset, buckets__num=4, **changes)
-        return task.init_state(parts, 0, dataset.train.image.shape[1:]).labels.confidence
+        experiment = helpers.make_experiment(dataset, buckets__num=4, **changes)
+        return experiment_lib.init_state(
+            experiment, 0, dataset.train.input.shape[1:]
+        ).labels.confidence
 
     np.testing.assert_array_equal(first_labels(augment__name="augmix"), np.ones(12))
     # 1 - γ at the middle of the bucket, γ = s/2.
@@ -169,8 +172,11 @@ def test_labels_start_as_the_augmentation_would_have_them(dataset):
 
 
 def test_parameters_hang_on_the_seed_alone(dataset):
-    parts = helpers.make_task(dataset)
-    states = [task.init_state(parts, seed, dataset.train.image.shape[1:]) for seed in (3, 3, 4)]
+    experiment = helpers.make_experiment(dataset)
+    states = [
+        experiment_lib.init_state(experiment, seed, dataset.train.input.shape[1:])
+        for seed in (3, 3, 4)
+    ]
     kernels = [np.asarray(s.params["net"]["Dense_0"]["kernel"]) for s in states]
     np.testing.assert_array_equal(kernels[0], kernels[1])
     assert np.abs(kernels[0] - kernels[2]).max() > 0.01
@@ -179,18 +185,18 @@ def test_parameters_hang_on_the_seed_alone(dataset):
 
 
 def test_inference_runs_on_the_average_where_there_is_one(dataset):
-    parts = helpers.make_task(dataset, optimizer__ema=0.9)
-    state = task.init_state(parts, 0, dataset.train.image.shape[1:])
+    experiment = helpers.make_experiment(dataset, optimizer__ema=0.9)
+    state = experiment_lib.init_state(experiment, 0, dataset.train.input.shape[1:])
     state = state.replace(ema_params=jax.tree.map(lambda p: p + 1, state.params))
-    assert task.inference_variables(state)["params"] is state.ema_params
+    assert experiment_lib.inference_variables(state)["params"] is state.ema_params
     plain = state.replace(ema_params=None)
-    assert task.inference_variables(plain)["params"] is state.params
+    assert experiment_lib.inference_variables(plain)["params"] is state.params
 
 
 def test_input_gradient_equals_central_differences(dataset):
-    parts = helpers.make_task(dataset)
-    state = task.init_state(parts, 0, dataset.train.image.shape[1:])
-    image = dataset.train.image[:3].astype(np.float64) / 255
+    experiment = helpers.make_experiment(dataset)
+    state = experiment_lib.init_state(experiment, 0, dataset.train.input.shape[1:])
+    image = dataset.train.input[:3].astype(np.float64) / 255
     label = dataset.train.label[:3]
     net = jax.tree.map(lambda p: np.asarray(p, np.float64), state.params)["net"]
 
@@ -201,7 +207,7 @@ def test_input_gradient_equals_central_differences(dataset):
         logits = x @ net["Dense_2"]["kernel"] + net["Dense_2"]["bias"]
         return np.log(np.exp(logits).sum(-1)) - logits[np.arange(3), label]
 
-    gradient = task.input_gradient(parts, task.inference_variables(state))
+    gradient = experiment_lib.input_gradient(experiment, experiment_lib.inference_variables(state))
     found = np.asarray(gradient(jnp.asarray(image, jnp.float32), jnp.asarray(label)))
     rng = np.random.default_rng(0)
     for pixel in rng.integers(0, [6, 6, 3], (10, 3)):

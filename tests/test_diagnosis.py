@@ -9,7 +9,9 @@ import pytest
 import scipy.stats
 from sklearn.metrics import accuracy_score
 
-from autolabel_jax import affinity, buckets, calibration, calibration_step, input_pipeline, task
+from autolabel_jax import buckets, calibration, calibration_step, input_pipeline
+from autolabel_jax import experiment as experiment_lib
+from autolabel_jax.diagnosis import affinity
 
 KEY = jax.random.key(3)
 
@@ -138,24 +140,24 @@ def test_distance_curve_of_one_group_and_other_edges():
 def model_for(calibration=26, distance=False, **settings):
     """A data set of noise, a task and its first state, images on the device, a compiled step."""
     dataset = helpers.make_dataset(calibration=calibration, distance=distance)
-    parts = helpers.make_task(dataset, **settings)
-    state = task.init_state(parts, 0, dataset.train.image.shape[1:])
-    whole = input_pipeline.put_split(dataset.calibration, parts.mesh)
-    step = jax.jit(functools.partial(affinity.move_batch, task=parts))
-    return dataset.calibration, parts, state, whole, step
+    experiment = helpers.make_experiment(dataset, **settings)
+    state = experiment_lib.init_state(experiment, 0, dataset.train.input.shape[1:])
+    whole = input_pipeline.put_split(dataset.calibration, experiment.mesh)
+    step = jax.jit(functools.partial(affinity.move_batch, experiment=experiment))
+    return dataset.calibration, experiment, state, whole, step
 
 
 def moved(n=None, key=KEY, **settings):
     """The calibration split moved into bucket n."""
-    _, parts, state, whole, step = model_for(**settings)
-    variables = task.inference_variables(state)
-    return affinity.move(variables, whole, key, step=step, task=parts, bucket=n)
+    _, experiment, state, whole, step = model_for(**settings)
+    variables = experiment_lib.inference_variables(state)
+    return affinity.move(variables, whole, key, step=step, experiment=experiment, bucket=n)
 
 
 def logits_of(image, **settings):
-    _, parts, state, _, _ = model_for(**settings)
-    variables = task.inference_variables(state)
-    return parts.model.apply(variables, image.astype(np.float32), train=False)
+    _, experiment, state, _, _ = model_for(**settings)
+    variables = experiment_lib.inference_variables(state)
+    return experiment.model.apply(variables, image.astype(np.float32), train=False)
 
 
 MIXUP = {"calibration": 2, "augment__name": "mixup"}
@@ -166,7 +168,7 @@ ADVERSARY = {"augment__name": "adversarial", "augment__max_epsilon": 0.2, "augme
 def test_mixup_of_two_images_is_measured_from_the_dominant_one(n):
     """Each is the other's partner: moved by γ of the way between them."""
     found, split = moved(n, **MIXUP), model_for(**MIXUP)[0]
-    image = split.image / 255
+    image = split.input / 255
     between = image[1] - image[0]
     gamma = found.l2 / np.linalg.norm(between)
     assert (gamma > n / 4).all() and (gamma <= (n + 1) / 4 + 1e-6).all()
@@ -183,9 +185,9 @@ def test_buckets_are_those_of_the_calibration_pass():
     for n in range(2):
         one = moved(n, jax.random.fold_in(KEY, n), **MIXUP)
         found.append(calibration.bucket_stats(one.logits, one.label, one.bucket, num_buckets=2))
-    _, parts, state, whole, _ = model_for(**MIXUP)
-    step = jax.jit(functools.partial(calibration_step.calibration_step, task=parts))
-    expected = calibration_step.calibrate(state, whole, KEY, step=step, task=parts)
+    _, experiment, state, whole, _ = model_for(**MIXUP)
+    step = jax.jit(functools.partial(calibration_step.calibration_step, experiment=experiment))
+    expected = calibration_step.calibrate(state, whole, KEY, step=step, experiment=experiment)
     total = jax.tree.map(lambda a, b: a + b, *found)
     for a, b in zip(jax.tree.leaves(total), jax.tree.leaves(expected)):
         np.testing.assert_allclose(a, b, rtol=1e-5)
@@ -195,7 +197,7 @@ def test_nothing_moves_without_an_augmentation():
     settings = {"calibration": 70, "augment__name": "none"}  # a batch of 64, and 6
     found, split = moved(**settings), model_for(**settings)[0]
     assert found.logits.shape == (70, 4) and not found.l2.any() and not found.absolute.any()
-    np.testing.assert_allclose(found.logits, logits_of(split.image / 255, **settings), atol=1e-4)
+    np.testing.assert_allclose(found.logits, logits_of(split.input / 255, **settings), atol=1e-4)
     np.testing.assert_array_equal(found.label, split.label)
 
 

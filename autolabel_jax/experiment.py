@@ -39,7 +39,7 @@ EDGE_DRAWS = 100_000  # distances drawn to place data-driven bucket edges
 
 
 @dataclasses.dataclass(frozen=True)
-class Task:
+class Experiment:
     """What ``train_step`` and ``calibration_step`` need besides arrays."""
 
     model: nn.Module
@@ -65,7 +65,7 @@ class Task:
         return self.augmentation.num_groups * (len(self.edges) - 1)
 
 
-def create(config: ConfigDict, dataset: Dataset, mesh: Mesh) -> Task:
+def create(config: ConfigDict, dataset: Dataset, mesh: Mesh) -> Experiment:
     """Builds and checks all parts of a run.
 
     Raises:
@@ -86,7 +86,7 @@ def create(config: ConfigDict, dataset: Dataset, mesh: Mesh) -> Task:
         )
     steps_per_epoch = num_train // config.batch_size
     edges, calibration_edges = _make_edges(config, augmentation, dataset.train)
-    return Task(
+    return Experiment(
         model=models.create(
             config, num_classes=dataset.num_classes, mean=dataset.mean, std=dataset.std
         ),
@@ -108,23 +108,23 @@ def create(config: ConfigDict, dataset: Dataset, mesh: Mesh) -> Task:
     )
 
 
-def init_state(task: Task, seed: int, example_shape: tuple[int, ...]) -> TrainState:
+def init_state(experiment: Experiment, seed: int, example_shape: tuple[int, ...]) -> TrainState:
     """The state before the first step: fresh parameters, labels as the augmentation gives them.
 
     Args:
-      task: what is fixed.
+      experiment: the fixed parts of the run.
       seed: of the parameters.
       example_shape: of one input, without the batch axis.
     """
-    params, batch_stats = models.init(task.model, jax.random.key(seed), example_shape)
-    middles = buckets.middles(task.edges, task.augmentation.num_groups)
+    params, batch_stats = models.init(experiment.model, jax.random.key(seed), example_shape)
+    middles = buckets.middles(experiment.edges, experiment.augmentation.num_groups)
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         params=params,
         batch_stats=batch_stats,
-        opt_state=task.optimizer.init(params),
-        ema_params=jax.tree.map(jnp.copy, params) if task.ema else None,
-        labels=task.rule.init(task.augmentation.own_confidence(middles)),
+        opt_state=experiment.optimizer.init(params),
+        ema_params=jax.tree.map(jnp.copy, params) if experiment.ema else None,
+        labels=experiment.rule.init(experiment.augmentation.own_confidence(middles)),
     )
 
 
@@ -134,11 +134,11 @@ def inference_variables(state: TrainState) -> dict[str, Any]:
     return {"params": params, "batch_stats": state.batch_stats}
 
 
-def input_gradient(task: Task, variables: dict[str, Any]) -> InputGradient:
+def input_gradient(experiment: Experiment, variables: dict[str, Any]) -> InputGradient:
     """Gradient of each example's cross-entropy in its own pixels, in inference mode."""
 
     def total_loss(image, label):
-        logits = task.model.apply(variables, image, train=False)
+        logits = experiment.model.apply(variables, image, train=False)
         return jnp.sum(losses.integer_cross_entropy(logits, label))
 
     def in_parts(image, label):
@@ -146,19 +146,23 @@ def input_gradient(task: Task, variables: dict[str, Any]) -> InputGradient:
             return (), jax.grad(total_loss)(*part)
 
         # Batches of evaluation may be small; those of training are divided exactly.
-        parts = math.gcd(task.accumulate, label.shape[0] // task.mesh.devices.size)
-        return accumulation.mean(of_part, (image, label), parts, task.mesh)[1]
+        parts = math.gcd(experiment.accumulate, label.shape[0] // experiment.mesh.devices.size)
+        return accumulation.mean(of_part, (image, label), parts, experiment.mesh)[1]
 
     return in_parts
 
 
 def apply_augmentation(
-    task: Task, variables: dict[str, Any], batch: Batch, key: jax.Array, distance: Distance
+    experiment: Experiment,
+    variables: dict[str, Any],
+    batch: Batch,
+    key: jax.Array,
+    distance: Distance,
 ) -> Augmented:
     """Moves each image by its distance; an adversary attacks the model with these variables."""
-    gradient = input_gradient(task, variables)
-    augmented = task.augmentation.apply(key, batch, distance, gradient)
-    return augmented.replace(image=jax.lax.stop_gradient(augmented.image))
+    gradient = input_gradient(experiment, variables)
+    augmented = experiment.augmentation.apply(key, batch, distance, gradient)
+    return augmented.replace(input=jax.lax.stop_gradient(augmented.input))
 
 
 def _make_edges(
@@ -209,7 +213,7 @@ def _check_parts(config: ConfigDict, mesh: Mesh) -> None:
 
 
 def _check_images(config: ConfigDict, dataset: Dataset) -> None:
-    image = dataset.train.image
+    image = dataset.train.input
     if image.ndim != 4 and (config.crop_pad or config.flip):
         raise ValueError(
             f"crop_pad, flip: got {config.crop_pad} and {config.flip}, but {dataset.name} holds "

@@ -15,8 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from autolabel_jax import bootstrap, buckets, calibration, image_ops, input_pipeline
-from autolabel_jax.task import Task, apply_augmentation
+from autolabel_jax import buckets, calibration, image_ops, input_pipeline
+from autolabel_jax.experiment import Experiment, apply_augmentation
+from autolabel_jax.metrics import bootstrap
 from autolabel_jax.types import Batch, BucketStats
 
 
@@ -179,7 +180,7 @@ def move_batch(
     bucket: jax.Array | None,
     key: jax.Array,
     *,
-    task: Task,
+    experiment: Experiment,
 ) -> Moved:
     """Moves images, by distances inside given buckets or as training draws them, and classifies.
 
@@ -188,30 +189,30 @@ def move_batch(
     come augmented and have no clean selves: l2 and absolute are NaN.
 
     Args:
-      variables: of the model, see ``task.inference_variables``; an adversary attacks it.
+      variables: of the model, see ``experiment_lib.inference_variables``; an adversary attacks it.
       whole: held-out images [n, ...].
       rows: int32 [B].
       bucket: int32 [B] in [0, N); None: distances as training draws them.
       key: typed key of this batch alone.
-      task: what is fixed.
+      experiment: the fixed parts of the run.
 
     Returns:
       Moved [B], in units of the model's input: a pixel of a uint8 image goes from 0 to 1.
     """
-    batch = input_pipeline.take(whole, rows, task.mesh)
+    batch = input_pipeline.take(whole, rows, experiment.mesh)
     draw_key, apply_key = jax.random.split(key)
     if bucket is None:
-        distance = task.augmentation.draw(draw_key, rows.shape[0])
+        distance = experiment.augmentation.draw(draw_key, rows.shape[0])
     else:
-        distance = buckets.draw_inside(draw_key, bucket, task.calibration_edges)
-    augmented = apply_augmentation(task, variables, batch, apply_key, distance)
-    if bucket is None or task.augmentation.distance_is_given:
-        bucket = buckets.bucket_index(augmented.distance, task.edges)
-    change = augmented.image - image_ops.to_float(batch.image)
-    change = jnp.nan * change if task.augmentation.distance_is_given else change
+        distance = buckets.draw_inside(draw_key, bucket, experiment.calibration_edges)
+    augmented = apply_augmentation(experiment, variables, batch, apply_key, distance)
+    if bucket is None or experiment.augmentation.distance_is_given:
+        bucket = buckets.bucket_index(augmented.distance, experiment.edges)
+    change = augmented.input - image_ops.to_float(batch.input)
+    change = jnp.nan * change if experiment.augmentation.distance_is_given else change
     pixels = tuple(range(1, change.ndim))
     return Moved(
-        logits=task.model.apply(variables, augmented.image, train=False),
+        logits=experiment.model.apply(variables, augmented.input, train=False),
         label=augmented.label,
         bucket=bucket,
         l2=jnp.sqrt(jnp.sum(jnp.square(change), pixels)),
@@ -225,7 +226,7 @@ def move(
     key: jax.Array,
     *,
     step: Callable[..., Moved],
-    task: Task,
+    experiment: Experiment,
     bucket: int | None = None,
 ) -> Moved:
     """All images of a split, moved once.
@@ -234,15 +235,17 @@ def move(
       variables: of the model.
       whole: held-out images [n, ...].
       key: typed key of this pass.
-      step: ``move_batch`` with its task bound, jitted.
-      task: what is fixed.
+      step: ``move_batch`` with its experiment bound, jitted.
+      experiment: the fixed parts of the run.
       bucket: that they all go into; None: as training draws distances.
 
     Returns:
       Moved [n] of NumPy arrays.
     """
     n, parts = whole.label.shape[0], []
-    for i, rows in enumerate(input_pipeline.padded_rows(whole, task.eval_batch_size, task.mesh)):
+    for i, rows in enumerate(
+        input_pipeline.padded_rows(whole, experiment.eval_batch_size, experiment.mesh)
+    ):
         inside = None if bucket is None else np.full(len(rows), bucket, np.int32)
         parts.append(step(variables, whole, rows, inside, jax.random.fold_in(key, i)))
     return jax.tree.map(lambda *x: np.concatenate(x)[:n], *jax.device_get(parts))

@@ -1,0 +1,1 @@
+"""Diagnosis of a trained model and its augmentation: distances moved, affinity, frequencies."""
