@@ -31,7 +31,7 @@ from autolabel_jax import (
     experiment as experiment_lib,
 )
 from autolabel_jax.checkpoint import Snapshot
-from autolabel_jax.types import Batch, BucketStats, LabelState, StepMetrics, TrainState
+from autolabel_jax.types import Batch, BucketStats, StepMetrics, TrainState
 
 STEPS_PER_DISPATCH = 100  # at the most, on accelerators
 TRAINING, CALIBRATION = 1, 2  # what the random numbers of an epoch are for
@@ -58,7 +58,7 @@ class Run:
     bar: tqdm
     train_steps: Callable[..., tuple[TrainState, StepMetrics]]
     calibration_step: Callable[..., BucketStats]
-    update_labels: Callable[[LabelState, BucketStats], LabelState]
+    update_labels: Callable[[Any, BucketStats], Any]  # of the label rule's own state
     is_finite: Callable[[TrainState], jax.Array]
     predict: Callable[..., np.ndarray]
 
@@ -139,7 +139,9 @@ def make_run(config, experiment, dataset, saved, should_stop, bar) -> Run:
         calibration_step=jit(
             functools.partial(calibration_step.calibration_step, experiment=experiment)
         ),
-        update_labels=jit(experiment.rule.update),
+        update_labels=jit(
+            functools.partial(experiment.rule.update, num_groups=experiment.augmentation.num_groups)
+        ),
         is_finite=jit(_all_finite),
         predict=evaluate.make_predict(
             experiment.model, experiment.mesh, experiment.eval_batch_size
@@ -157,12 +159,12 @@ def _epochs(run: Run, snapshot: Snapshot, workdir: pathlib.Path) -> Snapshot:
         trained = time.perf_counter() - began
         stats, clean = _measure(run, snapshot.state, epoch)
         state = snapshot.state
-        if update_is_due(config, epoch):
+        if _update_is_due(config, epoch):
             state = state.replace(labels=run.update_labels(state.labels, stats))
         images = (run.experiment.steps_per_epoch - steps_before) * run.experiment.batch_size
         writer.write(
             {
-                **epoch_line(epoch, snapshot.metrics, state, stats, clean),
+                **_epoch_line(run, epoch, snapshot.metrics, state, stats, clean),
                 "images_per_second": images / trained,
                 "seconds": time.perf_counter() - began,
             }
@@ -174,7 +176,7 @@ def _epochs(run: Run, snapshot: Snapshot, workdir: pathlib.Path) -> Snapshot:
             metrics=checkpoint.no_metrics(),
         )
         if (epoch + 1) % config.checkpoint.every_epochs == 0 or epoch + 1 == config.epochs:
-            save(run, snapshot)
+            _save(run, snapshot)
     writer.close()
     return snapshot
 
@@ -194,7 +196,7 @@ def _train_epoch(run: Run, snapshot: Snapshot) -> Snapshot:
             state, examples, order, key, np.int32(step), num_steps=num_steps
         )
         if unread is not None:
-            sums = add_metrics(run, sums, *unread)
+            sums = _add_metrics(run, sums, *unread)
             speed = (step - first) * run.experiment.batch_size / (time.perf_counter() - began)
             run.bar.set_postfix_str(_postfix(epoch, sums, speed), refresh=False)
         unread = (metrics, epoch, step)
@@ -202,10 +204,10 @@ def _train_epoch(run: Run, snapshot: Snapshot) -> Snapshot:
         run.bar.update(num_steps)
         stop = run.should_stop()
     if unread is not None:
-        sums = add_metrics(run, sums, *unread)
+        sums = _add_metrics(run, sums, *unread)
     snapshot = Snapshot(state=state, epoch=np.int32(epoch), step=np.int32(step), metrics=sums)
     if stop:
-        save(run, snapshot)
+        _save(run, snapshot)
         raise Stopped(
             f"stopped in epoch {epoch + 1} of {run.config.epochs} after step {step} of "
             f"{run.experiment.steps_per_epoch}; saved {run.saved.latest()}; "
@@ -214,7 +216,7 @@ def _train_epoch(run: Run, snapshot: Snapshot) -> Snapshot:
     return snapshot
 
 
-def add_metrics(
+def _add_metrics(
     run: Run, sums: StepMetrics, metrics: StepMetrics, epoch: int, first_step: int
 ) -> StepMetrics:
     """Adds the sums of one dispatch [num_steps] in the order of its steps."""
@@ -228,7 +230,7 @@ def add_metrics(
     return sums
 
 
-def save(run: Run, snapshot: Snapshot) -> None:
+def _save(run: Run, snapshot: Snapshot) -> None:
     """Saves what is finite: a last update may overflow after a loss that did not."""
     steps, state = run.experiment.steps_per_epoch, snapshot.state
     if not run.is_finite(state):
@@ -275,13 +277,14 @@ def _measure(run: Run, state: TrainState, epoch: int) -> tuple[BucketStats, dict
     return stats, evaluate.scores(logits, np.asarray(run.calibration.label))
 
 
-def update_is_due(config: ConfigDict, epoch: int) -> bool:
+def _update_is_due(config: ConfigDict, epoch: int) -> bool:
     """Whether the labels are updated after this epoch."""
     since_warmup = epoch + 1 - config.labels.warmup_epochs
     return since_warmup > 0 and since_warmup % config.labels.update_every == 0
 
 
-def epoch_line(
+def _epoch_line(
+    run: Run,
     epoch: int,
     sums: StepMetrics,
     state: TrainState,
@@ -289,12 +292,12 @@ def epoch_line(
     clean: dict[str, float],
 ) -> dict[str, Any]:
     """The line of ``metrics.jsonl``: statistics after this epoch, and the labels they led to."""
+    labels = run.experiment.rule.metrics(state.labels)
 
     def numbers(values):
         # As many digits as tell one float32 from the next.
         return [float(str(v)) for v in np.asarray(values, np.float32)]
 
-    learned = {name: getattr(state.labels, name, None) for name in ("temperature", "ece")}
     return {
         "epoch": epoch,
         "step": int(state.step),
@@ -303,8 +306,7 @@ def epoch_line(
         "calibration_accuracy": clean["accuracy"],
         "calibration_ece": clean["ece"],
         "calibration_nll": clean["nll"],
-        "label_confidence": numbers(state.labels.confidence),
-        **{f"label_{name}": numbers(x) for name, x in learned.items() if x is not None},
+        **{f"label_{name}": numbers(x) for name, x in labels.items()},
         "bucket_accuracy": numbers(calibration.accuracy(stats)),
         "bucket_confidence": numbers(calibration.confidence(stats)),
         "bucket_ece": numbers(calibration.ece(stats)),
