@@ -1,6 +1,8 @@
-"""One HTML file of some runs: tables, figures, every config. It needs no network.
+"""Writes one HTML file of some runs: tables, figures, every config. It needs no network.
 
-python -m experiments.report runs/*/ --out=report.html [--data_dir=…] [--noimages]
+    python -m experiments.report runs/*/ --out=report.html [--data_dir=…] [--noimages]
+
+The page holds its figures, so that one file can be passed on.
 """
 
 import base64
@@ -17,42 +19,42 @@ from experiments import launch
 from experiments.reporting import catalogue, rendering, summary
 from experiments.reporting.catalogue import Drawing
 from experiments.reporting.rendering import escape_html
-from experiments.reporting.run_files import Run
+from experiments.reporting.run_files import RunRecord
 
-_OUT = flags.DEFINE_string("out", "report.html", "File to write.")
+_OUT = flags.DEFINE_string("out", "report.html", "File to write the page to.")
 _TITLE = flags.DEFINE_string("title", "AutoLabel results", "Title of the page.")
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of the data sets, if it has moved.")
-_IMAGES = flags.DEFINE_bool("images", True, "Show sample images too, which reads the data.")
+_IMAGES = flags.DEFINE_bool("images", True, "Show sample images too, for which the data are read.")
 
 
 def make(
-    good: Sequence[Run],
-    apart: Sequence[tuple[Run, str]],
+    comparable: Sequence[RunRecord],
+    excluded: Sequence[tuple[RunRecord, str]],
     *,
     title: str,
     data_dir: str | None = None,
     images: bool = True,
 ) -> str:
-    """The page.
+    """Makes the page.
 
     Args:
-      good: runs that count.
-      apart: those that do not, each with the reason.
-      title: of the page.
-      data_dir: where the data are, if they have moved.
-      images: show sample images too, for which the data are read.
+      comparable: runs that can be compared.
+      excluded: the other runs, each with the reason.
+      title: title of the page.
+      data_dir: folder of the data sets, if it has moved.
+      images: whether to show sample images too, for which the data are read.
 
     Raises:
       ValueError: two runs of one cell have the same seed.
     """
-    runs = [*good, *(run for run, _ in apart)]
+    runs = [*comparable, *(run for run, _ in excluded)]
     drawings = [
         drawing
-        for drawing in catalogue.everything(runs, good, data_dir)
+        for drawing in catalogue.everything(runs, comparable, data_dir)
         if images or not drawing.name.startswith("bucket_images")
     ]
     sections = {
-        "Tables": map(rendering.html_table, summary.tables(good, apart)),
+        "Tables": map(rendering.html_table, summary.tables(comparable, excluded)),
         "Figures": map(_figure, drawings),
         "Runs": _runs(runs),
     }
@@ -66,7 +68,7 @@ def make(
 
 
 def _figure(drawing: Drawing) -> str:
-    """A figure inside the page, or the reason why it could not be made."""
+    """Embeds a figure in the page, or the reason why it could not be drawn."""
     heading = f"<h3>{escape_html(drawing.title)}</h3>"
     try:
         figure = drawing.draw()
@@ -84,8 +86,8 @@ def _figure(drawing: Drawing) -> str:
     )
 
 
-def _runs(runs: Sequence[Run]) -> list[str]:
-    """Config and result of every run, folded away."""
+def _runs(runs: Sequence[RunRecord]) -> list[str]:
+    """Returns config and result of every run, collapsed."""
     names = catalogue.run_names(runs)
     parts = []
     for run in runs:
@@ -102,8 +104,10 @@ def _runs(runs: Sequence[Run]) -> list[str]:
 
 def main(argv: list[str]) -> None:
     matplotlib.use("Agg")
-    good, apart = summary.load(argv[1:])
-    page = make(good, apart, title=_TITLE.value, data_dir=_DATA_DIR.value, images=_IMAGES.value)
+    comparable, excluded = summary.load(argv[1:])
+    page = make(
+        comparable, excluded, title=_TITLE.value, data_dir=_DATA_DIR.value, images=_IMAGES.value
+    )
     path = pathlib.Path(_OUT.value)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(page, encoding="utf-8")

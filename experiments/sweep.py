@@ -1,14 +1,14 @@
-"""Trains every run of a sweep, or goes on with it, and evaluates each where asked.
+"""Trains or resumes every run of a sweep, and evaluates each run if asked to.
 
     python -m experiments.sweep --config=configs/digits_augmix.py --workdir=runs/sweep
         [--sweep=NAME] [--axes="labels.rule=one_hot,autolabel;seed=0..4"] [--processes=N]
         [--max_minutes=9] [--corruptions] [--attacks=fgsm,pgd20] [--examples=1000]
         [--search=random|optuna] [--trials=20] [--ray[=ADDRESS]]
 
-The runs are what the config's ``get_sweep(add)`` adds, times the axes. Each has a folder in
---workdir, named by its settings. The same command skips what is finished and goes on with the
-rest. On one device all runs share one process. Exit code: 0, all done; 1, some failed; 75,
-stopped by --max_minutes, so the same command has more to do. More: docs/sweeps.md.
+The runs are those that the config's ``get_sweep(add)`` adds, times the axes. Each run has a folder
+in --workdir, named by its settings. Running the same command again skips finished runs and resumes
+the others. On one device all runs share one process. Exit code: 0, all done; 1, some failed; 75,
+stopped by --max_minutes, run the same command to resume. See docs/sweeps.md.
 """
 
 import pathlib
@@ -16,7 +16,7 @@ import sys
 import time
 
 from absl import flags
-from ml_collections import config_flags
+from ml_collections import ConfigDict, config_flags
 
 from experiments import launch
 from experiments.sweeping import devices as sweep_devices
@@ -32,26 +32,28 @@ from experiments.sweeping.job import BUSY, STOPPED, Job, Stop
 TRY_AGAIN = 75  # EX_TEMPFAIL of sysexits.h
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Configuration file.", lock_config=True)
-_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the runs, a folder in it for each.")
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder that holds the folders of all runs.")
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of the data sets; sets config.data_dir.")
-_SWEEP = flags.DEFINE_string("sweep", None, "Name that the config's get_sweep(add, name) takes.")
+_SWEEP = flags.DEFINE_string("sweep", None, "Name to pass to the config's get_sweep(add, name).")
 _AXES = flags.DEFINE_string(
     "axes", "", "Values by field: 'labels.rule=one_hot,autolabel;seed=0..4'."
 )
 _PROCESSES = flags.DEFINE_integer(
-    "processes", 0, "How many; 0: one for each GPU, or for every two cores.", lower_bound=0
+    "processes", 0, "Number of processes (0 = one per GPU, or one per two cores).", lower_bound=0
 )
-_RAY = flags.DEFINE_string("ray", None, "Address of a Ray cluster; bare: the one here, or a new.")
+_RAY = flags.DEFINE_string(
+    "ray", None, "Address of a Ray cluster (empty = the local one or a new one)."
+)
 _SEARCH = flags.DEFINE_enum("search", None, ["random", "optuna"], "Search the ranges of --axes.")
-_TRIALS = flags.DEFINE_integer("trials", 20, "Runs of a search, in all.", lower_bound=1)
+_TRIALS = flags.DEFINE_integer("trials", 20, "Total number of runs of a search.", lower_bound=1)
 _OBJECTIVE = flags.DEFINE_enum(
-    "objective", "calibration_nll", sweep_search.OBJECTIVES, "What a search makes small."
+    "objective", "calibration_nll", sweep_search.OBJECTIVES, "Metric that a search minimises."
 )
-_MAX_MINUTES = flags.DEFINE_float("max_minutes", None, "Save and stop after so many minutes.")
+_MAX_MINUTES = flags.DEFINE_float("max_minutes", None, "Save and stop after this many minutes.")
 
 
-def all_settings(config) -> list[sweep_runs.Settings]:
-    """Those of the config's get_sweep times the axes; the axes alone where no sweep is named."""
+def all_settings(config: ConfigDict) -> list[sweep_runs.Settings]:
+    """Returns the settings of get_sweep times the axes; the axes alone if no sweep is named."""
     axes = sweep_runs.grid(sweep_runs.parse_axes(_AXES.value, config))
     if _AXES.value and _SWEEP.value is None:
         return axes
@@ -60,8 +62,8 @@ def all_settings(config) -> list[sweep_runs.Settings]:
     return sweep_runs.product(sweep_runs.from_module(module, _SWEEP.value), axes)
 
 
-def make_source(config, root: pathlib.Path) -> sweep_local.Source:
-    """Where the runs come from."""
+def make_source(config: ConfigDict, root: pathlib.Path) -> sweep_local.Source:
+    """Makes the list of runs, or the search that proposes them."""
     evaluation = sweep_evaluation.keywords()
 
     def make_job(run: sweep_runs.SweepRun) -> Job:
@@ -74,8 +76,8 @@ def make_source(config, root: pathlib.Path) -> sweep_local.Source:
             raise ValueError(f"--sweep={_SWEEP.value}: a search takes its ranges from --axes")
         space = sweep_search.parse_space(_AXES.value, config)
         if _SEARCH.value == "optuna":
-            asked = space, _TRIALS.value, _OBJECTIVE.value, config, make_job, root
-            return sweep_search.OptunaSource(*asked)
+            arguments = space, _TRIALS.value, _OBJECTIVE.value, config, make_job, root
+            return sweep_search.OptunaSource(*arguments)
         settings = sweep_search.random_settings(space, _TRIALS.value, config.seed)
     jobs = [make_job(run) for run in sweep_runs.make_runs(config, settings)]
     return sweep_local.JobList(jobs)
@@ -101,7 +103,7 @@ def main(argv: list[str]) -> None:
 
 
 def execute(source: sweep_local.Source, root: pathlib.Path, board: Board, stop: Stop) -> None:
-    """Runs everything: on a cluster, here, or in as many processes as there are places for."""
+    """Runs all jobs: on a cluster, in this process, or in several processes."""
     if _RAY.value is not None:
         sweep_ray.run_on_cluster(_RAY.value, _PROCESSES.value, source, board, stop)
         return
@@ -113,7 +115,7 @@ def execute(source: sweep_local.Source, root: pathlib.Path, board: Board, stop: 
 
 
 def exit_code(board: Board, stop: Stop) -> int:
-    """0: all done; 1: some failed; 128 + n: signal n; 75: the same command has more to do."""
+    """Returns 0: all done; 1: some failed; 128 + n: signal n; 75: stopped, can be resumed."""
     if stop.signal is not None:
         return 128 + stop.signal
     if board.failures():
@@ -123,6 +125,6 @@ def exit_code(board: Board, stop: Stop) -> int:
 
 
 if __name__ == "__main__":
-    # A bare --ray would take the next flag for its value.
+    # Without this, a bare --ray would take the next argument as its value.
     sys.argv = ["--ray=" if argument == "--ray" else argument for argument in sys.argv]
     launch.run(main, required=["config", "workdir"])

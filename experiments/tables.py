@@ -1,10 +1,10 @@
-"""Tables of finished runs: one row a setting, mean and standard deviation over its seeds.
+"""Makes tables of finished runs: one row per setting, mean and standard deviation over seeds.
 
     python -m experiments.tables runs/*/ [--format=markdown,latex,csv,html] [--out=DIR]
     python -m experiments.tables results/ --update=README.md,docs/results.md [--check]
 
-Without --out they are printed. A folder may be a run or hold runs. With --update the tables
-between the markers of these documents are made anew, as docs/sweeps.md describes.
+Without --out the tables are printed. A folder may be a run or hold runs. With --update the tables
+between the markers of these documents are regenerated, as docs/sweeps.md describes.
 """
 
 import pathlib
@@ -17,18 +17,20 @@ from experiments.reporting import documents, rendering, spreadsheet, summary
 
 ENDINGS = {"markdown": "md", "latex": "tex", "csv": "csv", "html": "html"}
 
-_FORMAT = flags.DEFINE_list("format", ["markdown"], f"Some of {', '.join(ENDINGS)}.")
+_FORMAT = flags.DEFINE_list("format", ["markdown"], f"Formats, some of: {', '.join(ENDINGS)}.")
 _OUT = flags.DEFINE_string("out", None, "Folder to write tables.md, .tex, .csv and .html to.")
-_UPDATE = flags.DEFINE_list("update", [], "Documents whose tables to make anew.")
-_CHECK = flags.DEFINE_bool("check", False, "With --update: write nothing, exit 1 if any differs.")
+_UPDATE = flags.DEFINE_list("update", [], "Documents whose tables to regenerate.")
+_CHECK = flags.DEFINE_bool(
+    "check", False, "With --update: write nothing, exit with 1 if a table differs."
+)
 
 
 def text(form: str, arguments: list[str]) -> str:
-    """The tables of the runs in some folders, in one format."""
-    good, apart = summary.load(arguments)
+    """Returns the tables of the runs in some folders, in one format."""
+    comparable, excluded = summary.load(arguments)
     if form == "csv":
-        return spreadsheet.as_csv(good, apart)
-    return getattr(rendering, form)(summary.tables(good, apart))
+        return spreadsheet.as_csv(comparable, excluded)
+    return getattr(rendering, form)(summary.tables(comparable, excluded))
 
 
 def main(argv: list[str]) -> None:
@@ -40,7 +42,9 @@ def main(argv: list[str]) -> None:
         raise ValueError("--check: needs --update=DOCUMENT,…, whose tables are checked")
     unknown = [form for form in _FORMAT.value if form not in ENDINGS]
     if unknown or not _FORMAT.value:
-        raise ValueError(f"--format: got {unknown or 'none'}, known are {', '.join(ENDINGS)}")
+        raise ValueError(
+            f"--format: got {unknown or 'none'}, expected some of: {', '.join(ENDINGS)}"
+        )
     texts = {form: text(form, argv[1:]) for form in _FORMAT.value}
     if _OUT.value is None:
         print("\n".join(texts.values()))

@@ -13,7 +13,7 @@ FOURIER = {"norm": 2.0, "clean_error": 0.1, "stamp": {"examples": 9}}
 
 
 def test_the_fourier_figure_has_the_frequency_0_in_its_middle(tmp_path):
-    run = run_files.Run(tmp_path / "a", {}, [], None)
+    run = run_files.RunRecord(tmp_path / "a", {}, [], None)
     error = np.arange(24).reshape(4, 6) / 24
     figure = diagnose_figures.fourier(FOURIER | {"error": error.tolist()}, run)
     picture = figure.axes[0].images[0]
@@ -60,7 +60,7 @@ def test_buckets_as_table_and_figure(tmp_path):
     expected = "2 (0.00, 0.50] 20 3.000 76.50 70.00 75.00 5.00 80.00"
     assert lines[4].split() == expected.split()
     assert lines[5].split() == ["2", "(0.50,", "1.00]", "0", "70.00"]
-    run = run_files.Run(tmp_path / "a", {"augment.name": "augmix"}, [], None)
+    run = run_files.RunRecord(tmp_path / "a", {"augment.name": "augmix"}, [], None)
     axes = diagnose_figures.buckets(BUCKETS, run).axes
     assert [a.get_title() for a in axes[:2]] == ["chain depth 1", "chain depth 2"]
     curves = {line.get_label(): line.get_xydata().tolist() for line in axes[0].get_lines()}

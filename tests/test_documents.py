@@ -31,7 +31,7 @@ def document(marker, inside=""):
 
 def made(root, marker):
     """Lines between the markers."""
-    text = documents.renewed(document(marker, "\nold\n"), "doc.md", root)
+    text = documents.regenerated(document(marker, "\nold\n"), "doc.md", root)
     (block,) = documents.find(text, "doc.md")
     assert text == document(marker, "\n".join([*text.splitlines()[block.start : block.stop], ""]))
     return text.splitlines()[block.start : block.stop]
@@ -88,42 +88,51 @@ def test_without_a_choice_all_tables_and_what_was_left_out(root):
 
 def test_what_stands_between_no_markers_is_left_alone(root):
     text = "    <!-- tables shown -->\n\n| a | 1 ± 2 |\n"
-    assert documents.renewed(text, "doc.md", root) == text
+    assert documents.regenerated(text, "doc.md", root) == text
     assert documents.find(text, "doc.md") == []
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("<!-- tables results/a -->\n", "doc.md:1: tables begin and do not end; write <!-- end"),
+        ("<!-- tables results/a -->\n", "doc.md:1: the block has no end; write <!-- end"),
         ("\n<!-- end of tables -->\n", "doc.md:2: '<!-- end of tables -->' without <!-- tables"),
         (
             "<!-- tables results/a -->\n<!-- tables results/b -->\n",
             "doc.md:2: '<!-- tables results/b -->' without <!-- end of tables --> before it; "
-            "the tables of line 1 have no end",
+            "the block of line 1 has no end",
         ),
-        (document("results/a column=ece"), "doc.md:5: got column, known are show, columns"),
+        (document("results/a column=ece"), "doc.md:5: got column, expected some of: show"),
         (document('results/a title="x'), "doc.md:5: No closing quotation"),
         (document("columns=ece"), "doc.md:5: <!-- tables columns=ece -->; write it as"),
-        (document("results/none"), "results/none: there is no such folder"),
-        (document("results/a show=figure"), "doc.md:5: show: got figure, there are figures; diff"),
-        (document("results/a columns=acc"), "doc.md:5: columns: got acc, there are accuracy; "),
-        (document("results/a columns=pgd20_ece"), "doc.md:5: columns: got pgd20_ece, there are"),
+        (document("results/none"), "results/none: no such folder"),
+        (
+            document("results/a show=figure"),
+            "doc.md:5: show: got figure, expected some of: figures; ",
+        ),
+        (
+            document("results/a columns=acc"),
+            "doc.md:5: columns: got acc, expected some of: accuracy",
+        ),
+        (document("results/a columns=pgd20_ece"), "doc.md:5: columns: got pgd20_ece, expected"),
         (
             document('results/a rows="one_hot; none"'),
-            "doc.md:5: rows: got none, there are one_hot; smoothing .1; autolabel",
+            "doc.md:5: rows: got none, expected some of: one_hot; smoothing .1; autolabel",
         ),
         (
             document("results/a augmentations=none"),
-            "doc.md:5: augmentations: got none, there are augmix",
+            "doc.md:5: augmentations: got none, expected some of: augmix",
         ),
-        (document("results/a title=x"), "doc.md:5: tables made: Figures on the test set, Figures"),
-        (document("results/a show=intervals"), "doc.md:5: tables made: none"),
+        (
+            document("results/a title=x"),
+            "doc.md:5: title needs exactly one table, got Figures on the test",
+        ),
+        (document("results/a show=intervals"), "one table, got none"),
     ],
 )
 def test_errors_name_the_document_the_line_and_what_would_do(root, text, message):
     with pytest.raises(ValueError, match=re.escape(message)):
-        documents.renewed(text, "doc.md", root)
+        documents.regenerated(text, "doc.md", root)
 
 
 def test_runs_that_no_block_shows(root):

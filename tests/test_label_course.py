@@ -41,7 +41,7 @@ def test_by_hand(tmp_path):
     write(tmp_path / "a")
     rows = course(tmp_path)
     assert [epochs for epochs, _ in rows] == ["1-2", "3-4", "5-6"]
-    first, second, third = (figures for _, figures in rows)
+    first, second, third = (values for _, values in rows)
     expected = {
         "mean label": (2.9 / 4, 3.1 / 4, 3.4 / 4),
         "lowest bucket": (0.6, 0.6, 0.7),
@@ -54,9 +54,9 @@ def test_by_hand(tmp_path):
         "gap": (0.1, 0.1, 0.3 / 3),
         "ECE less gap": (0.015, (0.03 * 2 + 0.04) / 3, (0.05 + 0.06 * 2) / 3),
     }
-    assert set(expected) == set(label_course.FIGURES)
+    assert set(expected) == set(label_course.COLUMNS)
     for name, values in expected.items():
-        found = [figures[name] for figures in (first, second, third)]
+        found = [values[name] for values in (first, second, third)]
         np.testing.assert_allclose(found, values, atol=1e-12, err_msg=name)
 
 
@@ -64,14 +64,14 @@ def test_seeds_are_averaged(tmp_path):
     write(tmp_path / "a")
     low = [line | {"label_confidence": [0.2, 0.2]} for line in lines()]
     run_folders.write(tmp_path / "b", rule="autolabel", seed=1, lines=low, epochs=6)
-    _, figures = course(tmp_path)[0]
-    assert figures["mean label"] == pytest.approx((2.9 / 4 + 0.2) / 2)
-    assert figures["at the clip"] == pytest.approx(1 / 8)
+    _, values = course(tmp_path)[0]
+    assert values["mean label"] == pytest.approx((2.9 / 4 + 0.2) / 2)
+    assert values["at the clip"] == pytest.approx(1 / 8)
 
 
 def test_with_momentum_the_clip_is_not_known(tmp_path):
     write(tmp_path / "a", settings={"labels__momentum": 0.5})
-    assert [figures["at the clip"] for _, figures in course(tmp_path)] == [None] * 3
+    assert [values["at the clip"] for _, values in course(tmp_path)] == [None] * 3
 
 
 def test_the_table_has_three_rows_for_autolabel_with_lines(tmp_path):

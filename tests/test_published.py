@@ -22,9 +22,9 @@ def changed(**changes):
 
 def test_every_row_has_a_source_and_fractions():
     for row in published.ROWS:
-        assert row.source and row.row and row.figures
+        assert row.source and row.row and row.metrics
         assert row.source in row.footnote and row.row in row.footnote
-        assert all(0 < value < 1 for value in row.figures.values())
+        assert all(0 < value < 1 for value in row.metrics.values())
 
 
 def test_nothing_stands_in_for_the_autolabel_paper():
@@ -51,7 +51,7 @@ def test_nothing_stands_in_for_the_autolabel_paper():
 )
 def test_row_beside_a_run(changes, model, metric, value):
     row = published.beside(changed(**changes), model)
-    assert row.figures[metric] == Decimal(value)
+    assert row.metrics[metric] == Decimal(value)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Tables in docs/ and README.md are those that the run files in results/ give, to the letter."""
+"""Tables in docs/ and README.md are exactly those that the run files in results/ give."""
 
 import pathlib
 import re
@@ -18,7 +18,7 @@ def read(name):
 
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_tables_are_what_the_run_files_give(name):
-    made = documents.renewed(read(name), name, ROOT)
+    made = documents.regenerated(read(name), name, ROOT)
     assert not documents.differences(read(name), made, name)
     assert made == read(name)
 
@@ -39,8 +39,8 @@ def test_every_folder_of_runs_is_shown():
 
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_runs_of_a_folder_share_a_clean_revision(folder):
-    good, apart = summary.load([str(ROOT / "results" / folder)])
-    assert not [reason for _, reason in apart if "revision" in reason]
-    revisions = {run.result["revision"] for run in good}
+    comparable, excluded = summary.load([str(ROOT / "results" / folder)])
+    assert not [reason for _, reason in excluded if "revision" in reason]
+    revisions = {run.result["revision"] for run in comparable}
     assert len(revisions) == 1
     assert "dirty" not in revisions.pop()

@@ -33,9 +33,9 @@ def test_axes_take_the_types_of_the_fields():
         ("labels=one_hot", "is a group of fields"),
         ("seed=1.5", "seed: got '1.5', .* type int"),
         ("labels.alpha=high", "labels.alpha: got 'high', .* type float"),
-        ("seed", "cannot read 'seed'"),
+        ("seed", "got 'seed'; expected each field once"),
         ("seed=1;seed=2", "each field once"),
-        ("seed=3..1", "holds no value"),
+        ("seed=3..1", "is empty"),
     ],
 )
 def test_axes_that_cannot_be_read(text, message):

@@ -35,7 +35,7 @@ def test_ranges_and_choices_are_read():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("labels.rule=a..b", "of type str, which has no ranges"),
+        ("labels.rule=a..b", "of type str, got a range; list values"),
         ("labels.alpha=3..1", "the lower number first"),
         ("labels.alpha=log:0..1", "two positive numbers"),
         ("buckets.num=1..2.5", "buckets.num: got '2.5'"),

@@ -44,7 +44,7 @@ def read_all(*folders):
 
 
 def tables_of(*folders):
-    return summary.tables(*run_files.sort_out(read_all(*folders)))
+    return summary.tables(*run_files.split_comparable(read_all(*folders)))
 
 
 def read_csv(*folders):
@@ -141,7 +141,7 @@ def test_the_test_agrees_with_scipy_on_random_numbers(tmp_path):
         block = [
             cells.Cell(
                 tuple(
-                    run_files.Run(tmp_path, {}, [], {"seed": s, "accuracy": v[i, s]})
+                    run_files.RunRecord(tmp_path, {}, [], {"seed": s, "accuracy": v[i, s]})
                     for s in range(4)
                 )
             )
@@ -519,7 +519,7 @@ def test_the_command_writes_every_format(tmp_path):
     ("arguments", "message"),
     [
         ([], "no run given"),
-        (["{tmp}/missing"], "{tmp}/missing: there is no such folder"),
+        (["{tmp}/missing"], "{tmp}/missing: no such folder"),
         (["{tmp}"], "{tmp}: found no config.json there"),
     ],
 )
@@ -537,7 +537,7 @@ def test_a_config_that_is_no_json_is_named(tmp_path):
 def test_the_command_says_what_is_wrong(tmp_path):
     done = helpers.command("-m", "experiments.tables", tmp_path, "--format=markdown,word")
     assert done.returncode == 1
-    assert "--format: got ['word'], known are markdown, latex, csv, html" in done.stderr
+    assert "--format: got ['word'], expected some of: markdown, latex, csv, html" in done.stderr
     assert "Traceback" not in done.stderr
 
 

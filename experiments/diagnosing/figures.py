@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from experiments.reporting import plots
-from experiments.reporting.run_files import Run
+from experiments.reporting.run_files import RunRecord
 
 FORMATS = {"png": {}, "pdf": {"CreationDate": None}}  # without a date the same data give one file
 UNITS = {True: ("mean |change|, levels of 255", 255), False: ("mean |change|", 1)}
@@ -23,7 +23,7 @@ def write(figure: Figure, folder: pathlib.Path, name: str) -> pathlib.Path:
     return folder / name
 
 
-def fourier(found: dict[str, Any], run: Run) -> Figure:
+def fourier(found: dict[str, Any], run: RunRecord) -> Figure:
     """Error rate at each frequency, the lowest in the middle; on the scale, the clean error."""
     error = 100 * np.array(found["error"])
     height, width = error.shape
@@ -50,7 +50,7 @@ def fourier(found: dict[str, Any], run: Run) -> Figure:
         return figure
 
 
-def buckets(found: dict[str, Any], run: Run) -> Figure:
+def buckets(found: dict[str, Any], run: RunRecord) -> Figure:
     """Accuracy, confidence and label of each bucket, above how far images are moved in it."""
     middles = (np.array(found["low"]) + np.array(found["high"])) / 2
     group = np.array(found["group"])

@@ -1,1 +1,1 @@
-"""Run files → tables, figures and reports; reads nothing else."""
+"""Makes tables, figures and reports from the files of runs alone."""

@@ -12,13 +12,13 @@ from autolabel_jax import experiment as experiment_lib
 from autolabel_jax.datasets import Dataset
 from configs import base
 from experiments.reporting import plots
-from experiments.reporting.run_files import Run
+from experiments.reporting.run_files import RunRecord
 
 IMAGES = 2  # shown in each group
 BATCH = 16  # of which those are the first; mixup takes partners from it
 
 
-def why_not(run: Run) -> str | None:
+def why_not(run: RunRecord) -> str | None:
     """Why a run has no such picture; None if it may have."""
     name = run.config.get("augment.name")
     if name is None:
@@ -30,7 +30,7 @@ def why_not(run: Run) -> str | None:
     return None
 
 
-def same_picture(run: Run) -> str:
+def same_picture(run: RunRecord) -> str:
     """Equal for runs that share a picture: the model and the labels matter not, unless attacked."""
     shown = ("dataset", "data_dir", "train_examples", "augment.", "buckets.")
     kept = {name: value for name, value in run.config.items() if name.startswith(shown)}
@@ -38,7 +38,7 @@ def same_picture(run: Run) -> str:
     return repr((sorted(kept.items()), run.workdir if attacked else None))
 
 
-def draw(run: Run, data_dir: str | None = None) -> Figure:
+def draw(run: RunRecord, data_dir: str | None = None) -> Figure:
     """Calibration images, clean on the left, then inside each interval; groups below each other.
 
     Every bucket gets the same random draws but for the distance.
@@ -101,7 +101,7 @@ def _given(
     return shown
 
 
-def _grid(shown: np.ndarray, experiment: experiment_lib.Experiment, run: Run) -> Figure:
+def _grid(shown: np.ndarray, experiment: experiment_lib.Experiment, run: RunRecord) -> Figure:
     num_groups, edges = experiment.augmentation.num_groups, experiment.calibration_edges
     num = len(edges) - 1
     images = shown.shape[1]

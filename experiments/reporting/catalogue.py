@@ -1,4 +1,4 @@
-"""The figures that some runs can have, each with what it shows in words."""
+"""Lists the figures that can be drawn of some runs, each with a description in words."""
 
 import dataclasses
 import functools
@@ -10,18 +10,18 @@ from collections.abc import Callable, Sequence
 from matplotlib.figure import Figure
 
 from experiments.reporting import bucket_images, cells, plots, varied, varied_plots
-from experiments.reporting.run_files import Run
+from experiments.reporting.run_files import RunRecord
 
 
 @dataclasses.dataclass(frozen=True)
 class Drawing:
-    """A figure that may be drawn.
+    """A figure that can be drawn.
 
     Attributes:
-      name: of its file.
-      title: short.
-      alt: what it shows, for those who do not see it.
-      draw: makes it; raises ValueError or FileNotFoundError where it cannot be made.
+      name: name of its file, without the extension.
+      title: short title.
+      alt: description for readers who do not see the figure.
+      draw: draws the figure; raises ValueError or FileNotFoundError if it cannot.
     """
 
     name: str
@@ -30,28 +30,32 @@ class Drawing:
     draw: Callable[[], Figure]
 
 
-def of_runs(good: Sequence[Run]) -> list[Drawing]:
-    """Figures of all runs that count together.
+def of_runs(comparable: Sequence[RunRecord]) -> list[Drawing]:
+    """Lists the figures that compare runs.
+
+    Args:
+      comparable: runs that can be compared.
 
     Raises:
       ValueError: two runs of one cell have the same seed.
     """
-    blocks = cells.make(good)
-    found = []
+    blocks = cells.make(comparable)
+    drawings = []
     if blocks:
-        best = max(good, key=lambda run: run.result["accuracy"]).result
-        found.append(
+        best = max(comparable, key=lambda run: run.result["accuracy"]).result
+        drawings.append(
             Drawing(
                 "accuracy_against_ece",
                 "Accuracy against ECE",
                 "ECE against accuracy on the test set in per cent, a mark for each run, by label "
-                f"rule; {len(good)} runs, the most accurate at {100 * best['accuracy']:.1f} % "
-                f"with an ECE of {100 * best['ece']:.1f} %. The figures are in the table.",
+                f"rule; {len(comparable)} runs, the most accurate at "
+                f"{100 * best['accuracy']:.1f} % with an ECE of {100 * best['ece']:.1f} %. "
+                "The figures are in the table.",
                 functools.partial(plots.accuracy_against_ece, blocks),
             )
         )
     if plots.has_severities(blocks):
-        found.append(
+        drawings.append(
             Drawing(
                 "ece_against_severity",
                 "ECE against severity of corruption",
@@ -61,11 +65,12 @@ def of_runs(good: Sequence[Run]) -> list[Drawing]:
                 functools.partial(plots.ece_against_severity, blocks),
             )
         )
-    return found + [of_setting(varied.make(good, field)) for field in varied.studied(good)]
+    studied = varied.studied(comparable)
+    return drawings + [of_setting(varied.make(comparable, field)) for field in studied]
 
 
 def of_setting(study: varied.Study) -> Drawing:
-    """The figure of what one setting moves."""
+    """Returns the figure of how metrics change with one setting."""
     return Drawing(
         f"vary_{study.field}",
         f"What {study.field} moves",
@@ -76,19 +81,19 @@ def of_setting(study: varied.Study) -> Drawing:
     )
 
 
-def of_run(run: Run, name: str) -> list[Drawing]:
-    """Figures of one run.
+def of_run(run: RunRecord, name: str) -> list[Drawing]:
+    """Lists the figures of one run.
 
     Args:
-      run: finished or not.
-      name: to tell it from others.
+      run: a run, finished or not.
+      name: name that identifies it among the others.
     """
-    file, found = name.replace(os.sep, "_"), []
+    file, drawings = name.replace(os.sep, "_"), []
     curves = ("epoch", "label_confidence", "bucket_accuracy", "bucket_confidence")
     if run.lines and all(name in line for name in curves for line in run.lines):
         last = run.lines[-1]
         finite = [v for v in last["label_confidence"] if v is not None] or [math.nan]
-        found += [
+        drawings += [
             Drawing(
                 f"label_confidence_{file}",
                 f"Label confidence by epoch: {name}",
@@ -105,7 +110,7 @@ def of_run(run: Run, name: str) -> list[Drawing]:
             ),
         ]
     if (run.workdir / "test_logits.npz").exists():
-        found.append(
+        drawings.append(
             Drawing(
                 f"reliability_{file}",
                 f"Reliability: {name}",
@@ -114,7 +119,7 @@ def of_run(run: Run, name: str) -> list[Drawing]:
                 functools.partial(plots.reliability_diagram, run),
             )
         )
-    return found
+    return drawings
 
 
 def _listed(line: dict) -> str:
@@ -122,28 +127,34 @@ def _listed(line: dict) -> str:
 
 
 def of_buckets(
-    runs: Sequence[Run], names: dict[pathlib.Path, str], data_dir: str | None = None
+    runs: Sequence[RunRecord], names: dict[pathlib.Path, str], data_dir: str | None = None
 ) -> list[Drawing]:
-    """Pictures of the buckets, one for all runs that have the same."""
-    found = {}
+    """Lists the sample images of the buckets, one figure for all runs that share it.
+
+    Args:
+      runs: any runs.
+      names: workdir → name of the run, from ``run_names``.
+      data_dir: folder of the data sets, if it has moved.
+    """
+    drawings = {}
     for run in runs:
         key = bucket_images.same_picture(run)
-        if key in found or bucket_images.why_not(run):
+        if key in drawings or bucket_images.why_not(run):
             continue
         name = names[run.workdir]
         method, data = run.config["augment.name"], run.config["dataset"]
-        found[key] = Drawing(
+        drawings[key] = Drawing(
             f"bucket_images_{name.replace(os.sep, '_')}",
             f"Sample images per bucket: {method} on {data}, as in {name}",
             f"Images of {data}, clean on the left and then moved by {method} with a distance "
             "inside each interval, further to the right; the groups are below each other.",
             functools.partial(bucket_images.draw, run, data_dir),
         )
-    return list(found.values())
+    return list(drawings.values())
 
 
-def run_names(runs: Sequence[Run]) -> dict[pathlib.Path, str]:
-    """workdir → the part of it that tells the run from the others."""
+def run_names(runs: Sequence[RunRecord]) -> dict[pathlib.Path, str]:
+    """Returns, by workdir, the part of its path that identifies the run among the others."""
     paths = [run.workdir.resolve() for run in runs]
     common = os.path.commonpath([path.parent for path in paths]) if paths else ""
     return {
@@ -152,18 +163,18 @@ def run_names(runs: Sequence[Run]) -> dict[pathlib.Path, str]:
 
 
 def everything(
-    runs: Sequence[Run], good: Sequence[Run], data_dir: str | None = None
+    runs: Sequence[RunRecord], comparable: Sequence[RunRecord], data_dir: str | None = None
 ) -> list[Drawing]:
-    """All figures of some runs.
+    """Lists all figures of some runs.
 
     Args:
-      runs: all of them.
-      good: those that count.
-      data_dir: where the data are, if they have moved.
+      runs: all runs.
+      comparable: those that can be compared.
+      data_dir: folder of the data sets, if it has moved.
 
     Raises:
       ValueError: two runs of one cell have the same seed.
     """
     names = run_names(runs)
     single = [drawing for run in runs for drawing in of_run(run, names[run.workdir])]
-    return [*of_runs(good), *of_buckets(runs, names, data_dir), *single]
+    return [*of_runs(comparable), *of_buckets(runs, names, data_dir), *single]

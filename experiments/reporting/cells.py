@@ -1,4 +1,4 @@
-"""Runs → cells of a table: one for each setting, its seeds together, compared seed by seed."""
+"""Groups runs into cells of a table, one per setting, and compares cells seed by seed."""
 
 import dataclasses
 import json
@@ -10,27 +10,29 @@ import numpy as np
 from scipy import stats
 
 from experiments.reporting import label_names, published, run_files
-from experiments.reporting.run_files import Run
+from experiments.reporting.run_files import RunRecord
 
-LEVEL = 0.95  # of intervals
+LEVEL = 0.95  # confidence level of intervals
 SIGNIFICANT = 0.05
-MIN_SEEDS = 3  # of a test
-AUGMENTATIONS = ("none", "augmix", "mixup", "randaugment", "adversarial")  # in order of blocks
+MIN_SEEDS = 3  # that a t test needs
+AUGMENTATIONS = ("none", "augmix", "mixup", "randaugment", "adversarial")  # order of the blocks
 
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
-    """Runs that differ in nothing but the seed, in its order.
+    """Runs that differ only in the seed.
 
-    ``varied`` names the settings that set it apart from cells that would look the same.
+    Attributes:
+      runs: ordered by seed.
+      varied: the settings that distinguish it from cells that would otherwise look the same.
     """
 
-    runs: tuple[Run, ...]
+    runs: tuple[RunRecord, ...]
     varied: str = ""
 
     @property
     def first(self) -> dict[str, Any]:
-        """The result of the first seed, for what all of them share."""
+        """The result of the first seed, for what all seeds share."""
         return self.runs[0].result
 
     @property
@@ -47,23 +49,23 @@ class Cell:
 
     @property
     def label(self) -> str:
-        """What tables call the row."""
+        """The row's name in tables."""
         return self.names["labels"] + (f", {self.varied}" if self.varied else "")
 
     @property
     def published(self) -> published.Published | None:
-        """The published row beside it."""
+        """The published row to print beside the cell; None if there is none."""
         return published.beside(self.runs[0].config, self.names["model"])
 
     def values(self, metric: str) -> dict[int, float]:
-        """seed → figure, of the runs that have it."""
-        found = {run.result["seed"]: run.result.get(metric) for run in self.runs}
-        return {seed: value for seed, value in found.items() if value is not None}
+        """Returns the metric by seed, of the runs that have it."""
+        by_seed = {run.result["seed"]: run.result.get(metric) for run in self.runs}
+        return {seed: value for seed, value in by_seed.items() if value is not None}
 
 
 @dataclasses.dataclass(frozen=True)
 class Estimate:
-    """A mean over n seeds; sd None where n is 1."""
+    """A mean over n seeds, with the sample standard deviation; None if n is 1."""
 
     mean: float
     sd: float | None
@@ -72,7 +74,7 @@ class Estimate:
 
 @dataclasses.dataclass(frozen=True)
 class Difference:
-    """A mean difference over n common seeds, with its interval; None where n is 1."""
+    """A mean difference over n common seeds, with its interval; None if n is 1."""
 
     mean: float
     low: float | None
@@ -80,16 +82,16 @@ class Difference:
     n: int
 
 
-def make(runs: Sequence[Run]) -> list[list[Cell]]:
-    """Blocks of cells; within a block rules may be compared.
+def make(runs: Sequence[RunRecord]) -> list[list[Cell]]:
+    """Groups runs into blocks of cells; label rules may be compared within a block.
 
-    Blocks of one data set, model and number of images stand together, as they come first, in
-    the order of AUGMENTATIONS; cells stand in the order of ``label_names``.
+    Blocks of one data set, model and number of images are adjacent, in the order of
+    AUGMENTATIONS; cells have the order of ``label_names``.
 
     Raises:
       ValueError: two runs of one cell have the same seed.
     """
-    blocks: dict[str, dict[str, list[Run]]] = {}
+    blocks: dict[str, dict[str, list[RunRecord]]] = {}
     for run in runs:
         block = blocks.setdefault(_key(run_files.block(run)), {})
         block.setdefault(_key(run_files.settings(run)), []).append(run)
@@ -100,10 +102,10 @@ def make(runs: Sequence[Run]) -> list[list[Cell]]:
 
 
 def _in_order(blocks: Sequence[list[Cell]]) -> list[list[Cell]]:
-    def budget(block):
+    def budget(block: list[Cell]) -> tuple:
         return tuple(block[0].names[f] for f in ("dataset", "model", "train_examples"))
 
-    def method(block):
+    def method(block: list[Cell]) -> int:
         name = block[0].names["augmentation"]
         return AUGMENTATIONS.index(name) if name in AUGMENTATIONS else len(AUGMENTATIONS)
 
@@ -112,7 +114,7 @@ def _in_order(blocks: Sequence[list[Cell]]) -> list[list[Cell]]:
 
 
 def block_key(cell: Cell) -> str:
-    """The same for cells that may be compared, and for no others."""
+    """Returns a key that is equal for cells that may be compared, and only for those."""
     return _key(run_files.block(cell.runs[0]))
 
 
@@ -120,14 +122,14 @@ def _key(settings: dict[str, Any]) -> str:
     return json.dumps(settings, sort_keys=True)
 
 
-def _cell(runs: list[Run]) -> Cell:
+def _cell(runs: list[RunRecord]) -> Cell:
     by_seed = {}
     for run in runs:
         seed = run.result["seed"]
         if seed in by_seed:
             raise ValueError(
                 f"seed {seed} twice in one cell: {by_seed[seed].workdir} and {run.workdir} "
-                "differ in nothing else; give one of them"
+                "differ in nothing else; pass one of them"
             )
         by_seed[seed] = run
     return Cell(tuple(by_seed[seed] for seed in sorted(by_seed)))
@@ -142,7 +144,7 @@ def _name_what_varies(cell: Cell, others: Sequence[Cell]) -> Cell:
 
 
 def estimate(cell: Cell, metric: str) -> Estimate | None:
-    """Mean and sample standard deviation over the seeds; None where no run has the figure."""
+    """Returns mean and sample standard deviation over seeds; None if no run has the metric."""
     values = list(cell.values(metric).values())
     if not values:
         return None
@@ -158,13 +160,17 @@ def _paired(a: Cell, b: Cell, metric: str, metric_of_b: str | None = None) -> np
 def difference(
     cell: Cell, base: Cell, metric: str, metric_of_base: str | None = None
 ) -> Difference | None:
-    """Cell minus base over common seeds, with Student's 95 % interval; None without one.
+    """Returns cell minus base over common seeds, with Student's 95 % interval.
 
     Args:
-      cell: compared.
-      base: with it.
-      metric: of both.
-      metric_of_base: another one of ``base``, such as that after temperature scaling.
+      cell: the cell to compare.
+      base: the cell to compare it with.
+      metric: name of the metric.
+      metric_of_base: name of the metric of ``base`` if it is another, such as the one after
+        temperature scaling.
+
+    Returns:
+      None if no seed is common.
     """
     gaps = _paired(cell, base, metric, metric_of_base)
     if not len(gaps):
@@ -177,31 +183,31 @@ def difference(
 
 
 def baseline(block: Sequence[Cell]) -> Cell | None:
-    """The one-hot cell of a block."""
+    """Returns the one-hot cell of a block; None if there is none."""
     return next((cell for cell in block if cell.first["label_rule"] == "one_hot"), None)
 
 
 def winner(block: Sequence[Cell], metric: str, *, higher: bool) -> Cell | None:
-    """The cell with the best mean, if it differs from the runner-up in a paired t test.
+    """Returns the cell with the best mean, if a paired t test against the runner-up is passed.
 
     Args:
       block: cells that may be compared.
-      metric: that is compared.
-      higher: more is better.
+      metric: name of the metric.
+      higher: whether higher is better.
 
     Returns:
-      None too where fewer than three seeds are common to both.
+      None if the test is not passed, or fewer than three seeds are common to both.
     """
-    means = [(estimate(cell, metric), cell) for cell in block]
-    known = [(found.mean, cell) for found, cell in means if found is not None]
-    ranked = [cell for _, cell in sorted(known, key=lambda pair: pair[0], reverse=higher)]
+    estimates = [(estimate(cell, metric), cell) for cell in block]
+    means = [(own.mean, cell) for own, cell in estimates if own is not None]
+    ranked = [cell for _, cell in sorted(means, key=lambda pair: pair[0], reverse=higher)]
     if len(ranked) < 2:
         return None
     gaps = _paired(ranked[0], ranked[1], metric)
     if len(gaps) < MIN_SEEDS:
         return None
     mean, error = np.mean(gaps), np.std(gaps, ddof=1) / math.sqrt(len(gaps))
-    # The common seeds may rank the two otherwise than all seeds do.
+    # The common seeds may rank the two differently than all seeds do.
     if mean == 0 or (mean > 0) != higher:
         return None
     t = abs(mean) / error if error else math.inf

@@ -1,4 +1,4 @@
-"""Which of the tables, columns and rows that some runs give are shown."""
+"""Selects which tables, columns and rows of some runs are shown."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -6,37 +6,44 @@ from collections.abc import Sequence
 from experiments.reporting.cells import Cell
 
 KINDS = ("figures", "differences", "intervals", "comparison", "labels")
-PUBLISHED = "published"  # a column like the others, always the last
+PUBLISHED = "published"  # a column like the others, always last
 
 
 @dataclasses.dataclass(frozen=True)
 class Choice:
-    """What is asked for; None: whatever there is, in its usual order."""
+    """The tables, columns and rows to show; None shows all, in their usual order.
+
+    Attributes:
+      kinds: kinds of tables, some of ``KINDS``.
+      columns: shown in one table; None makes a table for each set of images.
+      rows: names as in the column 'labels'.
+      augmentations: names of augmentations.
+    """
 
     kinds: tuple[str, ...] = KINDS
-    columns: tuple[str, ...] | None = None  # in one table; None: a table for each set of images
-    rows: tuple[str, ...] | None = None  # as the column 'labels' has them
+    columns: tuple[str, ...] | None = None
+    rows: tuple[str, ...] | None = None
     augmentations: tuple[str, ...] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
 class View:
-    """A block, whose cells are all compared, and those of them that are shown."""
+    """A block, whose cells are all compared, and the cells of it that are shown."""
 
     block: list[Cell]
     shown: list[Cell]
 
 
 def views(blocks: Sequence[list[Cell]], choice: Choice, columns: Sequence[str]) -> list[View]:
-    """The blocks and rows that are asked for, in that order.
+    """Returns the chosen blocks and rows, in the order of the choice.
 
     Args:
-      blocks: all there are.
-      choice: what is asked for.
-      columns: of which any cell has a figure.
+      blocks: all blocks.
+      choice: what to show.
+      columns: the metrics that any cell has.
 
     Raises:
-      ValueError: names a kind, column, row or augmentation that is not there.
+      ValueError: a kind, column, row or augmentation that does not exist is chosen.
     """
     _check("show", choice.kinds, KINDS)
     _check("columns", choice.columns, (*columns, PUBLISHED))
@@ -60,5 +67,5 @@ def _check(field: str, asked: Sequence[str] | None, known: Sequence[str]) -> Non
     if unknown or asked == ():
         raise ValueError(
             f"{field}: got {'; '.join(unknown) or 'nothing'}, "
-            f"there are {'; '.join(dict.fromkeys(known))}"
+            f"expected some of: {'; '.join(dict.fromkeys(known))}"
         )

@@ -1,11 +1,11 @@
-"""The figures of the tables: what they are called, of which images, and how they are written."""
+"""The metrics shown in tables: their headers, the images they are measured on, their format."""
 
 from collections.abc import Iterable
 
 from experiments.reporting import cells, printing
 from experiments.reporting.cells import Cell, Difference
 
-# name: (header, factor, digits), the figures of single runs and those that evaluation adds.
+# name: (header, factor, digits), metrics of single runs and those that evaluation adds.
 COLUMNS = {
     **{name: shown for name, shown in printing.COLUMNS.items() if name != "temperature"},
     "adversarial_accuracy": ("adversarial acc %", 100, 2),
@@ -29,49 +29,49 @@ COLUMNS = {
     "peak_memory_gib": ("memory, GiB", 1, 2),
     "seconds": ("seconds", 1, 0),
 }
-# What a table is about: how the names of its figures begin; all others are of clean images.
+# Title of a table → prefixes of its metrics; all other metrics are of clean images.
 SETS = {
     "the test set": (),
     "corrupted test sets": ("corrupted_", "extra_corrupted_"),
     "attacked test images": ("adversarial_", "fgsm_", "pgd20_", "auto_"),
 }
-NO_CONTEST = ("seconds", "peak_memory_gib")  # tell of the machine, not of the labels
+NO_CONTEST = ("seconds", "peak_memory_gib")  # describe the machine, not the labels
 
 
 def set_of(metric: str) -> str:
-    """Of which of SETS a figure is."""
+    """Returns the key of ``SETS`` that a metric belongs to."""
     return next((t for t, starts in SETS.items() if metric.startswith(starts)), next(iter(SETS)))
 
 
 def is_higher_better(metric: str) -> bool:
-    """Whether more of it is better, as for accuracies."""
+    """Whether higher is better, as for accuracies."""
     return metric.removesuffix("_vs").removesuffix("_ts").endswith("accuracy")
 
 
-def present(found: Iterable[Cell]) -> list[str]:
-    """The columns of which any cell has a figure."""
-    found = list(found)
-    return [name for name in COLUMNS if any(cell.values(name) for cell in found)]
+def present(shown: Iterable[Cell]) -> list[str]:
+    """Returns the columns for which any cell has a value."""
+    shown = list(shown)
+    return [name for name in COLUMNS if any(cell.values(name) for cell in shown)]
 
 
 def estimate(cell: Cell, metric: str, n: int) -> str:
-    """'93.12 ± 0.20', with (n=2) where not all n seeds have it; '' where none has."""
-    found = cells.estimate(cell, metric)
-    if found is None:
+    """Returns '93.12 ± 0.20', with (n=2) if not all n seeds have it; '' if none has."""
+    value = cells.estimate(cell, metric)
+    if value is None:
         return ""
     _, factor, digits = COLUMNS[metric]
-    text = f"{factor * found.mean:.{digits}f}"
-    text += f" ± {factor * found.sd:.{digits}f}" if found.sd is not None else ""
-    return text + (f" (n={found.n})" if found.n != n else "")
+    text = f"{factor * value.mean:.{digits}f}"
+    text += f" ± {factor * value.sd:.{digits}f}" if value.sd is not None else ""
+    return text + (f" (n={value.n})" if value.n != n else "")
 
 
-def difference(found: Difference | None, metric: str, n: int) -> str:
-    """'−0.12 [−0.20, −0.04]', with (n=2) where not n seeds are common; '' where none is."""
-    if found is None:
+def difference(value: Difference | None, metric: str, n: int) -> str:
+    """Returns '−0.12 [−0.20, −0.04]', with (n=2) if not n seeds are common; '' if none is."""
+    if value is None:
         return ""
     _, factor, digits = COLUMNS[metric]
-    text = f"{factor * found.mean:+.{digits}f}"
-    if found.low is not None:
-        text += f" [{factor * found.low:+.{digits}f}, {factor * found.high:+.{digits}f}]"
-    text += f" (n={found.n})" if found.n != n else ""
+    text = f"{factor * value.mean:+.{digits}f}"
+    if value.low is not None:
+        text += f" [{factor * value.low:+.{digits}f}, {factor * value.high:+.{digits}f}]"
+    text += f" (n={value.n})" if value.n != n else ""
     return text.replace("-", "−")

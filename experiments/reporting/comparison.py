@@ -1,7 +1,7 @@
-"""The comparison that decides: AutoLabel alone against what costs a practitioner as little.
+"""Compares AutoLabel without a temperature with two baselines that cost as little.
 
-That is one-hot labels with a temperature, and the best constant smoothing; both may use the
-held-out images that AutoLabel uses, and neither sees the test set before it is judged by it.
+The baselines are one-hot labels with a temperature and the best constant smoothing. Both use the
+same held-out images as AutoLabel, and neither uses the test set to choose anything.
 """
 
 from collections.abc import Sequence
@@ -15,41 +15,43 @@ METRICS = ("ece", "nll", "accuracy", "corrupted_ece", "corrupted_accuracy")
 HELD_OUT = "calibration_nll"  # in the last line of metrics.jsonl, without a temperature
 
 
-def rivals(block: Sequence[Cell]) -> list[tuple[str, Cell, str]]:
-    """(What it is called, its cell, the ending of its figures) for both; those that are there."""
+def baselines(block: Sequence[Cell]) -> list[tuple[str, Cell, str]]:
+    """Returns (name, cell, suffix of its metrics) of each baseline that the block holds."""
     one_hot, (best, others) = cells.baseline(block), best_smoothing(block)
-    found = [] if one_hot is None else [("one_hot (TS)", one_hot, "_ts")]
+    rows = [] if one_hot is None else [("one_hot (TS)", one_hot, "_ts")]
     if best is not None:
-        known = f" (of {', '.join(label_names.smoothing(c.runs[0]) for c in others)})"
-        found.append((best.names["labels"] + (known if len(others) > 1 else ""), best, ""))
-    return found
+        choices = f" (of {', '.join(label_names.smoothing(c.runs[0]) for c in others)})"
+        rows.append((best.names["labels"] + (choices if len(others) > 1 else ""), best, ""))
+    return rows
 
 
 def best_smoothing(block: Sequence[Cell]) -> tuple[Cell | None, list[Cell]]:
-    """The constant with the lowest mean held-out NLL, of seeds common to all, and all of them.
+    """Chooses the smoothing constant with the lowest mean held-out NLL over the common seeds.
 
-    None where there is no constant, or where several have no common seed with that figure.
+    Returns:
+      The best cell and all cells to choose from. The best is None if there is no smoothing cell,
+      or if several have no common seed with that metric.
     """
     fixed = [cell for cell in block if cell.first["label_rule"] == "smoothing"]
     if len(fixed) < 2:
         return (fixed[0] if fixed else None), fixed
-    figures = [_held_out(cell) for cell in fixed]
-    seeds = sorted(set.intersection(*map(set, figures)))
+    losses = [_held_out(cell) for cell in fixed]
+    seeds = sorted(set.intersection(*map(set, losses)))
     if not seeds:
         return None, fixed
-    means = [np.mean([values[seed] for seed in seeds]) for values in figures]
+    means = [np.mean([values[seed] for seed in seeds]) for values in losses]
     return fixed[int(np.argmin(means))], fixed
 
 
 def _held_out(cell: Cell) -> dict[int, float]:
-    found = {run.result["seed"]: run.lines[-1].get(HELD_OUT) for run in cell.runs if run.lines}
-    return {seed: value for seed, value in found.items() if value is not None}
+    by_seed = {run.result["seed"]: run.lines[-1].get(HELD_OUT) for run in cell.runs if run.lines}
+    return {seed: value for seed, value in by_seed.items() if value is not None}
 
 
-def difference(cell: Cell, rival: Cell, ending: str, metric: str) -> cells.Difference | None:
-    """Cell without a temperature minus a rival, which has one where the ending is '_ts'.
+def difference(cell: Cell, baseline: Cell, suffix: str, metric: str) -> cells.Difference | None:
+    """Returns cell without a temperature minus a baseline, which has one if the suffix is '_ts'.
 
-    A temperature moves no accuracy, so that of the rival is as it is.
+    A temperature does not change accuracy, so accuracy is compared without the suffix.
     """
-    ending = "" if metric.endswith("accuracy") else ending
-    return cells.difference(cell, rival, metric, metric + ending)
+    suffix = "" if metric.endswith("accuracy") else suffix
+    return cells.difference(cell, baseline, metric, metric + suffix)

@@ -1,10 +1,10 @@
-"""Documents whose tables are made from run files, between two comments that GitHub hides.
+"""Updates documents whose tables are made from run files, between two hidden comments.
 
     <!-- tables results/a results/b columns="accuracy ece nll" -->
     …
     <!-- end of tables -->
 
-What a marker may say is in docs/sweeps.md.
+The fields of a marker are described in docs/sweeps.md.
 """
 
 import dataclasses
@@ -18,50 +18,60 @@ from experiments.reporting.choices import Choice
 from experiments.reporting.rendering import Table
 
 BEGIN, END = "<!-- tables", "<!-- end of tables -->"
-LISTS = {"show": "kinds", "columns": "columns", "augmentations": "augmentations"}  # of words
+LISTS = {"show": "kinds", "columns": "columns", "augmentations": "augmentations"}  # lists of words
 FIELDS = (*LISTS, "rows", "title", "notes")
 EXAMPLE = f'{BEGIN} results/FOLDER columns="accuracy ece" -->'
 
 
 @dataclasses.dataclass(frozen=True)
 class Block:
-    """A pair of markers and what they ask for."""
+    """A pair of markers and the tables they ask for.
 
-    place: str  # 'README.md:12', of the first marker
-    start: int  # lines of the document between the two markers: start … stop - 1
+    Attributes:
+      place: position of the first marker, 'README.md:12'.
+      start: index of the first line between the markers.
+      stop: index of the line after the last one between them.
+      folders: folders of runs.
+      choice: the tables, columns and rows to show.
+      title: title of the only table; '' for none; None for the usual titles.
+      has_notes: whether notes follow the tables.
+    """
+
+    place: str
+    start: int
     stop: int
     folders: tuple[str, ...]
     choice: Choice
-    title: str | None  # of its only table; '': none
+    title: str | None
     has_notes: bool
 
 
 def find(text: str, name: str) -> list[Block]:
-    """The blocks of a document.
+    """Finds the blocks of a document.
 
     Args:
-      text: of the document.
-      name: of it, for messages.
+      text: text of the document.
+      name: name of the document, for messages.
 
     Raises:
-      ValueError: names the document, the line and what is wrong with a marker.
+      ValueError: a marker cannot be read; the message gives document and line.
     """
-    found, begun = [], None
+    blocks, begun = [], None
     for i, line in enumerate(text.splitlines()):
         is_end = line.startswith(END)
         if line.startswith(BEGIN) == is_end:
             continue
         if is_end == (begun is None):
-            last = f"; the tables of line {begun + 1} have no end" if begun is not None else ""
+            last = f"; the block of line {begun + 1} has no end" if begun is not None else ""
             wanted = EXAMPLE if is_end else END
             raise ValueError(f"{name}:{i + 1}: {line!r} without {wanted} before it{last}")
         if is_end:
             marker = text.splitlines()[begun]
-            found.append(_block(marker, f"{name}:{begun + 1}", begun + 1, i))
+            blocks.append(_block(marker, f"{name}:{begun + 1}", begun + 1, i))
         begun = None if is_end else i
     if begun is not None:
-        raise ValueError(f"{name}:{begun + 1}: tables begin and do not end; write {END} below them")
-    return found
+        raise ValueError(f"{name}:{begun + 1}: the block has no end; write {END} below the tables")
+    return blocks
 
 
 def _block(marker: str, place: str, start: int, stop: int) -> Block:
@@ -76,7 +86,11 @@ def _block(marker: str, place: str, start: int, stop: int) -> Block:
     folders = tuple(word for word in words if word not in fields)
     unknown = [field for field in given if field not in FIELDS]
     if unknown or not folders or not inside.endswith("-->") or given.get("notes", "no") != "no":
-        what = f"got {', '.join(unknown)}, known are {', '.join(FIELDS)}" if unknown else marker
+        what = (
+            f"got {', '.join(unknown)}, expected some of: {', '.join(FIELDS)}"
+            if unknown
+            else marker
+        )
         raise ValueError(f'{place}: {what}; write it as {EXAMPLE}; notes may be "no"')
     asked = {own: tuple(given[field].split()) for field, own in LISTS.items() if field in given}
     if "rows" in given:
@@ -85,16 +99,16 @@ def _block(marker: str, place: str, start: int, stop: int) -> Block:
     return Block(place, start, stop, folders, Choice(**asked), title, has_notes)
 
 
-def renewed(text: str, name: str, root: pathlib.Path) -> str:
-    """The document with all its tables made anew; what stands around them is left as it is.
+def regenerated(text: str, name: str, root: pathlib.Path) -> str:
+    """Returns the document with all its tables regenerated; the other text is unchanged.
 
     Args:
-      text: of the document.
-      name: of it, for messages.
-      root: that the folders in markers are relative to.
+      text: text of the document.
+      name: name of the document, for messages.
+      root: folder that the paths in markers are relative to.
 
     Raises:
-      ValueError: names the document, the line and what is wrong there.
+      ValueError: a block cannot be made; the message gives document and line.
     """
     lines, done = text.splitlines(keepends=True), 0
     parts = []
@@ -105,26 +119,28 @@ def renewed(text: str, name: str, root: pathlib.Path) -> str:
 
 
 def content(block: Block, root: pathlib.Path) -> str:
-    """What stands between the markers of a block, without the empty lines next to them.
+    """Makes the text between the markers of a block, without the empty lines next to them.
 
     Raises:
-      ValueError: names the document, the line and what is wrong there.
+      ValueError: the tables cannot be made; the message gives document and line.
     """
     try:
-        good, apart = summary.load([str(root / folder) for folder in block.folders])
-        tables = summary.chosen(cells.make(good), block.choice)
+        comparable, excluded = summary.load([str(root / folder) for folder in block.folders])
+        tables = summary.chosen(cells.make(comparable), block.choice)
     except ValueError as error:
         raise ValueError(f"{block.place}: {error}") from error
     if not tables or (block.title is not None and len(tables) != 1):
         titles = ", ".join(table.title for table in tables) or "none"
         raise ValueError(
-            f"{block.place}: tables made: {titles}; title needs one alone, choose it with show "
+            f"{block.place}: title needs exactly one table, got {titles}; choose one with show "
             "and columns"
         )
     if block.title is not None:
         tables = [dataclasses.replace(tables[0], title=block.title)]
-    near = [(dataclasses.replace(r, workdir=_relative(r.workdir, root)), why) for r, why in apart]
-    return "\n".join(_lines(tables, summary.left_out(near), block.has_notes))
+    relative = [
+        (dataclasses.replace(r, workdir=_relative(r.workdir, root)), why) for r, why in excluded
+    ]
+    return "\n".join(_lines(tables, summary.left_out(relative), block.has_notes))
 
 
 def _relative(path: pathlib.Path, root: pathlib.Path) -> pathlib.Path:
@@ -132,7 +148,7 @@ def _relative(path: pathlib.Path, root: pathlib.Path) -> pathlib.Path:
 
 
 def _lines(tables: Sequence[Table], left_out: Sequence[Table], has_notes: bool) -> Iterator[str]:
-    """What all rows share, the tables, and their notes, each once."""
+    """Yields what all rows share, the tables, and their notes, each once."""
     shared, tables = rendering.without_shared(tables, keep=("labels", "minus"))
     if shared:
         yield f"All rows: {rendering.escape_markdown(shared)}.\n"
@@ -146,26 +162,26 @@ def _lines(tables: Sequence[Table], left_out: Sequence[Table], has_notes: bool) 
 
 
 def differences(old: str, new: str, name: str) -> list[str]:
-    """Lines that name the blocks of a document which differ, and how."""
+    """Returns lines that name the blocks of a document that differ, with their difference."""
     lines_of_old, lines_of_new = old.splitlines(), new.splitlines()
-    told = []
+    report = []
     for a, b in zip(find(old, name), find(new, name), strict=True):
         before, after = lines_of_old[a.start : a.stop], lines_of_new[b.start : b.stop]
         if before != after:
-            told.append(f"{a.place}: not what the run files in {', '.join(a.folders)} give")
-            told += difflib.unified_diff(before, after, name, "run files", lineterm="", n=0)
-    return told
+            report.append(f"{a.place}: not what the run files in {', '.join(a.folders)} give")
+            report += difflib.unified_diff(before, after, name, "run files", lineterm="", n=0)
+    return report
 
 
 def not_shown(
     workdirs: Sequence[pathlib.Path], blocks: Sequence[Block], root: pathlib.Path
 ) -> list[pathlib.Path]:
-    """Those of some folders of runs that no block shows.
+    """Returns the working directories of runs that no block shows.
 
     Args:
-      workdirs: of runs.
-      blocks: of all documents.
-      root: that the folders in markers are relative to.
+      workdirs: working directories of runs.
+      blocks: blocks of all documents.
+      root: folder that the paths in markers are relative to.
     """
     shown = {(root / folder).resolve() for block in blocks for folder in block.folders}
     return [w for w in workdirs if not shown & {w.resolve(), *w.resolve().parents}]
@@ -174,25 +190,25 @@ def not_shown(
 def update(
     names: Sequence[str], arguments: Sequence[str], root: pathlib.Path, *, check: bool
 ) -> list[str]:
-    """Makes the tables of documents anew.
+    """Regenerates the tables of documents.
 
     Args:
-      names: of the documents.
-      arguments: folders of runs, each of which some document has to show.
-      root: that the folders in markers are relative to.
-      check: write nothing.
+      names: paths of the documents.
+      arguments: folders of runs, each of which some document must show.
+      root: folder that the paths in markers are relative to.
+      check: compare the tables and write nothing.
 
     Returns:
-      What is not as it should be: runs that no document shows and, with ``check``, tables.
+      Messages about runs that no document shows and, with ``check``, about tables that differ.
 
     Raises:
-      ValueError: names a document, a line, and what is wrong there.
+      ValueError: a block cannot be made; the message gives document and line.
     """
     blocks, new, faults = [], {}, []
     for name in names:
         old = pathlib.Path(name).read_text(encoding="utf-8")
         blocks += find(old, name)
-        new[name] = renewed(old, name, root)
+        new[name] = regenerated(old, name, root)
         faults += differences(old, new[name], name) if check else []
     missing = not_shown(run_files.find(arguments), blocks, root) if arguments else []
     faults += [f"{workdir}: no tables of it in {', '.join(names)}" for workdir in missing]

@@ -1,6 +1,6 @@
-"""How AutoLabel's labels moved, from ``metrics.jsonl``: in each third of training.
+"""Summarises how AutoLabel's labels changed in each third of training, from ``metrics.jsonl``.
 
-The figures tell whether labels were low early, swung, or met the clip; docs/studies.md.
+The values show whether labels were low early, oscillated, or reached the clip; see docs/studies.md.
 """
 
 import math
@@ -8,18 +8,18 @@ import math
 import numpy as np
 
 from experiments.reporting.cells import Cell
-from experiments.reporting.run_files import DEFAULTS, Run
+from experiments.reporting.run_files import DEFAULTS, RunRecord
 
 THIRDS = 3
 CURVES = ("label_confidence", "bucket_accuracy", "bucket_confidence", "bucket_ece")
 EQUAL = 1e-6  # labels and accuracies are written as float32
 CLIP = "at the clip"
-FIGURES = ("mean label", "lowest bucket", "mean change", "sign turns", CLIP, "at 1")
-FIGURES += ("gap", "ECE less gap")
+COLUMNS = ("mean label", "lowest bucket", "mean change", "sign turns", CLIP, "at 1")
+COLUMNS += ("gap", "ECE less gap")
 
 
 def has_course(cell: Cell) -> bool:
-    """Whether every run of the cell is AutoLabel's and has lines of all curves, three or more."""
+    """Whether every run of the cell uses AutoLabel and has all curves for three epochs or more."""
     return all(
         run.result["label_rule"] == "autolabel"
         and len(run.lines) >= THIRDS
@@ -29,23 +29,24 @@ def has_course(cell: Cell) -> bool:
 
 
 def course(cell: Cell) -> list[tuple[str, dict[str, float | None]]]:
-    """('1-20', figure by header) of each third of the epochs: means over buckets and seeds.
+    """Averages over buckets and seeds in each third of the epochs.
 
-    None where no run has the figure; ``at the clip`` also with momentum, where the clip is at
-    the accuracy of averaged sums, which is not written.
+    Returns:
+      ('1-20', value by header) per third. A value is None if no run has it. ``at the clip`` is
+      also None with momentum, where the clip is the accuracy of averaged sums, which is not logged.
     """
     thirds = np.array_split(np.arange(len(cell.runs[0].lines)), THIRDS)
-    runs = [_figures(run, thirds) for run in cell.runs]
+    runs = [_means_by_third(run, thirds) for run in cell.runs]
     return [
         (
             f"{epochs[0] + 1}-{epochs[-1] + 1}",
-            {name: _mean(np.array([run[i][name] for run in runs])) for name in FIGURES},
+            {name: _mean(np.array([run[i][name] for run in runs])) for name in COLUMNS},
         )
         for i, epochs in enumerate(thirds)
     ]
 
 
-def _figures(run: Run, thirds: list[np.ndarray]) -> list[dict[str, float]]:
+def _means_by_third(run: RunRecord, thirds: list[np.ndarray]) -> list[dict[str, float]]:
     label, accuracy, confidence, ece = (_curve(run, name) for name in CURVES)
     gap = confidence - accuracy
     clipped = (np.abs(label - accuracy) <= EQUAL) & (label < 1 - EQUAL)
@@ -68,8 +69,8 @@ def _figures(run: Run, thirds: list[np.ndarray]) -> list[dict[str, float]]:
     ]
 
 
-def _curve(run: Run, name: str) -> np.ndarray:
-    """float [T, N]; NaN where a bucket was empty."""
+def _curve(run: RunRecord, name: str) -> np.ndarray:
+    """Returns float [epochs, buckets]; NaN if a bucket was empty."""
     rows = [[np.nan if value is None else value for value in line[name]] for line in run.lines]
     return np.array(rows, np.float64)
 
@@ -79,11 +80,11 @@ def _where_known(is_so: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 
 def _from_second(values: np.ndarray) -> np.ndarray:
-    """[T - 1, N] → [T, N]: the first epoch has none before it."""
+    """Pads [epochs - 1, buckets] to [epochs, buckets]: the first epoch has no change."""
     return np.concatenate([np.full_like(values[:1], np.nan), values])
 
 
 def _mean(values: np.ndarray, missing: float | None = None) -> float | None:
-    """Of what is not NaN."""
+    """Returns the mean of the values that are not NaN."""
     known = values[~np.isnan(values)]
     return float(known.mean()) if known.size else missing

@@ -1,19 +1,19 @@
-"""What tables call the label rule of a run, and in which order its rows stand."""
+"""Names the label rule of a run in tables, and orders the rows."""
 
 from typing import Any
 
 from experiments.reporting import printing, run_files
-from experiments.reporting.run_files import Run
+from experiments.reporting.run_files import RunRecord
 
-# Rules that are not named here stand before bucket_accuracy.
+# Rules that are not named here come before bucket_accuracy.
 BEFORE, AFTER = ("one_hot", "smoothing", "autolabel"), ("bucket_accuracy", "polynomial", "ccat")
 IN_THE_NAME = {"smoothing": "labels.smoothing", "autolabel": "labels.step"}
 
 
-def name(run: Run) -> str:
-    """'one_hot', 'smoothing .05', 'autolabel, signed gap', 'autolabel, labels.alpha=0.5'.
+def name(run: RunRecord) -> str:
+    """Returns 'one_hot', 'smoothing .05', 'autolabel, signed gap', 'autolabel, labels.alpha=0.5'.
 
-    The same whatever other runs there are: only options that differ from their defaults are told.
+    The name does not depend on other runs: it holds the options that differ from their defaults.
     """
     text = printing.rule_name(run.result)
     if run.result["label_rule"] == "smoothing":
@@ -21,24 +21,24 @@ def name(run: Run) -> str:
     return ", ".join([text, *(f"{field}={value}" for field, value in options(run).items())])
 
 
-def smoothing(run: Run) -> str:
-    """The share of the uniform distribution, '.05'."""
+def smoothing(run: RunRecord) -> str:
+    """Returns the weight of the uniform distribution, '.05'."""
     return f"{run_files.settings(run)['labels.smoothing']:g}".removeprefix("0") or "0"
 
 
-def options(run: Run) -> dict[str, Any]:
-    """Fields of the label rule that have no default value, but for those in its name."""
-    told = ("labels.rule", IN_THE_NAME.get(run.result["label_rule"]))
+def options(run: RunRecord) -> dict[str, Any]:
+    """Returns fields of the label rule that differ from their defaults and are not in its name."""
+    named = ("labels.rule", IN_THE_NAME.get(run.result["label_rule"]))
     return {
         field: value
         for field, value in sorted(run_files.settings(run).items())
-        if field.startswith("labels.") and field not in told
+        if field.startswith("labels.") and field not in named
         if value != run_files.DEFAULTS.get(field)
     }
 
 
-def order(run: Run) -> tuple:
-    """Sorts runs as their rows stand: by rule, options (none first), step, and then buckets."""
+def order(run: RunRecord) -> tuple:
+    """Returns the sort key of a row: rule, options (none first), step, then buckets."""
     rule, settings = run.result["label_rule"], run_files.settings(run)
     ranks = [*BEFORE, None, *AFTER]
     rank = ranks.index(rule if rule in ranks else None)
@@ -50,6 +50,6 @@ def order(run: Run) -> tuple:
 
 
 def _sizes(values: dict[str, Any]) -> list[tuple[str, float, str]]:
-    """Numbers by size, all else by its text."""
+    """Returns a sort key that orders numbers by size and other values by their text."""
     number = (int, float)
     return [(k, v if isinstance(v, number) else 0, str(v)) for k, v in values.items()]

@@ -1,9 +1,10 @@
-"""Pictures made from run files; matplotlib, colour-blind-safe, readable in print."""
+"""Draws figures from run files with matplotlib, in colours safe for colour-blind readers."""
 
 import contextlib
 import math
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -12,9 +13,9 @@ from matplotlib.figure import Figure, FigureBase
 
 from experiments.reporting import cells, reliability, run_files
 from experiments.reporting.cells import Cell
-from experiments.reporting.run_files import Run
+from experiments.reporting.run_files import RunRecord
 
-# Okabe and Ito (2008), "Color Universal Design", without yellow, too light on white.
+# Okabe and Ito (2008), "Color Universal Design", without yellow, which is too light on white.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 LINES = ("-", "--", ":", "-.")
@@ -24,8 +25,8 @@ PANEL = (2.9, 2.6)  # inches
 
 
 @contextlib.contextmanager
-def panels(rows: int, columns: int, **settings) -> Iterator[tuple[Figure, np.ndarray]]:
-    """A figure and its axes [rows, columns], in the type size and layout of all figures."""
+def panels(rows: int, columns: int, **settings: Any) -> Iterator[tuple[Figure, np.ndarray]]:
+    """Makes a figure and its axes [rows, columns], in the font size and layout of all figures."""
     size = settings.pop("panel", PANEL)
     with plt.rc_context(FONT):
         figure, axes = plt.subplots(
@@ -39,18 +40,18 @@ def panels(rows: int, columns: int, **settings) -> Iterator[tuple[Figure, np.nda
         yield figure, axes
 
 
-def _legend(figure: FigureBase, axes: Axes, where: str, **settings) -> None:
-    """The legend of one of the axes, outside all of them, where it covers nothing."""
+def _legend(figure: FigureBase, axes: Axes, where: str, **settings: Any) -> None:
+    """Draws the legend of one of the axes outside all of them, so that it covers nothing."""
     figure.legend(*axes.get_legend_handles_labels(), loc=f"outside {where}", **settings)
 
 
 def _legend_beside(axes: Axes) -> None:
-    """The legend of one panel, right of it."""
+    """Draws the legend of one panel to its right."""
     axes.legend(loc="center left", bbox_to_anchor=(1.02, 0.5))
 
 
-def num_intervals(run: Run) -> int:
-    """Intervals of the distance in each group of buckets.
+def num_intervals(run: RunRecord) -> int:
+    """Returns the number of distance intervals in each group of buckets.
 
     Raises:
       ValueError: the config lacks buckets.num, or the epochs hold other numbers of buckets.
@@ -65,23 +66,23 @@ def num_intervals(run: Run) -> int:
     return num
 
 
-def groups(run: Run, name: str) -> np.ndarray:
-    """A list of metrics.jsonl as float [epochs, groups, intervals]; NaN for an empty bucket."""
+def groups(run: RunRecord, name: str) -> np.ndarray:
+    """Returns a list of metrics.jsonl as float [epochs, groups, intervals]; NaN if empty."""
     values = np.array([line[name] for line in run.lines], np.float64)
     return values.reshape(len(run.lines), -1, num_intervals(run))
 
 
-def group_name(run: Run, group: int, num_groups: int) -> str:
-    """What the discrete part of the distance says."""
-    what = {"augmix": "chain depth", "randaugment": "operations"}
-    name = what.get(run.config.get("augment.name"), "group")
+def group_name(run: RunRecord, group: int, num_groups: int) -> str:
+    """Names a group of buckets, the discrete part of the distance."""
+    names = {"augmix": "chain depth", "randaugment": "operations"}
+    name = names.get(run.config.get("augment.name"), "group")
     return f"{name} {group + 1}" if num_groups > 1 else "all images"
 
 
-def _label_curves(axes: Axes, run: Run, group: int) -> None:
+def _label_curves(axes: Axes, run: RunRecord, group: int) -> None:
     curves = groups(run, "label_confidence")[:, group]
     epochs = [line["epoch"] + 1 for line in run.lines]
-    # Ordered buckets get ordered shades; the lightest are left out, they vanish in print.
+    # Ordered buckets get ordered shades, without the lightest, which vanish in print.
     shades = plt.get_cmap("cividis_r")(np.linspace(0.15, 1, curves.shape[1]))
     for m in range(curves.shape[1]):
         axes.plot(
@@ -96,8 +97,8 @@ def _label_curves(axes: Axes, run: Run, group: int) -> None:
         )
 
 
-def label_confidence(run: Run) -> Figure:
-    """Label confidence per bucket over epochs, a panel for each group."""
+def label_confidence(run: RunRecord) -> Figure:
+    """Draws label confidence per bucket over epochs, with a panel for each group."""
     num_groups = groups(run, "label_confidence").shape[1]
     with panels(1, num_groups, sharey=True) as (figure, axes):
         for group, place in enumerate(axes[0]):
@@ -108,8 +109,11 @@ def label_confidence(run: Run) -> Figure:
         return figure
 
 
-def bucket_places(run: Run) -> tuple[np.ndarray, str]:
-    """Where the buckets of held-out images lie: middles of equal-width intervals, else indices."""
+def bucket_places(run: RunRecord) -> tuple[np.ndarray, str]:
+    """Returns the x positions of the buckets of held-out images, and the name of that axis.
+
+    Positions are the middles of equal-width intervals, and indices for other edges.
+    """
     num = num_intervals(run)
     kind = run.config.get("buckets.calibration_edges") or run.config.get("buckets.edges")
     if kind == "equal_width" or num == 1:
@@ -117,8 +121,8 @@ def bucket_places(run: Run) -> tuple[np.ndarray, str]:
     return np.arange(1, num + 1), f"interval of the distance ({kind})"
 
 
-def bucket_distance(run: Run) -> Figure:
-    """Accuracy, confidence and label of each bucket after the last epoch, against distance."""
+def bucket_distance(run: RunRecord) -> Figure:
+    """Draws accuracy, confidence and label per bucket after the last epoch, against distance."""
     places, name = bucket_places(run)
     curves = ("bucket_accuracy", "bucket_confidence", "label_confidence")
     values = [groups(run, curve)[-1] for curve in curves]
@@ -142,26 +146,26 @@ def bucket_distance(run: Run) -> Figure:
         return figure
 
 
-def reliability_diagram(run: Run) -> Figure:
-    """Accuracy against confidence on the clean test set, above how many images fall where."""
-    found = reliability.from_file(run.workdir)
+def reliability_diagram(run: RunRecord) -> Figure:
+    """Draws accuracy against confidence on the clean test set, above a histogram of images."""
+    diagram = reliability.from_file(run.workdir)
     ratios = {"height_ratios": (3, 1)}
     with panels(2, 1, panel=(4, 2.2), sharex=True, gridspec_kw=ratios) as (figure, axes):
-        reliability.draw(axes[0, 0], found, run.workdir.name, colors=COLORS[:2])
+        reliability.draw(axes[0, 0], diagram, run.workdir.name, colors=COLORS[:2])
         axes[0, 0].set_xlabel("")
-        reliability.draw_counts(axes[1, 0], found, "0.5")
+        reliability.draw_counts(axes[1, 0], diagram, "0.5")
         _legend(figure, axes[0, 0], "lower center", ncols=2)
         return figure
 
 
 def _by_budget(blocks: Sequence[Sequence[Cell]]) -> dict[tuple, list[Cell]]:
-    """Cells of one data set, model and budget together, whatever the augmentation."""
-    found: dict[tuple, list[Cell]] = {}
+    """Groups cells by data set, model and budget, whatever the augmentation."""
+    by_budget: dict[tuple, list[Cell]] = {}
     for cell in (cell for block in blocks for cell in block):
         names = cell.names
         key = (names["dataset"], names["model"], names["train_examples"], names["epochs"])
-        found.setdefault(key, []).append(cell)
-    return found
+        by_budget.setdefault(key, []).append(cell)
+    return by_budget
 
 
 def _title(key: tuple) -> str:
@@ -169,13 +173,9 @@ def _title(key: tuple) -> str:
     return f"{dataset}, {model},\n{images} images, {epochs} epochs"
 
 
-def _rule(cell: Cell) -> str:
-    return cell.names["labels"] + (f", {cell.varied}" if cell.varied else "")
-
-
-def _styles(found: Mapping[tuple, Sequence[Cell]]) -> dict[str, int]:
-    """A colour, marker and line for each label rule, the same in all panels."""
-    rules = dict.fromkeys(_rule(cell) for cells_ in found.values() for cell in cells_)
+def _styles(panel_cells: Mapping[tuple, Sequence[Cell]]) -> dict[str, int]:
+    """Numbers the label rules: an index gives the same colour and marker in all panels."""
+    rules = dict.fromkeys(cell.label for own in panel_cells.values() for cell in own)
     return {rule: i for i, rule in enumerate(rules)}
 
 
@@ -185,15 +185,15 @@ def _grid(num: int) -> tuple[int, int]:
 
 
 def accuracy_against_ece(blocks: Sequence[Sequence[Cell]]) -> Figure:
-    """ECE against accuracy, a mark for each run, a panel for each data set, model and budget."""
-    found = _by_budget(blocks)
-    styles = _styles(found)
+    """Draws ECE against accuracy, a mark per run, a panel per data set, model and budget."""
+    by_budget = _by_budget(blocks)
+    styles = _styles(by_budget)
     fills = ("full", "none", "left", "right", "bottom", "top")
-    methods = list(dict.fromkeys(c.names["augmentation"] for g in found.values() for c in g))
-    with panels(*_grid(len(found)), panel=(4.8, 2.8)) as (figure, axes):
-        for place, (key, group) in zip(axes.flat, found.items(), strict=False):
+    methods = list(dict.fromkeys(c.names["augmentation"] for g in by_budget.values() for c in g))
+    with panels(*_grid(len(by_budget)), panel=(4.8, 2.8)) as (figure, axes):
+        for place, (key, group) in zip(axes.flat, by_budget.items(), strict=False):
             for cell in group:
-                i, method = styles[_rule(cell)], cell.names["augmentation"]
+                i, method = styles[cell.label], cell.names["augmentation"]
                 place.plot(
                     [100 * v for v in cell.values("accuracy").values()],
                     [100 * v for v in cell.values("ece").values()],
@@ -201,22 +201,22 @@ def accuracy_against_ece(blocks: Sequence[Sequence[Cell]]) -> Figure:
                     marker=MARKERS[i % len(MARKERS)],
                     fillstyle=fills[methods.index(method) % len(fills)],
                     linestyle="none",
-                    label=f"{method}, {_rule(cell)}",
+                    label=f"{method}, {cell.label}",
                 )
             place.set(xlabel="accuracy %", ylabel="ECE %", title=_title(key))
             place.margins(0.15)
             _legend_beside(place)
-        for place in axes.flat[len(found) :]:
+        for place in axes.flat[len(by_budget) :]:
             place.set_axis_off()
         return figure
 
 
-# Line, marker's filling and name of a curve before and after temperature scaling.
+# Line style, marker fill and name of a curve before and after temperature scaling.
 SCALINGS = {"": ("-", "full", ""), "_ts": ("--", "none", " (TS)")}
 
 
 def _severity_curves(cell: Cell, scaling: str = "") -> np.ndarray | None:
-    """ECE % at severities 0 (clean) to 5, float [seeds, 6]; None where no run has them."""
+    """Returns ECE % at severities 0 (clean) to 5, float [seeds, 6]; None if no run has them."""
     name = f"ece{scaling}"
     rows = [
         [run.result[name], *run.result[f"corrupted_{name}_by_severity"]]
@@ -245,26 +245,26 @@ def _draw_severity(place: Axes, cell: Cell, i: int, num: int) -> None:
             fillstyle=filling,
             linestyle=line,
             capsize=2,
-            label=f"{_rule(cell)}{name} (n={len(curves)})",
+            label=f"{cell.label}{name} (n={len(curves)})",
         )
 
 
 def ece_against_severity(blocks: Sequence[Sequence[Cell]]) -> Figure:
-    """Mean ECE over the corruptions against severity, ± standard deviation over seeds.
+    """Draws the mean ECE over corruptions against severity, ± standard deviation over seeds.
 
-    Solid before, dashed with hollow marks after temperature scaling.
+    Lines are solid before and dashed with hollow marks after temperature scaling.
     """
     kept = [[c for c in block if _severity_curves(c) is not None] for block in blocks]
-    found = {tuple(_block_key(block)): block for block in kept if block}
-    styles = _styles(found)
-    with panels(*_grid(len(found)), panel=(4.8, 2.8)) as (figure, axes):
-        for place, (key, block) in zip(axes.flat, found.items(), strict=False):
+    by_key = {tuple(_block_key(block)): block for block in kept if block}
+    styles = _styles(by_key)
+    with panels(*_grid(len(by_key)), panel=(4.8, 2.8)) as (figure, axes):
+        for place, (key, block) in zip(axes.flat, by_key.items(), strict=False):
             for cell in block:
-                _draw_severity(place, cell, styles[_rule(cell)], len(styles))
+                _draw_severity(place, cell, styles[cell.label], len(styles))
             place.set(xlabel="severity (0: clean)", ylabel="ECE %")
             place.set_title(f"{key[0]}, {key[1]}, {key[2]},\n{key[3]} images, {key[4]} epochs")
             _legend_beside(place)
-        for place in axes.flat[len(found) :]:
+        for place in axes.flat[len(by_key) :]:
             place.set_axis_off()
         return figure
 
@@ -276,7 +276,7 @@ def _block_key(block: Sequence[Cell]) -> list:
 
 
 def quickstart(workdirs: Mapping[str, pathlib.Path], path: pathlib.Path) -> None:
-    """Labels of the AutoLabel run over epochs, and both reliability diagrams, in one file."""
+    """Draws the labels of the AutoLabel run over epochs, and both reliability diagrams."""
     run = run_files.read(workdirs["autolabel"])
     num_groups = groups(run, "label_confidence").shape[1]
     with plt.rc_context(FONT):
@@ -291,9 +291,9 @@ def quickstart(workdirs: Mapping[str, pathlib.Path], path: pathlib.Path) -> None
                 _legend(above, place, "right upper", title="interval of\nthe distance")
         places = below.subplots(1, len(workdirs), squeeze=False)[0]
         for place, (rule, workdir) in zip(places, workdirs.items(), strict=True):
-            found = reliability.from_file(workdir)
-            title = f"{rule}, {found.count.sum():.0f} test images"
-            reliability.draw(place, found, title, colors=COLORS[:2])
+            diagram = reliability.from_file(workdir)
+            title = f"{rule}, {diagram.count.sum():.0f} test images"
+            reliability.draw(place, diagram, title, colors=COLORS[:2])
         _legend(below, places[0], "right upper")
         figure.savefig(path, dpi=150)
         plt.close(figure)

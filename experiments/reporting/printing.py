@@ -1,4 +1,4 @@
-"""Results as a small table of plain text."""
+"""Prints results as small tables of plain text."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -23,7 +23,7 @@ COLUMNS = {
     "noisy_ece_ts": ("noisy ECE % (TS)", 100, 2),
 }
 
-# Sets of test images, by the prefix of their figures' names in result.json.
+# Prefix of metric names in result.json → set of test images.
 SETS = {
     "": "clean",
     "corrupted_": "corrupted (15 x 5)",
@@ -33,53 +33,53 @@ SETS = {
     "auto_": "ensemble",
 }
 SCALINGS = {"": "", "_ts": " (TS)", "_vs": " (VS)"}
-SET_FIGURES = {"accuracy": ("accuracy %", 100, 2), "ece": ("ECE %", 100, 2), "nll": ("NLL", 1, 4)}
+SET_METRICS = {"accuracy": ("accuracy %", 100, 2), "ece": ("ECE %", 100, 2), "nll": ("NLL", 1, 4)}
 
 
 def result_table(results: Sequence[Mapping[str, Any]]) -> str:
-    """One row per result, the columns of ``COLUMNS`` that any of them has.
+    """Makes a table with one row per result and the columns of ``COLUMNS`` that any result has.
 
-    TS: after temperature scaling, fitted on the calibration set. It moves no
+    TS means after temperature scaling, fitted on the calibration set, which does not change
     accuracy.
     """
     columns = [name for name in COLUMNS if any(name in result for result in results)]
     rows = [["augmentation", "labels", "seed", *(COLUMNS[name][0] for name in columns)]]
     for result in results:
-        figures = []
+        values = []
         for name in columns:
             _, factor, digits = COLUMNS[name]
             value = result.get(name)
-            figures.append("" if value is None else f"{factor * value:.{digits}f}")
-        rows.append([result["augmentation"], rule_name(result), str(result["seed"]), *figures])
+            values.append("" if value is None else f"{factor * value:.{digits}f}")
+        rows.append([result["augmentation"], rule_name(result), str(result["seed"]), *values])
     return aligned(rows, num_names=2)
 
 
 def evaluation_table(result: Mapping[str, Any]) -> str:
-    """One row per set of test images of a run, its figures before and after scaling.
+    """Makes a table with one row per set of test images: metrics before and after scaling.
 
-    TS: after temperature scaling, VS: after vector scaling, which may move accuracy too.
-    In brackets the 95 % interval over the test images, where the result has it.
+    TS means after temperature scaling, VS after vector scaling, which may change accuracy.
+    Brackets hold the 95 % interval over the test images, if the result has it.
     """
     sets = {prefix: name for prefix, name in SETS.items() if f"{prefix}accuracy" in result}
     columns = [
-        (f"{figure}{end}", f"{header}{scaling}", factor, digits)
-        for figure, (header, factor, digits) in SET_FIGURES.items()
+        (f"{metric}{end}", f"{header}{scaling}", factor, digits)
+        for metric, (header, factor, digits) in SET_METRICS.items()
         for end, scaling in SCALINGS.items()
-        if (figure, end) != ("accuracy", "_ts")
-        and any(f"{prefix}{figure}{end}" in result for prefix in sets)
+        if (metric, end) != ("accuracy", "_ts")
+        and any(f"{prefix}{metric}{end}" in result for prefix in sets)
     ]
     rows = [["test images", *(header for _, header, _, _ in columns)]]
     for prefix, name in sets.items():
-        figures = [
-            with_interval(result, f"{prefix}{figure}", factor, digits)
-            for figure, _, factor, digits in columns
+        values = [
+            with_interval(result, f"{prefix}{metric}", factor, digits)
+            for metric, _, factor, digits in columns
         ]
-        rows.append([name, *figures])
+        rows.append([name, *values])
     return aligned(rows, num_names=1)
 
 
 def with_interval(result: Mapping[str, Any], name: str, factor: float, digits: int) -> str:
-    """'93.10 [92.61, 93.58]', without brackets where there is no interval; '' for no figure."""
+    """Returns '93.10 [92.61, 93.58]', or '93.10' without an interval, or '' without a value."""
     value, interval = result.get(name), result.get(f"{name}_interval")
     if value is None:
         return ""
@@ -91,7 +91,7 @@ def with_interval(result: Mapping[str, Any], name: str, factor: float, digits: i
 
 
 def aligned(rows: Sequence[Sequence[str]], num_names: int) -> str:
-    """A header, a rule and rows; the first columns to the left, figures to the right."""
+    """Aligns a header and rows: the first ``num_names`` columns left, the others right."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = []
     for row in rows:
@@ -104,7 +104,7 @@ def aligned(rows: Sequence[Sequence[str]], num_names: int) -> str:
 
 
 def rule_name(result: Mapping[str, Any]) -> str:
-    """The label rule and, of AutoLabel, its step where that is not the usual one."""
+    """Returns the label rule and, for AutoLabel, its step if that is not 'ece'."""
     step = result.get("label_step")
     return result["label_rule"] + (
         f", {step}".replace("_", " ") if step not in (None, "ece") else ""

@@ -1,7 +1,7 @@
-"""Figures that other people published, to print beside ours, each with its source.
+"""Lists results that others published, each with its source, to print beside ours.
 
-Only what was read in the source itself or recomputed from its files. The tables of the AutoLabel
-paper (arXiv 2302.11188) could not be read: its cells stay empty, and nothing stands in for them.
+Every number was read in the source itself or recomputed from its files. The tables of the AutoLabel
+paper (arXiv 2302.11188) could not be read, so its cells stay empty.
 """
 
 import dataclasses
@@ -20,31 +20,37 @@ OVERFITTING = "robust_overfitting logs, PGD-10, l-inf 8/255"
 
 @dataclasses.dataclass(frozen=True)
 class Published:
-    """One published row; figures are fractions with the digits that were printed.
+    """One published row.
 
-    ``model`` is named as in our tables where a model here is the same, else as in the source.
-    ``augmentation`` None: no run of ours is made in this way. ``settings`` are config fields
-    that a run must have besides to stand beside the row.
+    Attributes:
+      row: name of the row.
+      dataset: name of the data set.
+      model: named as in our tables if the model is the same, else as in the source.
+      source: where the row was read.
+      metrics: fractions, with the digits that were printed.
+      augmentation: None if no run of ours is made in this way.
+      label_rule: label rule of runs that the row may be compared with.
+      settings: further config fields that such a run must have.
     """
 
     row: str
     dataset: str
     model: str
     source: str
-    figures: Mapping[str, Decimal]
+    metrics: Mapping[str, Decimal]
     augmentation: str | None = None
     label_rule: str = "one_hot"
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
     def footnote(self) -> str:
-        """What the row is and where it was read."""
+        """Describes the row and where it was read."""
         return f"{self.row} ({self.dataset}, {self.model}): {self.source}"
 
 
 def _clean(accuracy: str, ece: str | None = None) -> dict[str, Decimal]:
-    figures = {"accuracy": Decimal(accuracy).scaleb(-2)}
-    return figures | ({"ece": Decimal(ece)} if ece else {})
+    metrics = {"accuracy": Decimal(accuracy).scaleb(-2)}
+    return metrics | ({"ece": Decimal(ece)} if ece else {})
 
 
 def _corrupted(accuracy: str, ece: str | None = None) -> dict[str, Decimal]:
@@ -178,11 +184,11 @@ ROWS = (
 
 
 def beside(config: Mapping[str, Any], model: str) -> Published | None:
-    """The published row that a run may stand beside; None where there is none.
+    """Returns the published row that a run may be compared with; None if there is none.
 
     Args:
-      config: of the run, flat; only whole training splits are compared.
-      model: as our tables name it.
+      config: config of the run, flat; only whole training splits are compared.
+      model: name of the model in our tables.
     """
     if config.get("train_examples", 0):
         return None

@@ -1,13 +1,13 @@
-"""Tables of plain entries → Markdown, LaTeX (booktabs), HTML; escaped as each format needs."""
+"""Renders tables as Markdown, LaTeX (booktabs) and HTML, escaped as each format needs."""
 
 import dataclasses
 import html as html_module
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """The text of one place in a table."""
+    """The text of one entry of a table."""
 
     text: str
     bold: bool = False
@@ -15,7 +15,7 @@ class Entry:
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """A table of text: the first ``num_names`` columns name the row, the others are figures."""
+    """A table of text: the first ``num_names`` columns name the row, the others are values."""
 
     title: str
     header: tuple[str, ...]
@@ -38,15 +38,15 @@ LATEX = {
 
 
 def escape_markdown(text: str) -> str:
-    """Text that Markdown shows as it stands, inside tables too."""
+    """Escapes text for Markdown, inside tables too."""
     text = text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
     return text.replace("*", "\\*").replace("\n", " ")
 
 
 def markdown_table(table: Table) -> str:
-    """The rows alone, without title and notes."""
+    """Renders the rows of a table as Markdown, without title and notes."""
 
-    def cell(entry):
+    def cell(entry: Entry) -> str:
         text = escape_markdown(entry.text)
         return f"**{text}**" if entry.bold and text else text
 
@@ -57,9 +57,9 @@ def markdown_table(table: Table) -> str:
 
 
 def markdown(tables: Sequence[Table]) -> str:
-    """GitHub-flavoured Markdown."""
+    """Renders tables as GitHub-flavoured Markdown."""
 
-    def lines(table):
+    def lines(table: Table) -> Iterator[str]:
         yield f"### {escape_markdown(table.title)}\n"
         yield markdown_table(table)
         yield "".join(f"\n- {escape_markdown(note)}" for note in table.notes) + "\n"
@@ -68,11 +68,14 @@ def markdown(tables: Sequence[Table]) -> str:
 
 
 def without_shared(tables: Sequence[Table], keep: Sequence[str]) -> tuple[str, list[Table]]:
-    """What all rows of all tables share, 'model resnet18; epochs 20', and the tables without it.
+    """Moves what all rows of all tables share out of the tables.
 
     Args:
-      tables: whose first columns name the rows.
-      keep: columns that stay.
+      tables: tables whose first columns name the rows.
+      keep: headers of columns that are never removed.
+
+    Returns:
+      What is shared, 'model resnet18; epochs 20', and the tables without those columns.
     """
     values: dict[str, set[str]] = {}
     for table in tables:
@@ -80,8 +83,8 @@ def without_shared(tables: Sequence[Table], keep: Sequence[str]) -> tuple[str, l
             values.setdefault(name, set()).update(row[i].text for row in table.rows)
     everywhere = [n for n in values if all(n in t.header[: t.num_names] for t in tables)]
     shared = [n for n in everywhere if len(values[n]) == 1 and n not in keep]
-    told = "; ".join(f"{name} {values[name].pop()}" for name in shared)
-    return told, [_without(table, shared) for table in tables]
+    text = "; ".join(f"{name} {values[name].pop()}" for name in shared)
+    return text, [_without(table, shared) for table in tables]
 
 
 def _without(table: Table, names: Sequence[str]) -> Table:
@@ -95,18 +98,18 @@ def _without(table: Table, names: Sequence[str]) -> Table:
 
 
 def escape_latex(text: str) -> str:
-    """Text that LaTeX sets as it stands."""
+    """Escapes text for LaTeX."""
     return "".join(LATEX.get(character, character) for character in text)
 
 
 def latex(tables: Sequence[Table]) -> str:
-    """One floating table each; the preamble needs the package booktabs."""
+    """Renders each table as a floating LaTeX table; the preamble needs the package booktabs."""
 
-    def cell(entry):
+    def cell(entry: Entry) -> str:
         text = escape_latex(entry.text)
         return rf"\textbf{{{text}}}" if entry.bold and text else text
 
-    def lines(table):
+    def lines(table: Table) -> Iterator[str]:
         yield r"\begin{table*}[t]"
         yield r"\centering\footnotesize"
         yield rf"\caption{{{escape_latex(table.title)}}}"
@@ -128,14 +131,14 @@ def latex(tables: Sequence[Table]) -> str:
 
 
 def escape_html(text: str) -> str:
-    """Text that HTML shows as it stands, in attributes too."""
+    """Escapes text for HTML, in attributes too."""
     return html_module.escape(text, quote=True)
 
 
 def html_table(table: Table) -> str:
-    """One table with a caption; it scrolls by itself, by keyboard too, where it is too wide."""
+    """Renders one table as HTML with a caption, scrollable by keyboard if it is too wide."""
 
-    def cell(i, entry):
+    def cell(i: int, entry: Entry) -> str:
         text = escape_html(entry.text)
         text = f"<b>{text}</b>" if entry.bold and text else text
         if i == 0:
@@ -166,12 +169,12 @@ def html_table(table: Table) -> str:
 
 
 def html(tables: Sequence[Table], *, title: str = "Results", body: str | None = None) -> str:
-    """A whole page without scripts; nothing in it is fetched from anywhere.
+    """Renders a whole page without scripts or external resources.
 
     Args:
-      tables: that the page holds.
-      title: of the page.
-      body: what stands in <main> in place of the tables alone, HTML.
+      tables: tables of the page.
+      title: title of the page.
+      body: HTML to put into <main> instead of the tables.
     """
     inside = "\n".join(map(html_table, tables)) if body is None else body
     return PAGE.format(title=escape_html(title), style=STYLE, body=inside)
@@ -200,7 +203,7 @@ pre { background: #f3f3f3; padding: .75rem; overflow-x: auto; font-size: .8125re
 @media print { .skip, nav { display: none; } }
 """
 
-# The policy forbids the browser what the page does not do anyway.
+# The policy forbids everything that the page does not need.
 PAGE = """<!DOCTYPE html>
 <html lang="en">
 <head>

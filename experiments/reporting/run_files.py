@@ -1,4 +1,4 @@
-"""Finding and reading runs, and telling those that count from those that do not.
+"""Finds and reads runs, and separates those that can be compared from the others.
 
 A run is a folder with ``config.json``, ``metrics.jsonl`` and, once it is finished,
 ``result.json``. Tables, figures and the report are made from these files alone.
@@ -19,67 +19,74 @@ from configs import base
 
 NEEDED = ("dataset", "model", "augmentation", "label_rule", "seed", "epochs", "revision")
 NEEDED_CONFIG = ("dataset", "epochs", "model.name", "augment.name", "labels.rule")
-FIGURES = ("accuracy", "ece", "nll", "brier")  # that every result has
-# What a run from before a field existed did; as JSON has it.
+METRICS = ("accuracy", "ece", "nll", "brier")  # every result holds these
+# Values that a run uses for fields added after it was made, as JSON stores them.
 DEFAULTS = traverse_util.flatten_dict(json.loads(base.base().to_json()), sep=".")
-LINE_FIGURES = ("train_loss", "calibration_accuracy", "calibration_ece", "label_confidence")
+LINE_METRICS = ("train_loss", "calibration_accuracy", "calibration_ece", "label_confidence")
 
-# Fields that say where a run lies and how it is called, not what it computes.
-ELSEWHERE = ("name", "seed", "data_dir", "eval_batch_size", "checkpoint.keep")
-ELSEWHERE += ("checkpoint.every_epochs",)
-# Rules that read buckets and the calibration set.
+# Fields that describe where a run is stored and what it is called, not what it computes.
+BOOKKEEPING = ("name", "seed", "data_dir", "eval_batch_size", "checkpoint.keep")
+BOOKKEEPING += ("checkpoint.every_epochs",)
+# Rules that use buckets and the calibration set.
 LEARNED = ("autolabel", "bucket_accuracy", "bucket_temperature")
 
 
 @dataclasses.dataclass(frozen=True)
-class Run:
-    """The files of one run; ``result`` is None where there is none that can be read."""
+class RunRecord:
+    """The files of one run.
+
+    Attributes:
+      workdir: the folder that holds them.
+      config: flat, with keys such as 'labels.rule'.
+      lines: of metrics.jsonl, one per epoch.
+      result: None if result.json is missing or cannot be read.
+    """
 
     workdir: pathlib.Path
-    config: dict[str, Any]  # flat, 'labels.rule'
-    lines: list[dict[str, Any]]  # of metrics.jsonl, one an epoch
+    config: dict[str, Any]
+    lines: list[dict[str, Any]]
     result: dict[str, Any] | None
 
     @property
     def dirty(self) -> bool:
-        """Made from files that no commit holds."""
+        """Whether the code of the run differed from its commit."""
         return str((self.result or {}).get("revision", "")).endswith("-dirty")
 
 
 def find(arguments: Sequence[str]) -> list[pathlib.Path]:
-    """The folders of runs: each one given, or those below it.
+    """Returns the folders of runs: each given folder that is a run, else all runs below it.
 
     Raises:
-      ValueError: nothing given, no such folder, or one with no run in or below it.
+      ValueError: no folder is given, one does not exist, or one holds no run.
     """
     if not arguments:
-        raise ValueError("no run given; name the --workdir of one or more runs, as in runs/*/")
-    found = {}
+        raise ValueError("no run given; expected the --workdir of one or more runs, as in runs/*/")
+    workdirs = {}
     for argument in arguments:
         folder = pathlib.Path(argument)
         if not folder.is_dir():
-            raise ValueError(f"{argument}: there is no such folder; give the --workdir of a run")
-        workdirs = [folder] if (folder / "config.json").exists() else []
-        workdirs = workdirs or sorted(path.parent for path in folder.rglob("config.json"))
-        if not workdirs:
+            raise ValueError(f"{argument}: no such folder; expected the --workdir of a run")
+        inside = [folder] if (folder / "config.json").exists() else []
+        inside = inside or sorted(path.parent for path in folder.rglob("config.json"))
+        if not inside:
             raise ValueError(
                 f"{argument}: found no config.json there nor in any folder below; "
-                "give the --workdir of a run"
+                "expected the --workdir of a run"
             )
-        found.update({workdir.resolve(): workdir for workdir in workdirs})
-    return list(found.values())
+        workdirs.update({workdir.resolve(): workdir for workdir in inside})
+    return list(workdirs.values())
 
 
-def read(workdir: pathlib.Path) -> Run:
-    """The files of one run.
+def read(workdir: pathlib.Path) -> RunRecord:
+    """Reads the files of one run.
 
     Raises:
-      ValueError: config.json is no JSON object.
+      ValueError: config.json is not a JSON object.
     """
     config = _read_object(workdir / "config.json")
     if config is None:
         raise ValueError(f"{workdir}: config.json cannot be read as a JSON object")
-    return Run(
+    return RunRecord(
         workdir=workdir,
         config=traverse_util.flatten_dict(config, sep="."),
         lines=metric_writer.read_metrics(workdir),
@@ -95,16 +102,21 @@ def _read_object(path: pathlib.Path) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-def sort_out(runs: Sequence[Run]) -> tuple[list[Run], list[tuple[Run, str]]]:
-    """The runs that count, and each of the others with the reason why it does not.
+def split_comparable(
+    runs: Sequence[RunRecord],
+) -> tuple[list[RunRecord], list[tuple[RunRecord, str]]]:
+    """Separates the runs that can be compared from the others.
 
-    In a folder all that count are of one revision; another folder may be of another one.
+    All comparable runs of a folder have the same revision; folders may differ in it.
+
+    Returns:
+      The comparable runs, and the excluded ones, each with the reason.
 
     Raises:
-      ValueError: as many runs of one revision as of another in a folder.
+      ValueError: two revisions are equally common in a folder.
     """
-    reasons = {run.workdir: _fault(run) for run in runs}
-    folders: dict[pathlib.Path, list[Run]] = {}
+    reasons = {run.workdir: _exclusion_reason(run) for run in runs}
+    folders: dict[pathlib.Path, list[RunRecord]] = {}
     for run in runs:
         if not reasons[run.workdir]:
             folders.setdefault(run.workdir.resolve().parent, []).append(run)
@@ -114,12 +126,12 @@ def sort_out(runs: Sequence[Run]) -> tuple[list[Run], list[tuple[Run, str]]]:
             own = run.result["revision"]
             if own != revision:
                 reasons[run.workdir] = f"of revision {own}, most are of {revision}"
-    good = [run for run in runs if not reasons[run.workdir]]
-    return good, [(run, reasons[run.workdir]) for run in runs if reasons[run.workdir]]
+    comparable = [run for run in runs if not reasons[run.workdir]]
+    return comparable, [(run, reasons[run.workdir]) for run in runs if reasons[run.workdir]]
 
 
 def _majority(folder: pathlib.Path, revisions: Sequence[str]) -> str:
-    """The commonest revision; of two equally common ones the one without -dirty."""
+    """Returns the most common revision; of two equally common ones the one without -dirty."""
     counts = collections.Counter(revisions)
     ranked = sorted(counts, key=lambda r: (-counts[r], r.endswith("-dirty")))
     if len(ranked) > 1:
@@ -128,19 +140,19 @@ def _majority(folder: pathlib.Path, revisions: Sequence[str]) -> str:
         if tied and first.endswith("-dirty") == second.endswith("-dirty"):
             raise ValueError(
                 f"revision: as many runs ({counts[first]}) of {first} as of {second} in {folder}, "
-                "and runs of different code are not compared; give the runs of one of them"
+                "and runs of different code are not compared; pass the runs of one of them"
             )
     return ranked[0]
 
 
-def _fault(run: Run) -> str | None:
-    """Why a run does not count, its revision aside; None if it does."""
+def _exclusion_reason(run: RunRecord) -> str | None:
+    """Returns why a run cannot be compared, apart from its revision; None if it can."""
     epochs = run.config.get("epochs")
     if run.result is None:
         there = (run.workdir / "result.json").exists()
         what = "its result.json cannot be read" if there else "not finished: no result.json"
         return f"{what}; {len(run.lines)} of {epochs} epochs in metrics.jsonl"
-    missing = [name for name in (*NEEDED, *FIGURES) if name not in run.result]
+    missing = [name for name in (*NEEDED, *METRICS) if name not in run.result]
     if missing:
         return f"result.json lacks {', '.join(missing)}"
     missing = [name for name in NEEDED_CONFIG if name not in run.config]
@@ -149,12 +161,12 @@ def _fault(run: Run) -> str | None:
     if len(run.lines) < run.result["epochs"]:
         return f"not finished: {len(run.lines)} of {run.result['epochs']} epochs in metrics.jsonl"
     wrong = [name for name, value in run.result.items() if _not_finite(value)]
-    wrong += [name for name in FIGURES if run.result[name] is None]
+    wrong += [name for name in METRICS if run.result[name] is None]
     if wrong:
         return f"not finite in result.json: {', '.join(wrong)}"
     for i, line in enumerate(run.lines):
-        # JSON has no NaN: the writer leaves null.
-        wrong = [n for n in LINE_FIGURES if n in line and _not_finite(line[n], null=True)]
+        # JSON has no NaN: the writer stores null.
+        wrong = [n for n in LINE_METRICS if n in line and _not_finite(line[n], null=True)]
         if wrong:
             return f"not finite in epoch {i + 1} of metrics.jsonl: {', '.join(wrong)}"
     return None
@@ -171,25 +183,25 @@ def _not_finite(value: Any, null: bool = False) -> bool:
 
 
 def model_name(config: dict[str, Any]) -> str:
-    """The model with the sizes that it has: 'wide_resnet-28-10', 'mlp-256', 'resnet18'."""
+    """Returns the model's name and sizes: 'wide_resnet-28-10', 'mlp-256', 'resnet18'."""
     name = config["model.name"]
     fields = models.TABLE[name][1] if name in models.TABLE else ("depth", "width")
     sizes = [config[f"model.{f}"] for f in fields if f"model.{f}" in config]
     return "-".join([name, *map(str, sizes)])
 
 
-def settings(run: Run) -> dict[str, Any]:
-    """What the run computes, seed aside: runs with equal settings may be averaged.
+def settings(run: RunRecord) -> dict[str, Any]:
+    """Returns what the run computes, without the seed: runs with equal settings may be averaged.
 
-    Fields that this model, augmentation and label rule do not read are left out, and those that
-    came after the run have their defaults; the sizes of the splits come from the result, as a
-    config may say 'all'. The revision is one of the settings.
+    Fields that the model, augmentation and label rule do not read are left out. Fields that were
+    added after the run have their defaults. The sizes of the splits come from the result, because
+    a config may ask for all examples. The revision is one of the settings.
     """
     config, result = DEFAULTS | run.config, run.result
     kept = {
         name: value
         for name, value in config.items()
-        if name not in ELSEWHERE and _is_read(name, config)
+        if name not in BOOKKEEPING and _is_read(name, config)
     }
     if config.get("dataset") == "arrays":
         kept["data_dir"] = config.get("data_dir")
@@ -197,8 +209,8 @@ def settings(run: Run) -> dict[str, Any]:
     return kept | {name: result[name] for name in sizes if name in result}
 
 
-def block(run: Run) -> dict[str, Any]:
-    """Settings without those of the labels: within a block, rules may be compared."""
+def block(run: RunRecord) -> dict[str, Any]:
+    """Returns the settings without those of the labels: runs that agree in them form a block."""
     own = ("labels.", "buckets.", "calibration.num_bins")
     return {name: value for name, value in settings(run).items() if not name.startswith(own)}
 

@@ -1,4 +1,4 @@
-"""Cells → CSV: one row a cell, fractions in full precision."""
+"""Writes cells as CSV: one row per cell, fractions in full precision."""
 
 import csv
 import io
@@ -7,24 +7,28 @@ from typing import Any
 
 from experiments.reporting import cells, columns
 from experiments.reporting.cells import Cell
-from experiments.reporting.run_files import Run
+from experiments.reporting.run_files import RunRecord
 
 NAMES = ("dataset", "model", "augmentation", "labels", "settings", "train_examples", "epochs")
 NAMES += ("n", "seeds", "revision")
 
 
-def as_csv(good: Sequence[Run], apart: Sequence[tuple[Run, str]]) -> str:
-    """One row a cell; runs left out follow, with the reason.
+def as_csv(comparable: Sequence[RunRecord], excluded: Sequence[tuple[RunRecord, str]]) -> str:
+    """Writes one row per cell, then the excluded runs with the reasons.
 
-    ``…_low`` and ``…_high``, of cells of one run, are the 95 % interval over test images.
+    ``…_low`` and ``…_high`` hold the 95 % interval over test images, for cells of one run.
+
+    Args:
+      comparable: runs that can be compared.
+      excluded: the other runs, each with the reason.
 
     Raises:
       ValueError: two runs of one cell have the same seed.
     """
-    blocks = cells.make(good)
+    blocks = cells.make(comparable)
     metrics = columns.present(cell for block in blocks for cell in block)
     rows = [_row(cell, cells.baseline(b), metrics) for b in blocks for cell in b]
-    rows += [{"run": str(run.workdir), "left_out": reason} for run, reason in apart]
+    rows += [{"run": str(run.workdir), "left_out": reason} for run, reason in excluded]
     suffixes = (
         "mean",
         "sd",
@@ -35,8 +39,8 @@ def as_csv(good: Sequence[Run], apart: Sequence[tuple[Run, str]]) -> str:
     )
     order = [*NAMES, *(f"{metric}_{s}" for metric in metrics for s in suffixes)]
     order += sorted({n for row in rows for n in row if n.startswith("published_")})
-    there = {name for row in rows for name in row}
-    header = [name for name in (*order, "run", "left_out") if name in there]
+    present = {name for row in rows for name in row}
+    header = [name for name in (*order, "run", "left_out") if name in present]
     file = io.StringIO()
     writer = csv.DictWriter(file, header, lineterminator="\n")
     writer.writeheader()
@@ -53,10 +57,10 @@ def _row(cell: Cell, base: Cell | None, metrics: Sequence[str]) -> dict[str, Any
         "revision": cell.first["revision"],
     }
     for metric in metrics:
-        found = cells.estimate(cell, metric)
-        if found is not None:
-            row |= {f"{metric}_mean": found.mean, f"{metric}_sd": found.sd}
-            row |= {f"{metric}_n": found.n}
+        estimate = cells.estimate(cell, metric)
+        if estimate is not None:
+            row |= {f"{metric}_mean": estimate.mean, f"{metric}_sd": estimate.sd}
+            row |= {f"{metric}_n": estimate.n}
         if len(cell.runs) == 1 and None not in cell.first.get(f"{metric}_interval", [None]):
             low, high = cell.first[f"{metric}_interval"]
             row |= {f"{metric}_low": low, f"{metric}_high": high}
@@ -67,6 +71,6 @@ def _row(cell: Cell, base: Cell | None, metrics: Sequence[str]) -> dict[str, Any
             row |= {f"{metric}_minus_one_hot_low": gap.low}
             row |= {f"{metric}_minus_one_hot_high": gap.high}
     if cell.published:
-        row |= {f"published_{name}": str(v) for name, v in cell.published.figures.items()}
+        row |= {f"published_{name}": str(v) for name, v in cell.published.metrics.items()}
         row |= {"published_source": cell.published.footnote}
     return row | {"run": " ".join(str(run.workdir) for run in cell.runs)}

@@ -1,4 +1,4 @@
-"""Run files → the tables: figures by cell, differences to other labels, what was left out."""
+"""Makes the tables of runs: metrics by cell, differences between labels, excluded runs."""
 
 from collections.abc import Iterator, Sequence
 
@@ -15,7 +15,7 @@ from experiments.reporting.cells import Cell
 from experiments.reporting.choices import PUBLISHED, Choice, View
 from experiments.reporting.columns import COLUMNS, NO_CONTEST, SETS
 from experiments.reporting.rendering import Entry, Table
-from experiments.reporting.run_files import Run
+from experiments.reporting.run_files import RunRecord
 
 NAMES = ("data set", "model", "augmentation", "labels", "training images", "epochs")
 TS = "TS: after temperature scaling, fitted on the calibration set; it moves no accuracy."
@@ -52,37 +52,39 @@ COURSE = (
 PAPER = "The AutoLabel paper's own tables could not be read, so that its cells are empty."
 
 
-def tables(good: Sequence[Run], apart: Sequence[tuple[Run, str]]) -> list[Table]:
-    """The tables of some runs; empty ones are left out.
+def tables(
+    comparable: Sequence[RunRecord], excluded: Sequence[tuple[RunRecord, str]]
+) -> list[Table]:
+    """Makes all tables of some runs that are not empty.
 
     Args:
-      good: that count.
-      apart: those that do not, each with the reason.
+      comparable: runs that can be compared.
+      excluded: the other runs, each with the reason.
 
     Raises:
       ValueError: two runs of one cell have the same seed.
     """
-    return [*chosen(cells.make(good), Choice()), *left_out(apart)]
+    return [*chosen(cells.make(comparable), Choice()), *left_out(excluded)]
 
 
 def chosen(blocks: Sequence[list[Cell]], choice: Choice) -> list[Table]:
-    """The tables of some blocks that are asked for; empty ones are left out.
+    """Makes the chosen tables of some blocks that are not empty.
 
     Raises:
-      ValueError: names a kind, column, row or augmentation that is not there.
+      ValueError: a kind, column, row or augmentation that does not exist is chosen.
     """
-    there = columns.present(cell for block in blocks for cell in block)
-    views = choices.views(blocks, choice, there)
+    present = columns.present(cell for block in blocks for cell in block)
+    views = choices.views(blocks, choice, present)
     with_published = choice.columns is None or PUBLISHED in choice.columns
     if choice.columns is None:
-        groups = {title: [m for m in there if columns.set_of(m) == title] for title in SETS}
+        groups = {title: [m for m in present if columns.set_of(m) == title] for title in SETS}
     else:
         groups = {"": [m for m in choice.columns if m != PUBLISHED]}
     footnotes: list[str] = []
     make = {
-        "figures": lambda: [_figures(views, *g, footnotes, with_published) for g in groups.items()],
+        "figures": lambda: [_metrics(views, *g, footnotes, with_published) for g in groups.items()],
         "differences": lambda: [_differences(views, *group) for group in groups.items()],
-        "intervals": lambda: [_intervals(views, choice.columns or there)],
+        "intervals": lambda: [_intervals(views, choice.columns or present)],
         "comparison": lambda: [_comparison(views)],
         "labels": lambda: [_label_courses(views)],
     }
@@ -99,14 +101,14 @@ def _pairs(views: Sequence[View]) -> Iterator[tuple[list[Cell], Cell]]:
     return ((view.block, cell) for view in views for cell in view.shown)
 
 
-def _figures(
+def _metrics(
     views: Sequence[View],
     title: str,
     metrics: Sequence[str],
     footnotes: list[str],
     with_published: bool,
 ) -> Table:
-    """A row for each cell that has any of the columns; new footnotes are added to the others."""
+    """Makes a row for each cell that has any of the metrics; appends new footnotes."""
     rows, marks = [], set()
     for view in views:
         best = _winners(view.block, metrics)
@@ -126,7 +128,7 @@ def _figures(
         header=(*NAMES, "n", *(COLUMNS[m][0] for m in metrics), *[PUBLISHED] * with_published),
         rows=tuple(rows),
         num_names=len(NAMES),
-        notes=tuple(_figure_notes(metrics, footnotes, marks, with_published) + _dirty_note(views)),
+        notes=tuple(_metric_notes(metrics, footnotes, marks, with_published) + _dirty_note(views)),
     )
 
 
@@ -135,7 +137,7 @@ def _winners(block: Sequence[Cell], metrics: Sequence[str]) -> dict[str, Cell | 
     return {m: cells.winner(block, m, higher=columns.is_higher_better(m)) for m in contests}
 
 
-def _figure_notes(
+def _metric_notes(
     metrics: Sequence[str], footnotes: Sequence[str], marks: set[int], with_published: bool
 ) -> list[str]:
     notes = ["n: seeds. Figures: mean ± sample standard deviation over them.", TS]
@@ -152,12 +154,15 @@ def _dirty_note(views: Sequence[View]) -> list[str]:
 
 
 def _published(cell: Cell, sets: set[str], footnotes: list[str]) -> tuple[str, int]:
-    """The published figures, per cent, with their footnote, which is added; and its number."""
+    """Returns published metrics in per cent with their footnote's number, and that number.
+
+    Appends the footnote if it is new. The number is 0 if there is nothing to show.
+    """
     row = cell.published
-    figures = {} if row is None else row.figures
+    published = {} if row is None else row.metrics
     shown = [
         f"{COLUMNS[metric][0].removesuffix(' %')} {value.scaleb(2)}"
-        for metric, value in figures.items()
+        for metric, value in published.items()
         if metric in COLUMNS and columns.set_of(metric) in sets
     ]
     if not shown:
@@ -174,8 +179,8 @@ def _differences(views: Sequence[View], title: str, metrics: Sequence[str]) -> T
         base = cells.baseline(block)
         if base is None or cell is base:
             continue
-        found = {m: cells.difference(cell, base, m) for m in metrics}
-        rows += _difference_row(_names(cell), found)
+        gaps = {m: cells.difference(cell, base, m) for m in metrics}
+        rows += _difference_row(_names(cell), gaps)
     return Table(
         title=f"{DIFFERENCE}: {title}" if SETS.get(title) else DIFFERENCE,
         header=(*NAMES, "n", *(COLUMNS[m][0] for m in metrics)),
@@ -189,23 +194,23 @@ def _differences(views: Sequence[View], title: str, metrics: Sequence[str]) -> T
     )
 
 
-def _difference_row(names: list[Entry], found: dict[str, cells.Difference | None]) -> list[tuple]:
-    """The row, or none where no seed is common."""
-    n = max((d.n for d in found.values() if d), default=0)
-    texts = [columns.difference(d, m, n) for m, d in found.items()]
+def _difference_row(names: list[Entry], gaps: dict[str, cells.Difference | None]) -> list[tuple]:
+    """Returns the row, or no row if no seed is common."""
+    n = max((d.n for d in gaps.values() if d), default=0)
+    texts = [columns.difference(d, m, n) for m, d in gaps.items()]
     return [(*names, Entry(str(n)), *map(Entry, texts))] if n else []
 
 
 def _comparison(views: Sequence[View]) -> Table:
-    """AutoLabel alone, minus each of its rivals."""
-    there = columns.present(cell for _, cell in _pairs(views))
-    metrics, rows = [m for m in comparison.METRICS if m in there], []
+    """Compares AutoLabel without a temperature with each of its baselines."""
+    present = columns.present(cell for _, cell in _pairs(views))
+    metrics, rows = [m for m in comparison.METRICS if m in present], []
     for block, cell in _pairs(views):
         if cell.first["label_rule"] != "autolabel":
             continue
-        for name, rival, ending in comparison.rivals(block):
-            found = {m: comparison.difference(cell, rival, ending, m) for m in metrics}
-            rows += _difference_row([*_names(cell), Entry(name)], found)
+        for name, baseline, suffix in comparison.baselines(block):
+            gaps = {m: comparison.difference(cell, baseline, suffix, m) for m in metrics}
+            rows += _difference_row([*_names(cell), Entry(name)], gaps)
     return Table(
         title="AutoLabel without a temperature against the cheaper ways",
         header=(*NAMES, "minus", "n", *(COLUMNS[m][0] for m in metrics)),
@@ -216,7 +221,7 @@ def _comparison(views: Sequence[View]) -> Table:
 
 
 def _intervals(views: Sequence[View], metrics: Sequence[str]) -> Table:
-    """A row for each run with intervals that is alone in its cell, so that no ± tells of it."""
+    """Makes a row for each run with intervals that is alone in its cell and so has no ±."""
     alone = [(cell, cell.runs[0]) for _, cell in _pairs(views) if len(cell.runs) == 1]
     runs = [(cell, run) for cell, run in alone if "accuracy_interval" in run.result]
     metrics = [m for m in metrics if any(f"{m}_interval" in run.result for _, run in runs)]
@@ -238,16 +243,16 @@ def _intervals(views: Sequence[View], metrics: Sequence[str]) -> Table:
 
 
 def _label_courses(views: Sequence[View]) -> Table:
-    """Three rows for each cell of AutoLabel: how its labels moved, early, later, at the end."""
+    """Makes three rows for each AutoLabel cell: how its labels changed in each third."""
     rows = [
-        (*_names(cell), Entry(epochs), *(Entry(_short(v)) for v in figures.values()))
+        (*_names(cell), Entry(epochs), *(Entry(_short(v)) for v in values.values()))
         for _, cell in _pairs(views)
         if label_course.has_course(cell)
-        for epochs, figures in label_course.course(cell)
+        for epochs, values in label_course.course(cell)
     ]
     return Table(
         title="The course of AutoLabel's labels",
-        header=(*NAMES, "of them", *label_course.FIGURES),
+        header=(*NAMES, "of them", *label_course.COLUMNS),
         rows=tuple(rows),
         num_names=len(NAMES) + 1,
         notes=(COURSE, *_dirty_note(views)),
@@ -258,16 +263,18 @@ def _short(value: float | None) -> str:
     return "" if value is None else f"{value:.3f}"
 
 
-def left_out(apart: Sequence[tuple[Run, str]]) -> list[Table]:
-    """The table of runs that do not count; none where all do."""
-    rows = [(Entry(str(run.workdir)), Entry(reason)) for run, reason in apart]
+def left_out(excluded: Sequence[tuple[RunRecord, str]]) -> list[Table]:
+    """Makes the table of excluded runs; no table if there are none."""
+    rows = [(Entry(str(run.workdir)), Entry(reason)) for run, reason in excluded]
     return [Table("Runs left out", ("run", "reason"), tuple(rows), num_names=2)] if rows else []
 
 
-def load(arguments: Sequence[str]) -> tuple[list[Run], list[tuple[Run, str]]]:
-    """The runs in some folders: those that count, and the others with the reason.
+def load(arguments: Sequence[str]) -> tuple[list[RunRecord], list[tuple[RunRecord, str]]]:
+    """Reads the runs in some folders: those that can be compared, and the others with the reason.
 
     Raises:
-      ValueError: names a folder and what is missing there.
+      ValueError: a folder holds no run, or a run cannot be read.
     """
-    return run_files.sort_out([run_files.read(workdir) for workdir in run_files.find(arguments)])
+    return run_files.split_comparable(
+        [run_files.read(workdir) for workdir in run_files.find(arguments)]
+    )

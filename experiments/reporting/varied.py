@@ -1,4 +1,4 @@
-"""One setting varied: AutoLabel's runs that differ in it alone, and the rules beside them."""
+"""Finds AutoLabel runs that differ in one setting alone, and the reference rules beside them."""
 
 import dataclasses
 import json
@@ -8,14 +8,14 @@ from typing import Any
 
 from experiments.reporting import cells, run_files
 from experiments.reporting.cells import Cell
-from experiments.reporting.run_files import Run
+from experiments.reporting.run_files import RunRecord
 
-# Settings of the method whose figures are drawn without being asked for.
+# Settings of the method whose figures are drawn by default.
 STUDIED = ("labels.alpha", "labels.step", "labels.update_every", "labels.warmup_epochs")
 STUDIED += ("buckets.num", "calibration.fraction", "calibration.images")
 ALL_IF_0 = ("calibration.images", "calibration.images_per_update")
 BESIDE = ("one_hot", "smoothing")  # rules drawn as references
-LABEL = "label"  # the one figure that is of metrics.jsonl
+LABEL = "label"  # the only metric that is read from metrics.jsonl
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,8 +23,8 @@ class Curve:
     """Cells of one rule that differ in the varied setting alone.
 
     Attributes:
-      name: the rule, or what sets the curve apart from others of its block.
-      cells: value of the setting → cell, in order; None where the rule does not read it.
+      name: the rule, or what distinguishes the curve from others of its block.
+      cells: value of the setting → cell, in order; None if the rule does not read it.
     """
 
     name: str
@@ -36,9 +36,9 @@ class Block:
     """Curves of AutoLabel that may be compared, and the references of the same training.
 
     Attributes:
-      name: what sets it apart from other blocks; '' where it is the only one.
-      curves: of AutoLabel, each with two values or more.
-      references: of ``BESIDE``; with one value it holds for the whole axis.
+      name: what distinguishes it from other blocks; '' if it is the only one.
+      curves: AutoLabel's curves, each with two values or more.
+      references: curves of ``BESIDE``; one with a single value holds for the whole axis.
     """
 
     name: str
@@ -48,23 +48,29 @@ class Block:
 
 @dataclasses.dataclass(frozen=True)
 class Study:
-    """All that is drawn of one setting; ``alone`` has no run to compare it with."""
+    """All that is drawn for one setting.
+
+    Attributes:
+      field: the setting, such as 'labels.alpha'.
+      blocks: curves and references.
+      alone: runs that differ from no other run in the setting alone.
+    """
 
     field: str
     blocks: tuple[Block, ...]
-    alone: tuple[Run, ...]
+    alone: tuple[RunRecord, ...]
 
 
-def make(runs: Sequence[Run], field: str) -> Study:
-    """The curves against one setting.
+def make(runs: Sequence[RunRecord], field: str) -> Study:
+    """Makes the curves against one setting.
 
     Args:
-      runs: that count.
-      field: of the config, such as 'labels.alpha'.
+      runs: runs that can be compared.
+      field: field of the config, such as 'labels.alpha'.
 
     Raises:
-      ValueError: no AutoLabel run has the field, it does not vary, or no two runs differ in it
-        alone; or two runs of one cell have the same seed.
+      ValueError: no AutoLabel run has the field, it does not vary, no two runs differ in it
+        alone, or two runs of one cell have the same seed.
     """
     flat = [cell for block in cells.make(runs) for cell in block]
     learned = [cell for cell in flat if cell.first["label_rule"] == "autolabel"]
@@ -72,36 +78,36 @@ def make(runs: Sequence[Run], field: str) -> Study:
     groups = _grouped(learned, field)
     kept = [group for group in groups if len(group) > 1]
     if not kept:
-        apart = ", ".join(_differing([_others(cell, field) for cell in learned]))
+        others = ", ".join(_differing([_others(cell, field) for cell in learned]))
         raise ValueError(
-            f"--vary={field}: no two AutoLabel runs differ in it alone, {apart} differs too; "
-            "give runs that share all but one setting and the seed"
+            f"--vary={field}: no two AutoLabel runs differ in it alone, {others} differs too; "
+            "pass runs that share all but one setting and the seed"
         )
     alone = [run for group in groups if len(group) == 1 for run in _first(group).runs]
     beside = [cell for cell in flat if cell.first["label_rule"] in BESIDE]
     return Study(field, _blocks(kept, _grouped(beside, field), field), tuple(alone))
 
 
-def studied(runs: Sequence[Run]) -> list[str]:
-    """Those of ``STUDIED`` in which alone AutoLabel runs differ."""
+def studied(runs: Sequence[RunRecord]) -> list[str]:
+    """Returns the settings of ``STUDIED`` that some AutoLabel runs differ in alone."""
     flat = [cell for block in cells.make(runs) for cell in block]
     learned = [cell for cell in flat if cell.first["label_rule"] == "autolabel"]
     return [f for f in STUDIED if any(len(group) > 1 for group in _grouped(learned, f))]
 
 
 def values(cell: Cell, metric: str) -> list[float]:
-    """One figure of each seed that has it; ``LABEL`` is the mean learned label at the end."""
+    """Returns a metric of each seed that has it; ``LABEL`` is the mean label at the end."""
     if metric != LABEL:
         return list(cell.values(metric).values())
-    found = [last_label(run) for run in cell.runs]
-    return [value for value in found if value is not None]
+    labels = [last_label(run) for run in cell.runs]
+    return [value for value in labels if value is not None]
 
 
-def last_label(run: Run) -> float | None:
-    """Mean label confidence over buckets and the last fifth of the epochs, rounded up."""
+def last_label(run: RunRecord) -> float | None:
+    """Returns the mean label confidence over buckets and the last fifth of the epochs."""
     lines = run.lines[-math.ceil(len(run.lines) / 5) :]
-    found = [v for line in lines for v in line.get("label_confidence", ()) if v is not None]
-    return sum(found) / len(found) if found else None
+    labels = [v for line in lines for v in line.get("label_confidence", ()) if v is not None]
+    return sum(labels) / len(labels) if labels else None
 
 
 def _check(learned: Sequence[Cell], field: str) -> None:
@@ -109,20 +115,20 @@ def _check(learned: Sequence[Cell], field: str) -> None:
     vary = ", ".join(f for f in _differing(own) if not f.endswith("_examples")) or "nothing"
     if not own:
         raise ValueError(
-            f"--vary={field}: no AutoLabel run in these folders; give finished runs of "
+            f"--vary={field}: no AutoLabel run in these folders; expected finished runs of "
             "labels.rule=autolabel"
         )
     lacking = [c.runs[0].workdir for c, s in zip(learned, own, strict=True) if field not in s]
     if lacking:
         raise ValueError(
-            f"--vary={field}: no setting that the AutoLabel run {lacking[0]} reads; "
-            f"what varies is {vary}"
+            f"--vary={field}: the AutoLabel run {lacking[0]} does not read this setting; "
+            f"expected one that varies: {vary}"
         )
-    found = {_value(cell, field) for cell in learned}
-    if len(found) < 2:
+    values = {_value(cell, field) for cell in learned}
+    if len(values) < 2:
         raise ValueError(
-            f"--vary={field}: got {len(found)} value, {field}={found.pop()}, and a curve takes two "
-            f"or more; what varies is {vary}"
+            f"--vary={field}: got 1 value, {field}={values.pop()}, but a curve needs two or more; "
+            f"expected a setting that varies: {vary}"
         )
 
 
@@ -136,10 +142,10 @@ def _value(cell: Cell, field: str) -> Any:
 
 
 def _others(cell: Cell, field: str) -> dict[str, Any]:
-    """Settings without the varied one and what follows from it."""
+    """Returns the settings without the varied one and those that follow from it."""
     run = cell.runs[0]
     kept = run_files.settings(run)
-    if field.startswith("calibration."):  # then the sizes of the splits follow
+    if field.startswith("calibration."):  # the sizes of the splits follow from it
         kept["train_examples"] = run.config.get("train_examples")
     if field.startswith("calibration.") or field == "train_examples":
         kept.pop("calibration_examples", None)
@@ -152,17 +158,17 @@ def _block(cell: Cell, field: str) -> dict[str, Any]:
     return {name: value for name, value in _others(cell, field).items() if name in kept}
 
 
-def _grouped(found: Sequence[Cell], field: str) -> list[dict[Any, Cell]]:
-    """Cells that differ in the field alone, by its value."""
+def _grouped(flat: Sequence[Cell], field: str) -> list[dict[Any, Cell]]:
+    """Groups cells that differ in the field alone, each group ordered by its value."""
     groups: dict[str, dict[Any, Cell]] = {}
-    for cell in found:
+    for cell in flat:
         key = json.dumps(_others(cell, field), sort_keys=True)
         groups.setdefault(key, {})[_value(cell, field)] = cell
     return [{v: group[v] for v in sorted(group, key=place)} for group in groups.values()]
 
 
 def place(value: Any) -> tuple[bool, float, str]:
-    """Sorts numbers before words."""
+    """Returns a sort key that puts numbers before words."""
     is_number = isinstance(value, int | float)
     return not is_number, value if is_number else 0.0, str(value)
 
@@ -177,7 +183,7 @@ def _differing(settings: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def _named(settings: Sequence[dict[str, Any]]) -> list[str]:
-    """What sets each apart from the others: 'labels.step=ece'."""
+    """Returns what distinguishes each from the others: 'labels.step=ece'."""
     names = _differing(settings)
     return [", ".join(f"{n}={own[n]}" for n in names if n in own) for own in settings]
 
@@ -190,11 +196,11 @@ def _blocks(curves: list, beside: list, field: str) -> tuple[Block, ...]:
             if i == 0 or key in blocks:
                 blocks.setdefault(key, ([], []))[i].append(group)
     names = _named([json.loads(key) for key in blocks])
-    found = [
+    named = [
         Block(name, _curves(own, field), _references(others, field))
         for name, (own, others) in zip(names, blocks.values(), strict=True)
     ]
-    return tuple(sorted(found, key=lambda block: block.name))
+    return tuple(sorted(named, key=lambda block: block.name))
 
 
 def _curves(groups: list, field: str) -> tuple[Curve, ...]:
@@ -206,11 +212,11 @@ def _curves(groups: list, field: str) -> tuple[Curve, ...]:
 
 
 def _references(groups: list, field: str) -> tuple[Curve, ...]:
-    found = []
+    curves = []
     for group in groups:
         (value, cell), *more = group.items()
         rule = cell.first["label_rule"]
         name = f"{rule} {cell.runs[0].config['labels.smoothing']}" if rule == "smoothing" else rule
         at = f", {field}={value}" if value is not None and not more else ""
-        found.append(Curve(name + at, group))
-    return tuple(sorted(found, key=lambda curve: curve.name))
+        curves.append(Curve(name + at, group))
+    return tuple(sorted(curves, key=lambda curve: curve.name))

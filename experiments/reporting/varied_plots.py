@@ -1,4 +1,4 @@
-"""Figures against one setting: a panel for each figure, a curve for each way to vary it."""
+"""Draws metrics against one setting: a panel per metric, a curve per way to vary the setting."""
 
 import math
 import textwrap
@@ -13,7 +13,7 @@ from matplotlib.figure import Figure, FigureBase
 from experiments.reporting import plots, varied
 from experiments.reporting.varied import Block, Curve, Study
 
-# Name of a figure: (label of its axis, factor).
+# Name of a metric: (label of its axis, factor).
 PANELS = {
     "ece": ("ECE %", 100),
     "nll": ("NLL", 1),
@@ -22,18 +22,18 @@ PANELS = {
     varied.LABEL: ("learned label, mean over\nbuckets, last fifth of epochs", 1),
 }
 COLUMNS = 3
-SIZE = (7.5, 4.4)  # inches of a block: 900 pixels of a page show it at 120 dots an inch
+SIZE = (7.5, 4.4)  # inches per block: 900 pixels of a page at 120 dots per inch
 COLORS, REFERENCE_COLORS = plots.COLORS[:3], plots.COLORS[:2:-1]
-BESIDE = 0.03  # single seeds lie right of their mean, in shares of the axis
+BESIDE = 0.03  # offset of single seeds to the right of their mean, as a fraction of the axis
 NOTE = "mean ± sample standard deviation\nover n seeds; faint: single seeds;\n"
 NOTE += "TS: after temperature scaling"
-NAME_WIDTH, TITLE_WIDTH = 34, 100  # letters of a line in the legend, above a block
+NAME_WIDTH, TITLE_WIDTH = 34, 100  # characters per line in the legend and above a block
 LEGEND = {"loc": "center left", "frameon": False, "title_fontsize": 7, "alignment": "left"}
 LEGEND |= {"title": NOTE, "borderaxespad": 0}
 
 
 def draw(study: Study) -> Figure:
-    """ECE, NLL, accuracy, corrupted ECE where runs have it, and labels, against the setting."""
+    """Draws ECE, NLL, accuracy, corrupted ECE if runs have it, and labels against the setting."""
     with plt.rc_context(plots.FONT):
         size = (SIZE[0], SIZE[1] * len(study.blocks))
         figure = plt.figure(figsize=size, layout="constrained")
@@ -44,9 +44,9 @@ def draw(study: Study) -> Figure:
 
 
 def shown(block: Block) -> list[str]:
-    """The figures that any curve of the block has."""
-    found = [cell for curve in block.curves for cell in curve.cells.values()]
-    return [name for name in PANELS if any(varied.values(cell, name) for cell in found)]
+    """Returns the metrics that any curve of the block has."""
+    own = [cell for curve in block.curves for cell in curve.cells.values()]
+    return [name for name in PANELS if any(varied.values(cell, name) for cell in own)]
 
 
 def _draw_block(part: FigureBase, block: Block, field: str) -> None:
@@ -62,20 +62,20 @@ def _draw_block(part: FigureBase, block: Block, field: str) -> None:
     lines, names = axes[0, 0].get_legend_handles_labels()
     names = [textwrap.fill(name, NAME_WIDTH) for name in names]
     legend = axes.flat[len(metrics)].legend(lines, names, **LEGEND)
-    legend.set_in_layout(False)  # it may reach over the free place beside it
+    legend.set_in_layout(False)  # it may extend over the free space beside it
     part.suptitle(textwrap.fill(block.name, TITLE_WIDTH))
 
 
 def _lacking(block: Block, metric: str) -> str:
-    """How many of AutoLabel's runs have the figure, where not all do."""
-    found = [cell for curve in block.curves for cell in curve.cells.values()]
-    num = sum(len(cell.runs) for cell in found)
-    have = sum(len(varied.values(cell, metric)) for cell in found)
+    """Returns how many of AutoLabel's runs have the metric, if not all do."""
+    own = [cell for curve in block.curves for cell in curve.cells.values()]
+    num = sum(len(cell.runs) for cell in own)
+    have = sum(len(varied.values(cell, metric)) for cell in own)
     return f"{have} of {num} runs" if have < num else ""
 
 
 class Scale:
-    """Where the values of a setting lie: logarithmic over a decade, evenly spaced for words."""
+    """Places the values of a setting on an axis: log beyond a decade, evenly spaced for words."""
 
     def __init__(self, values: Sequence[Any]):
         self.values = sorted(set(values), key=varied.place)
@@ -85,23 +85,23 @@ class Scale:
         self.span = self._even(high) - self._even(low)
 
     def _even(self, value: Any) -> float:
-        """Where it would lie on an axis with even steps."""
+        """Returns the position of a value on a linear axis."""
         if self.words:
             return self.values.index(value)
         return math.log10(value) if self.log else value
 
     def at(self, value: Any, shift: float = 0.0) -> float:
-        """Its x, moved aside by a share of the axis."""
+        """Returns the x of a value, shifted by a fraction of the axis."""
         moved = self._even(value) + shift * self.span
         return 10**moved if self.log else moved
 
     def apply(self, place: Axes) -> None:
-        """Ticks at the values; one whose name would run into the name before has none."""
+        """Sets ticks at the values, without the labels that would overlap the one before."""
         place.set_xscale("log" if self.log else "linear")
         labels, end = [], -math.inf
         for value in self.values:
             name = value if isinstance(value, str) else f"{value:.4g}"
-            half = 0.015 * len(name)  # of the axis, in this type size
+            half = 0.015 * len(name)  # fraction of the axis at this font size
             middle = (self._even(value) - self._even(self.values[0])) / self.span
             fits = self.words or middle - half > end + 0.03
             labels.append(name if fits else "")
@@ -115,7 +115,7 @@ def _draw_panel(place: Axes, block: Block, metric: str, scale: Scale) -> None:
     num = len(block.curves)
     for i, curve in enumerate(block.curves):
         _draw_curve(place, curve, metric, scale, i=i, shift=0.02 * (i - (num - 1) / 2))
-    if metric != varied.LABEL:  # the references learn none
+    if metric != varied.LABEL:  # the references learn no labels
         for i, curve in enumerate(block.references):
             for scaling in plots.SCALINGS:
                 _draw_reference(place, curve, metric, scale, i=i, scaling=scaling)
@@ -125,11 +125,12 @@ def _draw_panel(place: Axes, block: Block, metric: str, scale: Scale) -> None:
 def _statistics(
     curve: Curve, metric: str, factor: float
 ) -> tuple[list[Any], np.ndarray, np.ndarray]:
-    """Values of the setting, means, and sample standard deviations, 0 of one seed."""
-    found = {v: factor * np.array(varied.values(c, metric)) for v, c in curve.cells.items()}
-    found = {value: seeds for value, seeds in found.items() if len(seeds)}
-    sd = [seeds.std(ddof=1) if len(seeds) > 1 else 0.0 for seeds in found.values()]
-    return list(found), np.array([seeds.mean() for seeds in found.values()]), np.array(sd)
+    """Returns values of the setting, means, and sample standard deviations (0 for one seed)."""
+    by_value = {v: factor * np.array(varied.values(c, metric)) for v, c in curve.cells.items()}
+    by_value = {value: seeds for value, seeds in by_value.items() if len(seeds)}
+    sd = [seeds.std(ddof=1) if len(seeds) > 1 else 0.0 for seeds in by_value.values()]
+    mean = [seeds.mean() for seeds in by_value.values()]
+    return list(by_value), np.array(mean), np.array(sd)
 
 
 def _draw_curve(
@@ -141,9 +142,9 @@ def _draw_curve(
         seeds = [factor * seed for seed in varied.values(cell, metric)]
         x = [scale.at(value, shift + BESIDE)] * len(seeds)
         place.plot(x, seeds, **style, linestyle="none", markersize=3, alpha=0.35, markeredgewidth=0)
-    found, mean, sd = _statistics(curve, metric, factor)
+    values, mean, sd = _statistics(curve, metric, factor)
     bars = place.errorbar(
-        [scale.at(value, shift) for value in found],
+        [scale.at(value, shift) for value in values],
         mean,
         sd,
         **style,
@@ -158,11 +159,11 @@ def _draw_curve(
 def _draw_reference(
     place: Axes, curve: Curve, metric: str, scale: Scale, *, i: int, scaling: str
 ) -> None:
-    """A line with its band; level where there is one value, or the rule reads no such setting."""
-    if scaling and metric == "accuracy":  # which it does not move
+    """Draws a line with its band, horizontal if there is only one value."""
+    if scaling and metric == "accuracy":  # temperature scaling does not change it
         return
-    found, mean, sd = _statistics(curve, metric + scaling, PANELS[metric][1])
-    if not found:
+    values, mean, sd = _statistics(curve, metric + scaling, PANELS[metric][1])
+    if not values:
         return
     color = REFERENCE_COLORS[(2 * i + bool(scaling)) % len(REFERENCE_COLORS)]
     name = f"{curve.name}{plots.SCALINGS[scaling][2]} ({_seeds(curve)})"
@@ -172,24 +173,24 @@ def _draw_reference(
         place.axhline(mean[0], **style)
         place.axhspan(mean[0] - sd[0], mean[0] + sd[0], **band)
         return
-    x = [scale.at(value) for value in found]
+    x = [scale.at(value) for value in values]
     place.plot(x, mean, **style)
     place.fill_between(x, mean - sd, mean + sd, **band)
 
 
 def _seeds(curve: Curve) -> str:
-    """'n=3', or 'n=2 to 3' where it is not the same everywhere."""
+    """Returns 'n=3', or 'n=2 to 3' if cells have different numbers of seeds."""
     numbers = sorted({len(cell.runs) for cell in curve.cells.values()})
     return f"n={numbers[0]}" if len(numbers) == 1 else f"n={numbers[0]} to {numbers[-1]}"
 
 
 def in_words(study: Study) -> str:
-    """The mean ECE of every curve: 'autolabel 9.1 % at 0.1, 8.0 % at 1; one_hot 9.8 %'."""
-    found = []
+    """Describes the mean ECE of each curve: 'autolabel 9.1 % at 0.1, 8.0 % at 1; one_hot 9.8 %'."""
+    curves = []
     for block in study.blocks:
         for curve in (*block.curves, *block.references):
             values, mean, _ = _statistics(curve, "ece", 100)
             ats = ["" if value is None else f" at {value}" for value in values]
             points = ", ".join(f"{m:.1f} %{at}" for m, at in zip(mean, ats, strict=True))
-            found.append(f"{', '.join(filter(None, [block.name, curve.name]))} {points}")
-    return "; ".join(found)
+            curves.append(f"{', '.join(filter(None, [block.name, curve.name]))} {points}")
+    return "; ".join(curves)

@@ -1,1 +1,1 @@
-"""What ``experiments.sweep`` is made of: which runs, where they run, how they end."""
+"""Implements ``experiments.sweep``: chooses runs, executes them, and reports how they ended."""

@@ -1,11 +1,11 @@
-"""What a sweep shows: one live table on a terminal, plain lines elsewhere."""
+"""Shows the state of a sweep: a live table on a terminal, plain lines elsewhere."""
 
 import collections
 import json
 import sys
 import threading
 import time
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -18,30 +18,30 @@ from experiments.sweeping.job import BUSY, DONE, FAILED, SKIPPED, STOPPED, Job, 
 RUNNING = "running"
 STYLES = {RUNNING: "cyan", DONE: "green", FAILED: "bold red", STOPPED: "yellow", BUSY: "yellow"}
 COLUMNS = ("run", "state", "epoch", "cal. NLL", "accuracy %", "ECE %", "NLL", "seconds")
-TAIL = 1 << 16  # bytes; the last line of metrics.jsonl is in them
+TAIL = 1 << 16  # bytes at the end of metrics.jsonl that hold its last line
 
 
-class Source(Protocol):
-    """Where the runs come from."""
+class Sized(Protocol):
+    """Knows the number of runs."""
 
     total: int
 
 
 class Board:
-    """Keeps the states of all runs, tells each change, and shows them.
+    """Keeps and shows the states of all runs.
 
     Args:
-      source: knows how many runs there are.
-      console: where to; only a test gives one.
+      source: knows the number of runs.
+      console: console to write to; standard output by default.
     """
 
-    def __init__(self, source: Source, console: Console | None = None):
+    def __init__(self, source: Sized, console: Console | None = None):
         self._source = source
         self.outcomes: dict[str, Outcome] = {}
         self.jobs: dict[str, Job] = {}
         self._began: dict[str, float] = {}
         self._lock = threading.Lock()
-        # The stream itself, as each run's own output is sent to its log.
+        # Keep the stream itself: sys.stdout is redirected to a log while a run is trained.
         self._console = console or Console(file=sys.stdout)
         self._live: Live | None = None
         if self._console.is_terminal:
@@ -53,31 +53,33 @@ class Board:
                 redirect_stderr=False,
             )
 
-    def __enter__(self) -> "Board":
-        """Shows the table while the block runs."""
+    def __enter__(self) -> Self:
+        """Starts the live table."""
         if self._live:
             self._live.start()
         return self
 
-    def __exit__(self, *_) -> None:
-        """Leaves the last state of it on the terminal."""
+    def __exit__(self, *_: object) -> None:
+        """Stops the live table and leaves its last state on the terminal."""
         if self._live:
             self._live.stop()
 
     def started(self, job: Job) -> None:
+        """Records that a run has begun."""
         with self._lock:
             self.jobs[job.name] = job
             self._began[job.name] = time.monotonic()
 
     def finished(self, job: Job, outcome: Outcome) -> None:
+        """Records how a run ended, and prints a line if there is no live table."""
         with self._lock:
             self.jobs[job.name] = job
             self.outcomes[job.name] = outcome
             seconds = time.monotonic() - self._began.pop(job.name, time.monotonic())
         if not self._live:
             place = f"[{len(self.outcomes)}/{self.total}]"
-            figures = _figures(job, outcome.state)
-            shown = ", ".join(f"{n} {figures[n]}" for n in COLUMNS[4:7] if figures.get(n))
+            metrics = _metrics(job, outcome.state)
+            shown = ", ".join(f"{n} {metrics[n]}" for n in COLUMNS[4:7] if metrics.get(n))
             text = outcome.message or shown
             line = f"{place} {job.name}: {outcome.state} in {seconds:.1f} s" + (
                 f": {text}" if text else ""
@@ -86,19 +88,19 @@ class Board:
 
     @property
     def total(self) -> int:
-        """How many runs there are."""
+        """Number of runs."""
         return self._source.total
 
     def count(self, *states: str) -> int:
-        """Runs that ended in one of these states."""
+        """Returns the number of runs that ended in one of these states."""
         return sum(outcome.state in states for outcome in self.outcomes.values())
 
     def failures(self) -> list[tuple[str, str]]:
-        """Name and reason of each failed run."""
+        """Returns name and reason of each failed run."""
         return [(n, o.message) for n, o in self.outcomes.items() if o.state == FAILED]
 
     def summary(self) -> str:
-        """'3 of 6 runs done (1 of them before), 1 failed, 2 to do'."""
+        """Returns '3 of 6 runs done (1 of them before), 1 failed, 2 to do'."""
         done, before = self.count(DONE, SKIPPED), self.count(SKIPPED)
         counts = collections.Counter(o.state for o in self.outcomes.values())
         parts = [f"{done} of {self.total} runs done"]
@@ -110,7 +112,10 @@ class Board:
         return ", ".join(parts)
 
     def table(self) -> Table | Group:
-        """All runs that have begun; of many, what fits: the running ones and the last of others."""
+        """Makes a table of all runs that have begun.
+
+        A live table holds the running ones and as many of the last finished ones as fit.
+        """
         with self._lock:
             names = [n for n in self.jobs if n in self.outcomes]
             running = [n for n in self.jobs if n in self._began]
@@ -123,23 +128,23 @@ class Board:
             table.add_column(column, overflow="fold")
         for name in (*names, *running):
             state = RUNNING if name in began else self.outcomes[name].state
-            figures = _figures(self.jobs[name], state)
+            metrics = _metrics(self.jobs[name], state)
             if name in began:
-                figures["seconds"] = f"{time.monotonic() - began[name]:.0f}"
-            cells = [name, Text(state, STYLES.get(state, "")), *map(figures.get, COLUMNS[2:])]
+                metrics["seconds"] = f"{time.monotonic() - began[name]:.0f}"
+            cells = [name, Text(state, STYLES.get(state, "")), *map(metrics.get, COLUMNS[2:])]
             table.add_row(*(cell if cell is not None else "" for cell in cells))
         return table if not self._live else Group(table, Text(self.summary()))
 
     def print_end(self) -> None:
-        """The whole table where there is no live one, and what failed."""
+        """Prints the whole table if there is no live one, and the failed runs."""
         if not self._live:
             Console(file=self._console.file, width=200).print(self.table())
         for name, message in self.failures():
             self._console.print(Text(f"failed: {name}: {message}"), soft_wrap=True)
 
 
-def _figures(job: Job, state: str) -> dict[str, str]:
-    """Cells of a run, from its files alone, wherever it runs."""
+def _metrics(job: Job, state: str) -> dict[str, str]:
+    """Returns the table cells of a run, read from its files, wherever it runs."""
     line = last_line(job)
     cells = {}
     if line:
@@ -161,7 +166,7 @@ def _number(value: Any, factor: float, digits: int) -> str:
 
 
 def last_line(job: Job) -> dict[str, Any] | None:
-    """The last whole line of a run's metrics.jsonl, read from its end."""
+    """Returns the last complete line of a run's metrics.jsonl; None if there is none."""
     try:
         with open(job.workdir / "metrics.jsonl", "rb") as file:
             file.seek(max(file.seek(0, 2) - TAIL, 0))
@@ -171,6 +176,6 @@ def last_line(job: Job) -> dict[str, Any] | None:
     for text in reversed(lines):
         try:
             return json.loads(text)
-        except ValueError:  # cut off, or being written
+        except ValueError:  # incomplete or being written
             continue
     return None

@@ -1,4 +1,4 @@
-"""How many processes a sweep takes on this machine, and what each of them may use."""
+"""Chooses the processes of a sweep on this machine, with the devices and cores of each."""
 
 import dataclasses
 import os
@@ -6,23 +6,28 @@ import pathlib
 import subprocess
 from collections.abc import Mapping, Sequence
 
-SHARED_MEMORY = 0.9  # of a GPU that several processes share, all together
+SHARED_MEMORY = 0.9  # fraction of a GPU's memory that all processes on it take together
 
 
 @dataclasses.dataclass(frozen=True)
 class Place:
-    """Where a worker process runs: what it has more in its environment, and its cores."""
+    """Where a worker process runs.
+
+    Attributes:
+      environment: variables added to its environment.
+      cores: processor cores that it uses; () means all.
+    """
 
     environment: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    cores: tuple[int, ...] = ()  # (): all
+    cores: tuple[int, ...] = ()
 
 
 def places(processes: int, gpus: Sequence[str], cores: Sequence[int]) -> list[Place]:
-    """One place for each process.
+    """Returns one place per process.
 
     Args:
-      processes: how many; 0: one for each GPU, or without one for every two cores.
-      gpus: as CUDA_VISIBLE_DEVICES names them.
+      processes: number of processes (0 = one per GPU, or without a GPU one per two cores).
+      gpus: names of GPUs as in CUDA_VISIBLE_DEVICES.
       cores: numbers of the processor cores.
     """
     if gpus:
@@ -34,20 +39,20 @@ def places(processes: int, gpus: Sequence[str], cores: Sequence[int]) -> list[Pl
             for i in range(num)
         ]
     num = processes or max(len(cores) // 2, 1)
-    # XLA makes as many threads as there are cores: without a share each, they would fight.
-    apart = 1 < num <= len(cores)
-    return [Place(cores=tuple(cores[i::num]) if apart else ()) for i in range(num)]
+    # XLA starts as many threads as there are cores, so processes on shared cores would compete.
+    is_split = 1 < num <= len(cores)
+    return [Place(cores=tuple(cores[i::num]) if is_split else ()) for i in range(num)]
 
 
 def find_places(processes: int) -> list[Place]:
-    """One place for each process, on what this machine has; ``processes`` as in ``places``."""
+    """Returns one place per process on this machine; ``processes`` as in ``places``."""
     if has_tpu():
         return [Place()]
     return places(processes, visible_gpus(), available_cores())
 
 
 def visible_gpus(environment: Mapping[str, str] | None = None) -> list[str]:
-    """The GPUs that JAX would see, found without JAX, which would take their memory."""
+    """Lists the GPUs that JAX would see, without JAX, which would take their memory."""
     environment = os.environ if environment is None else environment
     platforms = environment.get("JAX_PLATFORMS", "")
     if platforms and not {"cuda", "gpu", "rocm"} & set(platforms.split(",")):
@@ -64,14 +69,14 @@ def visible_gpus(environment: Mapping[str, str] | None = None) -> list[str]:
 
 
 def has_tpu(environment: Mapping[str, str] | None = None) -> bool:
-    """Whether JAX would take a TPU, which one process alone can have."""
+    """Whether JAX would use a TPU, which only one process can hold."""
     environment = os.environ if environment is None else environment
     allowed = environment.get("JAX_PLATFORMS", "tpu").split(",")
     return "tpu" in allowed and any(pathlib.Path("/dev").glob("accel[0-9]*"))
 
 
 def available_cores() -> list[int]:
-    """Numbers of the cores that this process may use."""
+    """Lists the numbers of the cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return sorted(os.sched_getaffinity(0))
     return list(range(os.cpu_count() or 1))

@@ -1,7 +1,7 @@
-"""The loop that every worker of a sweep runs, and the worker that is this process itself.
+"""Runs jobs one after another: the loop of every worker, and the worker in this process.
 
-In one process imports, the device and compiled programs are there for the next run at once,
-which on a GPU takes longer than a short training.
+Runs in one process share imports, the device and compiled programs, whose setup takes longer on a
+GPU than a short training.
 """
 
 import threading
@@ -12,52 +12,55 @@ from experiments.sweeping import job as sweep_job
 from experiments.sweeping.board import Board
 from experiments.sweeping.job import Job, Outcome, Stop
 
-Attempt = Callable[[Job], Outcome]
+Attempt = Callable[[Job], Outcome]  # runs a job and returns how it ended
 
 
 class Source(Protocol):
-    """Where the runs come from: a list, or a search that hears how each one ended."""
+    """Supplies the runs of a sweep: a list, or a search that learns how each one ended."""
 
-    total: int  # how many runs there are, as far as is known
+    total: int  # number of runs, as far as it is known
 
     def next(self) -> Job | None:
-        """The next run; None: there is no more. Called by one thread at a time."""
+        """Returns the next run, or None at the end. Called by one thread at a time."""
 
     def finished(self, job: Job, outcome: Outcome) -> None:
-        """Hears of the end of a run. Called by one thread at a time."""
+        """Receives the outcome of a run. Called by one thread at a time."""
 
 
 class JobList:
-    """Runs that are known beforehand."""
+    """A source of runs that are known in advance."""
 
     def __init__(self, jobs: Sequence[Job]):
         self.total = len(jobs)
         self._jobs = iter(jobs)
 
     def next(self) -> Job | None:
+        """Returns the next run, or None at the end."""
         return next(self._jobs, None)
 
     def finished(self, job: Job, outcome: Outcome) -> None:
-        pass
+        """Ignores the outcome."""
 
 
 class Locked:
-    """Makes a source safe for several threads."""
+    """Wraps a source so that several threads can use it."""
 
     def __init__(self, source: Source):
         self._source, self._lock = source, threading.Lock()
 
     def next(self) -> Job | None:
+        """Returns the next run, or None at the end."""
         with self._lock:
             return self._source.next()
 
     def finished(self, job: Job, outcome: Outcome) -> None:
+        """Passes the outcome of a run on."""
         with self._lock:
             self._source.finished(job, outcome)
 
 
 def work(source: Source, attempt: Attempt, board: Board, stop: Stop) -> None:
-    """Runs what the source gives, one after another, until it is empty or told to stop."""
+    """Runs the jobs of a source one after another, until it is empty or ``stop`` is set."""
     while not stop() and (job := source.next()) is not None:
         board.started(job)
         outcome = sweep_job.look(job) or attempt(job)
@@ -66,5 +69,5 @@ def work(source: Source, attempt: Attempt, board: Board, stop: Stop) -> None:
 
 
 def run_here(source: Source, board: Board, stop: Stop) -> None:
-    """All runs in this process."""
+    """Runs all jobs in this process."""
     work(source, lambda job: sweep_job.attempt(job, stop), board, stop)

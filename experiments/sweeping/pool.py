@@ -1,4 +1,4 @@
-"""Worker processes on this machine, one for each GPU or share of the cores."""
+"""Runs jobs in worker processes on this machine, one per GPU or group of cores."""
 
 import contextlib
 import dataclasses
@@ -17,27 +17,27 @@ import experiments
 from experiments.sweeping.board import Board
 from experiments.sweeping.devices import Place
 from experiments.sweeping.job import FAILED, FILES, STOPPED, Job, Outcome, Stop
-from experiments.sweeping.local import Locked, Source, work
+from experiments.sweeping.local import Attempt, Locked, Source, work
 
 ROOT = pathlib.Path(experiments.__file__).resolve().parents[1]
 
 
 class Worker:
-    """One process; started for its first job, and again after it died.
+    """One worker process, started for its first job and again after it died.
 
     Args:
-      place: what it may use.
-      log: file for what it prints.
+      place: the devices and cores it may use.
+      log: file for its output.
     """
 
     def __init__(self, place: Place, log: pathlib.Path):
         self._place, self._log = place, log
         self._process: subprocess.Popen | None = None
         self._closed = False
-        self._lock = threading.Lock()  # between a start and the end of everything
+        self._lock = threading.Lock()  # so that no process starts after close()
 
     def attempt(self, job: Job) -> Outcome:
-        """Sends a job and waits for its outcome; the process may die of it."""
+        """Sends a job and waits for its outcome, even if the process dies."""
         process = self._start()
         if process is None:
             return Outcome(STOPPED, "stopped before it began")
@@ -56,7 +56,7 @@ class Worker:
         return Outcome(FAILED, f"its process ended {how}; see {self._log}")
 
     def close(self) -> None:
-        """Ends the input: the process saves and stops."""
+        """Closes the input, on which the process saves and stops."""
         with self._lock:
             self._closed = True
             if self._process:
@@ -64,7 +64,7 @@ class Worker:
                     self._process.stdin.close()
 
     def wait(self) -> None:
-        """Until the process has ended."""
+        """Waits until the process has ended."""
         if self._process:
             self._process.wait()
 
@@ -82,7 +82,7 @@ class Worker:
                         stderr=log,
                         text=True,
                         env=child_environment() | dict(self._place.environment),
-                        start_new_session=True,  # Ctrl-C comes to it through us
+                        start_new_session=True,  # this process passes Ctrl-C on
                     )
             return self._process
 
@@ -91,7 +91,7 @@ class Worker:
 
 
 def child_environment() -> dict[str, str]:
-    """This process's, with the place of the code and of compiled programs."""
+    """Returns this process's environment with the paths of the code and the compilation cache."""
     cache = jax.config.jax_compilation_cache_dir
     enabled = jax.config.jax_enable_compilation_cache and cache
     paths = filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])
@@ -104,11 +104,11 @@ def child_environment() -> dict[str, str]:
 def run_processes(
     places: Sequence[Place], root: pathlib.Path, source: Source, board: Board, stop: Stop
 ) -> None:
-    """All runs, each in the next process that is free."""
+    """Runs all jobs, each in the next free process."""
     logs = [root / FILES / f"worker-{i}.log" for i in range(len(places))]
     workers = [Worker(place, log) for place, log in zip(places, logs, strict=True)]
 
-    def close():
+    def close() -> None:
         for worker in workers:
             worker.close()
 
@@ -121,29 +121,37 @@ def run_processes(
 
 
 def run_threads(
-    attempts: Sequence[Callable[[Job], Outcome]],
+    attempts: Sequence[Attempt],
     source: Source,
     board: Board,
     stop: Stop,
     on_stop: Callable[[], None],
 ) -> None:
-    """A thread for each worker; this one waits, as signals come to it alone."""
+    """Runs each worker in a thread, and waits in this one, which receives the signals.
+
+    Args:
+      attempts: one function per worker that runs a job.
+      source: supplies the jobs.
+      board: shows them.
+      stop: ends the sweep.
+      on_stop: called once when ``stop`` is set.
+    """
     locked, errors = Locked(source), []
 
-    def guarded(attempt):
+    def guarded(attempt: Attempt) -> None:
         try:
             work(locked, attempt, board, stop)
-        except BaseException as error:  # a bug of the sweep itself; a run's are outcomes
+        except BaseException as error:  # a bug of the sweep itself; errors of a run are outcomes
             errors.append(error)
             stop.tell()
 
     threads = [threading.Thread(target=guarded, args=(a,), daemon=True) for a in attempts]
     for thread in threads:
         thread.start()
-    told = False
+    notified = False
     while any(thread.is_alive() for thread in threads):
-        if stop() and not told:
-            told = True
+        if stop() and not notified:
+            notified = True
             on_stop()
         for thread in threads:
             thread.join(0.1)

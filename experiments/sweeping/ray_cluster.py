@@ -1,12 +1,14 @@
-"""The workers of a sweep as actors on a Ray cluster.
+"""Runs the workers of a sweep as actors on a Ray cluster.
 
-Code, data and --workdir have the same paths on every node: a shared folder.
+Code, data and --workdir must have the same paths on every node, as in a shared folder.
 """
 
 import os
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from types import ModuleType
+from typing import Any
 
 from absl import flags
 
@@ -17,25 +19,27 @@ from experiments.sweeping.job import FAILED, STOPPED, Job, Outcome, Stop
 from experiments.sweeping.local import Source
 from experiments.sweeping.pool import child_environment, run_threads
 
-CORES = 2  # of a worker without a GPU
-GRACE = 60.0  # seconds to save in, once told to stop
+CORES = 2  # per worker without a GPU
+GRACE = 60.0  # seconds that a worker has to save after it is told to stop
 PASSED_ON = ("PYTHONPATH", "JAX_COMPILATION_CACHE_DIR", "JAX_PLATFORMS", "TFDS_DATA_DIR")
 
 
 class Actor:
-    """Runs jobs in a process on some node; ``stop`` is heard while it does."""
+    """Runs jobs in a process on some node; ``stop`` works while a job runs."""
 
     def __init__(self, folder: str):
-        """Works in this folder, to which relative paths of the config refer."""
+        """Changes to the folder that relative paths of the config refer to."""
         os.chdir(folder)
         flags.FLAGS.mark_as_parsed()
         compilation_cache.enable()
         self._stop = Stop()
 
     def attempt(self, job: Job) -> Outcome:
+        """Runs a job."""
         return sweep_job.attempt(job, self._stop)
 
     def stop(self) -> None:
+        """Tells the running job to save and stop."""
         self._stop.tell()
 
 
@@ -43,16 +47,16 @@ class Worker:
     """One actor, started for its first job and again after it died.
 
     Args:
-      ray: the module.
-      options: of the actor.
+      ray: the Ray module.
+      options: options of the actor.
     """
 
-    def __init__(self, ray, options: dict):
+    def __init__(self, ray: ModuleType, options: dict[str, Any]):
         self._ray, self._options = ray, options
         self._actor, self._busy = None, threading.Event()
 
     def attempt(self, job: Job) -> Outcome:
-        """Sends a job and waits for its outcome; the node may die of it."""
+        """Sends a job and waits for its outcome, even if the node dies."""
         errors = self._ray.exceptions
         self._busy.set()
         try:
@@ -73,20 +77,20 @@ class Worker:
             self._actor.stop.remote()
 
     def kill(self) -> None:
-        """Ends an actor that is still at it."""
+        """Kills an actor that is still running a job."""
         if self._actor is not None and self._busy.is_set():
             self._ray.kill(self._actor)
 
 
 def run_on_cluster(address: str, processes: int, source: Source, board: Board, stop: Stop) -> None:
-    """All runs, each on the next worker that is free.
+    """Runs all jobs, each on the next free worker.
 
     Args:
-      address: of the cluster; '': $RAY_ADDRESS, the one that runs on this machine, or a new one.
-      processes: how many workers; 0: one for each GPU, or without one for every two cores.
-      source: of the runs.
-      board: hears of each.
-      stop: ends all of it.
+      address: address of the cluster; '' uses $RAY_ADDRESS, the local cluster, or a new one.
+      processes: number of workers (0 = one per GPU, or without a GPU one per two cores).
+      source: supplies the jobs.
+      board: shows them.
+      stop: ends the sweep.
 
     Raises:
       ValueError: Ray is not installed, or no cluster answers.
@@ -98,7 +102,7 @@ def run_on_cluster(address: str, processes: int, source: Source, board: Board, s
         num = processes or _fitting(nodes, options)
         workers = [Worker(ray, options) for _ in range(min(num, board.total))]
 
-        def on_stop():
+        def on_stop() -> None:
             for worker in workers:
                 worker.stop()
             threading.Thread(target=_kill_late, args=(workers,), daemon=True).start()
@@ -108,13 +112,13 @@ def run_on_cluster(address: str, processes: int, source: Source, board: Board, s
         ray.shutdown()
 
 
-def _kill_late(workers) -> None:
+def _kill_late(workers: Sequence[Worker]) -> None:
     time.sleep(GRACE)
     for worker in workers:
         worker.kill()
 
 
-def _connect(address: str):
+def _connect(address: str) -> ModuleType:
     try:
         import ray
     except ImportError as error:
@@ -131,12 +135,14 @@ def _connect(address: str):
             logging_level="ERROR",
         )
     except ConnectionError as error:
-        raise ValueError(f"--ray={address}: no cluster answers there ({error})") from error
+        raise ValueError(
+            f"--ray={address}: no cluster answers at this address ({error})"
+        ) from error
     return ray
 
 
-def _options(nodes: Sequence[Mapping[str, float]]) -> dict:
-    """Resources of a worker, and what Ray does when its node dies: the run goes on elsewhere."""
+def _options(nodes: Sequence[Mapping[str, float]]) -> dict[str, Any]:
+    """Returns the resources of a worker, and lets Ray resume its run elsewhere if the node dies."""
     if any(node.get("GPU", 0) >= 1 for node in nodes):
         needs = {"num_gpus": 1, "num_cpus": 1}
     else:
@@ -144,8 +150,8 @@ def _options(nodes: Sequence[Mapping[str, float]]) -> dict:
     return {**needs, "max_concurrency": 2, "max_restarts": -1, "max_task_retries": 1}
 
 
-def _fitting(nodes: Sequence[Mapping[str, float]], options: dict) -> int:
-    """How many workers the nodes hold at once."""
+def _fitting(nodes: Sequence[Mapping[str, float]], options: dict[str, Any]) -> int:
+    """Returns the number of workers that the nodes hold at once."""
     if "num_gpus" in options:
         return sum(int(node.get("GPU", 0)) for node in nodes)
     return max(sum(int(node.get("CPU", 0)) // options["num_cpus"] for node in nodes), 1)

@@ -1,7 +1,7 @@
-"""A process that runs jobs of a sweep; ``experiments.sweep`` starts it.
+"""Runs jobs of a sweep in a process that ``experiments.sweep`` starts.
 
-Jobs come as lines of JSON on standard input, outcomes go as lines to standard output. The end
-of the input, which also comes when the sweep is killed, means: save and stop.
+It reads jobs as lines of JSON from standard input and writes outcomes as lines to standard output.
+At the end of the input, which also comes when the sweep is killed, it saves and stops.
 """
 
 import dataclasses
@@ -18,7 +18,7 @@ from experiments import launch
 from experiments.sweeping import job as sweep_job
 from experiments.sweeping.job import Job, Stop
 
-_CORES = flags.DEFINE_list("cores", [], "Numbers of the processor cores to use; none: all.")
+_CORES = flags.DEFINE_list("cores", [], "Numbers of the processor cores to use (empty = all).")
 
 
 def main(argv: list[str]) -> None:
@@ -26,7 +26,7 @@ def main(argv: list[str]) -> None:
     if _CORES.value and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, map(int, _CORES.value))
     answers = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(2, 1)  # what else is printed goes to the log
+    os.dup2(2, 1)  # all other output goes to the log
     stop = Stop()
     stop.install()
     jobs: queue.Queue[str | None] = queue.Queue()
@@ -34,7 +34,7 @@ def main(argv: list[str]) -> None:
     while not stop() and (line := jobs.get()) is not None:
         outcome = sweep_job.attempt(Job(**json.loads(line)), stop)
         print(json.dumps(dataclasses.asdict(outcome)), file=answers, flush=True)
-    os._exit(0)  # the input may still be open, and be read by the thread
+    os._exit(0)  # the thread may still be reading the input
 
 
 def _listen(jobs: queue.Queue, stop: Stop) -> None:
@@ -42,7 +42,7 @@ def _listen(jobs: queue.Queue, stop: Stop) -> None:
         jobs.put(line)
     stop.tell()
     jobs.put(None)
-    # The main thread may be in an evaluation, which only a signal ends.
+    # The main thread may be evaluating, which only a signal interrupts.
     signal.pthread_kill(threading.main_thread().ident, signal.SIGALRM)
 
 
