@@ -176,7 +176,10 @@ def defaults(table: Mapping[str, type]) -> dict[str, Any]:
 def complete(config: ConfigDict) -> ConfigDict:
     """Adds the settings of external methods that the config lacks, in place; returns it."""
     for field in GROUPS:
-        _add_settings(config, field, replace=False)
+        *groups, last = field.split(".")
+        name = (config[groups[0]] if groups else config)[last]
+        if isinstance(name, str) and is_external(name):
+            add_settings(config, field, name)
     return config
 
 
@@ -185,19 +188,26 @@ def choose(config: ConfigDict, field: str, name: str) -> None:
 
     Args:
       config: of the run.
-      field: one of GROUPS.
+      field: a key of GROUPS.
       name: a row of a table, or ``module:Class``.
     """
-    with config.ignore_type():
-        config.update_from_flattened_dict({field: name})
-    _add_settings(config, field, replace=True)
+    config.update_from_flattened_dict({field: name})
+    if is_external(name):
+        add_settings(config, field, name, replace=True)
 
 
-def _add_settings(config: ConfigDict, field: str, *, replace: bool) -> None:
-    *groups, last = field.split(".")
-    name = (config[groups[0]] if groups else config)[last]
-    if not isinstance(name, str) or not is_external(name):
-        return
+def add_settings(config: ConfigDict, field: str, name: str, *, replace: bool = False) -> None:
+    """Adds the settings of an external method to a config, with their defaults, in place.
+
+    Args:
+      config: of the run.
+      field: a key of GROUPS.
+      name: ``module:Class``.
+      replace: also where the config has a field of that name.
+
+    Raises:
+      ValueError: there is no such class.
+    """
     with config.unlocked():
         if GROUPS[field] not in config:
             config[GROUPS[field]] = ConfigDict()

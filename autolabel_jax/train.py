@@ -24,6 +24,7 @@ from autolabel_jax import (
     input_pipeline,
     metric_writer,
     processes,
+    registry,
     result,
     train_step,
 )
@@ -87,7 +88,7 @@ def train(
       NonFiniteLossError: names the step and the last good checkpoint.
       Stopped: after saving, when ``should_stop`` says so.
     """
-    workdir = pathlib.Path(workdir)
+    workdir, config = pathlib.Path(workdir), registry.complete(config)
     mesh = input_pipeline.make_mesh()
     dataset = datasets.load(config)
     experiment = experiment_lib.create(config, dataset, mesh)

@@ -25,6 +25,7 @@ __all__ = [
     "Dataset",
     "InputSpec",
     "Source",
+    "Source",
     "Split",
     "StreamedSplit",
     "in_memory",

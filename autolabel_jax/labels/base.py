@@ -53,7 +53,7 @@ class LabelRule:
         """Name of a row of a table, with the settings of ``in_name``.
 
         Args:
-          settings: values by the names of the settings.
+          settings: values by the names of the settings; some may be missing.
         """
         del settings
         return cls.title or cls.__name__

@@ -23,6 +23,8 @@ class Smoothing(one_hot.OneHot):
     @classmethod
     def row_name(cls, settings: Mapping[str, Any]) -> str:
         """'smoothing .05'."""
+        if "smoothing" not in settings:
+            return cls.title
         share = f"{settings['smoothing']:g}".removeprefix("0") or "0"
         return f"{cls.title} {share}"
 

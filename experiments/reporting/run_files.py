@@ -14,8 +14,9 @@ from typing import Any
 
 from flax import traverse_util
 
-from autolabel_jax import augment, labels, metric_writer, models
+from autolabel_jax import metric_writer, registry
 from configs import base
+from experiments.reporting import methods
 
 NEEDED = ("dataset", "model", "augmentation", "label_rule", "seed", "epochs", "revision")
 NEEDED_CONFIG = ("dataset", "epochs", "model.name", "augment.name", "labels.rule")
@@ -27,8 +28,8 @@ LINE_METRICS = ("train_loss", "calibration_accuracy", "calibration_ece", "label_
 # Fields that describe where a run is stored and what it is called, not what it computes.
 BOOKKEEPING = ("name", "seed", "data_dir", "eval_batch_size", "checkpoint.keep")
 BOOKKEEPING += ("checkpoint.every_epochs",)
-# Rules that use buckets and the calibration set.
-LEARNED = ("autolabel", "bucket_accuracy", "bucket_temperature")
+# Fields that schedule the updates of a rule that learns.
+SCHEDULE = ("labels.update_every", "labels.warmup_epochs")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -185,9 +186,9 @@ def _not_finite(value: Any, null: bool = False) -> bool:
 def model_name(config: dict[str, Any]) -> str:
     """Returns the model's name and sizes: 'wide_resnet-28-10', 'mlp-256', 'resnet18'."""
     name = config["model.name"]
-    fields = models.TABLE[name][1] if name in models.TABLE else ("depth", "width")
-    sizes = [config[f"model.{f}"] for f in fields if f"model.{f}" in config]
-    return "-".join([name, *map(str, sizes)])
+    fields = methods.fields("model.name", config)
+    sizes = [config[f"model.{f}"] for f in fields or () if f"model.{f}" in config]
+    return "-".join([methods.title("model.name", name), *map(str, sizes)])
 
 
 def settings(run: RunRecord) -> dict[str, Any]:
@@ -216,15 +217,13 @@ def block(run: RunRecord) -> dict[str, Any]:
 
 
 def _is_read(name: str, config: dict[str, Any]) -> bool:
+    """Whether the methods of the run read a field; True where a method cannot be loaded."""
+    rule = methods.find("labels.rule", config.get("labels.rule"))
+    if name in SCHEDULE or name.startswith("buckets.") or name == "calibration.num_bins":
+        return rule is None or rule.learns
     part, _, field = name.partition(".")
-    rule, method = config.get("labels.rule"), config.get("augment.name")
-    if part == "model" and config.get("model.name") in models.TABLE:
-        return field in ("name", *models.TABLE[config["model.name"]][1])
-    if part == "augment" and method in augment.TABLE:
-        return field in ("name", *augment.TABLE[method][1])
-    if part == "labels" and rule in labels.TABLE:
-        schedule = ("update_every", "warmup_epochs") if rule in LEARNED else ()
-        return field in ("rule", *labels.fields(rule), *schedule)
-    if part == "buckets" or name == "calibration.num_bins":
-        return rule in LEARNED or rule not in labels.TABLE
+    for place in methods.TABLES:
+        if name != place and part == registry.GROUPS[place]:
+            declared = methods.fields(place, config)
+            return declared is None or field in declared
     return True
