@@ -14,7 +14,6 @@ last line estimates the time of all 75 sets of 10,000 images at these speeds, wi
 import argparse
 import statistics
 import time
-from collections.abc import Callable
 
 import jax
 import numpy as np
@@ -37,10 +36,7 @@ def photographs(num: int, size: int) -> np.ndarray:
 
 
 def measure(
-    transform: Callable[[jax.Array, jax.Array], jax.Array],
-    index: jax.Array,
-    image: jax.Array,
-    repeats: int,
+    transform: corruptions.Transform, index: jax.Array, image: jax.Array, repeats: int
 ) -> tuple[float, float, float]:
     """Returns seconds to compile, median seconds and median processor seconds of a call."""
     start = time.perf_counter()
