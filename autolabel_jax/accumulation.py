@@ -1,9 +1,8 @@
-"""A batch in parts, one after another, so that any batch fits a small device.
+"""Evaluates a batch in parts, one after another, so that large batches fit a small device.
 
-Sums of parts are sums of the whole, so only batch norm notices: in training it
-normalises each part by the part's own mean and variance. Memory is saved where the
-parts are a loop, on accelerators; on the CPU, where the loop is unrolled for speed,
-XLA holds the activations of all parts.
+Sums over parts equal sums over the batch, so only batch norm differs: in training it normalises
+each part by the part's own mean and variance. This saves memory on accelerators, where the parts
+are a loop. On the CPU the loop is unrolled for speed, and XLA holds the activations of all parts.
 """
 
 from collections.abc import Callable
@@ -15,46 +14,51 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 
 def split(tree: Any, parts: int, mesh: Mesh) -> Any:
-    """[B, ...] → [parts, B / parts, ...], where part i has the rows i, i + parts and so on.
+    """Splits [B, ...] into [parts, B / parts, ...]; part i has the rows i, i + parts and so on.
 
-    With that stride each part has equally many rows of every device, and none moves.
+    With this stride each part has equally many rows of every device, and no row moves.
 
     Args:
-      tree: arrays [B, ...], sharded over ``data``; parts × devices divides B.
-      parts: how many.
-      mesh: its ``data`` axis.
+      tree: arrays [B, ...], sharded over ``data``; parts × devices must divide B.
+      parts: number of parts.
+      mesh: mesh with a ``data`` axis.
     """
     sharding = NamedSharding(mesh, PartitionSpec(None, "data"))
 
-    def one(x):
+    def one(x: jax.Array) -> jax.Array:
         return x.reshape(-1, parts, *x.shape[1:]).swapaxes(0, 1)
 
     return jax.lax.with_sharding_constraint(jax.tree.map(one, tree), sharding)
 
 
 def join(tree: Any, mesh: Mesh) -> Any:
-    """[parts, B / parts, ...] → [B, ...], the reverse of ``split``."""
+    """Joins [parts, B / parts, ...] to [B, ...], the inverse of ``split``."""
     sharding = NamedSharding(mesh, PartitionSpec("data"))
 
-    def one(x):
+    def one(x: jax.Array) -> jax.Array:
         return x.swapaxes(0, 1).reshape(-1, *x.shape[2:])
 
     return jax.lax.with_sharding_constraint(jax.tree.map(one, tree), sharding)
 
 
-def mean(function: Callable[..., Any], batch: Any, parts: int, mesh: Mesh) -> tuple[Any, Any]:
-    """(mean over the parts of ``function``'s first result, the whole batch's second).
+def mean(
+    function: Callable[[Any], tuple[Any, Any]], batch: Any, parts: int, mesh: Mesh
+) -> tuple[Any, Any]:
+    """Averages the first result of a function over parts of a batch, and joins the second.
 
     Args:
       function: arrays of a part [B / parts, ...] → (any tree, tree of [B / parts, ...]).
       batch: tree of arrays [B, ...].
-      parts: 1 calls the function once, on the batch as it is.
-      mesh: its ``data`` axis.
+      parts: number of parts; 1 calls the function once on the whole batch.
+      mesh: mesh with a ``data`` axis.
+
+    Returns:
+      The mean of the first results, and the second results of the whole batch [B, ...].
     """
     if parts == 1:
         return function(batch)
 
-    def add(total, part):
+    def add(total: Any, part: Any) -> tuple[Any, Any]:
         value, rows = function(part)
         return jax.tree.map(jnp.add, total, value), rows
 
@@ -66,7 +70,7 @@ def mean(function: Callable[..., Any], batch: Any, parts: int, mesh: Mesh) -> tu
 
 
 def loop_unroll(length: int) -> int:
-    """How far to unroll a loop over a network: wholly on the CPU.
+    """Returns how far to unroll a loop over a network: completely on the CPU.
 
     XLA's CPU backend runs convolution gradients inside a loop 15-80 times
     slower than outside (jax issue 12868).

@@ -1,4 +1,4 @@
-"""Logits and soft labels → cross-entropy of each example, in float32."""
+"""Computes the cross-entropy of each example from logits and labels, in float32."""
 
 import jax
 import jax.numpy as jnp
@@ -8,12 +8,12 @@ import optax
 def cross_entropy(
     logits: jax.Array, soft_label: jax.Array, scale: tuple[jax.Array, jax.Array] | None = None
 ) -> jax.Array:
-    """-Σ_k ỹ_k log f_k with f = softmax(logits); nats.
+    """Returns -Σ_k ỹ_k log f_k with f = softmax(logits), in nats.
 
     Args:
       logits: float [B, K].
-      soft_label: float [B, K], rows sum to 1.
-      scale: float32 [B] that logits are multiplied by, and [B] that the loss is divided by.
+      soft_label: float [B, K], whose rows sum to 1.
+      scale: factor of the logits, float32 [B], and divisor of the loss, float32 [B].
 
     Returns:
       float32 [B].
@@ -27,7 +27,7 @@ def cross_entropy(
 
 
 def integer_cross_entropy(logits: jax.Array, label: jax.Array) -> jax.Array:
-    """-log f_label, the loss of one-hot labels; nats.
+    """Returns -log f_label, the loss of one-hot labels, in nats.
 
     Args:
       logits: float [B, K].

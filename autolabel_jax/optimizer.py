@@ -1,4 +1,4 @@
-"""SGD with momentum, its learning rate by step, and the average of parameters."""
+"""Makes SGD with momentum and its learning rate schedule, and averages parameters."""
 
 from typing import Any
 
@@ -12,21 +12,21 @@ SCHEDULES = ("cosine", "step")
 def create(
     config: ConfigDict, steps_per_epoch: int
 ) -> tuple[optax.GradientTransformation, optax.Schedule]:
-    """The optimiser that ``config.optimizer`` describes.
+    """Makes the optimiser that ``config.optimizer`` describes.
 
-    Weight decay is that of λ/2·‖w‖² in the loss: λ·w joins the gradient
-    before momentum and learning rate.
+    Weight decay is that of λ/2·‖w‖² in the loss: λ·w is added to the gradient before momentum and
+    learning rate.
 
     Args:
-      config: reads optimizer.* and epochs.
-      steps_per_epoch: updates in an epoch.
+      config: config with the fields optimizer.* and epochs.
+      steps_per_epoch: number of updates per epoch.
 
     Returns:
-      (transformation, schedule), the schedule from the number of updates done
-      so far to the learning rate of the next one.
+      (transformation, schedule); the schedule maps the number of updates done so far to the
+      learning rate of the next one.
 
     Raises:
-      ValueError: a field of config.optimizer out of its range.
+      ValueError: a field of config.optimizer is out of its range.
     """
     settings = config.optimizer
     _check(settings, config.epochs)
@@ -41,17 +41,16 @@ def create(
 
 
 def make_schedule(settings: ConfigDict, epochs: float, steps_per_epoch: int) -> optax.Schedule:
-    """Linear warm-up, then a cosine to 0 or steps down.
+    """Makes a schedule of linear warm-up, followed by a cosine to 0 or by steps down.
 
-    With W steps of warm-up, update t = 0, 1, … has learning_rate·(t+1)/(W+1)
-    while t < W: linear from 0, without an update at 0. The cosine is at
-    learning_rate at t = W and would be at 0 just after the last update. A
-    boundary that falls within the warm-up takes effect at its end.
+    With W steps of warm-up, update t = 0, 1, … has learning_rate·(t+1)/(W+1) while t < W, which is
+    linear from 0 without an update at 0. The cosine starts at learning_rate at t = W and would
+    reach 0 just after the last update. A boundary inside the warm-up takes effect at its end.
 
     Args:
       settings: config.optimizer.
-      epochs: length of training.
-      steps_per_epoch: updates in an epoch.
+      epochs: number of training epochs.
+      steps_per_epoch: number of updates per epoch.
     """
     steps = round(epochs * steps_per_epoch)
     warmup = round(settings.warmup_epochs * steps_per_epoch)
@@ -67,20 +66,20 @@ def make_schedule(settings: ConfigDict, epochs: float, steps_per_epoch: int) -> 
 
 
 def ema_update(ema_params: Any, params: Any, decay: float) -> Any:
-    """decay·ema_params + (1 - decay)·params, leaf by leaf."""
+    """Returns decay·ema_params + (1 - decay)·params for each leaf."""
     return optax.incremental_update(params, ema_params, step_size=1 - decay)
 
 
 def _kernels(params: Any) -> Any:
-    """A tree of bools: True for the weights of convolutions and dense layers."""
+    """Returns a tree of bools that is True for the weights of convolutions and dense layers."""
     return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key == "kernel", params)
 
 
 def _check(settings: ConfigDict, epochs: float) -> None:
-    """Every range in one place; see ``create``."""
+    """Checks the range of every field; raises as ``create``."""
     if settings.schedule not in SCHEDULES:
         known = ", ".join(SCHEDULES)
-        raise ValueError(f"optimizer.schedule: got {settings.schedule!r}, known are {known}")
+        raise ValueError(f"optimizer.schedule: got {settings.schedule!r}, expected one of: {known}")
     for field in ("learning_rate", "weight_decay", "decay"):
         if not settings[field] >= 0:
             raise ValueError(f"optimizer.{field}: got {settings[field]}, must be at least 0")
@@ -95,6 +94,6 @@ def _check(settings: ConfigDict, epochs: float) -> None:
     shares = list(settings.boundaries)
     if shares != sorted(shares) or not all(0 < share < 1 for share in shares):
         raise ValueError(
-            f"optimizer.boundaries: got {tuple(shares)}, must be rising shares of the "
-            "epochs between 0 and 1, as (0.3, 0.6, 0.8)"
+            f"optimizer.boundaries: got {tuple(shares)}, must be increasing fractions "
+            "of the epochs between 0 and 1, such as (0.3, 0.6, 0.8)"
         )

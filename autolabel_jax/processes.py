@@ -1,7 +1,7 @@
-"""What the processes of a run that spans several hosts tell each other.
+"""Exchanges values between the processes of a run that spans several hosts.
 
-With one process, the usual case, all of it is the plain thing: nothing is sent. Every process
-must come to each of these calls, and in the same order.
+With one process, the usual case, nothing is sent. Every process must make each of these calls, in
+the same order.
 """
 
 import json
@@ -25,51 +25,51 @@ PEER_LOST = re.compile(
 
 
 def is_first() -> bool:
-    """True in the process that writes files and prints."""
+    """Whether this is the process that writes files and prints."""
     return jax.process_index() == 0
 
 
 def is_peer_lost(error: BaseException | None) -> bool:
-    """True for what JAX raises when a collective or a barrier fails, as a process is gone."""
+    """Whether an error of JAX means that a collective failed because a process is gone."""
     return jax.process_count() > 1 and bool(PEER_LOST.search(str(error)))
 
 
 def replicate(tree: Tree, mesh: Mesh) -> Tree:
-    """Arrays that every process has, the same, as arrays on every device of the mesh."""
+    """Copies arrays that are equal in every process to every device of the mesh."""
     sharding = NamedSharding(mesh, PartitionSpec())
     if jax.process_count() == 1:
         return jax.device_put(tree, sharding)
 
-    def put(leaf):
+    def put(leaf: Any) -> jax.Array:
         if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
             return leaf
-        # device_put would send all of it around to compare.
+        # device_put would exchange all values to compare them.
         return jax.make_array_from_process_local_data(sharding, np.asarray(leaf))
 
     return jax.tree.map(put, tree)
 
 
 def on_first(make: Callable[[], Any]) -> Any:
-    """What ``make`` returns in the first process, in all of them; it runs in no other.
+    """Calls ``make`` in the first process alone, and returns its value in all of them.
 
     Args:
-      make: returns what JSON can hold.
+      make: returns a value that JSON can hold.
 
     Raises:
-      ValueError, OSError: in every process where ``make`` raises one in the first.
+      ValueError, OSError: in every process, if ``make`` raises one in the first.
     """
     if jax.process_count() == 1:
         return make()
-    told, error = None, None
+    message, error = None, None
     if is_first():
         try:
-            told = {"value": make()}
+            message = {"value": make()}
         except (ValueError, OSError) as caught:
-            told, error = {"error": str(caught)}, caught
-    told = json.loads(_from_first(json.dumps(told).encode()))
-    if "error" in told:
-        raise error or ValueError(told["error"])
-    return told["value"]
+            message, error = {"error": str(caught)}, caught
+    message = json.loads(_from_first(json.dumps(message).encode()))
+    if "error" in message:
+        raise error or ValueError(message["error"])
+    return message["value"]
 
 
 def _from_first(text: bytes) -> bytes:
@@ -81,11 +81,11 @@ def _from_first(text: bytes) -> bytes:
 
 
 def gather(rows: np.ndarray, most: int) -> np.ndarray:
-    """Rows of all processes, one process after another.
+    """Concatenates the rows of all processes, in the order of the processes.
 
     Args:
-      rows: [n, ...] of this process; n may differ between them, or be 0.
-      most: n is nowhere larger.
+      rows: rows of this process, [n, ...]; n may differ between processes and be 0.
+      most: upper bound of n in all processes.
     """
     if jax.process_count() == 1:
         return rows
@@ -97,9 +97,9 @@ def gather(rows: np.ndarray, most: int) -> np.ndarray:
 
 
 def agreed(ask: Callable[[], bool], mesh: Mesh) -> Callable[[], bool]:
-    """True in all processes at the same call, once ``ask`` is true in any of them.
+    """Makes a function that is true in all processes at the same call, once ``ask`` is in any.
 
-    Answers are added up on the devices and read one call late, so that no device waits.
+    Answers are combined on the devices and read one call late, so that no device waits.
     """
     if jax.process_count() == 1:
         return ask

@@ -1,10 +1,9 @@
-"""AugMix and RandAugment as other people's libraries do them, for ``benchmarks/augmentations.py``.
+"""Wraps AugMix and RandAugment of other libraries for ``benchmarks/augmentations.py``.
 
-Each peer is a function (images uint8 [B, H, W, 3], device) → a call without
-arguments that augments them all once and waits for the result. A conversion to
-the peer's own kind of image is done beforehand and not timed. Peers that take
-a whole batch draw one operation for all its images, but for kornia's, where
-the images of a batch share their operations and not their magnitudes.
+A peer makes a call without arguments that augments all images once and waits for the result. The
+conversion to the peer's own kind of image is done beforehand and not timed. Peers that take a whole
+batch draw one operation for all its images, except for kornia's, where the images of a batch share
+their operations but not their magnitudes.
 """
 
 import dataclasses
@@ -22,14 +21,26 @@ RNG = np.random.default_rng(0)
 LIBRARIES = []
 
 
+# Makes a call that augments images, uint8 [B, H, W, 3], on a device ('cpu' or 'cuda').
+MakeCall = Callable[[np.ndarray, str], Callable[[], Any]]
+
+
 @dataclasses.dataclass(frozen=True)
 class Peer:
-    """One row of the table."""
+    """One row of the table.
+
+    Attributes:
+      name: name of the row.
+      method: 'AugMix' or 'RandAugment'.
+      own: whether every image has its own operations: 'yes', 'no', or what else is its own.
+      make: makes the call to time.
+      on_gpu: whether it runs on a GPU too.
+    """
 
     name: str
-    method: str  # 'AugMix' or 'RandAugment'
-    own: str  # has every image operations of its own: 'yes', 'no', or what else
-    make: Callable[[np.ndarray, str], Callable[[], Any]]
+    method: str
+    own: str
+    make: MakeCall
     on_gpu: bool = False
 
 
@@ -63,7 +74,7 @@ REFERENCE = {
         image, 1, 0, 0, 0, 1, _either(int(level * image.height / 30))
     ),
 }
-# What RandAugment has beside them.
+# Further operations of RandAugment.
 ENHANCE = {
     name: lambda image, level, by=by: by(image).enhance(1 + _either(0.09 * level))
     for name, by in {
@@ -76,7 +87,7 @@ ENHANCE = {
 
 
 def reference_augmix(image: Image.Image, width: int) -> np.ndarray:
-    """AugMix with ``width`` chains of depth 1 to 3, float32 [H, W, 3] in [0, 1]."""
+    """Applies AugMix with ``width`` chains of depth 1 to 3; returns float32 [H, W, 3] in [0, 1]."""
     operations = list(REFERENCE.values())
     weights = np.float32(RNG.dirichlet([1.0] * width))
     mix = np.zeros((image.height, image.width, 3), np.float32)
@@ -90,7 +101,7 @@ def reference_augmix(image: Image.Image, width: int) -> np.ndarray:
 
 
 def reference_randaugment(image: Image.Image) -> Image.Image:
-    """RandAugment with OPERATIONS operations of MAGNITUDE."""
+    """Applies RandAugment with OPERATIONS operations of MAGNITUDE."""
     operations = [lambda image, level: image, *REFERENCE.values(), *ENHANCE.values()]
     for operation in random.choices(operations, k=OPERATIONS):
         image = operation(image, MAGNITUDE)
@@ -98,17 +109,17 @@ def reference_randaugment(image: Image.Image) -> Image.Image:
 
 
 def _each(one: Callable[[Any], Any], images: list[Any]) -> Callable[[], None]:
-    def call():
+    def call() -> None:
         for image in images:
             one(image)
 
     return call
 
 
-def _pil(make_one: Callable[[], Callable[[Image.Image], Any]]) -> Callable[..., Callable[[], None]]:
-    """A peer that takes PIL images one by one."""
+def _pil(make_one: Callable[[], Callable[[Image.Image], Any]]) -> MakeCall:
+    """Wraps a function of one PIL image."""
 
-    def make(images, device):
+    def make(images: np.ndarray, device: str) -> Callable[[], None]:
         del device
         return _each(make_one(), [Image.fromarray(image) for image in images])
 
@@ -119,7 +130,7 @@ def _pil(make_one: Callable[[], Callable[[Image.Image], Any]]) -> Callable[..., 
 
 
 def _timm(config: str) -> Callable[[Image.Image], Any]:
-    _torchvision()  # which timm imports
+    _torchvision()  # timm imports it
     from timm.data import auto_augment
 
     hparams = {"img_mean": (128, 128, 128)}
@@ -130,10 +141,10 @@ def _timm(config: str) -> Callable[[Image.Image], Any]:
 
 @functools.cache
 def _torchvision() -> Any:
-    """torchvision.transforms.v2.
+    """Imports torchvision.transforms.v2.
 
-    Beside a PyTorch for CPUs, a wheel built for CUDA cannot load its operators, two of which
-    its import wants to describe; no augmentation uses them.
+    A wheel built for CUDA cannot load its operators with a PyTorch for CPUs, and its import needs
+    two of them. No augmentation uses these two, so they are defined here without a body.
     """
     import torch
 
@@ -143,9 +154,9 @@ def _torchvision() -> Any:
         library = torch.library.Library("torchvision", "FRAGMENT")
         for name in ("nms", "qnms"):
             library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        LIBRARIES.append(library)  # what it defines goes with it
+        LIBRARIES.append(library)  # its definitions last as long as it does
         for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
-            del sys.modules[name]  # of the import that failed
+            del sys.modules[name]  # left by the failed import
     from torchvision.transforms import v2
 
     return v2
@@ -162,14 +173,14 @@ def _v2(name: str, width: int) -> Callable[[Any], Any]:
 
 
 def _tensor(images: np.ndarray, device: str) -> Any:
-    """uint8 [B, 3, H, W] on the device."""
+    """Returns uint8 [B, 3, H, W] on the device."""
     import torch
 
     return torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2))).to(device)
 
 
 def _whole(operation: Callable[[Any], Any], batch: Any) -> Callable[[], None]:
-    def call():
+    def call() -> None:
         out = operation(batch)
         if out.is_cuda:
             import torch
@@ -179,22 +190,22 @@ def _whole(operation: Callable[[Any], Any], batch: Any) -> Callable[[], None]:
     return call
 
 
-def _v2_each(name: str, width: int = 1) -> Callable[..., Callable[[], None]]:
-    def make(images, device):
+def _v2_each(name: str, width: int = 1) -> MakeCall:
+    def make(images: np.ndarray, device: str) -> Callable[[], None]:
         return _each(_v2(name, width), list(_tensor(images, device)))
 
     return make
 
 
-def _v2_whole(name: str, width: int = 1) -> Callable[..., Callable[[], None]]:
-    def make(images, device):
+def _v2_whole(name: str, width: int = 1) -> MakeCall:
+    def make(images: np.ndarray, device: str) -> Callable[[], None]:
         return _whole(_v2(name, width), _tensor(images, device))
 
     return make
 
 
-def _kornia(one_by_one: bool) -> Callable[..., Callable[[], None]]:
-    def make(images, device):
+def _kornia(one_by_one: bool) -> MakeCall:
+    def make(images: np.ndarray, device: str) -> Callable[[], None]:
         from kornia.augmentation import auto
 
         operation = auto.RandAugment(n=OPERATIONS, m=MAGNITUDE)

@@ -1,17 +1,16 @@
-"""AugMix and RandAugment images per second, against PIL, timm, torchvision v2 and kornia.
+"""Compares AugMix and RandAugment speed with PIL, timm, torchvision v2 and kornia.
 
     python -m benchmarks.augmentations                # batches of 256 at 32 px, of 32 at 224 px
-    python -m benchmarks.augmentations --device=gpu   # those that run there, waited for
+    python -m benchmarks.augmentations --device=gpu   # those that run on a GPU
 
-A row is the median over --repeats groups of calls, after a warm-up. Beside the
-wall clock stand images per second of processor time over all threads, which
-other work on the machine disturbs less; the ratio is of those (on a GPU: of
-the wall clock) to the fastest peer that gives every image operations of its
-own (on a GPU: the fastest peer). Every peer starts from its own kind of image
-in memory, ours from uint8 on the device, and ends with the augmented one.
+A row is the median over --repeats groups of calls, after a warm-up. It shows images per second of
+wall-clock time and of processor time over all threads, which other work on the machine disturbs
+less. The ratio compares processor time (on a GPU: wall-clock time) with the fastest peer that gives
+every image its own operations (on a GPU: the fastest peer). Every peer starts from its own kind of
+image in memory, ours from uint8 on the device, and ends with the augmented one.
 
-Settings: AugMix of severity 3 and depth 1 to 3; RandAugment of two operations
-at magnitude 9. Peers that are not installed (requirements-bench.txt) are named.
+AugMix uses severity 3 and depth 1 to 3; RandAugment uses two operations at magnitude 9. Peers that
+are not installed (requirements-bench.txt) are listed as such.
 """
 
 import argparse
@@ -19,21 +18,30 @@ import importlib.util
 import math
 import os
 import time
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from benchmarks import harness
-from benchmarks.augmentation_peers import MAGNITUDE, OPERATIONS, PEERS, SEVERITY, Peer
+from benchmarks.augmentation_peers import (
+    MAGNITUDE,
+    OPERATIONS,
+    PEERS,
+    SEVERITY,
+    MakeCall,
+    Peer,
+)
 
-SIZES = {32: 256, 224: 32}  # side: images in a batch
-GROUP_SECONDS = 0.3  # of a timed group of calls
-WHOLE_BATCH_CALLS = 20  # at least: one call is one draw of operations for all its images
+SIZES = {32: 256, 224: 32}  # side in pixels: batch size
+GROUP_SECONDS = 0.3  # duration of a timed group of calls
+WHOLE_BATCH_CALLS = 20  # minimum, as one call draws the operations for all its images
 
 
-def ours(method: str):
-    """This project's augmentation as a Peer's ``make``."""
+def ours(method: str) -> MakeCall:
+    """Wraps this project's augmentation as a peer."""
 
-    def make(images, device):
+    def make(images: np.ndarray, device: str) -> Callable[[], Any]:
         import jax  # after JAX_PLATFORMS is set
         import jax.numpy as jnp
 
@@ -51,7 +59,7 @@ def ours(method: str):
         )
 
         @jax.jit
-        def run(batch, seed):
+        def run(batch: Batch, seed: int) -> jax.Array:
             draw_key, key = jax.random.split(jax.random.key(seed))
             if method == "AugMix":
                 augmix = AugMix(severity=float(SEVERITY), max_depth=3)
@@ -73,11 +81,11 @@ OURS = (
 
 
 def measure(peer: Peer, images: np.ndarray, device: str, repeats: int) -> harness.Timing:
-    """Seconds of one call."""
+    """Times one call of a peer."""
     if peer not in OURS and importlib.util.find_spec("torch"):
         import torch
 
-        # One image at a time is the work of one data-loading process.
+        # A data-loading process handles one image at a time on one thread.
         torch.set_num_threads(1 if "whole" not in peer.name else len(os.sched_getaffinity(0)))
     call = peer.make(images, "cuda" if device == "gpu" else "cpu")
     call()
@@ -90,46 +98,47 @@ def measure(peer: Peer, images: np.ndarray, device: str, repeats: int) -> harnes
 
 
 def rows(method: str, size: int, batch_size: int, arguments: argparse.Namespace) -> list[tuple]:
-    """The table of one method at one size."""
-    # Only once JAX's platform is chosen.
+    """Measures all peers of one method at one size; returns the rows of the table."""
+    # Imported only after JAX's platform is chosen.
     from benchmarks.corruptions import photographs
 
     images = photographs(batch_size, size)
-    found = {}
+    speeds = {}
     for peer in (*OURS, *PEERS):
         if peer.method != method or (arguments.device == "gpu" and not peer.on_gpu):
             continue
         try:
             timing = measure(peer, images, arguments.device, arguments.repeats)
-            found[peer] = (batch_size / timing.wall, batch_size / timing.cpu)
+            speeds[peer] = (batch_size / timing.wall, batch_size / timing.cpu)
         except ImportError as error:
-            found[peer] = f"not installed: {error.name}"
-        except Exception as error:  # whatever a peer raises is its result
-            found[peer] = f"{type(error).__name__}: {str(error).splitlines()[0][:60]}"
-        print(f"{peer.name}, {size} px: {found[peer]}", flush=True)
+            speeds[peer] = f"not installed: {error.name}"
+        except Exception as error:  # an error of a peer is its result
+            speeds[peer] = f"{type(error).__name__}: {str(error).splitlines()[0][:60]}"
+        print(f"{peer.name}, {size} px: {speeds[peer]}", flush=True)
     column = 1 if arguments.device == "cpu" else 0
     peers = [
-        speeds[column]
-        for peer, speeds in found.items()
-        if isinstance(speeds, tuple)
+        own[column]
+        for peer, own in speeds.items()
+        if isinstance(own, tuple)
         and peer not in OURS
         and (peer.own == "yes" or arguments.device == "gpu")
     ]
     fastest = max(peers, default=float("nan"))
     return [
-        (peer.name, "", "", peer.own, speeds)
-        if isinstance(speeds, str)
+        (peer.name, "", "", peer.own, own)
+        if isinstance(own, str)
         else (
             peer.name,
-            *(f"{speed:,.0f}" for speed in speeds),
+            *(f"{speed:,.0f}" for speed in own),
             peer.own,
-            f"{speeds[column] / fastest:.2f}",
+            f"{own[column] / fastest:.2f}",
         )
-        for peer, speeds in found.items()
+        for peer, own in speeds.items()
     ]
 
 
 def hardware(device: str) -> str:
+    """Describes the device, the version of JAX and the load."""
     import jax
 
     name = harness.processor() if device == "cpu" else jax.devices()[0].device_kind
@@ -141,13 +150,13 @@ def main(argv: list[str] | None = None) -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu")
-    parser.add_argument("--only", default="", help="AugMix or RandAugment; '': both")
+    parser.add_argument("--only", default="", help="AugMix or RandAugment (empty = both)")
     parser.add_argument("--sizes", default="32,224", help="sides in pixels, comma-separated")
     parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--tiny", action="store_true", help="seconds: does it run at all?")
+    parser.add_argument("--tiny", action="store_true", help="run in seconds, to test the benchmark")
     arguments = parser.parse_args(argv)
     os.environ["JAX_PLATFORMS"] = "cpu" if arguments.device == "cpu" else "cuda"
-    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # PyTorch wants some of it
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # PyTorch needs memory too
     tables = {}
     for size in map(int, arguments.sizes.split(",") if not arguments.tiny else ["32"]):
         batch_size = 4 if arguments.tiny else SIZES.get(size, 32)

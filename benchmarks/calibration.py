@@ -1,17 +1,16 @@
-"""What AutoLabel itself costs: the calibration pass and the label look-up.
+"""Measures the cost of AutoLabel itself: the calibration pass and the label look-up.
 
     python -m benchmarks.calibration                                   # small_cnn, two cores
     python -m benchmarks.calibration --device=gpu --model=wrn28_10 --out=calibration.jsonl
 
-The pass takes every held-out image through every bucket. Its floor is that
-many forward passes in inference mode at the same, full batch size, on images
-that are augmented already. The look-up (distance → bucket → soft label) is
-timed alone, a thousand times in one dispatch, and where it is: whole training
-steps with AutoLabel and with one-hot labels, in turns, and the difference of
-their medians. An epoch has nine training images for each held-out one
-(calibration.fraction = .1), and one pass. The last table has the pass of
-AugMix over numbers of buckets and of images. All programs are compiled before
-the first is timed, the first augmentation's by themselves and the others side by side.
+The pass evaluates every held-out image in every bucket. Its floor is the same number of forward
+passes in inference mode at the same batch size, on images that are already augmented. The look-up
+(distance → bucket → soft label) is timed alone, a thousand times in one dispatch, and in training:
+steps with AutoLabel and with one-hot labels alternate, and the table shows the difference of their
+medians. An epoch has nine training images per held-out one (calibration.fraction = .1) and one
+pass. The last table shows the pass of AugMix for several numbers of buckets and images. All
+programs are compiled before the first is timed: those of the first augmentation alone, then the
+others in parallel.
 """
 
 import argparse
@@ -30,7 +29,7 @@ from autolabel_jax import experiment as experiment_lib
 from benchmarks import harness, label_cost
 from benchmarks import train_step_jax as own
 
-# The first is compiled by itself; what it finds out about kernels serves the others.
+# The first is compiled alone, and its autotuning results serve the others.
 AUGMENTATIONS = ("augmix", "none", "mixup", "randaugment", "adversarial")
 TRAIN_PER_CALIBRATION = 9
 DEFAULTS = {
@@ -75,16 +74,24 @@ TINY = {
 
 @dataclasses.dataclass(frozen=True)
 class Calls:
-    """What is timed of one augmentation and number of buckets; each call waits for its work."""
+    """The timed calls of one augmentation and number of buckets; each call waits for its work.
 
-    experiment: Any  # the fixed parts of the run
-    calibrate: Callable[[int], None]  # so many held-out images, in every bucket
-    floor: Callable[[int], None]  # as many forward passes
+    Attributes:
+      experiment: the fixed parts of the run.
+      calibrate: evaluates the given number of held-out images in every bucket.
+      floor: makes as many forward passes.
+      look_up: looks up soft labels.
+      train: label rule → training steps; empty if they are not timed.
+    """
+
+    experiment: experiment_lib.Experiment
+    calibrate: Callable[[int], None]
+    floor: Callable[[int], None]
     look_up: Callable[[], None]
-    train: dict[str, Callable[[], None]]  # label rule: steps; empty where they are not timed
+    train: dict[str, Callable[[], None]]
 
     def compile(self, images: int) -> None:
-        """Calls everything once."""
+        """Makes every call once, which compiles it."""
         self.calibrate(images)
         self.floor(images)
         for call in (self.look_up, *self.train.values()) if self.train else ():
@@ -92,16 +99,16 @@ class Calls:
 
 
 def make_calls(augment: str, buckets: int, arguments: argparse.Namespace, steps: bool) -> Calls:
-    """Arrays on the device and functions over them.
+    """Puts arrays on the device and makes the calls over them.
 
     Args:
       augment: name in train_step_jax.AUGMENTATIONS.
-      buckets: config.buckets.num.
-      arguments: of the command line.
-      steps: whether training steps are among them.
+      buckets: value of config.buckets.num.
+      arguments: arguments of the command line.
+      steps: whether to make training steps too.
     """
     batch, eval_batch = arguments.batch_size, arguments.eval_batch_size
-    # One size of the split for all numbers of images, as another is another program.
+    # All numbers of images use a split of the same size, because another needs another program.
     dataset = own.noise(max(2 * arguments.images, arguments.steps * batch))
     name = "crop_flip" if augment == "none" else augment
     experiments = {
@@ -125,7 +132,7 @@ def make_calls(augment: str, buckets: int, arguments: argparse.Namespace, steps:
     step = jax.jit(functools.partial(calibration_step.calibration_step, experiment=experiment))
     key = jax.random.key(0)
 
-    def calibrate(images):
+    def calibrate(images: int) -> None:
         chosen = np.arange(images)
         stats = calibration_step.calibrate(
             state, held_out, key, step=step, experiment=experiment, chosen=chosen
@@ -136,7 +143,7 @@ def make_calls(augment: str, buckets: int, arguments: argparse.Namespace, steps:
     forward = jax.jit(functools.partial(experiment.model.apply, train=False))
     variables = experiment_lib.inference_variables(state)
 
-    def floor(images):
+    def floor(images: int) -> None:
         for _ in range(experiment.num_buckets * -(-images // eval_batch)):
             logits = forward(variables, image)
         logits.block_until_ready()
@@ -153,9 +160,9 @@ def make_calls(augment: str, buckets: int, arguments: argparse.Namespace, steps:
 def measure(
     calls: Calls, images: int, arguments: argparse.Namespace, *, steps: bool = True
 ) -> dict[str, Any]:
-    """Seconds of the pass and its floor; with ``steps``, of a step and a look-up if it has them."""
+    """Times the pass and its floor and, with ``steps``, a training step and a look-up."""
     repeats = arguments.repeats
-    found = {
+    result = {
         "num_buckets": calls.experiment.num_buckets,
         "pass": vars(harness.time_calls(lambda: calls.calibrate(images), repeats)),
         "floor": vars(harness.time_calls(lambda: calls.floor(images), repeats)),
@@ -164,15 +171,15 @@ def measure(
     }
     if calls.train and steps:
         timing = harness.time_calls(calls.look_up, repeats)
-        found["look_up"] = {
+        result["look_up"] = {
             name: value / label_cost.LOOK_UPS for name, value in vars(timing).items()
         }
-        found["step"] = label_cost.in_turns(calls.train, arguments)
-    return found
+        result["step"] = label_cost.in_turns(calls.train, arguments)
+    return result
 
 
 def tables(arguments: argparse.Namespace, recorder: harness.Recorder) -> None:
-    """Everything that the file holds of these settings."""
+    """Prints all results of these settings that the file holds."""
     clock = "cpu" if arguments.device == "cpu" else "wall"
     seconds = "CPU-s" if clock == "cpu" else "s"
     lines = [recorder.result(**key(arguments, *setting)) for setting in passes(arguments)]
@@ -196,7 +203,7 @@ def tables(arguments: argparse.Namespace, recorder: harness.Recorder) -> None:
 
 
 def pass_row(line: dict[str, Any], clock: str) -> tuple[str, ...]:
-    """Cells of a pass; its share of an epoch where steps were timed."""
+    """Returns the cells of a pass, with its share of an epoch if steps were timed."""
     calibrating, floor, settings = line["pass"][clock], line["floor"][clock], line["key"]
     share = ""
     if "step" in line:
@@ -214,15 +221,15 @@ def pass_row(line: dict[str, Any], clock: str) -> tuple[str, ...]:
     )
 
 
-def key(arguments: argparse.Namespace, augment: str, buckets: int, images: int) -> dict:
-    """Of a measurement; arguments as ``passes``."""
+def key(arguments: argparse.Namespace, augment: str, buckets: int, images: int) -> dict[str, Any]:
+    """Returns the key of a measurement in the file; arguments as in ``passes``."""
     fields = ("model", "dtype", "batch_size", "eval_batch_size")
     settings = {field: getattr(arguments, field) for field in fields}
     return settings | {"augment": augment, "buckets": buckets, "images": images}
 
 
 def passes(arguments: argparse.Namespace) -> list[tuple[str, int, int]]:
-    """(augmentation, config.buckets.num, held-out images) of the first table."""
+    """Lists (augmentation, config.buckets.num, held-out images) of the first table."""
     images = {"adversarial": arguments.adversarial_images}
     return [
         (augment, arguments.buckets, images.get(augment, arguments.images))
@@ -231,7 +238,7 @@ def passes(arguments: argparse.Namespace) -> list[tuple[str, int, int]]:
 
 
 def growth(arguments: argparse.Namespace) -> list[tuple[int, int]]:
-    """Numbers of images, whole batches of them, and of buckets, around the command line's."""
+    """Lists (images, buckets) around those of the command line; images fill whole batches."""
     if arguments.tiny or "augmix" not in arguments.augment:
         return []
     images, buckets = arguments.images, arguments.buckets
@@ -241,44 +248,49 @@ def growth(arguments: argparse.Namespace) -> list[tuple[int, int]]:
 
 
 def compiled(arguments: argparse.Namespace) -> dict[tuple[str, int], Calls]:
-    """Calls for each (augmentation, config.buckets.num), all of them made once."""
+    """Makes and compiles the calls of each (augmentation, config.buckets.num)."""
     settings = dict.fromkeys((augment, buckets) for augment, buckets, _ in passes(arguments))
     settings |= dict.fromkeys(("augmix", buckets) for _, buckets in growth(arguments))
     steps = harness.chosen(AUGMENTATIONS, arguments.step_of)
 
-    def make(augment, buckets):
+    def make(augment: str, buckets: int) -> Calls:
         with_steps = augment in steps and buckets == arguments.buckets
         calls = make_calls(augment, buckets, arguments, with_steps)
         calls.compile(arguments.eval_batch_size)
         return calls
 
     first, *others = settings
-    found = {first: make(*first)}
+    by_setting = {first: make(*first)}
     with concurrent.futures.ThreadPoolExecutor() as pool:
         calls = pool.map(lambda setting: make(*setting), others)
-        return found | dict(zip(others, calls, strict=True))
+        return by_setting | dict(zip(others, calls, strict=True))
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
+    """Parses the command line; None reads ``sys.argv``."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu")
     parser.add_argument("--model", help="small_cnn, resnet18, wrn16_4, wrn28_10")
-    parser.add_argument("--augment", help=f"of {', '.join(AUGMENTATIONS)}; '': all")
-    parser.add_argument("--step_of", help="those of them whose training step is timed too")
+    parser.add_argument("--augment", help=f"some of: {', '.join(AUGMENTATIONS)} (empty = all)")
+    parser.add_argument("--step_of", help="augmentations whose training step is timed too")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"))
-    parser.add_argument("--images", type=int, help="held-out images")
-    parser.add_argument("--adversarial_images", type=int, help="for the adversarial pass")
+    parser.add_argument("--images", type=int, help="number of held-out images")
+    parser.add_argument(
+        "--adversarial_images", type=int, help="number of held-out images of the adversarial pass"
+    )
     parser.add_argument("--buckets", type=int, help="config.buckets.num")
-    parser.add_argument("--batch_size", type=int, help="of training")
-    parser.add_argument("--eval_batch_size", type=int, help="of the pass")
-    parser.add_argument("--steps", type=int, help="training steps in a dispatch")
-    parser.add_argument("--turns", type=int, help="of such dispatches, each label rule's")
+    parser.add_argument("--batch_size", type=int, help="batch size of training")
+    parser.add_argument("--eval_batch_size", type=int, help="batch size of the pass")
+    parser.add_argument("--steps", type=int, help="training steps per dispatch")
+    parser.add_argument("--turns", type=int, help="dispatches of each label rule")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=float("inf"), help="begin nothing after")
-    parser.add_argument("--out", help="JSON lines; kept between runs")
-    parser.add_argument("--tiny", action="store_true", help="seconds: does it run at all?")
+    parser.add_argument(
+        "--seconds", type=float, default=float("inf"), help="start no measurement after this time"
+    )
+    parser.add_argument("--out", help="file of JSON lines that later runs extend")
+    parser.add_argument("--tiny", action="store_true", help="run in seconds, to test the benchmark")
     arguments = parser.parse_args(argv)
     defaults = DEFAULTS[arguments.device] | (TINY if arguments.tiny else {})
     for field, value in defaults.items():

@@ -1,16 +1,14 @@
-"""Images per second of every corruption, made on the device and thrown away.
+"""Measures images per second of every corruption, made on the device and discarded.
 
-Beside the wall clock stands the processor time of this process over all its
-threads, which other people's work on the machine disturbs less; on a GPU it is
-that of the host alone.
+The table shows wall-clock time and the processor time of this process over all its threads, which
+other work on the machine disturbs less. On a GPU it is the processor time of the host alone.
 
     python -m benchmarks.corruptions                       # 32 px, batches of 1,000
     python -m benchmarks.corruptions --size=224 --batch_size=16
 
-One line a corruption: median over severities 1, 3 and 5 of the median of
-``--repeats`` timed calls; compilation and a first call are left out and given
-apart. The last line is what all 75 sets of 10,000 images would take at these
-speeds, without a model.
+There is one line per corruption: the median over severities 1, 3 and 5 of the median of
+``--repeats`` timed calls, without compilation and a first call. Compilation has its own column. The
+last line estimates the time of all 75 sets of 10,000 images at these speeds, without a model.
 """
 
 import argparse
@@ -28,7 +26,7 @@ SET = 10_000
 
 
 def photographs(num: int, size: int) -> np.ndarray:
-    """uint8 [num, size, size, 3]: patches of scikit-learn's two photographs."""
+    """Returns patches of scikit-learn's two photographs, uint8 [num, size, size, 3]."""
     rng = np.random.default_rng(0)
     pictures = load_sample_images().images
     corners = rng.integers(0, [427 - size + 1, 640 - size + 1], (num, 2))
@@ -37,8 +35,10 @@ def photographs(num: int, size: int) -> np.ndarray:
     )
 
 
-def measure(transform, index, image, repeats: int) -> tuple[float, float, float]:
-    """Seconds to compile, median seconds of a call, median processor seconds of a call."""
+def measure(
+    transform: corruptions.Transform, index: jax.Array, image: jax.Array, repeats: int
+) -> tuple[float, float, float]:
+    """Returns seconds to compile, median seconds and median processor seconds of a call."""
     start = time.perf_counter()
     compiled = jax.jit(transform).lower(index, image).compile()
     compiling = time.perf_counter() - start
@@ -52,7 +52,7 @@ def measure(transform, index, image, repeats: int) -> tuple[float, float, float]
     return compiling, statistics.median(times), statistics.median(processor)
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--size", type=int, default=32, help="side in pixels")
     parser.add_argument("--batch_size", type=int, default=1000)

@@ -1,4 +1,4 @@
-"""What the benchmarks share: timed calls, lines on disk that a second run skips, tables."""
+"""Provides timed calls, a file of measurements that a second run skips, and tables."""
 
 import dataclasses
 import json
@@ -13,21 +13,20 @@ from typing import Any
 
 @dataclasses.dataclass(frozen=True)
 class Timing:
-    """Medians over repeats, in seconds of one call."""
+    """Median seconds of one call."""
 
     wall: float
-    cpu: float  # of this process, over all its threads
+    cpu: float  # processor time of this process, over all its threads
 
 
 def time_calls(call: Callable[[], Any], repeats: int, *, inner: int = 1, warmup: int = 1) -> Timing:
-    """Medians over ``repeats`` of ``inner`` calls each.
+    """Returns the median time of a call over ``repeats`` groups of ``inner`` calls each.
 
     Args:
-      call: must not return before its work is done: the one that ends an inner
-        loop is waited for by the call itself.
-      repeats: timed groups of calls.
-      inner: calls in a group.
-      warmup: calls before the first group, which do not count.
+      call: must return only when its work is done.
+      repeats: number of timed groups of calls.
+      inner: number of calls in a group.
+      warmup: number of untimed calls before the first group.
     """
     for _ in range(warmup):
         call()
@@ -42,7 +41,7 @@ def time_calls(call: Callable[[], Any], repeats: int, *, inner: int = 1, warmup:
 
 
 def processor() -> str:
-    """Name of the processor, and how many cores of it this process may use."""
+    """Returns the name of the processor and the number of cores this process may use."""
     name = platform.processor() or platform.machine()
     info = pathlib.Path("/proc/cpuinfo")
     if info.exists():
@@ -52,40 +51,42 @@ def processor() -> str:
 
 
 def load() -> str:
-    """Load average of the last minute: what else went on while the wall clock ran."""
+    """Returns the load average of the last minute, to show other work on the machine."""
     return f"load {os.getloadavg()[0]:.1f}"
 
 
 class Recorder:
-    """Appends one JSON line a measurement to a file; what it already holds is not run again.
+    """Appends one JSON line per measurement to a file, and skips measurements it holds.
 
-    A measurement that failed leaves its error's text, and is tried again by the
-    next run. After ``seconds`` no further one is begun.
+    A failed measurement leaves the text of its error, and is repeated by the next run.
+
+    Args:
+      path: the file.
+      seconds: time after which no further measurement is started.
     """
 
     def __init__(self, path: str | pathlib.Path, seconds: float = float("inf")):
-        """Reads what is there; ``seconds`` from now on new measurements are left out."""
         self.path, self.ends = pathlib.Path(path), time.monotonic() + seconds
         self.done = {_name(line["key"]) for line in self.lines() if "error" not in line}
 
     def lines(self) -> list[dict[str, Any]]:
-        """All lines of the file."""
+        """Returns all lines of the file."""
         if not self.path.exists():
             return []
         return [json.loads(s) for s in self.path.read_text("utf-8").splitlines() if s]
 
     def run(self, key: dict[str, Any], measure: Callable[[], dict[str, Any]]) -> None:
-        """Measures, unless the file has the key; writes and prints the line."""
+        """Measures unless the file has the key; writes and prints the line."""
         if _name(key) in self.done:
             return
         if time.monotonic() > self.ends:
-            print(f"left out, out of time: {_name(key)}", flush=True)
+            print(f"skipped, out of time: {_name(key)}", flush=True)
             return
         start = time.perf_counter()
         try:
             line = {"key": key, **measure()}
             self.done.add(_name(key))
-        except Exception as error:  # whatever a peer raises is its result
+        except Exception as error:  # an error of a peer is its result
             line = {"key": key, "error": f"{type(error).__name__}: {error}"[:2000]}
         line["took_seconds"] = round(time.perf_counter() - start, 2)
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -93,14 +94,14 @@ class Recorder:
             file.write(json.dumps(line) + "\n")
         print(_name(key), {k: v for k, v in line.items() if k != "key"}, flush=True)
 
-    def result(self, **key) -> dict[str, Any] | None:
-        """The last good line whose key has these fields, or None."""
-        found = [
+    def result(self, **key: Any) -> dict[str, Any] | None:
+        """Returns the last line without an error whose key has these fields, or None."""
+        lines = [
             line
             for line in self.lines()
             if "error" not in line and key.items() <= line["key"].items()
         ]
-        return found[-1] if found else None
+        return lines[-1] if lines else None
 
 
 def _name(key: dict[str, Any]) -> str:
@@ -108,23 +109,23 @@ def _name(key: dict[str, Any]) -> str:
 
 
 def chosen(known: Iterable[str], only: str) -> list[str]:
-    """The names that a comma-separated flag asks for, in the order known; '' is all.
+    """Returns the names that a comma-separated flag selects, in the order of ``known``; '' is all.
 
     Raises:
-      ValueError: a name that is not known.
+      ValueError: a name is unknown.
     """
     known, asked = list(known), [name for name in only.split(",") if name]
     wrong = [name for name in asked if name not in known]
     if wrong:
-        raise ValueError(f"got {', '.join(wrong)}, known are {', '.join(known)}")
+        raise ValueError(f"got {', '.join(wrong)}, expected some of: {', '.join(known)}")
     return [name for name in known if name in asked or not asked]
 
 
 def print_table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
-    """Columns as wide as they need be, in Markdown; the first to the left, numbers to the right."""
+    """Prints a Markdown table with aligned columns, the first left and the others right."""
     widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]
 
-    def line(row):
+    def line(row: tuple[str, ...]) -> str:
         cells = [
             text.ljust(width) if i == 0 else text.rjust(width)
             for i, (text, width) in enumerate(zip(row, widths, strict=True))

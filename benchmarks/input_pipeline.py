@@ -1,15 +1,14 @@
-"""How fast photographs reach the device: decode, random-resized-crop, workers, copy.
+"""Measures how fast photographs reach the device: decode, random-resized-crop, workers, copy.
 
-    python -m benchmarks.input_pipeline                                # made-up JPEG files
+    python -m benchmarks.input_pipeline                                # generated JPEG files
     python -m benchmarks.input_pipeline --folder=FOLDER                # JPEG files of any subfolder
     python -m benchmarks.input_pipeline --dataset=imagenet2012 --data_dir=…       # a TFDS set
-    python -m benchmarks.input_pipeline --device_rate=2500             # cores that this takes
+    python -m benchmarks.input_pipeline --device_rate=2500             # cores that this rate needs
 
-One thread decodes the same images again and again; beside the wall clock stands
-the processor time of this process, which other people's work on the machine
-disturbs less. Whole training batches come from grain's worker processes, the
-first one left out. The made-up files are smooth random pictures of 500 x 375
-pixels: their JPEG is simpler than a photograph's, so they decode faster.
+One thread decodes the same images repeatedly. The table shows wall-clock time and the processor
+time of this process, which other work on the machine disturbs less. Training batches come from
+grain's worker processes and are timed without the first one. The generated files are smooth random
+pictures of 500 x 375 pixels, whose JPEG is simpler than a photograph's, so they decode faster.
 """
 
 import argparse
@@ -27,11 +26,12 @@ from PIL import Image
 
 from autolabel_jax import input_pipeline
 from autolabel_jax.datasets import StreamedSplit, folder, loader, tfds_streamed
+from autolabel_jax.datasets.streamed import Records
 from benchmarks import harness
 
 
 def make_files(root: pathlib.Path, num: int) -> None:
-    """Smooth random pictures, 500 x 375, in one class."""
+    """Writes smooth random pictures, 500 x 375, of one class."""
     rng = np.random.default_rng(0)
     root.mkdir(parents=True)
     for i in range(num):
@@ -40,25 +40,25 @@ def make_files(root: pathlib.Path, num: int) -> None:
         image.save(root / f"{i}.jpg", quality=90)
 
 
-def open_records(arguments, made: pathlib.Path):
-    """Records to read, and what they are."""
+def open_records(arguments: argparse.Namespace, generated: pathlib.Path) -> tuple[Records, str]:
+    """Opens the records to read; returns them and their name."""
     if arguments.dataset:
         return tfds_streamed.read(arguments.dataset, arguments.data_dir)[0], arguments.dataset
-    root = pathlib.Path(arguments.folder or made)
+    root = pathlib.Path(arguments.folder or generated)
     if not arguments.folder:
         make_files(root, arguments.images)
     paths = [p for p in root.rglob("*") if p.suffix.lower() in folder.ENDINGS]
     if not paths:
-        raise SystemExit(f"--folder={root}: no image in it")
+        raise SystemExit(f"--folder={root}: holds no image")
     name = np.array(sorted(os.fsencode(path.relative_to(root)) for path in paths))
-    label = np.arange(len(name), dtype=np.int32) % 1000  # of any kind, as nothing is learned
+    label = np.arange(len(name), dtype=np.int32) % 1000  # arbitrary, as nothing is learned
     return folder.FolderRecords(str(root), name, label), str(root)
 
 
 def decode_speed(split: StreamedSplit, training: bool, repeats: int) -> harness.Timing:
-    """Seconds of one image on one thread."""
+    """Times decoding one image on one thread."""
 
-    def call():
+    def call() -> None:
         for row in range(len(split)):
             random = np.random.RandomState(row) if training else None
             split.square(row, random)
@@ -68,7 +68,7 @@ def decode_speed(split: StreamedSplit, training: bool, repeats: int) -> harness.
 
 
 def worker_speed(split: StreamedSplit, batch_size: int, batches: int) -> float:
-    """Training images a second on the host, from the second batch on."""
+    """Returns training images per second on the host, from the second batch on."""
     steps = max(len(split) // batch_size, 1)
     plan = loader.Training(split, 0, batch_size, steps, np.arange(batch_size))
     stream = loader.host_batches(plan, 0, batches + 1)
@@ -80,36 +80,40 @@ def worker_speed(split: StreamedSplit, batch_size: int, batches: int) -> float:
 
 
 def copy_speed(batch_size: int, size: int, repeats: int) -> float:
-    """Images a second from host memory to the devices."""
+    """Returns images per second copied from host memory to the devices."""
     mesh = input_pipeline.make_mesh()
     sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))
     image = np.zeros((batch_size, size, size, 3), np.uint8)
 
-    def call():
+    def call() -> None:
         jax.block_until_ready(jax.make_array_from_process_local_data(sharding, image))
 
     return batch_size / harness.time_calls(call, repeats).wall
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--folder", default="", help="of images, in any subfolders")
+    parser.add_argument("--folder", default="", help="folder of images, in any subfolders")
     parser.add_argument("--dataset", default="", help="name of a prepared TFDS set")
-    parser.add_argument("--data_dir", default="", help="of the TFDS set")
-    parser.add_argument("--images", type=int, default=200, help="decoded at most")
+    parser.add_argument("--data_dir", default="", help="folder of the TFDS set")
+    parser.add_argument(
+        "--images", type=int, default=200, help="maximum number of images to decode"
+    )
     parser.add_argument("--size", type=int, default=224, help="side in pixels")
     parser.add_argument("--batch_size", type=int, default=128)
-    parser.add_argument("--batches", type=int, default=8, help="timed, for each number of workers")
+    parser.add_argument(
+        "--batches", type=int, default=8, help="timed batches for each number of workers"
+    )
     parser.add_argument("--workers", type=int, nargs="*", default=[1, 2])
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument(
-        "--device_rate", type=float, nargs="*", default=[2500, 7000], help="images a second"
+        "--device_rate", type=float, nargs="*", default=[2500, 7000], help="images per second"
     )
     arguments = parser.parse_args()
     device = jax.devices()[0]
     print(f"{harness.processor()}; {jax.device_count()} x {device.device_kind}; {harness.load()}")
     with tempfile.TemporaryDirectory() as temporary:
-        records, name = open_records(arguments, pathlib.Path(temporary) / "made")
+        records, name = open_records(arguments, pathlib.Path(temporary) / "generated")
         every = StreamedSplit(records, np.arange(len(records)), arguments.size, 0)
         chosen = np.random.default_rng(0).permutation(len(every))[: arguments.images]
         split = every.take(chosen)

@@ -1,17 +1,15 @@
-"""Does the device wait for photographs? Training from files against training from memory.
+"""Measures how long the device waits for photographs, compared with training from memory.
 
     python -m benchmarks.streaming --folder=FOLDER --workers=4,8,14    # JPEG files, ResNet-50
-    python -m benchmarks.streaming --tiny                              # does it run at all?
+    python -m benchmarks.streaming --tiny                              # a test of the benchmark
 
-Three speeds, in images a second: training steps on one batch that is on the
-device already; the host's pipeline alone, for each number of --workers; and
-training fed by that pipeline, with the last of these numbers. The share of its
-time that the device waits is 1 - fed / device. Steps are those of a run, with
-the augmentation on the device, and their metrics are read one step late. Each
-speed is a median over groups of steps; batches that workers have made
-beforehand are used up before the first. A folder of few files is read again
-and again as one long epoch, each time with parts of its own, so that it comes
-from memory and a disk is not measured.
+It measures three speeds in images per second: training steps on one batch that is on the device
+already; the host's pipeline alone, for each number of --workers; and training fed by that pipeline,
+with the last of these numbers. The device waits for the share 1 - fed / device of its time. Steps
+are those of a run, with the augmentation on the device, and their metrics are read one step late.
+Each speed is a median over groups of steps, and starts after the batches that workers prepared in
+advance are used up. A folder of few files is read repeatedly as one long epoch with other crops
+each time, so it comes from memory and the disk is not measured.
 """
 
 import argparse
@@ -41,20 +39,22 @@ TINY = {"batch_size": 16, "groups": 2, "steps": 2, "workers": "1", "images": 16}
 
 
 def warmup(workers: int, batch_size: int) -> int:
-    """Batches that are made before they are asked for, and three more."""
+    """Returns the number of batches that workers prepare in advance, plus three."""
     blocks = workers * loader.BUFFERED
     return input_pipeline.AHEAD + -(-blocks * loader.BLOCK // batch_size) + 3
 
 
 def repeated(split: StreamedSplit, arguments: argparse.Namespace) -> StreamedSplit:
-    """The split over and over, in one epoch that no measurement reaches the end of."""
+    """Repeats the split in one epoch that is longer than any measurement."""
     batches = warmup(split.workers, arguments.batch_size) + arguments.groups * arguments.steps
     rows = np.arange((batches + input_pipeline.AHEAD) * arguments.batch_size) % len(split)
     return split.take(rows)
 
 
-def measure(call: Callable[[], Any], workers: int, arguments: argparse.Namespace) -> dict:
-    """Images a second of a call a batch, and the share of a core that this process takes."""
+def measure(
+    call: Callable[[], Any], workers: int, arguments: argparse.Namespace
+) -> dict[str, float]:
+    """Returns images per second of a call that handles a batch, and the cores this process uses."""
     timing = harness.time_calls(
         call,
         arguments.groups,
@@ -67,8 +67,8 @@ def measure(call: Callable[[], Any], workers: int, arguments: argparse.Namespace
     }
 
 
-def host_speed(split: StreamedSplit, arguments: argparse.Namespace) -> dict:
-    """Training batches in the host's memory, as its workers decode them."""
+def host_speed(split: StreamedSplit, arguments: argparse.Namespace) -> dict[str, float]:
+    """Measures training batches that workers decode into the host's memory."""
     split, size = repeated(split, arguments), arguments.batch_size
     steps = len(split) // size
     plan = loader.Training(split, 0, size, steps, np.arange(size))
@@ -76,8 +76,10 @@ def host_speed(split: StreamedSplit, arguments: argparse.Namespace) -> dict:
         return measure(lambda: next(batches), split.workers, arguments)
 
 
-def training_speeds(augment: str, split: StreamedSplit, arguments: argparse.Namespace) -> dict:
-    """Training from one batch on the device, then fed by the workers."""
+def training_speeds(
+    augment: str, split: StreamedSplit, arguments: argparse.Namespace
+) -> dict[str, Any]:
+    """Measures training from one batch on the device, then from batches of the workers."""
     config = CONFIGS[augment].get_config("tiny" if arguments.tiny else None)
     config.batch_size = arguments.batch_size
     split, mesh = repeated(split, arguments), input_pipeline.make_mesh()
@@ -92,10 +94,10 @@ def training_speeds(augment: str, split: StreamedSplit, arguments: argparse.Name
     )
     key = input_pipeline.epoch_key(0, 0, 1)
     state = experiment_lib.init_state(experiment, 0, split.input.shape[1:])
-    # As the steps return it; else the second of them is another program to compile.
+    # Placed as the steps return it, because otherwise the second step compiles another program.
     held = {"state": processes.replicate(state, mesh), "metrics": None}
 
-    def step(examples, order, num_steps):
+    def step(examples: Any, order: jax.Array, num_steps: int) -> None:
         before = held["metrics"]
         held["state"], held["metrics"] = steps(
             held["state"], examples, order, key, np.int32(0), num_steps=num_steps
@@ -104,19 +106,19 @@ def training_speeds(augment: str, split: StreamedSplit, arguments: argparse.Name
 
     first = next(
         batches(dataclasses.replace(split, workers=0), experiment)
-    )  # threads begin at once
-    found = {"device": measure(lambda: step(*first), 0, arguments)}
-    print(augment, found, flush=True)
+    )  # without workers, its threads start at once
+    result = {"device": measure(lambda: step(*first), 0, arguments)}
+    print(augment, result, flush=True)
     with contextlib.closing(batches(split, experiment)) as fed:
-        found["fed"] = measure(lambda: step(*next(fed)), split.workers, arguments)
-    found["loss"] = float(held["metrics"].loss[-1]) / experiment.batch_size
-    return found
+        result["fed"] = measure(lambda: step(*next(fed)), split.workers, arguments)
+    result["loss"] = float(held["metrics"].loss[-1]) / experiment.batch_size
+    return result
 
 
 def batches(
     split: StreamedSplit, experiment: experiment_lib.Experiment
 ) -> Iterator[input_pipeline.Dispatch]:
-    """The dispatches of an epoch, as training takes them; closed, it ends the workers."""
+    """Yields the dispatches of an epoch as in training; closing it ends the workers."""
     source = input_pipeline.training_batches(
         split,
         seed=0,
@@ -131,7 +133,7 @@ def batches(
 
 
 def tables(arguments: argparse.Namespace, recorder: harness.Recorder) -> None:
-    """Everything that the file holds of these settings."""
+    """Prints all results of these settings that the file holds."""
     rows = []
     for workers in arguments.workers:
         line = recorder.result(what="host", workers=workers)
@@ -150,27 +152,34 @@ def tables(arguments: argparse.Namespace, recorder: harness.Recorder) -> None:
     harness.print_table((*header, "the device waits"), rows)
 
 
-def speed(found: dict) -> tuple[str, str]:
-    """What ``measure`` found, as cells."""
-    return f"{found['images_per_second']:,.0f}", f"{found['cores']:.2f}"
+def speed(result: dict[str, float]) -> tuple[str, str]:
+    """Formats the result of ``measure`` as cells."""
+    return f"{result['images_per_second']:,.0f}", f"{result['cores']:.2f}"
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
+    """Parses the command line; None reads ``sys.argv``."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--folder", default="", help="of images, in any subfolders; '': made up")
+    parser.add_argument("--folder", default="", help="folder of images (empty = generated files)")
     parser.add_argument("--dataset", default="", help="name of a prepared TFDS set")
-    parser.add_argument("--data_dir", default="", help="of the TFDS set")
-    parser.add_argument("--images", type=int, help="made up, without --folder or --dataset")
-    parser.add_argument("--workers", help="processes that decode, comma-separated; the last feeds")
-    parser.add_argument("--augment", default="", help=f"of {', '.join(CONFIGS)}; '': all")
+    parser.add_argument("--data_dir", default="", help="folder of the TFDS set")
+    parser.add_argument("--images", type=int, help="number of generated files")
+    parser.add_argument(
+        "--workers", help="numbers of decoding processes, comma-separated; training uses the last"
+    )
+    parser.add_argument(
+        "--augment", default="", help=f"some of: {', '.join(CONFIGS)} (empty = all)"
+    )
     parser.add_argument("--batch_size", type=int)
-    parser.add_argument("--steps", type=int, help="in a timed group")
-    parser.add_argument("--groups", type=int, help="timed, of which the median")
-    parser.add_argument("--seconds", type=float, default=float("inf"), help="begin nothing after")
-    parser.add_argument("--out", help="JSON lines; kept between runs")
-    parser.add_argument("--tiny", action="store_true", help="seconds: does it run at all?")
+    parser.add_argument("--steps", type=int, help="steps per timed group")
+    parser.add_argument("--groups", type=int, help="number of timed groups")
+    parser.add_argument(
+        "--seconds", type=float, default=float("inf"), help="start no measurement after this time"
+    )
+    parser.add_argument("--out", help="file of JSON lines that later runs extend")
+    parser.add_argument("--tiny", action="store_true", help="run in seconds, to test the benchmark")
     arguments = parser.parse_args(argv)
     for field, value in (DEFAULTS | (TINY if arguments.tiny else {})).items():
         if getattr(arguments, field) is None:
@@ -185,11 +194,11 @@ def main(argv: list[str] | None = None) -> None:
     device = jax.devices()[0]
     hardware = f"jax {jax.__version__}, {jax.device_count()} x {device.device_kind}"
     with tempfile.TemporaryDirectory() as temporary:
-        made = pathlib.Path(temporary)
+        folder = pathlib.Path(temporary)
         recorder = harness.Recorder(
-            arguments.out or made / "streaming.jsonl", seconds=arguments.seconds
+            arguments.out or folder / "streaming.jsonl", seconds=arguments.seconds
         )
-        records, name = open_records(arguments, made / "made")
+        records, name = open_records(arguments, folder / "generated")
         size = imagenet_one_hot.get_config("tiny" if arguments.tiny else None).image_size
         split = StreamedSplit(records, np.arange(len(records)), size, 0)
         print(f"{hardware}; {harness.processor()}; {harness.load()}", flush=True)

@@ -1,19 +1,18 @@
-"""Training-step images per second against PyTorch, and what augmentation costs in the step.
+"""Compares the training step with PyTorch, and measures the cost of augmentation in the step.
 
     python -m benchmarks.train_step --device=gpu --out=train_step.jsonl
     python -m benchmarks.train_step --device=cpu --only=resnet18,wrn16_4
 
-Each framework runs in a process of its own, and every measurement is one line
-of --out as soon as it is done; the same command leaves out what the file
-holds. PyTorch's step is channels-last, under autocast, eager, through
-torch.compile, and (on a GPU) with CUDA graphs; ours is ``train_steps`` with
---steps of them in a dispatch. Networks, optimiser, batch (rows of uint8 images
-on the device) and soft labels are the same; augmentation is off for the
-comparison, and its cost is taken from our step with it.
+Each framework runs in its own process. Every measurement is written to --out as one line when it
+is done, and running the same command again skips the lines that the file holds. PyTorch's step is
+channels-last, under autocast, eager, through torch.compile, and (on a GPU) with CUDA graphs; ours
+is ``train_steps`` with --steps steps per dispatch. Networks, optimiser, batch (rows of uint8
+images on the device) and soft labels are the same. The comparison has no augmentation; its cost is
+the time of our step with it minus the time without.
 
-TFLOP/s are 6 x the multiply-adds of a forward pass, the usual count for a
-training step; the share is of a large matrix product timed in the same run. On
-a CPU the tables count its own time and not the wall clock's.
+TFLOP/s count 6 x the multiply-adds of a forward pass, as is usual for a training step, and are
+compared with a large matrix product timed in the same run. On a CPU the tables use processor time
+instead of wall-clock time.
 """
 
 import argparse
@@ -24,14 +23,15 @@ import pathlib
 import subprocess
 import sys
 import tempfile
+from typing import Any
 
 from benchmarks import harness
 
-# Parameters and multiply-adds of an image as the literature has them.
+# Published parameters and multiply-adds per image.
 TABLE = {"wrn28_10": (36.5e6, 5.24e9), "wrn16_4": (2.7e6, 0.39e9), "resnet18": (11.2e6, 0.56e9)}
 AUGMENTATIONS = ("none", "augmix", "randaugment", "crop_flip")
-MODES = ("compiled", "graphs", "eager")  # of PyTorch
-# A wide_resnet of depth 10 on batches of 8: seconds in all.
+MODES = ("compiled", "graphs", "eager")  # PyTorch's
+# A wide_resnet of depth 10 on batches of 8, which takes seconds.
 TINY = {
     "only": "wrn10_1",
     "batch_sizes": "8",
@@ -66,23 +66,28 @@ DEFAULTS = {
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
+    """Parses the command line; None reads ``sys.argv``."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu")
     parser.add_argument("--framework", choices=("all", "jax", "torch"), default="all")
     parser.add_argument("--only", help="networks, comma-separated")
-    parser.add_argument("--augment", help=f"of {', '.join(AUGMENTATIONS)}; '': all")
-    parser.add_argument("--modes", help=f"of {', '.join(MODES)}; '': all")
+    parser.add_argument("--augment", help=f"some of: {', '.join(AUGMENTATIONS)} (empty = all)")
+    parser.add_argument("--modes", help=f"some of: {', '.join(MODES)} (empty = all)")
     parser.add_argument("--batch_sizes", help="comma-separated")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"))
-    parser.add_argument("--steps", type=int, help="in a dispatch, or between synchronisations")
-    parser.add_argument("--repeats", type=int, help="timed dispatches, of which the median")
-    parser.add_argument("--product", type=int, help="side of the matrices that give the peak")
-    parser.add_argument("--seconds", type=float, default=float("inf"), help="begin nothing after")
-    parser.add_argument("--out", help="JSON lines; kept between runs")
-    parser.add_argument("--cache", default="", help="folder of JAX's compilation cache; '': none")
-    parser.add_argument("--tiny", action="store_true", help="seconds: does it run at all?")
+    parser.add_argument("--steps", type=int, help="steps per dispatch, or between synchronisations")
+    parser.add_argument("--repeats", type=int, help="number of timed dispatches")
+    parser.add_argument("--product", type=int, help="side of the matrices that measure the peak")
+    parser.add_argument(
+        "--seconds", type=float, default=float("inf"), help="start no measurement after this time"
+    )
+    parser.add_argument("--out", help="file of JSON lines that later runs extend")
+    parser.add_argument(
+        "--cache", default="", help="folder of JAX's compilation cache (empty = none)"
+    )
+    parser.add_argument("--tiny", action="store_true", help="run in seconds, to test the benchmark")
     arguments = parser.parse_args(argv)
     defaults = DEFAULTS[arguments.device] | (TINY if arguments.tiny else {})
     for field, value in defaults.items():
@@ -91,8 +96,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     return arguments
 
 
-def keys(arguments: argparse.Namespace, **fields) -> list[dict]:
-    """One for each batch size and network, in the order asked for."""
+def keys(arguments: argparse.Namespace, **fields: str) -> list[dict[str, Any]]:
+    """Returns a key per batch size and network, in the order of the command line."""
     return [
         {"model": model, "dtype": arguments.dtype, "batch_size": int(size)} | fields
         for size in arguments.batch_sizes.split(",")
@@ -101,6 +106,7 @@ def keys(arguments: argparse.Namespace, **fields) -> list[dict]:
 
 
 def run_jax(arguments: argparse.Namespace, recorder: harness.Recorder) -> None:
+    """Makes the measurements of this project."""
     os.environ["JAX_PLATFORMS"] = "cpu" if arguments.device == "cpu" else "cuda"
     if arguments.cache:
         os.environ["JAX_COMPILATION_CACHE_DIR"] = arguments.cache
@@ -131,6 +137,7 @@ def run_jax(arguments: argparse.Namespace, recorder: harness.Recorder) -> None:
 
 
 def run_torch(arguments: argparse.Namespace, recorder: harness.Recorder) -> None:
+    """Makes the measurements of PyTorch."""
     if importlib.util.find_spec("torch") is None:
         print("torch: not installed; pip install -r requirements-bench.txt", flush=True)
         return
@@ -158,7 +165,7 @@ def run_torch(arguments: argparse.Namespace, recorder: harness.Recorder) -> None
 
 
 def tables(arguments: argparse.Namespace, recorder: harness.Recorder) -> None:
-    """Everything the file holds for the networks asked for."""
+    """Prints all results of the chosen networks that the file holds."""
     hardware = {line["hardware"] for line in recorder.lines() if "hardware" in line}
     loads = [float(line["load"].split()[1]) for line in recorder.lines() if "load" in line]
     print("\n" + "; ".join(sorted(hardware)))
@@ -181,28 +188,29 @@ def tables(arguments: argparse.Namespace, recorder: harness.Recorder) -> None:
 
 
 def on_cpu(arguments: argparse.Namespace) -> bool:
+    """Whether the tables use processor time."""
     return arguments.device == "cpu"
 
 
-def per_second(arguments: argparse.Namespace, line: dict) -> float:
-    """Images per second: on a CPU of its time, which other work on the machine disturbs less."""
+def per_second(arguments: argparse.Namespace, line: dict[str, Any]) -> float:
+    """Returns images per second, of processor time on a CPU: other work disturbs it less."""
     return line["images_per_cpu_second" if on_cpu(arguments) else "images_per_second"]
 
 
 def against(arguments: argparse.Namespace, recorder: harness.Recorder, peak: float) -> None:
-    """Ours against PyTorch."""
+    """Prints the comparison with PyTorch."""
     rows = []
     for key in keys(arguments, what="step"):
         count = recorder.result(what="count", model=key["model"])
         work = 6 * count["multiply_adds"] if count else math.nan
-        found = {"jax, ours": recorder.result(**key, framework="jax", augment="none")}
+        lines = {"jax, ours": recorder.result(**key, framework="jax", augment="none")}
         for mode in MODES:
-            found[f"torch {mode}"] = recorder.result(**key, framework="torch", mode=mode)
-        found = {name: line for name, line in found.items() if line}
-        speeds = {name: per_second(arguments, line) for name, line in found.items()}
+            lines[f"torch {mode}"] = recorder.result(**key, framework="torch", mode=mode)
+        lines = {name: line for name, line in lines.items() if line}
+        speeds = {name: per_second(arguments, line) for name, line in lines.items()}
         torch = [speed for name, speed in speeds.items() if name.startswith("torch")]
         fastest = max(torch, default=math.nan)
-        for name, line in found.items():
+        for name, line in lines.items():
             tflops = work * speeds[name] / 1e12
             rows.append(
                 (
@@ -222,7 +230,7 @@ def against(arguments: argparse.Namespace, recorder: harness.Recorder, peak: flo
 
 
 def counts(arguments: argparse.Namespace, recorder: harness.Recorder) -> None:
-    """What the networks hold and do, beside what is published of them."""
+    """Prints parameters and multiply-adds of the networks beside the published ones."""
     rows = []
     for model in arguments.only.split(","):
         count = recorder.result(what="count", model=model)
@@ -242,7 +250,7 @@ def counts(arguments: argparse.Namespace, recorder: harness.Recorder) -> None:
 
 
 def costs(arguments: argparse.Namespace, recorder: harness.Recorder) -> None:
-    """Our step with augmentation over our step without."""
+    """Prints the cost of augmentation in our step."""
     rows = []
     for key in keys(arguments, framework="jax", what="step"):
         bare = recorder.result(**key, augment="none")

@@ -1,4 +1,4 @@
-"""This project's own training step, timed: what ``benchmarks/train_step.py`` runs for JAX."""
+"""Times this project's training step for ``benchmarks/train_step.py``."""
 
 import functools
 import time
@@ -15,7 +15,7 @@ from autolabel_jax.datasets import Dataset, Split
 from benchmarks import harness
 from configs import base
 
-# What config.model says of each network.
+# Fields of config.model for each network.
 MODELS = {
     "wrn28_10": {"name": "wide_resnet", "depth": 28, "width": 10},
     "wrn16_4": {"name": "wide_resnet", "depth": 16, "width": 4},
@@ -24,8 +24,8 @@ MODELS = {
     "small_cnn": {"name": "small_cnn", "width": 16},
     "mlp": {"name": "mlp", "width": 256},
 }
-# What precedes the network in the step: (crop_pad, flip, augment.name). All but the first crop
-# and flip, as training does.
+# Augmentation in the step: (crop_pad, flip, augment.name). All but the first crop and flip, as
+# training does.
 AUGMENTATIONS = {
     "none": (0, False, "none"),
     "crop_flip": (4, True, "none"),
@@ -38,14 +38,14 @@ SIDE, NUM_CLASSES = 32, 10
 
 
 def hardware() -> str:
-    """Device and version."""
+    """Describes the devices and the version of JAX."""
     device = jax.devices()[0]
     name = harness.processor() if device.platform == "cpu" else device.device_kind
     return f"jax {jax.__version__}, {jax.device_count()} x {name}"
 
 
 def noise(num: int) -> Dataset:
-    """A data set of ``num`` random images, uint8 [num, 32, 32, 3]."""
+    """Makes a data set of ``num`` random images, uint8 [num, 32, 32, 3]."""
     rng = np.random.default_rng(0)
     split = Split(
         input=rng.integers(0, 256, (num, SIDE, SIDE, 3), dtype=np.uint8),
@@ -58,9 +58,9 @@ def noise(num: int) -> Dataset:
 
 
 def make_experiment(
-    model: str, augment: str, dataset: Dataset, **changes
+    model: str, augment: str, dataset: Dataset, **changes: Any
 ) -> experiment_lib.Experiment:
-    """The experiment of a run; ``changes`` are fields of the config, dots as two underscores."""
+    """Makes the experiment of a run; ``changes`` are config fields with ``__`` for dots."""
     config = base.base()
     crop_pad, flip, name = AUGMENTATIONS[augment]
     fields = {f"model.{field}": value for field, value in MODELS[model].items()}
@@ -70,8 +70,8 @@ def make_experiment(
     return experiment_lib.create(config, dataset, input_pipeline.make_mesh())
 
 
-def jitted_steps(experiment: experiment_lib.Experiment):
-    """``train_steps`` of a task, as ``train.py`` jits it."""
+def jitted_steps(experiment: experiment_lib.Experiment) -> jax.stages.Wrapped:
+    """Jits ``train_steps`` as ``train.py`` does."""
     return jax.jit(
         functools.partial(train_step.train_steps, experiment=experiment),
         static_argnames="num_steps",
@@ -83,15 +83,15 @@ def jitted_steps(experiment: experiment_lib.Experiment):
 def measure(
     model: str, *, dtype: str, batch_size: int, augment: str, steps: int, repeats: int
 ) -> dict[str, Any]:
-    """Images per second of the step, ``steps`` of them in one dispatch.
+    """Measures images per second of the training step.
 
     Args:
-      model: of MODELS.
-      dtype: of activations.
-      batch_size: images in a step.
-      augment: of AUGMENTATIONS.
-      steps: 1 loops in Python; more are one ``lax.scan``.
-      repeats: timed dispatches.
+      model: name in MODELS.
+      dtype: dtype of activations.
+      batch_size: images per step.
+      augment: name in AUGMENTATIONS.
+      steps: steps per dispatch; several are one ``lax.scan``.
+      repeats: number of timed dispatches.
     """
     dataset = noise(steps * batch_size)
     experiment = make_experiment(model, augment, dataset, dtype=dtype, batch_size=batch_size)
@@ -108,7 +108,7 @@ def measure(
     compiling = time.perf_counter() - start
     held = {"state": state, "metrics": None}
 
-    def dispatch():
+    def dispatch() -> None:
         state, metrics = compiled(held["state"], whole, order, key, first)
         held.update(state=state, metrics=jax.block_until_ready(metrics))
 
@@ -128,25 +128,25 @@ def measure(
 
 
 def count(model: str) -> dict[str, Any]:
-    """Multiply-adds of one image's forward pass: counted here, and by XLA."""
+    """Counts the multiply-adds of one image's forward pass, here and by XLA."""
     experiment = make_experiment(model, "none", noise(128))
     image = jax.ShapeDtypeStruct((1, SIDE, SIDE, 3), jnp.float32)
 
-    def forward(variables, image):
+    def forward(variables: Any, image: jax.Array) -> jax.Array:
         return experiment.model.apply(variables, image, train=False)
 
     variables = jax.eval_shape(lambda image: experiment.model.init(jax.random.key(0), image), image)
     analysis = jax.jit(forward).lower(variables, image).cost_analysis()
     return {
         "multiply_adds": multiply_adds(jax.make_jaxpr(forward)(variables, image).jaxpr),
-        # Without the products with a padded border, and with all additions of batch norm.
+        # Excludes products with the padded border, and includes all additions of batch norm.
         "xla_multiply_adds": analysis["flops"] / 2,
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(variables["params"])),
     }
 
 
 def multiply_adds(jaxpr: Any) -> int:
-    """Products in the convolutions and matrix products of a program, padding included."""
+    """Counts products in the convolutions and matrix products of a program, with padding."""
     total = 0
     for equation in jaxpr.eqns:
         out = equation.outvars[0].aval
@@ -164,13 +164,13 @@ def multiply_adds(jaxpr: Any) -> int:
 
 
 def matrix_product(size: int, dtype: str, repeats: int) -> dict[str, Any]:
-    """TFLOP/s of a product of two large random matrices: the peak that shares are taken of."""
+    """Measures TFLOP/s of a product of two large random matrices, used as the peak."""
     keys = jax.random.split(jax.random.key(0))
     a, b = (jax.random.normal(key, (size, size), jnp.float32).astype(dtype) for key in keys)
     product = jax.jit(lambda a, b: a @ b)
     in_a_row = 10 if size >= 4096 else 1
 
-    def call():
+    def call() -> None:
         for _ in range(in_a_row):
             out = product(a, b)
         out.block_until_ready()

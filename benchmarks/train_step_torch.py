@@ -1,11 +1,12 @@
-"""PyTorch's training step, timed: what ``benchmarks/train_step.py`` runs for the peer.
+"""Times PyTorch's training step for ``benchmarks/train_step.py``.
 
-Channels-last, autocast, SGD with Nesterov momentum in one fused kernel where
-there is one, and a batch taken from uint8 images on the device, as on our side.
+The step is channels-last under autocast, with SGD and Nesterov momentum in a fused kernel, and
+takes its batch from uint8 images on the device, as this project's step does.
 """
 
 import contextlib
 import time
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -14,22 +15,24 @@ from torch.nn import functional
 from benchmarks import harness
 from benchmarks.torch_models import MODELS
 
-# Arguments of torch.compile; None leaves it out. 'graphs' records CUDA graphs.
+# Arguments of torch.compile; None does not compile. 'graphs' records CUDA graphs.
 MODES = {"eager": None, "compiled": {}, "graphs": {"mode": "reduce-overhead"}}
 SIDE, NUM_CLASSES = 32, 10
 
+Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+
 
 def hardware(device: str) -> str:
-    """Device and version."""
+    """Describes the device and the version of PyTorch."""
     if device == "cuda":
         return f"torch {torch.__version__}, {torch.cuda.get_device_name()}"
     return f"torch {torch.__version__}, {torch.get_num_threads()} threads, {harness.processor()}"
 
 
-def make_loss(net: torch.nn.Module, dtype: str, device: str):
-    """A function from (uint8 images [B, 3, H, W], soft labels [B, K]) to the mean loss."""
+def make_loss(net: torch.nn.Module, dtype: str, device: str) -> Loss:
+    """Returns a function from uint8 images [B, 3, H, W] and soft labels [B, K] to the mean loss."""
 
-    def loss(image, soft_label):
+    def loss(image: torch.Tensor, soft_label: torch.Tensor) -> torch.Tensor:
         x = ((image.float() / 255 - 0.5) / 0.25).contiguous(memory_format=torch.channels_last)
         autocast = contextlib.nullcontext()
         if dtype != "float32":
@@ -44,16 +47,16 @@ def make_loss(net: torch.nn.Module, dtype: str, device: str):
 def measure(
     model: str, *, dtype: str, batch_size: int, mode: str, device: str, steps: int, repeats: int
 ) -> dict[str, Any]:
-    """Images per second of the step, ``steps`` of them between two synchronisations.
+    """Measures images per second of the training step.
 
     Args:
-      model: of torch_models.MODELS.
-      dtype: of autocast; 'float32' leaves it out.
-      batch_size: images in a step.
-      mode: of MODES.
+      model: name in torch_models.MODELS.
+      dtype: dtype of autocast; 'float32' uses none.
+      batch_size: images per step.
+      mode: name in MODES.
       device: 'cpu' or 'cuda'.
-      steps: in a timed group.
-      repeats: timed groups.
+      steps: steps per timed group, between two synchronisations.
+      repeats: number of timed groups.
     """
     torch.manual_seed(0)
     torch.backends.cudnn.benchmark = True
@@ -71,7 +74,7 @@ def measure(
     soft_label = torch.eye(NUM_CLASSES, device=device)[torch.arange(num) % NUM_CLASSES]
     order = torch.randperm(num, device=device)
 
-    def step(place):
+    def step(place: int) -> torch.Tensor:
         rows = order[place * batch_size : (place + 1) * batch_size]
         loss = loss_of(image[rows], soft_label[rows])
         optimizer.zero_grad(set_to_none=True)
@@ -79,7 +82,7 @@ def measure(
         optimizer.step()
         return loss
 
-    def group():
+    def group() -> float:
         for place in range(steps):
             loss = step(place)
         return loss.item()  # waits for the device
@@ -101,11 +104,11 @@ def measure(
 
 
 def matrix_product(size: int, dtype: str, device: str, repeats: int) -> dict[str, Any]:
-    """TFLOP/s of a product of two large random matrices."""
+    """Measures TFLOP/s of a product of two large random matrices."""
     a, b = (torch.randn(size, size, device=device).to(getattr(torch, dtype)) for _ in range(2))
     in_a_row = 10 if size >= 4096 else 1
 
-    def call():
+    def call() -> None:
         for _ in range(in_a_row):
             out = a @ b
         out[0, 0].item()  # waits for the device

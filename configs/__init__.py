@@ -1,1 +1,1 @@
-"""One file an experiment; ``get_config(arg)``, where arg 'tiny' makes a one-minute variant."""
+"""Holds one experiment per file; ``get_config('tiny')`` makes a variant that runs in a minute."""

@@ -1,10 +1,10 @@
-"""The first 5,000 training images of CIFAR-100 and a small CNN: AugMix, the label rules, on a CPU.
+"""Compares label rules on 5,000 training images of CIFAR-100, with AugMix and a small CNN on a CPU.
 
     python -m experiments.sweep --config=configs/cifar100_5000.py --workdir=runs/cifar100_5000 \
         --corruptions --examples=1000 --processes=2
 
-As configs/cifar10_5000.py, for half as long and with 250 held-out images for each update. Times
-and figures of the runs made with it: docs/results.md.
+It is configs/cifar10_5000.py for half as many epochs, with 250 held-out images for each update.
+Times and results of its runs are in docs/results.md.
 """
 
 from ml_collections import ConfigDict
@@ -23,5 +23,5 @@ def get_config(arg: str | None = None) -> ConfigDict:
 
 
 def get_sweep(add, name: str = "rules") -> None:
-    """The runs of ``python -m experiments.sweep``: studies of configs/sweeps.py, three seeds."""
+    """Adds the runs of a study of configs/sweeps.py, with three seeds."""
     sweeps.sweep(add, name, seeds=range(3))

@@ -1,8 +1,8 @@
-"""CIFAR-100, AugMix with one chain, WRN-28-10.
+"""Trains WRN-28-10 on CIFAR-100 with one chain of AugMix.
 
     python -m experiments.train --config=configs/cifar100_augmix.py --workdir=runs/cifar100_augmix
 
-As cifar10_augmix.py, and like it not yet run at this size.
+It is cifar10_augmix.py with another data set, and has not been run at this size yet.
 """
 
 from ml_collections import ConfigDict

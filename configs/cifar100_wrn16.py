@@ -1,9 +1,9 @@
-"""CIFAR-100, AugMix with one chain, WRN-16-4, 20 epochs: the label rules, three seeds.
+"""Compares label rules with WRN-16-4 on CIFAR-100, one chain of AugMix, 20 epochs, three seeds.
 
     python -m experiments.sweep --config=configs/cifar100_wrn16.py --workdir=runs/cifar100_wrn16 \
         --corruptions --examples=2000 --processes=5
 
-For a GPU, which several runs share. Not yet run at this size.
+It needs a GPU, which several runs share, and has not been run at this size yet.
 """
 
 from ml_collections import ConfigDict
@@ -27,5 +27,5 @@ def get_config(arg: str | None = None) -> ConfigDict:
 
 
 def get_sweep(add, name: str = "rules") -> None:
-    """The runs of ``python -m experiments.sweep``: studies of configs/sweeps.py, three seeds."""
+    """Adds the runs of a study of configs/sweeps.py, with three seeds."""
     sweeps.sweep(add, name, seeds=range(3))

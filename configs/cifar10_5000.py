@@ -1,8 +1,8 @@
-"""The first 5,000 training images of CIFAR-10, 1,000 of them for calibration: over-fitting.
+"""Trains a small CNN on 5,000 images of CIFAR-10, 1,000 of them for calibration, to over-fit.
 
     python -m experiments.train --config=configs/cifar10_5000.py --workdir=runs/cifar10_5000
 
-Times and figures of the runs made with it: docs/results.md.
+Times and results of its runs are in docs/results.md.
 """
 
 from ml_collections import ConfigDict
@@ -26,5 +26,5 @@ def get_config(arg: str | None = None) -> ConfigDict:
 
 
 def get_sweep(add, name: str = "rules") -> None:
-    """The runs of ``python -m experiments.sweep``: studies of configs/sweeps.py, five seeds."""
+    """Adds the runs of a study of configs/sweeps.py, with five seeds."""
     sweeps.sweep(add, name, seeds=range(5))

@@ -1,9 +1,9 @@
-"""The first 5,000 training images of CIFAR-10 and WRN-16-4: over-fitting on a GPU.
+"""Trains WRN-16-4 on 5,000 images of CIFAR-10, to over-fit on a GPU.
 
     python -m experiments.train --config=configs/cifar10_5000_wrn.py --workdir=runs/cifar10_5000_wrn
 
-As configs/cifar10_5000.py with a network that can learn all 4,000 by heart.
-Times and figures of the runs made with it: docs/results.md.
+It is configs/cifar10_5000.py with a network that can memorise all 4,000 training images.
+Times and results of its runs are in docs/results.md.
 """
 
 from ml_collections import ConfigDict
@@ -24,5 +24,5 @@ def get_config(arg: str | None = None) -> ConfigDict:
 
 
 def get_sweep(add, name: str = "rules") -> None:
-    """The runs of ``python -m experiments.sweep``: studies of configs/sweeps.py, three seeds."""
+    """Adds the runs of a study of configs/sweeps.py, with three seeds."""
     sweeps.sweep(add, name, seeds=range(3))

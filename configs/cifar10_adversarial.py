@@ -1,10 +1,10 @@
-"""CIFAR-10, adversarial training by PGD, ResNet-18.
+"""Trains ResNet-18 on CIFAR-10 with adversarial training by PGD.
 
     python -m experiments.train --config=configs/cifar10_adversarial.py --workdir=runs/adversarial
 
-Largest epsilon 8/255, ten steps of a quarter of epsilon, random start; decay 5e-4,
-learning rate x .1 at epochs 100 and 150 of 200. For an accelerator; not yet run
-at this size.
+The largest epsilon is 8/255, with ten steps of a quarter of epsilon from a random start. Weight
+decay is 5e-4, and the learning rate falls by a factor of 10 at epochs 100 and 150 of 200. It needs
+an accelerator, and has not been run at this size yet.
 """
 
 from ml_collections import ConfigDict

@@ -1,10 +1,10 @@
-"""CIFAR-10, adversarial training by PGD, ResNet-18, 8,000 images: the label rules, two seeds.
+"""Compares label rules under adversarial training of ResNet-18 on 8,000 images of CIFAR-10.
 
     python -m experiments.sweep --config=configs/cifar10_adversarial_small.py \
         --workdir=runs/cifar10_adversarial_small --attacks=fgsm,pgd20 --examples=1000 --processes=5
 
-Epsilon up to 8/255, ten steps; a share of what configs/cifar10_adversarial.py takes, so that all
-rules fit into a few minutes of a GPU. Not yet run at this size.
+Epsilon is at most 8/255, with ten steps of PGD. It is shorter than configs/cifar10_adversarial.py,
+so that all rules take a few minutes of a GPU. It has not been run at this size yet.
 """
 
 from ml_collections import ConfigDict
@@ -25,5 +25,5 @@ def get_config(arg: str | None = None) -> ConfigDict:
 
 
 def get_sweep(add, name: str = "rules") -> None:
-    """The runs of ``python -m experiments.sweep``: studies of configs/sweeps.py, two seeds."""
+    """Adds the runs of a study of configs/sweeps.py, with two seeds."""
     sweeps.sweep(add, name, seeds=range(2))

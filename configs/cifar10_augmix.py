@@ -1,10 +1,10 @@
-"""CIFAR-10, AugMix with one chain, WRN-28-10.
+"""Trains WRN-28-10 on CIFAR-10 with one chain of AugMix.
 
     python -m experiments.train --config=configs/cifar10_augmix.py --workdir=runs/cifar10_augmix
 
-Optimiser, decay and cosine schedule are those of the AugMix reference (Hendrycks
-et al. 2020), for 200 epochs in place of 100. For an accelerator; not yet run at
-this size.
+Optimiser, weight decay and cosine schedule are those of the AugMix reference (Hendrycks et al.
+2020), for 200 epochs instead of 100. It needs an accelerator, and has not been run at this size
+yet.
 """
 
 from ml_collections import ConfigDict
@@ -20,5 +20,5 @@ def get_config(arg: str | None = None) -> ConfigDict:
 
 
 def get_sweep(add, name: str = "rules") -> None:
-    """The runs of ``python -m experiments.sweep``: studies of configs/sweeps.py, five seeds."""
+    """Adds the runs of a study of configs/sweeps.py, with five seeds."""
     sweeps.sweep(add, name, seeds=range(5))

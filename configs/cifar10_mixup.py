@@ -1,9 +1,9 @@
-"""CIFAR-10, mixup, ResNet-18.
+"""Trains ResNet-18 on CIFAR-10 with mixup.
 
     python -m experiments.train --config=configs/cifar10_mixup.py --workdir=runs/cifar10_mixup
 
-mixup with Beta(1, 1) (Zhang et al. 2018); ten buckets of the smaller weight. For
-an accelerator; not yet run at this size.
+Mixing weights come from Beta(1, 1) (Zhang et al. 2018), with ten buckets of the smaller weight. It
+needs an accelerator, and has not been run at this size yet.
 """
 
 from ml_collections import ConfigDict

@@ -1,10 +1,10 @@
-"""CIFAR-10, crop and flip only, WRN-28-10: the deterministic baseline.
+"""Trains WRN-28-10 on CIFAR-10 with crop and flip only, as the deterministic baseline.
 
     python -m experiments.train --config=configs/cifar10_none.py --workdir=runs/cifar10_none
 
-The recipe of the CIFAR baselines of uncertainty-baselines: 200 epochs, .1 per 128
-images, x .2 at epochs 60, 120 and 160, decay 2e-4 on everything. For an
-accelerator; not yet run at this size.
+It follows the CIFAR baselines of uncertainty-baselines: 200 epochs, a learning rate of .1 per 128
+images that falls by a factor of 5 at epochs 60, 120 and 160, and a weight decay of 2e-4 on all
+parameters. It needs an accelerator, and has not been run at this size yet.
 """
 
 from ml_collections import ConfigDict

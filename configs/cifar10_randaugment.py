@@ -1,10 +1,10 @@
-"""CIFAR-10, RandAugment, WRN-28-10.
+"""Trains WRN-28-10 on CIFAR-10 with RandAugment.
 
     python -m experiments.train --config=configs/cifar10_randaugment.py --workdir=runs/randaugment
 
-One or two operations of one magnitude, drawn from 0 to 10 (Cubuk et al. 2020 fix
-both); buckets are number of operations x magnitude. For an accelerator; not yet
-run at this size.
+Each image has one or two operations of one magnitude, drawn from 0 to 10 (Cubuk et al. 2020 fix
+both). Buckets are number of operations x magnitude. It needs an accelerator, and has not been run
+at this size yet.
 """
 
 from ml_collections import ConfigDict

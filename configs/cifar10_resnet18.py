@@ -1,8 +1,8 @@
-"""CIFAR-10, AugMix with one chain, ResNet-18, 20 epochs: about a minute on one H100.
+"""Trains ResNet-18 on CIFAR-10 with one chain of AugMix for 20 epochs, about a minute on one H100.
 
     python -m experiments.train --config=configs/cifar10_resnet18.py --workdir=runs/cifar10_resnet18
 
-Times and figures of the runs made with it: docs/results.md.
+Times and results of its runs are in docs/results.md.
 """
 
 from ml_collections import ConfigDict
@@ -24,5 +24,5 @@ def get_config(arg: str | None = None) -> ConfigDict:
 
 
 def get_sweep(add, name: str = "rules") -> None:
-    """The runs of ``python -m experiments.sweep``: studies of configs/sweeps.py, three seeds."""
+    """Adds the runs of a study of configs/sweeps.py, with three seeds."""
     sweeps.sweep(add, name, seeds=range(3))

@@ -1,8 +1,8 @@
-"""CIFAR-10, AugMix with one chain, a small CNN: what two CPU cores can bear.
+"""Trains a small CNN on CIFAR-10 with one chain of AugMix, which two CPU cores can handle.
 
     python -m experiments.train --config=configs/cifar10_small.py --workdir=runs/cifar10_small
 
-A grid of augmentations and label rules with it: configs/cifar10_table_small.py.
+configs/cifar10_table_small.py uses it for a grid of augmentations and label rules.
 """
 
 from ml_collections import ConfigDict
@@ -21,5 +21,5 @@ def get_config(arg: str | None = None) -> ConfigDict:
 
 
 def get_sweep(add, name: str = "rules") -> None:
-    """The runs of ``python -m experiments.sweep``: studies of configs/sweeps.py, five seeds."""
+    """Adds the runs of a study of configs/sweeps.py, with five seeds."""
     sweeps.sweep(add, name, seeds=range(5))

@@ -1,11 +1,11 @@
-"""CIFAR-10, ResNet-18, ten epochs: augmentations × label rules × three seeds.
+"""Compares augmentations × label rules × three seeds with ResNet-18 on CIFAR-10, for ten epochs.
 
     python -m experiments.sweep --config=configs/cifar10_table.py --workdir=runs/cifar10_table \
         --corruptions --examples=2000 --processes=5
 
-For a GPU, which several runs share; with --max_minutes=9 in pieces of ten minutes. Times and
-figures of the runs made with it: docs/results.md. Adversarial training, eleven times as long, has
-configs/cifar10_adversarial_small.py.
+It needs a GPU, which several runs share; --max_minutes=9 runs it in pieces of ten minutes. Times
+and results of its runs are in docs/results.md. Adversarial training takes eleven times as long and
+is in configs/cifar10_adversarial_small.py.
 """
 
 from ml_collections import ConfigDict
@@ -21,5 +21,5 @@ def get_config(arg: str | None = None) -> ConfigDict:
 
 
 def get_sweep(add, name: str = "table") -> None:
-    """The runs of ``python -m experiments.sweep``: 'table' or a study of configs/sweeps.py."""
+    """Adds the runs of 'table' or of a study of configs/sweeps.py."""
     sweeps.sweep(add, name, seeds=range(3), augmentations=sweeps.AUGMENTATIONS[:-1])

@@ -1,11 +1,11 @@
-"""CIFAR-10, a small CNN, five epochs on two CPU cores: augmentations × label rules × three seeds.
+"""Compares augmentations × label rules × three seeds with a small CNN on CIFAR-10, on a CPU.
 
     python -m experiments.sweep --config=configs/cifar10_table_small.py \
         --workdir=runs/cifar10_table_small --corruptions --examples=1000 --processes=2
 
-That and, as its rows alone are attacked, adversarial training with three PGD steps are
-`make table-cifar10`. The grid of a GPU with a larger network: configs/cifar10_table.py. Times
-and figures of the runs made with it: docs/results.md.
+`make table-cifar10` runs this and adversarial training with three PGD steps, which alone is
+attacked. Runs take five epochs. The grid for a GPU with a larger network is
+configs/cifar10_table.py. Times and results of its runs are in docs/results.md.
 """
 
 from ml_collections import ConfigDict
@@ -24,5 +24,5 @@ def get_config(arg: str | None = None) -> ConfigDict:
 
 
 def get_sweep(add, name: str = "table") -> None:
-    """The runs of ``python -m experiments.sweep``: 'table' or a study of configs/sweeps.py."""
+    """Adds the runs of 'table' or of a study of configs/sweeps.py."""
     sweeps.sweep(add, name, seeds=range(3), augmentations=sweeps.AUGMENTATIONS[:-1])

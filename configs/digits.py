@@ -1,10 +1,10 @@
-"""scikit-learn's handwritten digits, augmentations × label rules × five seeds.
+"""Compares augmentations × label rules × five seeds on scikit-learn's handwritten digits.
 
     python -m experiments.sweep --config=configs/digits.py --workdir=runs/digits \
         --corruptions --attacks=fgsm,pgd20 --processes=2
 
-That is `make table-digits`. An MLP on 100 training images, so that it over-fits and one-hot
-labels end over-confident on the 192 calibration images. What it gave: docs/results.md.
+`make table-digits` runs it. An MLP on 100 training images over-fits, so that one-hot labels end
+over-confident on the 192 calibration images. The results are in docs/results.md.
 """
 
 from ml_collections import ConfigDict
@@ -25,5 +25,5 @@ def get_config(arg: str | None = None) -> ConfigDict:
 
 
 def get_sweep(add, name: str = "table") -> None:
-    """The runs of ``python -m experiments.sweep``: 'table' or a study of configs/sweeps.py."""
+    """Adds the runs of 'table' or of a study of configs/sweeps.py."""
     sweeps.sweep(add, name, seeds=range(5))

@@ -1,9 +1,9 @@
-"""scikit-learn's handwritten digits, AugMix with one chain, an MLP: the quickstart.
+"""Trains an MLP on scikit-learn's handwritten digits with one chain of AugMix, as the quickstart.
 
     python -m experiments.train --config=configs/digits_augmix.py --workdir=runs/digits_augmix
 
-100 training images and many epochs, so that the network over-fits: chosen so
-that one-hot labels end over-confident on the 200 calibration images.
+It has 100 training images and many epochs, so that the network over-fits and one-hot labels end
+over-confident on the 200 calibration images.
 """
 
 from ml_collections import ConfigDict
@@ -31,5 +31,5 @@ def get_config(arg: str | None = None) -> ConfigDict:
 
 
 def get_sweep(add, name: str = "rules") -> None:
-    """The runs of ``python -m experiments.sweep``: studies of configs/sweeps.py, five seeds."""
+    """Adds the runs of a study of configs/sweeps.py, with five seeds."""
     sweeps.sweep(add, name, seeds=range(5))

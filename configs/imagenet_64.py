@@ -1,11 +1,12 @@
-"""ImageNet at 64 x 64 pixels, AugMix with one chain, AutoLabel, ResNet-18.
+"""Trains ResNet-18 on ImageNet at 64 x 64 pixels with one chain of AugMix and AutoLabel.
 
     python -m experiments.train --config=configs/imagenet_64.py --workdir=runs/imagenet_64
 
-TFDS's imagenet_resized/64x64 (Chrabaszcz et al. 2017) as uint8 is 15.7 GB and lives whole on
-each device: for one with 40 GB or more, and a host with 48 GB. Crop and schedule are those of
-the CIFAR configs, scaled: pad 8, 40 epochs, .1 per 256 images. The first start decodes all
-images, once, and keeps them beside the prepared folder. Not yet run at this size.
+TFDS's imagenet_resized/64x64 (Chrabaszcz et al. 2017) takes 15.7 GB as uint8 and is kept on each
+device, so it needs devices with 40 GB or more and a host with 48 GB. Crop and schedule are those of
+the CIFAR configs, scaled: pad 8, 40 epochs, a learning rate of .1 per 256 images. The first start
+decodes all images once and keeps them beside the prepared folder. It has not been run at this size
+yet.
 """
 
 from ml_collections import ConfigDict

@@ -1,10 +1,10 @@
-"""ImageNet, adversarial training by PGD, AutoLabel, ResNet-50.
+"""Trains ResNet-50 on ImageNet with adversarial training by PGD and AutoLabel.
 
     python -m experiments.train --config=configs/imagenet_adversarial.py --workdir=runs/adversarial
 
-Largest epsilon 4/255, three steps of two thirds of epsilon (Salman et al. 2020, "Do
-Adversarially Robust ImageNet Models Transfer Better?"); all else as imagenet_one_hot.py.
-Four times the work of it. Not yet run at this size.
+The largest epsilon is 4/255, with three steps of two thirds of epsilon (Salman et al. 2020, "Do
+Adversarially Robust ImageNet Models Transfer Better?"). All else is as in imagenet_one_hot.py,
+which takes a quarter of the work. It has not been run at this size yet.
 """
 
 from ml_collections import ConfigDict

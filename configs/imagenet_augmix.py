@@ -1,11 +1,11 @@
-"""ImageNet, AugMix with one chain, AutoLabel, ResNet-50.
+"""Trains ResNet-50 on ImageNet with one chain of AugMix and AutoLabel.
 
     python -m experiments.train --config=configs/imagenet_augmix.py --workdir=runs/imagenet_augmix
 
-Operations as in the AugMix reference (Hendrycks et al. 2020), which trains for 180 epochs;
-all else as imagenet_one_hot.py. 30 buckets: depth 1 to 3 x ten of the mixing weight, so the
-calibration pass takes 2,000 of the 10,000 held-out images, drawn anew for each update. Not
-yet run at this size.
+Operations are those of the AugMix reference (Hendrycks et al. 2020), which trains for 180 epochs.
+All else is as in imagenet_one_hot.py. There are 30 buckets, depth 1 to 3 x ten of the mixing
+weight, so each calibration pass uses a new random 2,000 of the 10,000 held-out images. It has not
+been run at this size yet.
 """
 
 from ml_collections import ConfigDict

@@ -1,9 +1,10 @@
-"""ImageNet, mixup, AutoLabel, ResNet-50.
+"""Trains ResNet-50 on ImageNet with mixup and AutoLabel.
 
     python -m experiments.train --config=configs/imagenet_mixup.py --workdir=runs/imagenet_mixup
 
-Beta(.2, .2), from the range of .1 to .4 that Zhang et al. 2018 found best on ImageNet; ten
-buckets of the smaller weight; all else as imagenet_one_hot.py. Not yet run at this size.
+Mixing weights come from Beta(.2, .2), in the range of .1 to .4 that Zhang et al. 2018 found best on
+ImageNet, with ten buckets of the smaller weight. All else is as in imagenet_one_hot.py. It has not
+been run at this size yet.
 """
 
 from ml_collections import ConfigDict

@@ -1,13 +1,14 @@
-"""ImageNet, random-resized-crop and flip only, one-hot labels, ResNet-50: the baseline.
+"""Trains ResNet-50 on ImageNet with random-resized-crop, flip and one-hot labels, as the baseline.
 
     python -m experiments.train --config=configs/imagenet_one_hot.py --workdir=runs/imagenet_one_hot
 
-The recipe of Goyal et al. 2017, "Accurate, Large Minibatch SGD": 90 epochs, a learning
-rate of .1 per 256 images after 5 epochs of warm-up, x .1 at epochs 30, 60 and 80, Nesterov
-.9, decay 1e-4 but not of biases and batch norm, whose last scale in each block starts at 0.
-10,000 training images are held out. For one or more large accelerators, with a processor
-core for each 100 or so images a second (docs/imagenet.md); not yet run at this size.
-A folder of images in place of TFDS: --config.dataset=folder --data_dir=FOLDER.
+It follows Goyal et al. 2017, "Accurate, Large Minibatch SGD": 90 epochs; a learning rate of .1 per
+256 images after 5 epochs of warm-up, which falls by a factor of 10 at epochs 30, 60 and 80;
+Nesterov momentum .9; a weight decay of 1e-4, except on biases and batch norm, whose last scale in
+each block starts at 0. 10,000 training images are held out. It needs one or more large
+accelerators, with a processor core per 100 or so images per second (docs/imagenet.md), and has not
+been run at this size yet. --config.dataset=folder --data_dir=FOLDER uses a folder of images instead
+of TFDS.
 """
 
 from ml_collections import ConfigDict
@@ -25,7 +26,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
 
 
 def recipe() -> ConfigDict:
-    """What all the configs of ImageNet at 224 pixels share."""
+    """Returns the fields that all configs of ImageNet at 224 pixels share."""
     config = base.base()
     config.dataset = "imagenet2012"
     config.stream = True

@@ -1,10 +1,10 @@
-"""ImageNet, RandAugment, AutoLabel, ResNet-50.
+"""Trains ResNet-50 on ImageNet with RandAugment and AutoLabel.
 
     python -m experiments.train --config=configs/imagenet_randaugment.py --workdir=runs/randaugment
 
-One or two operations of one magnitude, drawn from 0 to 10 (Cubuk et al. 2020 fix both, for
-ResNet-50 two of 9); buckets are number of operations x magnitude; all else as
-imagenet_one_hot.py. Not yet run at this size.
+Each image has one or two operations of one magnitude, drawn from 0 to 10 (Cubuk et al. 2020 fix
+both, for ResNet-50 to two of 9). Buckets are number of operations x magnitude. All else is as in
+imagenet_one_hot.py. It has not been run at this size yet.
 """
 
 from ml_collections import ConfigDict

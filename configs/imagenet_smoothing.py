@@ -1,9 +1,9 @@
-"""ImageNet, random-resized-crop and flip only, label smoothing of .1, ResNet-50.
+"""Trains ResNet-50 on ImageNet with random-resized-crop, flip and label smoothing of .1.
 
     python -m experiments.train --config=configs/imagenet_smoothing.py --workdir=runs/smoothing
 
-Szegedy et al. 2016, "Rethinking the Inception Architecture", section 7; all else as
-imagenet_one_hot.py. Not yet run at this size.
+Label smoothing follows Szegedy et al. 2016, "Rethinking the Inception Architecture", section 7. All
+else is as in imagenet_one_hot.py. It has not been run at this size yet.
 """
 
 from ml_collections import ConfigDict

@@ -1,4 +1,4 @@
-"""Compiled programs are kept on disk, so that the next start need not compile them again."""
+"""Keeps compiled programs on disk, so that the next start does not compile them again."""
 
 import hashlib
 import os
@@ -13,16 +13,16 @@ NOWHERE = "none"
 _FOLDER = flags.DEFINE_string(
     "compilation_cache_dir",
     None,
-    "Where compiled programs are kept from one start to the next; 'none': nowhere. "
+    "Folder that keeps compiled programs between starts ('none' = keep none). "
     "Default: $JAX_COMPILATION_CACHE_DIR, or autolabel_jax in the user's cache folder.",
 )
 
 
 def enable() -> None:
-    """Turns JAX's persistent cache on in the folder that flag or environment names.
+    """Enables JAX's persistent cache in the folder that the flag or the environment sets.
 
-    Every program is kept, however quickly it compiled: a start makes hundreds of small ones.
-    Call it after flags are read and before the first computation.
+    Every program is kept, however fast it compiled: a start compiles hundreds of small ones.
+    Call this after flags are parsed and before the first computation.
     """
     folder = _FOLDER.value or os.environ.get("JAX_COMPILATION_CACHE_DIR") or default_folder()
     if folder == NOWHERE:
@@ -34,16 +34,16 @@ def enable() -> None:
 
 
 def default_folder() -> pathlib.Path:
-    """~/.cache/autolabel_jax/… (or $XDG_CACHE_HOME), apart for each kind of processor.
+    """Returns ~/.cache/autolabel_jax/… (or $XDG_CACHE_HOME), with a folder per kind of processor.
 
-    XLA compiles for the processor at hand, and home folders are shared between machines.
+    XLA compiles for the processor at hand, and several machines may share a home folder.
     """
     home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return pathlib.Path(home).expanduser() / "autolabel_jax" / f"xla-{_processor()}"
 
 
 def _processor() -> str:
-    """Architecture and a digest of what the processor can do."""
+    """Returns the architecture and a digest of the processor's features."""
     info = pathlib.Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else [platform.processor()]
     features = [line for line in lines if line.split(":")[0].strip() in ("flags", "Features")]

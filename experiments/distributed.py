@@ -1,7 +1,7 @@
-"""One run by several processes, usually one a host: started from flags or the cluster's variables.
+"""Runs one training in several processes, usually one per host, from flags or cluster variables.
 
-A process asked to be one of several starts itself once more and waits: XLA ends a process
-whose peer is gone from within, without a word to Python, and then this one says what happened.
+Each of several processes starts itself again as a worker and waits for it. XLA aborts a worker
+whose peer is gone without an exception in Python; the waiting process then reports what happened.
 """
 
 import os
@@ -18,47 +18,47 @@ COORDINATOR = flags.DEFINE_string(
     "coordinator_address", None, "host:port of the first of several processes, the same for all."
 )
 NUM_PROCESSES = flags.DEFINE_integer(
-    "num_processes", None, "How many processes train together.", lower_bound=1
+    "num_processes", None, "Number of processes that train together.", lower_bound=1
 )
 PROCESS_ID = flags.DEFINE_integer(
-    "process_id", None, "Which of them this is: 0 to num_processes - 1.", lower_bound=0
+    "process_id", None, "Index of this process, 0 to num_processes - 1.", lower_bound=0
 )
 DISTRIBUTED = flags.DEFINE_bool(
-    "distributed", False, "One of several processes, as SLURM, Open MPI or a TPU pod says."
+    "distributed", False, "Train in several processes, as set by SLURM, Open MPI or a TPU pod."
 )
 
-PIPE = "AUTOLABEL_JAX_PARENT_PIPE"  # in the environment of the process that does the work
-# Seconds: of silence until a process counts as gone, for all to start, and for all to end.
+PIPE = "AUTOLABEL_JAX_PARENT_PIPE"  # set in the environment of the worker
+# Seconds without a heartbeat until a process counts as gone, for all to start, for all to end.
 HEARTBEAT, START, SHUTDOWN = 30, 300, 60
 
 
 def asked() -> bool:
-    """True where the flags make this one of several processes.
+    """Whether the flags make this one of several processes.
 
     Raises:
-      ValueError: some of the three flags without the others.
+      ValueError: only some of the three flags are set, or the index is too large.
     """
     by_flag = {f.name: f.value for f in (COORDINATOR, NUM_PROCESSES, PROCESS_ID)}
     given = [name for name, value in by_flag.items() if value is not None]
     if given and not DISTRIBUTED.value and len(given) < len(by_flag):
         lacking = ", ".join(f"--{name}" for name in by_flag if name not in given)
-        raise ValueError(f"--{given[0]}: give {lacking} too, or --distributed")
+        raise ValueError(f"--{given[0]}: needs {lacking} too, or --distributed")
     if len(given) == len(by_flag) and PROCESS_ID.value >= NUM_PROCESSES.value:
         raise ValueError(
             f"--process_id: got {PROCESS_ID.value} of {NUM_PROCESSES.value} processes; "
-            "they count from 0"
+            f"expected 0 to {NUM_PROCESSES.value - 1}"
         )
     return bool(given) or DISTRIBUTED.value
 
 
 def is_worker() -> bool:
-    """True in the process that does the work, as another waits for it."""
+    """Whether this process is a worker that another one waits for."""
     return PIPE in os.environ
 
 
 def supervise() -> int:
-    """Starts this command once more as the worker, and waits; returns the exit code."""
-    read, write = os.pipe()  # its end tells the worker that this process is gone
+    """Starts this command again as the worker, waits, and returns the exit code."""
+    read, write = os.pipe()  # closing it tells the worker that this process is gone
     command = [sys.executable, *sys.orig_argv[1:]]
     with subprocess.Popen(
         command, env=os.environ | {PIPE: str(read)}, pass_fds=[read], start_new_session=True
@@ -75,11 +75,11 @@ def supervise() -> int:
 
 
 def start() -> None:
-    """Joins the other processes; call it before anything else asks JAX for its devices.
+    """Joins the other processes; must be called before JAX initialises its devices.
 
     Raises:
-      ValueError: the cluster's variables do not say what the flags leave open, or the
-        processes do not find each other in time.
+      ValueError: flags and cluster variables are incomplete, or the processes do not find each
+        other in time.
     """
     threading.Thread(target=_end_with_parent, args=(int(os.environ[PIPE]),), daemon=True).start()
     try:
@@ -93,8 +93,8 @@ def start() -> None:
         )
     except ValueError as error:
         raise ValueError(
-            f"--distributed: {error} No cluster that JAX knows is described here; "
-            "give --coordinator_address, --num_processes and --process_id"
+            f"--distributed: {error} No cluster that JAX knows was detected; "
+            "set --coordinator_address, --num_processes and --process_id"
         ) from error
     except RuntimeError as error:
         raise ValueError(
@@ -104,26 +104,26 @@ def start() -> None:
 
 
 def peer_lost(error: Exception | None = None) -> str:
-    """What to tell when another process is gone, with where the run goes on."""
-    told = "" if error is None else f" ({_first_line(error)})"
+    """Returns the message for a lost process, with the checkpoint that the run resumes from."""
+    reason = "" if error is None else f" ({_first_line(error)})"
     workdir = flags.FLAGS["workdir"].value if "workdir" in flags.FLAGS else None
     last = _last_checkpoint(pathlib.Path(workdir)) if workdir else None
-    onward = f"goes on from {last}" if last else "begins anew, as nothing is saved yet"
+    rest = f"resume from {last}" if last else "start again, as nothing is saved yet"
     return (
-        f"another process of this run is gone{told}; its own output may say why; "
-        f"the same command on all hosts {onward}"
+        f"another process of this run is gone{reason}; its own output may say why; "
+        f"run the same command on all hosts to {rest}"
     )
 
 
 def leave(message: str) -> None:
-    """Ends at once with 1, as an orderly end would wait for processes that are gone."""
+    """Exits at once with 1, because a clean exit would wait for processes that are gone."""
     print(message, file=sys.stderr, flush=True)
     sys.stdout.flush()
     os._exit(1)
 
 
 def _last_checkpoint(workdir: pathlib.Path) -> pathlib.Path | None:
-    """A whole one: orbax gives it its number last."""
+    """Returns the last complete checkpoint, which orbax names by its number last."""
     saved = [p for p in (workdir / "checkpoints").glob("*") if p.name.isdigit()]
     return max(saved, key=lambda p: int(p.name), default=None)
 

@@ -1,17 +1,19 @@
-"""The toy results of docs/method.md: tables on standard output, method.png in --out.
+"""Makes the toy results of docs/method.md: prints tables and writes method.png to --out.
 
     python -m experiments.toy --out=docs/ [--first_seed=0]
 
-Every figure is a mean over five seeds, ± the standard deviation of one seed.
+Every number is a mean over five seeds, ± the standard deviation of one seed.
 """
 
 import dataclasses
 import pathlib
 import time
+from typing import Any
 
 import matplotlib
 import numpy as np
 from absl import flags
+from matplotlib.axes import Axes
 
 from autolabel_jax import calibration
 from experiments import launch
@@ -22,13 +24,13 @@ from experiments.toys.problem import Toy, bayes_by_bucket
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
 
-_OUT = flags.DEFINE_string("out", "docs/", "Folder of method.png.")
-_FIRST_SEED = flags.DEFINE_integer("first_seed", 0, "The first of five seeds.")
+_OUT = flags.DEFINE_string("out", "docs/", "Folder to write method.png to.")
+_FIRST_SEED = flags.DEFINE_integer("first_seed", 0, "First of the five seeds.")
 
 NUM_SEEDS = 5
 ALPHAS = (0.05, 0.1, 0.2, 0.5, 1.0)
 
-FEW = Toy()  # 60 examples, augmented anew in each step
+FEW = Toy()  # 60 examples, with fresh augmentation in each step
 MEMORISED = dataclasses.replace(FEW, num_calibration=200, fresh=False)
 MANY = Toy(
     dim=10,
@@ -58,39 +60,39 @@ OTHERS = {
 
 
 def table(head: str, rows: list[list[str]]) -> None:
-    """Prints a Markdown table; head names the columns, separated by '|'."""
+    """Prints a Markdown table; ``head`` holds the column names, separated by '|'."""
     columns = head.split("|")
     lines = [columns, ["---"] * len(columns), *rows]
     print("\n".join(f"| {' | '.join(cell.strip() for cell in line)} |" for line in lines), "\n")
 
 
 def spread(per_seed: np.ndarray) -> str:
-    """Mean ± standard deviation over the seeds."""
+    """Formats mean ± standard deviation over the seeds."""
     return f"{per_seed.mean():.4f} ± {per_seed.std(ddof=1):.4f}"
 
 
 def by_bucket(values: np.ndarray) -> list[str]:
-    """The mean over all axes but the last, as one cell a bucket."""
+    """Formats the mean over all axes but the last, one cell per bucket."""
     return [f"{value:.3f}" for value in np.asarray(values).reshape(-1, values.shape[-1]).mean(0)]
 
 
 def comparison(results: dict[str, toy_measure.Measured]) -> None:
-    """One row a rule: calibration and distance to the Bayes rule on fresh test data."""
+    """Prints one row per rule: calibration and distance to the Bayes rule on fresh test data."""
     rows = []
     for name, test in results.items():
         gap = toy_measure.gap(test)
-        figures = test.kl, test.total_variation, test.nll, calibration.accuracy(test.stats)
+        metrics = test.total_variation, test.nll, calibration.accuracy(test.stats)
         rows.append(
             [name, spread(np.abs(gap).mean(1)), f"{gap[:, 0].mean():+.3f}"]
             + [f"{gap[:, -1].mean():+.3f}", spread(test.kl.mean(1))]
-            + [f"{np.mean(figure):.4f}" for figure in figures[1:]]
+            + [f"{np.mean(metric):.4f}" for metric in metrics]
         )
     head = "labels|mean abs(Conf - Acc)|gap, nearest bucket|gap, farthest|KL to Bayes (nats)"
     table(head + "|TV to Bayes|NLL|accuracy", rows)
 
 
-def learned(toy: Toy, run: toy_training.Run) -> None:
-    """The labels of a run beside accuracies and confidence; one column a bucket."""
+def learned(toy: Toy, run: toy_training.Training) -> None:
+    """Prints the labels of a run with accuracies and confidence, one column per bucket."""
     accuracy = np.asarray(calibration.accuracy(run.test.stats))
     held = np.asarray(calibration.accuracy(run.held.stats))
     last = slice(-toy.epochs // 4, None)
@@ -105,18 +107,20 @@ def learned(toy: Toy, run: toy_training.Run) -> None:
     table("|" + "|".join(f"bucket {n + 1}" for n in range(toy.num_buckets)), rows)
 
 
-def figure(few: dict[str, toy_training.Run], memorised: toy_training.Run, path) -> None:
-    """Labels and Bayes accuracy by distance; the gap of each rule; the memorised regime."""
+def figure(
+    few: dict[str, toy_training.Training], memorised: toy_training.Training, path: pathlib.Path
+) -> None:
+    """Draws labels and Bayes accuracy by distance, the gap of each rule, the memorised regime."""
     middle = (np.arange(FEW.num_buckets) + 0.5) / FEW.num_buckets
     panels, axes = plt.subplots(1, 3, figsize=(12, 3.7))
     looks = {"one-hot": ("#D55E00", "s--"), "smoothing .1": ("#009E73", "^:")}
     looks["AutoLabel"] = ("#0072B2", "o-")
     curves = (("label", "#0072B2", "o-"), ("confidence", "#D55E00", "s--"), ("accuracy", "0", "^:"))
 
-    def mean(values):
+    def mean(values: np.ndarray) -> np.ndarray:
         return np.asarray(values).reshape(-1, FEW.num_buckets).mean(0)
 
-    def three(place, run):
+    def three(place: Axes, run: toy_training.Training) -> None:
         accuracy = mean(calibration.accuracy(run.test.stats))
         confidence = accuracy + mean(toy_measure.gap(run.test))
         values = mean(run.labels[-FEW.epochs // 4 :]), confidence, accuracy
@@ -147,7 +151,7 @@ def main(argv: list[str]) -> None:
     began = time.perf_counter()
     seeds = range(_FIRST_SEED.value, _FIRST_SEED.value + NUM_SEEDS)
 
-    def run(toy, labels, **start):
+    def run(toy: Toy, labels: dict[str, Any], **start: float) -> toy_training.Training:
         return toy_training.run(toy, seeds, **start, **labels)
 
     print("Step size, by the calibration set alone:\n")

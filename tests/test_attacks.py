@@ -549,7 +549,7 @@ def test_the_table_and_its_errors():
     many = attacks.create("auto", linear, num_classes=1000).stages
     assert len(many) == 1 + 9 + 9 + 1
     for wrong, message in (
-        ({"name": "cw"}, "attacks: got 'cw', known are fgsm"),
+        ({"name": "cw"}, "attacks: got 'cw', expected one of: fgsm"),
         ({"norm": "l1"}, "norm: got 'l1'"),
         ({"epsilon": -1.0}, "epsilon: got -1.0"),
         ({"num_classes": 1}, "num_classes: got 1"),

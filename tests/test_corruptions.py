@@ -66,7 +66,7 @@ def test_the_table_is_the_papers():
 @pytest.mark.parametrize(
     ("name", "severity", "size", "message"),
     [
-        ("rain", 1, 32, "corruption: got 'rain', known are gaussian_noise, shot_noise"),
+        ("rain", 1, 32, "corruption: got 'rain', expected one of: gaussian_noise, shot_noise"),
         ("fog", 0, 32, "severity: got 0"),
         ("fog", 6, 32, "severity: got 6"),
         ("fog", 2.5, 32, "severity: got 2.5"),

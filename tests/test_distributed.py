@@ -23,7 +23,7 @@ pytestmark = pytest.mark.xdist_group("processes")
 # Three epochs of two steps; a checkpoint after each.
 LONG = {"epochs": 3, "augment__name": "mixup", "optimizer__ema": 0.9}
 
-# The command with a trap, PROCESS:SIGNAL:COUNT: after so many steps one of them gets a signal.
+# The command with a trap, PROCESS:SIGNAL:COUNT: after COUNT steps a process gets a signal.
 TRAP = """
 import os, signal, sys
 from absl import app
@@ -253,7 +253,7 @@ def test_one_is_killed_the_other_says_so_and_the_run_goes_on(tmp_path, undisturb
     assert left.returncode == 1, left.stderr
     last = left.stderr.strip().splitlines()[-1]
     assert last.startswith("error: another process of this run is gone")
-    saved = re.search("same command on all hosts goes on from (.*)$", last).group(1)
+    saved = re.search("same command on all hosts to resume from (.*)$", last).group(1)
     steps = [int(p.name) for p in (tmp_path / "checkpoints").iterdir() if p.name.isdigit()]
     assert saved == str(tmp_path / "checkpoints" / str(max(steps)))
     assert not (tmp_path / "result.json").exists()
@@ -264,7 +264,7 @@ def test_one_is_killed_the_other_says_so_and_the_run_goes_on(tmp_path, undisturb
 
 
 def test_all_stop_at_one_step_when_one_is_told_to(tmp_path, undisturbed):
-    """And one process with two devices goes on from there, to the same end."""
+    """And one process with two devices resumes from there, with the same result."""
     command = (*helpers.flags(**LONG), f"--workdir={tmp_path}")
     done = two("-c", TRAP, f"1:{int(signal.SIGTERM)}:3", *command)
     assert [d.returncode for d in done] == [143, 143], done[0].stderr + done[1].stderr

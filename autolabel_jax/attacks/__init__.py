@@ -1,34 +1,49 @@
-"""The one table of attacks on a trained model, by the names that tables of results use.
+"""Lists the attacks on a trained model, by the names that tables of results use.
 
 An attack is a function
 
   attack(image float32 [B, ...] in [0, 1], label int32 [B], keys [B]) → float32 [B, ...]
 
-made by ``make_…`` of its file from the model's logits and a ball; every image
-it gives is in the ball and in [0, 1] to the last bit. What a name stands for
-is a list of such attacks, each on the survivors of those before it.
+made by ``make_…`` of its file from the model's logits and a ball. Every image that it returns lies
+exactly in the ball and in [0, 1]. A name stands for a sequence of such attacks, each applied to the
+images that survived those before it.
 """
 
 import functools
+from typing import Any, Protocol
 
 import jax
 
 from autolabel_jax.attacks import apgd, fab, gradient, square
 from autolabel_jax.attacks.ball import Ball
 from autolabel_jax.attacks.ensemble import Attacked, Ensemble, robust_accuracy
-from autolabel_jax.attacks.search import LogitsFn
+from autolabel_jax.attacks.search import Attack, LogitsFn
 
 __all__ = ["TABLE", "Attacked", "Ball", "Ensemble", "create", "robust_accuracy"]
 
 EPSILON = 8 / 255
 
 
-def _fgsm(logits_fn, ball, num_classes, **how):
+Stages = list[tuple[str, Attack]]
+
+
+class MakeStages(Protocol):
+    """Makes the named attacks of an entry of ``TABLE``."""
+
+    def __call__(
+        self, logits_fn: LogitsFn, ball: Ball, num_classes: int, **settings: Any
+    ) -> Stages:
+        """Returns (name, attack) pairs in the order in which they run."""
+
+
+def _fgsm(logits_fn: LogitsFn, ball: Ball, num_classes: int, **how: Any) -> Stages:
     del num_classes
     return [("fgsm", gradient.make_fgsm(logits_fn, ball, **how))]
 
 
-def _pgd20(logits_fn, ball, num_classes, restarts=1, **how):
+def _pgd20(
+    logits_fn: LogitsFn, ball: Ball, num_classes: int, restarts: int = 1, **how: Any
+) -> Stages:
     del num_classes
     step_size = ball.epsilon / 4  # 2/255 at 8/255
     pgd = gradient.make_pgd(
@@ -37,8 +52,15 @@ def _pgd20(logits_fn, ball, num_classes, restarts=1, **how):
     return [("pgd20", pgd)]
 
 
-def _auto(logits_fn, ball, num_classes, num_steps=100, num_queries=5000, **how):
-    """AutoAttack's standard version."""
+def _auto(
+    logits_fn: LogitsFn,
+    ball: Ball,
+    num_classes: int,
+    num_steps: int = 100,
+    num_queries: int = 5000,
+    **how: Any,
+) -> Stages:
+    """Makes the attacks of AutoAttack's standard version."""
     steps = {"num_steps": num_steps, **how}
     ranks = range(min(9, num_classes - 1))
     apgd_t = apgd.make_apgd(logits_fn, ball, loss="dlr", **steps)
@@ -51,7 +73,7 @@ def _auto(logits_fn, ball, num_classes, num_steps=100, num_queries=5000, **how):
     ]
 
 
-TABLE = {"fgsm": _fgsm, "pgd20": _pgd20, "auto": _auto}
+TABLE: dict[str, MakeStages] = {"fgsm": _fgsm, "pgd20": _pgd20, "auto": _auto}
 
 
 def create(
@@ -61,9 +83,9 @@ def create(
     num_classes: int,
     epsilon: float = EPSILON,
     norm: str = "linf",
-    **settings,
+    **settings: Any,
 ) -> Ensemble:
-    """What a name stands for, on one model; give it to ``robust_accuracy``.
+    """Makes the attacks that a name stands for, on one model, for ``robust_accuracy``.
 
     Args:
       name: 'fgsm', 'pgd20' or 'auto' (AutoAttack's standard version, ℓ∞ alone).
@@ -71,18 +93,19 @@ def create(
       num_classes: K, 2 or more.
       epsilon: radius of the ball, in units of a full pixel range of 1.
       norm: 'linf' or 'l2'.
-      **settings: of 'pgd20' ``restarts`` and ``momentum``; of 'auto' ``num_steps`` and
-        ``num_queries``; of all ``in_python``, for the loop.
+      **settings: 'pgd20' takes ``restarts`` and ``momentum``, 'auto' takes ``num_steps`` and
+        ``num_queries``, and all take ``in_python`` (see ``search.make_loop``).
 
     Raises:
-      ValueError: unknown name or norm, ε below 0, fewer than two classes, or 'auto' in ℓ2.
+      ValueError: the name or norm is unknown, ε is below 0, there are fewer than two classes,
+        or 'auto' is asked for in ℓ2.
     """
     if name not in TABLE:
-        raise ValueError(f"attacks: got {name!r}, known are {', '.join(TABLE)}")
+        raise ValueError(f"attacks: got {name!r}, expected one of: {', '.join(TABLE)}")
     if num_classes < 2:
         raise ValueError(f"num_classes: got {num_classes}, must be 2 or more")
     ball = Ball(epsilon, norm)
     if name == "auto" and norm != "linf":
-        raise ValueError(f"norm: got {norm!r}, 'auto' is written for 'linf'; 'pgd20' takes 'l2'")
+        raise ValueError(f"norm: got {norm!r}, 'auto' supports only 'linf'; 'pgd20' takes 'l2'")
     predict = jax.jit(lambda image: logits_fn(image).argmax(-1))
     return Ensemble(predict, tuple(TABLE[name](logits_fn, ball, num_classes, **settings)))

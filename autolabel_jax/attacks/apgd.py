@@ -1,8 +1,8 @@
-"""APGD: projected gradient ascent with momentum that chooses its own step length.
+"""Implements APGD: projected gradient ascent with momentum and an adaptive step length.
 
-Croce & Hein (2020), "Reliable evaluation of adversarial robustness with an
-ensemble of diverse parameter-free attacks", algorithm 1; on the cross-entropy,
-or on the targeted difference-of-logits ratio (equation 7).
+It is algorithm 1 of Croce & Hein (2020), "Reliable evaluation of adversarial robustness with an
+ensemble of diverse parameter-free attacks", on the cross-entropy or on the targeted
+difference-of-logits ratio (equation 7).
 """
 
 from functools import partial
@@ -15,7 +15,7 @@ from flax import struct
 from autolabel_jax.attacks import search
 from autolabel_jax.attacks.ball import Ball, draw_noise, per_image
 
-RHO = 0.75  # the share of steps that must raise the loss, else the step length is halved
+RHO = 0.75  # minimum share of steps that raise the loss, below which the step length is halved
 MOMENTUM = 0.75
 FIRST_STEP = 2.0  # in units of ε
 
@@ -26,14 +26,14 @@ class _State:
     label: jax.Array  # int32 [B]
     target: jax.Array  # int32 [B]
     image: jax.Array  # float32 [B, ...]
-    previous: jax.Array  # float32 [B, ...], the image one step ago
+    previous: jax.Array  # float32 [B, ...], the image one step before
     gradient: jax.Array  # float32 [B, ...], at the image
     loss: jax.Array  # float32 [B], after the last step
     step: jax.Array  # float32 [B], step length
-    best: search.Best  # the image of highest loss; reached: one before it was wrong
-    best_gradient: jax.Array  # float32 [B, ...], there
-    wrong_image: jax.Array  # float32 [B, ...], the first that the model gets wrong
-    rises: jax.Array  # int32 [B], steps since the last checkpoint that raised the loss
+    best: search.Best  # the image of highest loss; reached: any image was misclassified
+    best_gradient: jax.Array  # float32 [B, ...], at the best image
+    wrong_image: jax.Array  # float32 [B, ...], the first misclassified image
+    rises: jax.Array  # int32 [B], number of steps since the last checkpoint that raised the loss
     checked_loss: jax.Array  # float32 [B], highest loss at the last checkpoint
     halved: jax.Array  # bool [B], at the last checkpoint
 
@@ -46,16 +46,16 @@ def make_apgd(
     loss: str = "ce",
     in_python: bool | None = None,
 ) -> search.Attack:
-    """APGD from one random start on the surface of the ball.
+    """Makes APGD from one random start on the surface of the ball.
 
-    The attack gives the first point that the model gets wrong, else the one of highest loss.
-    Its keyword ``rank`` (from 0) says which other class 'dlr' aims at, by the clean logits.
+    The attack returns the first misclassified point, or else the point of highest loss. Its keyword
+    ``rank`` (from 0) selects the class that 'dlr' targets, by the order of the clean logits.
 
     Args:
       logits_fn: images in [0, 1] → logits.
-      ball: where the points may lie.
-      num_steps: 100 in AutoAttack.
-      loss: 'ce', or 'dlr', the targeted one.
+      ball: the set of allowed points.
+      num_steps: number of steps, 100 in AutoAttack.
+      loss: 'ce', or 'dlr' for the targeted loss.
       in_python: see ``search.make_loop``.
     """
     loss_of = {"ce": _cross_entropy, "dlr": targeted_dlr}[loss]
@@ -85,7 +85,7 @@ def make_apgd(
             wrong_image=image,
             rises=jnp.zeros(label.shape, jnp.int32),
             checked_loss=loss,
-            halved=jnp.ones(label.shape, bool),  # the first checkpoint looks at the rises alone
+            halved=jnp.ones(label.shape, bool),  # so that the first checkpoint uses the rises alone
         )
 
     def step(i, state):
@@ -106,10 +106,10 @@ def make_apgd(
 
 
 def targeted_dlr(logits: jax.Array, *, label: jax.Array, target: jax.Array) -> jax.Array:
-    """-(z_label - z_target) / (z_(1) - (z_(3) + z_(4)) / 2), [B]; z_(j) is the j-th highest logit.
+    """Returns -(z_label - z_target) / (z_(1) - (z_(3) + z_(4)) / 2), [B], for sorted logits z_(j).
 
     With fewer than four classes there is no fourth logit, and any other divisor of three or two
-    would make the loss constant somewhere; the difference z_target - z_label stands alone then.
+    logits would make the loss constant somewhere, so the loss is z_target - z_label.
     """
     difference = search.logit(logits, target) - search.logit(logits, label)
     if logits.shape[-1] < 4:
@@ -119,9 +119,10 @@ def targeted_dlr(logits: jax.Array, *, label: jax.Array, target: jax.Array) -> j
 
 
 def checkpoint_windows(num_steps: int) -> np.ndarray:
-    """int32 [num_steps]: at each checkpoint the steps since the one before, elsewhere 0.
+    """Returns int32 [num_steps]: steps since the last checkpoint at each checkpoint, else 0.
 
-    The first is at 22 % of the steps; each window is 3 % of them shorter, but 6 % at least.
+    The first checkpoint is at 22 % of the steps. Each window is 3 % of the steps shorter than the
+    one before, and at least 6 %.
     """
     window, least, shorter = (max(int(s * num_steps), 1) for s in (0.22, 0.06, 0.03))
     windows, last = np.zeros(num_steps, np.int32), -1
@@ -132,19 +133,21 @@ def checkpoint_windows(num_steps: int) -> np.ndarray:
     return windows
 
 
-def _cross_entropy(logits, *, label, target):
+def _cross_entropy(logits: jax.Array, *, label: jax.Array, target: jax.Array) -> jax.Array:
     del target
     return search.cross_entropy(logits, label)
 
 
-def _move(ball, state, share):
+def _move(ball: Ball, state: _State, share: jax.Array) -> jax.Array:
     length = per_image(state.step, state.image)
     ahead = ball.project(state.clean, state.image + length * ball.steepest(state.gradient))
     moved = share * (ahead - state.image) + (1 - share) * (state.image - state.previous)
     return ball.project(state.clean, state.image + moved)
 
 
-def _record(state, image, loss, wrong, gradient):
+def _record(
+    state: _State, image: jax.Array, loss: jax.Array, wrong: jax.Array, gradient: jax.Array
+) -> _State:
     higher = loss > state.best.loss
     return state.replace(
         image=image,
@@ -162,10 +165,10 @@ def _record(state, image, loss, wrong, gradient):
     )
 
 
-def _checkpoint(state, window):
-    """Where the ascent has stalled: back to the best image, with half the step length."""
+def _checkpoint(state: _State, window: jax.Array) -> _State:
+    """Returns to the best image with half the step length if the ascent has stalled."""
     here = window > 0
-    # As in the authors' code, ≤ where the paper has <.
+    # ≤ as in the authors' code, where the paper has <.
     few_rises = state.rises <= RHO * window
     stuck = ~state.halved & (state.best.loss <= state.checked_loss)
     halve = here & (few_rises | stuck)

@@ -1,8 +1,7 @@
-"""The set an attack may move in: the ε-ball around the clean image, cut with [0, 1].
+"""Defines the set of allowed images: the ε-ball around the clean image, intersected with [0, 1].
 
-Membership holds to the last bit as a user would check it in float32,
-``np.abs(adversarial - clean).max() <= epsilon``: ε is rounded down to
-float32, and every bound that a rounded sum gives is moved one float inward.
+Membership is exact when checked in float32 as ``np.abs(adversarial - clean).max() <= epsilon``: ε
+is rounded down to float32, and every bound from a rounded sum is moved one float inward.
 """
 
 import dataclasses
@@ -18,7 +17,7 @@ NORMS = ("linf", "l2")
 
 @dataclasses.dataclass(frozen=True)
 class Ball:
-    """Images in [0, 1] at a distance of at most ε from a clean one.
+    """The images in [0, 1] within a distance of ε from a clean one.
 
     Attributes:
       epsilon: radius, in units of a full pixel range of 1.
@@ -28,9 +27,10 @@ class Ball:
     epsilon: float
     norm: str = "linf"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
+        """Checks the fields."""
         if self.norm not in NORMS:
-            raise ValueError(f"norm: got {self.norm!r}, known are {', '.join(NORMS)}")
+            raise ValueError(f"norm: got {self.norm!r}, expected one of: {', '.join(NORMS)}")
         if not (self.epsilon >= 0 and math.isfinite(self.epsilon)):
             raise ValueError(f"epsilon: got {self.epsilon}, must be finite and 0 or more")
 
@@ -41,14 +41,14 @@ class Ball:
         return np.nextafter(rounded, np.float32(0)) if float(rounded) > self.epsilon else rounded
 
     def bounds(self, clean: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Lowest and highest float32 [B, ...] that the ℓ∞ ball and [0, 1] allow each pixel."""
-        # A sum rounded to nearest may lie outside by half a float; the next one inward does not.
+        """Returns the lowest and highest value of each pixel in the ℓ∞ ball, float32 [B, ...]."""
+        # A sum rounded to nearest may lie outside by half a float; the next float inward does not.
         low = jnp.nextafter(clean - self.radius, jnp.float32(2))
         high = jnp.nextafter(clean + self.radius, jnp.float32(-1))
         return jnp.clip(low, 0, clean), jnp.clip(high, clean, 1)
 
     def project(self, clean: jax.Array, image: jax.Array) -> jax.Array:
-        """The image moved into the set (for ℓ2: scaled into the ball, then clipped).
+        """Moves an image into the set (for ℓ2: scales it into the ball, then clips it).
 
         Args:
           clean: float32 [B, ...] in [0, 1].
@@ -56,42 +56,42 @@ class Ball:
         """
         if self.norm == "linf":
             return jnp.clip(image, *self.bounds(clean))
-        # Room for the rounding of a sum over all pixels, in our order and in the user's.
+        # A margin for the rounding of a sum over all pixels, in any order.
         radius = self.radius * np.float32(1 - (math.sqrt(clean[0].size) + 4) * 2.0**-23)
         delta = image - clean
         length = per_image(norm(delta, "l2"), delta)
         delta = delta * jnp.minimum(1, radius / jnp.maximum(length, 1e-30))
-        # Rounding toward the clean pixel: no pixel moves by more than its delta.
+        # Rounds toward the clean pixel, so that no pixel moves by more than its delta.
         return jnp.nextafter(jnp.clip(clean + delta, 0, 1), clean)
 
     def steepest(self, gradient: jax.Array) -> jax.Array:
-        """The step of length 1 along which the loss grows most, [B, ...]."""
+        """Returns the step of length 1 along which the loss grows most, [B, ...]."""
         if self.norm == "linf":
             return jnp.sign(gradient)
         return gradient / jnp.maximum(per_image(norm(gradient, "l2"), gradient), 1e-20)
 
     def random_point(self, clean: jax.Array, noise: jax.Array) -> jax.Array:
-        """The point of the set that ``draw_noise`` means for each clean image [B, ...]."""
+        """Maps noise of ``draw_noise`` to a point of the set for each clean image, [B, ...]."""
         return self.project(clean, clean + self.radius * noise)
 
 
-# By itself under jit: the generator takes longer to compile than a small model, and what it draws
-# hangs neither on the model nor on ε.
+# Jitted separately: the generator takes longer to compile than a small model, and its draws depend
+# neither on the model nor on ε.
 @functools.partial(jax.jit, static_argnames=("shape", "which", "far"))
 def draw_noise(
     keys: jax.Array, number: int, *, shape: tuple[int, ...], which: str, far: bool = False
 ) -> jax.Array:
-    """A point of the unit ball for each image, drawn from its own key; float32 [B, ...].
+    """Draws a point of the unit ball for each image from its own key, float32 [B, ...].
 
     Args:
       keys: typed PRNG keys [B].
-      number: which of many draws from these keys.
-      shape: of one image.
+      number: index of the draw from these keys.
+      shape: shape of one image.
       which: norm; 'linf' is uniform in the ball, 'l2' has a uniform direction and length.
-      far: scaled out to a length of 1.
+      far: whether to scale the point to a length of 1.
     """
 
-    def draw(key):
+    def draw(key: jax.Array) -> jax.Array:
         direction, length = jax.random.split(jax.random.fold_in(key, number))
         if which == "linf":
             noise = jax.random.uniform(direction, shape, minval=-1, maxval=1)
@@ -104,7 +104,7 @@ def draw_noise(
 
 
 def norm(delta: jax.Array, which: str) -> jax.Array:
-    """Length [B] of each image's change [B, ...]: 'linf', 'l2' or 'l1'."""
+    """Returns the norm [B] of each image's change [B, ...]; ``which`` is 'linf', 'l2' or 'l1'."""
     flat = delta.reshape(delta.shape[0], -1)
     if which == "linf":
         return jnp.max(jnp.abs(flat), -1)
@@ -112,5 +112,5 @@ def norm(delta: jax.Array, which: str) -> jax.Array:
 
 
 def per_image(value: jax.Array, image: jax.Array) -> jax.Array:
-    """[B] → [B, 1, …, 1], to go with images [B, ...]."""
+    """Reshapes [B] to [B, 1, …, 1], to broadcast against images [B, ...]."""
     return value.reshape((-1,) + (1,) * (image.ndim - 1))

@@ -1,7 +1,7 @@
-"""One attack after another, each on the images that all before it left right.
+"""Runs attacks in sequence, each on the images that are still classified correctly.
 
-Croce & Hein (2020), "Reliable evaluation of adversarial robustness with an
-ensemble of diverse parameter-free attacks" (AutoAttack), is such a list.
+AutoAttack is such a sequence: Croce & Hein (2020), "Reliable evaluation of adversarial robustness
+with an ensemble of diverse parameter-free attacks".
 """
 
 import dataclasses
@@ -17,10 +17,10 @@ from autolabel_jax.attacks import search
 
 @dataclasses.dataclass(frozen=True)
 class Ensemble:
-    """Attacks on one model, by name, in the order in which they run.
+    """Attacks on one model, in the order in which they run.
 
     Attributes:
-      predict: images [B, ...] → int32 [B], the class that the model gives.
+      predict: images [B, ...] → predicted class, int32 [B].
       stages: (name, attack) pairs.
     """
 
@@ -30,14 +30,14 @@ class Ensemble:
 
 @dataclasses.dataclass(frozen=True)
 class Attacked:
-    """What is left of a set of images.
+    """The outcome of attacks on a set of images.
 
     Attributes:
-      accuracy: robust accuracy, the share that no attack made wrong; a fraction.
-      correct: bool [n], these images.
-      images: float32 [n, ...]: the one that broke it, else what the first attack gave; clean
-        where clean was wrong.
-      accuracy_after: 'clean' and each stage → accuracy once it has run.
+      accuracy: robust accuracy, the fraction of images that no attack broke.
+      correct: bool [n], whether no attack broke the image.
+      images: float32 [n, ...]: the adversarial image that broke it, else the one of the first
+        attack; the clean image if that is misclassified already.
+      accuracy_after: 'clean' and each stage → accuracy after it.
     """
 
     accuracy: float
@@ -57,23 +57,23 @@ def robust_accuracy(
     sharding: jax.sharding.Sharding | None = None,
     progress: bool = True,
 ) -> Attacked:
-    """Attacks every image that the model gets right, and asks the model again.
+    """Attacks every image that the model classifies correctly, and evaluates the model again.
 
-    The random numbers of an image hang on the key, the stage and its place in the whole set.
-    So a long evaluation may be cut in pieces, and go on with images[start:] where it was stopped.
+    The random numbers of an image depend on the key, the stage and its index in the whole set, so
+    a long evaluation may be split into pieces, and resumes with images[start:].
 
     Args:
       attack: from ``attacks.create``.
-      images: uint8, or float32 in [0, 1]; [n, ...].
+      images: uint8 or float32 in [0, 1], [n, ...].
       labels: int [n].
       key: typed PRNG key.
-      batch_size: of the device; the survivors are gathered into full batches, the last padded.
-      start: place of the first of these images in the whole set.
-      sharding: of a batch over devices that divide it; None: the default device.
-      progress: a bar for each stage, where the terminal can show one.
+      batch_size: images per batch; survivors are gathered into full batches, the last one padded.
+      start: index of the first of these images in the whole set.
+      sharding: sharding of a batch, whose size the devices divide; None uses the default device.
+      progress: whether to show a progress bar per stage, on a terminal.
 
     Raises:
-      ValueError: no images, labels that do not go with them, or pixels outside [0, 1].
+      ValueError: there are no images, labels do not match them, or pixels are outside [0, 1].
     """
     images = _checked(images, labels, batch_size)
     labels = np.asarray(labels, np.int32)
@@ -95,20 +95,22 @@ def robust_accuracy(
         stage_key = jax.random.fold_in(key, number)
         for rows, num in batches(np.flatnonzero(correct), name):
             keys = _fold_in(stage_key, rows + start)
-            found = run(*put(rows, labels[rows], keys))
-            own, right = rows[:num], np.asarray(attack.predict(found))[:num] == labels[rows[:num]]
+            attacked = run(*put(rows, labels[rows], keys))
+            own = rows[:num]
+            right = np.asarray(attack.predict(attacked))[:num] == labels[own]
             correct[own] = right
-            told = ~right | (number == 0)  # what failed later says less than the first attempt
-            adversarial[own[told]] = np.asarray(found)[:num][told]
+            kept = ~right | (number == 0)  # later attacks are kept only where they succeed
+            adversarial[own[kept]] = np.asarray(attacked)[:num][kept]
         accuracy_after[name] = float(correct.mean())
     return Attacked(float(correct.mean()), correct, adversarial, accuracy_after)
 
 
-# Each image's own key.
+# One key per image.
 _fold_in = jax.jit(jax.vmap(jax.random.fold_in, (None, 0)))
 
 
-def _checked(images, labels, batch_size):
+def _checked(images: np.ndarray, labels: np.ndarray, batch_size: int) -> np.ndarray:
+    """Returns float32 images in [0, 1]; raises as ``robust_accuracy``."""
     if len(images) == 0 or len(images) != len(labels):
         raise ValueError(f"attacks: got {len(images)} images and {len(labels)} labels")
     if batch_size < 1:
@@ -117,18 +119,18 @@ def _checked(images, labels, batch_size):
     if not (images.min() >= 0 and images.max() <= 1):
         raise ValueError(
             f"attacks: got pixels from {images.min()} to {images.max()}, must be in [0, 1]; "
-            "scale the images, and let logits_fn undo it"
+            "scale the images, and undo the scaling in logits_fn"
         )
     return images
 
 
-def _padded(rows, batch_size, devices):
-    """(rows of a batch, the last repeated to fill it; how many are its own) of each batch."""
+def _padded(rows: np.ndarray, batch_size: int, devices: int) -> list[tuple[np.ndarray, int]]:
+    """Splits rows into batches: (rows, with the last repeated to fill the batch; number of own)."""
     parts = []
     for first in range(0, len(rows), batch_size):
         part = rows[first : first + batch_size]
-        # A last short batch takes a quarter of the size, or a quarter of that: few programs to
-        # compile, little work on padding.
+        # A short last batch has a quarter of the size, or a quarter of that and so on, which
+        # needs few programs and little padding.
         size = batch_size
         while size % (4 * devices) == 0 and size // 4 >= max(len(part), 16):
             size //= 4

@@ -1,10 +1,12 @@
-"""FAB-T: the nearest image across the boundary to one other class, in ℓ∞.
+"""Implements FAB-T, which finds the nearest image across the boundary to another class, in ℓ∞.
 
-Croce & Hein (2020), "Minimally distorted adversarial examples with a fast
-adaptive boundary attack", in its targeted form: the boundary between the label
-and the target is taken as a hyperplane at the current point, and the point
-moves to where the hyperplane and the box [0, 1] meet nearest by.
+It is the targeted form of Croce & Hein (2020), "Minimally distorted adversarial examples with a
+fast adaptive boundary attack". Each step approximates the boundary between the label and the target
+by a hyperplane at the current point, and moves the point to the nearest one on the hyperplane in
+[0, 1].
 """
+
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -13,11 +15,11 @@ from flax import struct
 from autolabel_jax.attacks import search
 from autolabel_jax.attacks.ball import Ball, norm, per_image
 
-OVERSHOOT = 1.05  # η: steps go a little past the hyperplane
-BACKWARD = 0.9  # β: from an adversarial image, back toward the clean one
-FINAL_STEPS = 3  # of a search between the clean and the nearest image, at the end
-PAST = 1.001  # how far past the boundary that search aims, so that rounding does not undo it
-MAX_BIAS = 0.1  # α_max: the most that a step is drawn toward the clean image's projection
+OVERSHOOT = 1.05  # η: steps end a little past the hyperplane
+BACKWARD = 0.9  # β: factor of a step back from an adversarial image to the clean one
+FINAL_STEPS = 3  # of the final search between the clean and the nearest image
+PAST = 1.001  # the final search aims past the boundary, so that rounding does not undo it
+MAX_BIAS = 0.1  # α_max: largest weight of the clean image's projection in a step
 
 
 @struct.dataclass
@@ -26,22 +28,32 @@ class _State:
     label: jax.Array  # int32 [B]
     target: jax.Array  # int32 [B]
     image: jax.Array  # float32 [B, ...]
-    nearest: jax.Array  # float32 [B, ...], adversarial
-    distance: jax.Array  # float32 [B], of it; inf where none is found
+    nearest: jax.Array  # float32 [B, ...], nearest adversarial image
+    distance: jax.Array  # float32 [B], its distance; inf if none is found
+
+
+# (image [B, ...], label [B], target [B]) → (nearest adversarial image [B, ...], its distance [B])
+Minimal = Callable[[jax.Array, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
 
 
 def make_fab(
     logits_fn: search.LogitsFn, ball: Ball, *, num_steps: int = 100, in_python: bool | None = None
 ) -> search.Attack:
-    """The nearest adversarial image where that lies in the ball, else the clean one.
+    """Makes an attack that returns the nearest adversarial image in the ball, else the clean one.
 
-    Its keyword ``rank`` (from 0) says which other class it aims at, by the clean logits.
+    Its keyword ``rank`` (from 0) selects the class it targets, by the order of the clean logits.
+
+    Args:
+      logits_fn: images in [0, 1] → logits.
+      ball: the set of allowed points, ℓ∞.
+      num_steps: number of steps, 100 in AutoAttack.
+      in_python: see ``search.make_loop``.
 
     Raises:
       ValueError: the ball is not ℓ∞.
     """
     if ball.norm != "linf":
-        raise ValueError(f"norm: got {ball.norm!r}, fab is written for 'linf'")
+        raise ValueError(f"norm: got {ball.norm!r}, fab supports only 'linf'")
     minimal = make_minimal(
         logits_fn, num_steps=num_steps, enough=float(ball.radius), in_python=in_python
     )
@@ -50,7 +62,7 @@ def make_fab(
     def attack(image, label, keys, rank=0):
         del keys  # it starts from the clean image
         nearest, distance = minimal(image, label, target_of(image, label, rank))
-        inside = ball.project(image, nearest)  # moves by the rounding of the bounds alone
+        inside = ball.project(image, nearest)  # changes it only by the rounding of the bounds
         return search.choose(distance <= ball.radius, inside, image)
 
     return attack
@@ -62,13 +74,13 @@ def make_minimal(
     num_steps: int,
     enough: float = 0.0,
     in_python: bool | None = None,
-):
-    """(image [B, ...], label [B], target [B]) → (nearest adversarial image, its distance [B]).
+) -> Minimal:
+    """Makes the search for the nearest adversarial image, without a ball.
 
     Args:
       logits_fn: images in [0, 1] → logits.
-      num_steps: 100 in AutoAttack.
-      enough: no step is made once all distances are as small.
+      num_steps: number of steps, 100 in AutoAttack.
+      enough: the search stops when all distances are at most this.
       in_python: see ``search.make_loop``.
     """
 
@@ -102,12 +114,12 @@ def make_minimal(
     return minimal
 
 
-def _toward_boundary(logits_fn, state):
-    def lead(logits):
+def _toward_boundary(logits_fn: search.LogitsFn, state: _State) -> jax.Array:
+    def lead(logits: jax.Array) -> jax.Array:
         return search.logit(logits, state.target) - search.logit(logits, state.label)
 
     value, _, normal = search.loss_and_gradient(logits_fn, lead, state.image)
-    # The hyperplane value + normal · (x - image) = 0, seen from the image and from the clean one.
+    # The hyperplane value + normal · (x - image) = 0, relative to the image and to the clean one.
     gap = jnp.sum((normal * (state.clean - state.image)).reshape(value.shape[0], -1), -1)
     own = project_on_hyperplane(state.image, normal, value)
     clean = project_on_hyperplane(state.clean, normal, value + gap)
@@ -118,10 +130,10 @@ def _toward_boundary(logits_fn, state):
     return jnp.clip((1 - bias) * own + bias * clean, 0, 1)
 
 
-def _search_on_segment(logits_fn, state):
-    """Tries the point just past where the margin, if linear between clean and nearest, is 0."""
+def _search_on_segment(logits_fn: search.LogitsFn, state: _State) -> _State:
+    """Tries the point just past the zero of a margin that is linear from clean to nearest."""
 
-    def margin(image):
+    def margin(image: jax.Array) -> jax.Array:
         logits = logits_fn(image)
         other = search.other_class(logits, state.label, 0)
         return search.logit(logits, other) - search.logit(logits, state.label)
@@ -138,11 +150,11 @@ def _search_on_segment(logits_fn, state):
 
 
 def project_on_hyperplane(image: jax.Array, normal: jax.Array, value: jax.Array) -> jax.Array:
-    """The ℓ∞-smallest δ with value + normal · δ = 0 and image + δ in [0, 1].
+    """Returns the ℓ∞-smallest δ with value + normal · δ = 0 and image + δ in [0, 1].
 
-    Each pixel moves by min(r, what the box leaves it), with one r an image. What that gains is
-    concave and piecewise linear in r: Newton's method from r = 0 climbs to the root and stops
-    there. Out of reach, every pixel goes to its end.
+    Each pixel moves by min(r, its room in the box), with one r per image. The value gained is
+    concave and piecewise linear in r, so Newton's method from r = 0 climbs to the root and stops
+    there. If the hyperplane is out of reach, every pixel moves to the end of its range.
 
     Args:
       image: float32 [B, ...] in [0, 1].

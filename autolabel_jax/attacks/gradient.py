@@ -1,9 +1,8 @@
-"""FGSM and PGD: ascent of the cross-entropy inside the ball.
+"""Implements FGSM and PGD, which ascend the cross-entropy inside the ball.
 
-Goodfellow et al. (2015), "Explaining and Harnessing Adversarial Examples";
-Madry et al. (2018), "Towards Deep Learning Models Resistant to Adversarial
-Attacks"; momentum as in Dong et al. (2018), "Boosting Adversarial Attacks
-with Momentum" (MI-FGSM).
+See Goodfellow et al. (2015), "Explaining and Harnessing Adversarial Examples", and Madry et al.
+(2018), "Towards Deep Learning Models Resistant to Adversarial Attacks". Momentum follows Dong et
+al. (2018), "Boosting Adversarial Attacks with Momentum" (MI-FGSM).
 """
 
 import jax
@@ -26,7 +25,7 @@ class _State:
 def make_fgsm(
     logits_fn: search.LogitsFn, ball: Ball, *, targeted: bool = False, in_python: bool | None = None
 ) -> search.Attack:
-    """One step of length ε from the clean image; see ``make_pgd``."""
+    """Makes FGSM, one step of length ε from the clean image; see ``make_pgd``."""
     return make_pgd(
         logits_fn,
         ball,
@@ -50,20 +49,20 @@ def make_pgd(
     targeted: bool = False,
     in_python: bool | None = None,
 ) -> search.Attack:
-    """Projected steps along sign(g) (ℓ∞) or g / ‖g‖₂ (ℓ2), g ← momentum · g + ∇ / mean|∇|.
+    """Makes PGD: steps along sign(g) (ℓ∞) or g / ‖g‖₂ (ℓ2), with g ← momentum · g + ∇ / mean|∇|.
 
-    The attack gives, of all points after a step in all restarts, one that the model gets
-    wrong, else the one of highest loss. Restart r is the same however many there are.
+    Among all points after a step in all restarts, the attack returns a misclassified one, or else
+    the one of highest loss. Restart r does not depend on the number of restarts.
 
     Args:
       logits_fn: images in [0, 1] → logits.
-      ball: where the points may lie.
-      num_steps: of each restart.
-      step_size: in units of a full pixel range of 1.
-      restarts: 1 or more.
-      random_start: from a random point of the ball, else from the clean image.
-      momentum: 0 is PGD; 1, with random_start=False and step ε / steps, MI-FGSM as published.
-      targeted: the labels given are the classes to reach, not those to leave.
+      ball: the set of allowed points.
+      num_steps: number of steps per restart.
+      step_size: step length, in units of a full pixel range of 1.
+      restarts: number of restarts, 1 or more.
+      random_start: whether to start from a random point of the ball, not from the clean image.
+      momentum: 0 is PGD; 1, with random_start=False and step ε / steps, is the published MI-FGSM.
+      targeted: whether the labels are the classes to reach, not those to leave.
       in_python: see ``search.make_loop``.
     """
 
@@ -80,7 +79,7 @@ def make_pgd(
         loss, logits, gradient = search.loss_and_gradient(
             logits_fn, lambda logits: judge(logits, state.label)[0], state.image
         )
-        # The point before the first step is no result of the attack.
+        # The point before the first step is not a result of the attack.
         reached = judge(logits, state.label)[1] & (i > 0)
         best = search.keep(state.best, state.image, jnp.where(i > 0, loss, -jnp.inf), reached)
         mean = norm(gradient, "l1") / gradient[0].size

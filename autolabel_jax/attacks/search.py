@@ -1,4 +1,4 @@
-"""What the attacks share: the loop, the loss with its gradient, the best image so far."""
+"""Provides the loop of attacks, the loss with its gradient, and the best image so far."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -11,16 +11,16 @@ from autolabel_jax.attacks.ball import per_image
 
 # float32 images [B, ...] in [0, 1] → logits float32 [B, K], the model in inference mode.
 LogitsFn = Callable[[jax.Array], jax.Array]
-# (images [B, ...], labels int32 [B], one typed key an image [B]) → adversarial images [B, ...].
+# (images [B, ...], labels int32 [B], one typed key per image [B]) → adversarial images [B, ...].
 Attack = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
 
 State = TypeVar("State")
-CHECK_EVERY = 10  # steps between two looks from the host at whether all is done
+CHECK_EVERY = 10  # steps between two checks from the host whether the loop is done
 
 
 @struct.dataclass
 class Best:
-    """The most harmful image so far: one that reached the goal, else the one of highest loss."""
+    """The best image so far: one that reached the goal, else the one of highest loss."""
 
     image: jax.Array  # float32 [B, ...]
     loss: jax.Array  # float32 [B]
@@ -28,13 +28,13 @@ class Best:
 
 
 def nothing_yet(image: jax.Array) -> Best:
-    """What any image replaces."""
+    """Returns the initial state, which any image replaces."""
     num = image.shape[0]
     return Best(image=image, loss=jnp.full(num, -jnp.inf), reached=jnp.zeros(num, bool))
 
 
 def keep(best: Best, image: jax.Array, loss: jax.Array, reached: jax.Array) -> Best:
-    """The better of the two, image by image."""
+    """Returns the better of the two for each image."""
     better = (reached & ~best.reached) | ((reached == best.reached) & (loss > best.loss))
     return Best(
         image=choose(better, image, best.image),
@@ -44,16 +44,16 @@ def keep(best: Best, image: jax.Array, loss: jax.Array, reached: jax.Array) -> B
 
 
 def choose(which: jax.Array, yes: jax.Array, no: jax.Array) -> jax.Array:
-    """Whole images: ``yes`` where ``which`` bool [B] holds, else ``no``."""
+    """Selects whole images: ``yes`` where ``which`` bool [B] holds, else ``no``."""
     return jnp.where(per_image(which, yes), yes, no)
 
 
 def loss_and_gradient(
     logits_fn: LogitsFn, loss_fn: Callable[[jax.Array], jax.Array], image: jax.Array
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Loss [B], logits [B, K] and the gradient of each loss in its own image [B, ...]."""
+    """Returns loss [B], logits [B, K], and the gradient of each loss in its own image [B, ...]."""
 
-    # In inference mode no image enters another's loss, so one sum gives all gradients.
+    # In inference mode no image affects another's loss, so the gradient of the sum holds all.
     def total(image):
         logits = logits_fn(image)
         loss = loss_fn(logits)
@@ -64,22 +64,22 @@ def loss_and_gradient(
 
 
 def other_class(logits: jax.Array, label: jax.Array, rank: Any) -> jax.Array:
-    """int32 [B]: the class with the rank-th highest logit (from 0) other than the label."""
+    """Returns the class with the rank-th highest logit (from 0) other than the label, int32 [B]."""
     own = jnp.arange(logits.shape[-1]) == label[:, None]
     order = jnp.argsort(jnp.where(own, jnp.inf, -logits), axis=-1)
     return jnp.take(order, rank, axis=-1)
 
 
 def logit(logits: jax.Array, label: jax.Array) -> jax.Array:
-    """[B]: the logit of each label."""
+    """Returns the logit of each label, [B]."""
     return jnp.take_along_axis(logits, label[:, None], axis=-1)[:, 0]
 
 
 def cross_entropy(logits: jax.Array, label: jax.Array) -> jax.Array:
-    """-log softmax(logits)[label], [B], with a gradient that survives certainty.
+    """Returns -log softmax(logits)[label], [B], with an accurate gradient at high confidence.
 
-    As log(1 + Σ_k exp(z_k - z_label)) over the other classes: softmax minus one-hot cancels in
-    float32 once the label has all but 1e-7 of the probability, and what is left is noise.
+    It is log(1 + Σ_k exp(z_k - z_label)) over the other classes. In softmax minus one-hot, all
+    digits cancel in float32 when the label has all but 1e-7 of the probability.
     """
     own = jnp.arange(logits.shape[-1]) == label[:, None]
     others = jax.nn.logsumexp(logits, axis=-1, where=~own)
@@ -93,14 +93,14 @@ def make_loop(
     done: Callable[[State], jax.Array] | None = None,
     in_python: bool | None = None,
 ) -> Callable[[State], State]:
-    """state → state after ``num_steps`` steps, compiled.
+    """Compiles a loop: state → state after ``num_steps`` steps.
 
     Args:
-      step: (place of the step int32 [], state) → state.
-      num_steps: at most so many.
-      done: state → bool []; nothing of the result changes any more.
-      in_python: one dispatch a step, else one ``lax`` loop; None: as the backend likes it.
-        On the CPU convolution gradients are 15-80 times slower inside a loop (jax issue 12868).
+      step: (index of the step int32 [], state) → state.
+      num_steps: maximum number of steps.
+      done: state → bool []; whether further steps do not change the result.
+      in_python: whether to dispatch each step, instead of one ``lax`` loop. None does so on the
+        CPU, where convolution gradients are 15-80 times slower inside a loop (jax issue 12868).
     """
     if jax.default_backend() == "cpu" if in_python is None else in_python:
         step, done = jax.jit(step), done and jax.jit(done)

@@ -1,8 +1,8 @@
-"""Square: random search with square-shaped changes, by the logits alone, in the ℓ∞ ball.
+"""Implements Square, a random search with square-shaped changes in the ℓ∞ ball.
 
-Andriushchenko et al. (2020), "Square Attack: a query-efficient black-box
-adversarial attack via random search", algorithms 1 and 2. It needs no
-gradient, so it also breaks a model that hides its own.
+It is algorithms 1 and 2 of Andriushchenko et al. (2020), "Square Attack: a query-efficient
+black-box adversarial attack via random search". It uses the logits alone, so it also breaks a model
+whose gradients are uninformative.
 """
 
 import math
@@ -15,8 +15,8 @@ from flax import struct
 from autolabel_jax.attacks import search
 from autolabel_jax.attacks.ball import Ball
 
-# From this query on, the share of pixels that a square changes is halved once more (section 5 of
-# the paper, for 10,000 queries; AutoAttack takes the same ones for its 5,000).
+# Queries after which the share of pixels that a square changes is halved (section 5 of the paper,
+# for 10,000 queries; AutoAttack uses the same for its 5,000).
 HALVED_AFTER = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 
 
@@ -37,20 +37,20 @@ def make_square(
     first_share: float = 0.8,
     in_python: bool | None = None,
 ) -> search.Attack:
-    """Descent of the margin of the label over the highest other class.
+    """Makes an attack that descends the margin of the label over the highest other class.
 
     Args:
       logits_fn: images [B, H, W, C] in [0, 1] → logits.
-      ball: ℓ∞.
-      num_queries: proposals after the first image, which has vertical stripes.
-      first_share: of the pixels, in the first square.
+      ball: the set of allowed points, ℓ∞.
+      num_queries: number of proposals after the first image, which has vertical stripes.
+      first_share: share of the pixels in the first square.
       in_python: see ``search.make_loop``.
 
     Raises:
       ValueError: the ball is not ℓ∞.
     """
     if ball.norm != "linf":
-        raise ValueError(f"norm: got {ball.norm!r}, square is written for 'linf'")
+        raise ValueError(f"norm: got {ball.norm!r}, square supports only 'linf'")
 
     def margin(image, label):
         logits = logits_fn(image)
@@ -68,17 +68,17 @@ def make_square(
         return _State(clean, label, keys, image, margin(image, label))
 
     def step(i, state):
-        # Two steps of 2ε, clipped: the pixels of a square lie on the ball's surface.
+        # As a step of ±2ε, clipped, would: the pixels of a square lie on the ball's surface.
         low, high = ball.bounds(state.clean)
         side = jnp.asarray(square_sides(num_queries, first_share, state.clean.shape[1:3]))[i]
         keys = jax.vmap(jax.random.fold_in, (0, None))(state.keys, i)
         inside, upward = jax.vmap(lambda key: _square(key, side, state.clean.shape[1:]))(keys)
         image = jnp.where(inside, jnp.where(upward, high, low), state.image)
-        found = margin(image, state.label)
-        better = (found < state.margin) & (state.margin > 0)
+        new = margin(image, state.label)
+        better = (new < state.margin) & (state.margin > 0)
         return state.replace(
             image=search.choose(better, image, state.image),
-            margin=jnp.where(better, found, state.margin),
+            margin=jnp.where(better, new, state.margin),
         )
 
     loop = search.make_loop(
@@ -87,21 +87,23 @@ def make_square(
 
     def attack(image, label, keys):
         if image.ndim != 4:
-            raise ValueError(f"square: got inputs {image.shape}, needs images [B, H, W, C]")
+            raise ValueError(f"square: got inputs {image.shape}, expected images [B, H, W, C]")
         return loop(start(image, label, keys)).image
 
     return attack
 
 
 def square_sides(num_queries: int, first_share: float, shape: tuple[int, int]) -> np.ndarray:
-    """int32 [num_queries]: side of each query's square, for images of that height and width."""
+    """Returns the side of each query's square for images of this height and width."""
     halvings = np.searchsorted(HALVED_AFTER, np.arange(num_queries), side="left")
     sides = np.rint(np.sqrt(first_share / 2.0**halvings * math.prod(shape)))
     return np.clip(sides, 1, min(shape)).astype(np.int32)
 
 
-def _square(key, side, shape):
-    """Where the square lies, bool [H, W, 1], and the sign of each channel, bool [1, 1, C]."""
+def _square(
+    key: jax.Array, side: jax.Array, shape: tuple[int, int, int]
+) -> tuple[jax.Array, jax.Array]:
+    """Draws the square's pixels, bool [H, W, 1], and the sign per channel, bool [1, 1, C]."""
     height, width, channels = shape
     place, sign = jax.random.split(key)
     limit = jnp.stack([height - side, width - side]) + 1

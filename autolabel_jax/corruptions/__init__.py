@@ -1,20 +1,19 @@
-"""The one table of image corruptions (Hendrycks & Dietterich, 2019), made on the device.
+"""Lists the image corruptions of Hendrycks & Dietterich (2019), which are made on the device.
 
 Each corruption is a function of one image,
 
   corrupt(key, image float32 [H, W, 3] in [0, 1], *prepared) -> float32 [H, W, 3]
 
-What is prepared of the setting of each severity, which stands in
-``settings.py``, are arguments of the compiled program: nearly all corruptions
-have one for all five severities. The random numbers
-of an image hang on the seed, the corruption, the severity and the index of
-the image alone: a corrupted set is the same every time, in any batches, on any
-number of devices.
+The values prepared from the settings of a severity in ``settings.py`` are arguments of the compiled
+program, so that nearly all corruptions have one program for all five severities. The random numbers
+of an image depend only on the seed, the corruption, the severity and the index of the image. A
+corrupted set is therefore always the same, in any batches and on any number of devices.
 """
 
 import functools
 import zlib
 from collections.abc import Callable
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +21,7 @@ import jax.numpy as jnp
 from autolabel_jax.corruptions import blur, digital, jpeg, noise, spatter, weather
 from autolabel_jax.corruptions.settings import plain, settings
 
-# name: (the corruption, what makes its arguments of a size and a setting)
+# name: (the corruption, the function that prepares its arguments from a size and a setting)
 TABLE = {
     "gaussian_noise": (noise.redraw, noise.prepare_gaussian),
     "shot_noise": (noise.redraw, noise.prepare_shot),
@@ -45,39 +44,48 @@ TABLE = {
     "saturate": (digital.saturate, plain),
 }
 
-# In the papers for choosing settings, never in an average.
+# Meant for choosing settings, and never part of an average.
 EXTRA = ("speckle_noise", "gaussian_blur", "spatter", "saturate")
 CORRUPTIONS = tuple(name for name in TABLE if name not in EXTRA)
 SEVERITIES = (1, 2, 3, 4, 5)
 
 
-def create(
-    name: str, severity: int, *, size: int, seed: int = 0
-) -> Callable[[jax.Array, jax.Array], jax.Array]:
-    """A corruption as a pure, jitted function of a batch.
+class Corrupt(Protocol):
+    """Corrupts one image."""
+
+    def __call__(self, key: jax.Array, image: jax.Array, *prepared: Any) -> jax.Array:
+        """Returns the corrupted image, float32 [H, W, 3]; values may lie outside [0, 1]."""
+
+
+# (index int32 [B], image uint8 [B, H, W, 3]) → uint8 [B, H, W, 3].
+Transform = Callable[[jax.Array, jax.Array], jax.Array]
+
+
+def create(name: str, severity: int, *, size: int, seed: int = 0) -> Transform:
+    """Makes a corruption as a pure, jitted function of a batch.
 
     Args:
       name: one of CORRUPTIONS or EXTRA.
       severity: 1 … 5.
-      size: side of the images in pixels. Up to 48 the constants of CIFAR-10-C
-        are used, above it those of ImageNet-C.
-      seed: of all random numbers.
+      size: side of the images in pixels. The constants of CIFAR-10-C are used up to 48 pixels,
+        and those of ImageNet-C above.
+      seed: seed of all random numbers.
 
     Returns:
       (index int32 [B], image uint8 [B, size, size, 3]) → uint8 [B, size, size, 3].
 
     Raises:
-      ValueError: unknown name, or a severity or size out of range.
+      ValueError: the name is unknown, or the severity or size is out of range.
     """
     _check(name, severity, size)
     corrupt, prepare = TABLE[name]
     prepared = prepare(size, *settings(name, severity, size))
     arrays = tuple(map(jnp.asarray, prepared.arrays))
     base = jax.random.key(seed, impl="threefry2x32")
-    # By its name, so that the numbers stay when the table grows.
+    # Folded in by name, so that the numbers do not change when the table grows.
     base = jax.random.fold_in(jax.random.fold_in(base, zlib.crc32(name.encode())), severity)
 
-    def transform(index, image):
+    def transform(index: jax.Array, image: jax.Array) -> jax.Array:
         if image.dtype != jnp.uint8 or image.shape[1:] != (size, size, 3):
             raise ValueError(
                 f"corruptions: got {image.dtype} images {image.shape}, {name!r} was made for "
@@ -89,12 +97,20 @@ def create(
 
 
 @functools.partial(jax.jit, static_argnames=("corrupt", "fixed"))
-def _corrupt(index, image, base, arrays, *, corrupt, fixed):
-    def one(index, image):
+def _corrupt(
+    index: jax.Array,
+    image: jax.Array,
+    base: jax.Array,
+    arrays: tuple[jax.Array, ...],
+    *,
+    corrupt: Corrupt,
+    fixed: tuple[int, ...],
+) -> jax.Array:
+    def one(index: jax.Array, image: jax.Array) -> jax.Array:
         key = jax.random.fold_in(base, index)
         out = corrupt(key, image.astype(jnp.float32) / 255, *arrays, *fixed)
-        # Truncated, as the published sets are; the 0.001 keeps rounding in float32 from
-        # turning what is a whole level into the one below.
+        # Truncated, as in the published sets. The 0.001 keeps float32 rounding from turning a
+        # whole level into the one below.
         return (jnp.clip(out, 0, 1) * 255 + 1e-3).astype(jnp.uint8)
 
     return jax.vmap(one)(index, image)
@@ -102,7 +118,7 @@ def _corrupt(index, image, base, arrays, *, corrupt, fixed):
 
 def _check(name: str, severity: int, size: int) -> None:
     if name not in TABLE:
-        raise ValueError(f"corruption: got {name!r}, known are {', '.join(TABLE)}")
+        raise ValueError(f"corruption: got {name!r}, expected one of: {', '.join(TABLE)}")
     if severity not in SEVERITIES:
         raise ValueError(f"severity: got {severity!r}, must be 1, 2, 3, 4 or 5")
     if size < 16:

@@ -1,11 +1,10 @@
-"""Frost on a window, by a seeded procedure.
+"""Generates textures of frost on a window by a seeded procedure.
 
-The reference adds photographs of frost, which are not part of this library.
-These textures stand in for them: needles of ice in a few directions on
-clouds of 1/f^1.2 noise, brought to the mean colour and contrast that such
-photographs have. They share brightness, contrast and coarseness with the
-photographs, not their shapes: numbers on this corruption compare among runs of
-this library, and with published ones only roughly.
+The reference adds photographs of frost, which are not part of this library. These textures replace
+them: needles of ice in a few directions on clouds of 1/f^1.2 noise, with the mean colour and
+contrast of such photographs. They match the photographs in brightness, contrast and coarseness, but
+not in shape. Results on this corruption are comparable among runs of this library, and only roughly
+with published ones.
 """
 
 import functools
@@ -13,8 +12,8 @@ import functools
 import numpy as np
 from scipy import special
 
-# Mean red, green, blue, and standard deviation, in grey levels: rounded figures of the
-# five photographs that the reference draws from.
+# Mean red, green, blue, and standard deviation, in grey levels: rounded values of the five
+# photographs that the reference draws from.
 STYLES = (
     ((80, 150, 165), 19),
     ((200, 205, 215), 22),
@@ -27,12 +26,12 @@ DIRECTIONS = 4
 
 @functools.cache
 def textures(size: int, step: int) -> np.ndarray:
-    """uint8 [5, side, side, 3], the side more than twice ``size``.
+    """Returns uint8 [5, side, side, 3], with a side of more than twice ``size``.
 
     Args:
-      size: side of the images that patches are cut for, in pixels.
-      step: one pixel in so many is kept, each way, as the reference
-        shrinks its photographs to a fifth for CIFAR.
+      size: side in pixels of the images that patches are cut for.
+      step: stride of the pixels that are kept in each direction, as the reference shrinks its
+        photographs to a fifth for CIFAR.
     """
     side = 2 ** (2 * size).bit_length()
     rng = np.random.default_rng(0)
@@ -42,11 +41,11 @@ def textures(size: int, step: int) -> np.ndarray:
 
 
 def _field(rng: np.random.Generator, side: int) -> np.ndarray:
-    """Clouds and needles, float [side, side]; wraps around."""
+    """Makes clouds and needles, float [side, side], that wrap around."""
     down, across = np.fft.fftfreq(side)[:, None], np.fft.rfftfreq(side)
     frequency = np.hypot(down, across)
     frequency[0, 0] = np.inf
-    # No wave is longer than 250 pixels, so that patches differ as those of one photograph do.
+    # Waves are at most 250 pixels long, so that patches differ as those of one photograph do.
     response = np.maximum(frequency, 0.004) ** -1.2
     clouds = _filtered(rng.standard_normal((side, side)), response)
     needles = np.zeros((side, side))
@@ -64,7 +63,7 @@ def _filtered(noise: np.ndarray, response: np.ndarray) -> np.ndarray:
 
 
 def _coloured(field: np.ndarray, mean: tuple[float, ...], deviation: float) -> np.ndarray:
-    """uint8 [n, n, 3] whose levels are normal about the mean, in the order of the field."""
+    """Maps a field by rank to levels with a normal distribution about the mean, uint8 [n, n, 3]."""
     rank = np.argsort(np.argsort(field, axis=None)).reshape(field.shape)
     normal = special.ndtri((rank + 0.5) / field.size)
     return np.clip(np.round(np.asarray(mean) + deviation * normal[..., None]), 0, 255).astype(

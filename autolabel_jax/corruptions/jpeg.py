@@ -1,8 +1,8 @@
-"""What is left of an image after JPEG: libjpeg's steps without its lossless coder.
+"""Applies JPEG compression: libjpeg's steps without its lossless coder.
 
-4:2:0 chroma and the standard quantisation tables (ITU-T T.81, annex K)
-scaled by quality, as PIL writes by default. Colour conversion and chroma
-filters are libjpeg's integer ones; only the cosine transform is in floats.
+It uses 4:2:0 chroma and the standard quantisation tables (ITU-T T.81, annex K) scaled by quality,
+as PIL does by default. Colour conversion and chroma filters are libjpeg's integer ones; only the
+cosine transform uses floats.
 """
 
 import functools
@@ -30,11 +30,11 @@ CHROMA_TABLE = (
     (47, 66, 99, 99, 99, 99, 99, 99),
     *((99,) * 8,) * 4,
 )
-HALF = 1 << 15  # of the 16 binary places of libjpeg's colour arithmetic
+HALF = 1 << 15  # one half in libjpeg's 16-bit fixed-point colour arithmetic
 
 
 def prepare(size: int, quality: int) -> Prepared:
-    """The quantisation tables of luma and chroma at a PIL quality of 1 … 100."""
+    """Prepares the quantisation tables of luma and chroma at a PIL quality of 1 … 100."""
     del size
     tables = (_scaled(table, quality) for table in (LUMA_TABLE, CHROMA_TABLE))
     return Prepared(tuple(table.astype(np.float32) for table in tables))
@@ -43,7 +43,7 @@ def prepare(size: int, quality: int) -> Prepared:
 def jpeg_compression(
     key: jax.Array, image: jax.Array, luma_step: jax.Array, chroma_step: jax.Array
 ) -> jax.Array:
-    """Encoded with quantisation tables float32 [8, 8] and decoded: [H, W, 3] in [0, 1]."""
+    """Encodes with quantisation tables float32 [8, 8] and decodes: [H, W, 3] in [0, 1]."""
     del key
     height, width, _ = image.shape
     level = jnp.round(image * 255).astype(jnp.int32)
@@ -76,14 +76,14 @@ def _to_rgb(luma: jax.Array, blue: jax.Array, red: jax.Array) -> jax.Array:
 
 
 def _halve(plane: jax.Array) -> jax.Array:
-    """Means of 2 x 2; libjpeg rounds down and up in turn, so that greys do not drift."""
+    """Averages 2 x 2 pixels; libjpeg rounds down and up alternately, so that greys do not drift."""
     height, width = plane.shape
     total = plane.reshape(height // 2, 2, width // 2, 2).sum(axis=(1, 3))
     return (total + 1 + jnp.arange(width // 2) % 2) >> 2
 
 
 def _double(plane: jax.Array) -> jax.Array:
-    """libjpeg's triangle filter: 3/4 of the nearer and 1/4 of the further sample, each way."""
+    """Applies libjpeg's triangle filter: 3/4 of the nearer, 1/4 of the further sample per axis."""
     above = jnp.concatenate([plane[:1], plane[:-1]])
     below = jnp.concatenate([plane[1:], plane[-1:]])
     rows = jnp.stack([3 * plane + above, 3 * plane + below], axis=1)
@@ -102,7 +102,7 @@ def _through_blocks(plane: jax.Array, step: jax.Array) -> jax.Array:
     blocks = plane.astype(jnp.float32).reshape(height // 8, 8, width // 8, 8) - 128
     blocks = jnp.einsum("uy,aybx->aubx", cosine, blocks, precision="highest")
     blocks = jnp.einsum("vx,aubx->aubv", cosine, blocks, precision="highest") / step
-    # Halves go away from zero. 1e-4 is above the noise of float32 and below a level's effect.
+    # Halves round away from zero. 1e-4 is above float32 noise and below the effect of a level.
     blocks = jnp.sign(blocks) * jnp.floor(jnp.abs(blocks) + 0.5 + 1e-4) * step
     blocks = jnp.einsum("uy,aubv->aybv", cosine, blocks, precision="highest")
     blocks = jnp.einsum("vx,aybv->aybx", cosine, blocks, precision="highest")
@@ -112,13 +112,13 @@ def _through_blocks(plane: jax.Array, step: jax.Array) -> jax.Array:
 
 @functools.cache
 def _cosines() -> np.ndarray:
-    """Orthonormal DCT-II matrix [8 frequencies, 8 samples]."""
+    """Returns the orthonormal DCT-II matrix [8 frequencies, 8 samples]."""
     matrix = np.cos(np.pi / 8 * np.arange(8)[:, None] * (np.arange(8) + 0.5)) / 2
     matrix[0] /= np.sqrt(2)
     return matrix
 
 
 def _scaled(table: tuple, quality: int) -> np.ndarray:
-    """libjpeg's quality scale: 50 is the table itself, 100 is 1 everywhere."""
+    """Scales a table by libjpeg's quality: 50 is the table itself, 100 is 1 everywhere."""
     percent = 5000 // quality if quality < 50 else 200 - 2 * quality
     return np.clip((np.asarray(table) * percent + 50) // 100, 1, 255)

@@ -1,7 +1,7 @@
-"""Blurs and resizings along one axis as matrices, worked out once in double precision.
+"""Computes blurs and resizings along one axis as matrices, once, in double precision.
 
-A separable map of an image is the matrix of its rows and that of its columns,
-so a batch needs two matrix products, whatever the border rule is.
+A separable map of an image is a matrix for its rows and one for its columns, so a batch needs two
+matrix products, whatever the border rule.
 """
 
 import functools
@@ -21,7 +21,7 @@ def both_axes(image: jax.Array, matrix: np.ndarray) -> jax.Array:
 
 @functools.cache
 def gaussian(size: int, deviation: float, mode: str = "nearest", truncate: float = 4) -> np.ndarray:
-    """Gaussian blur [size, size], with border ``mode`` and cut as ``scipy.ndimage`` has them."""
+    """Returns a Gaussian blur [size, size], with ``mode`` and ``truncate`` of ``scipy.ndimage``."""
     if deviation == 0:
         return np.eye(size)
     return ndimage.gaussian_filter1d(np.eye(size), deviation, axis=0, mode=mode, truncate=truncate)
@@ -29,11 +29,11 @@ def gaussian(size: int, deviation: float, mode: str = "nearest", truncate: float
 
 @functools.cache
 def zoom(size: int, factor: float) -> np.ndarray:
-    """Linear enlargement [size, size] of the middle, ends on ends as ``scipy.ndimage.zoom``."""
+    """Returns a linear enlargement [size, size] of the middle, as ``scipy.ndimage.zoom``."""
     cut = int(np.ceil(size / factor))
     enlarged = round(cut * factor)
     spacing = (cut - 1) / max(enlarged - 1, 1)
-    # The reference cuts the middle, twice with a floor.
+    # The reference cuts out the middle and rounds down twice.
     place = (np.arange(size) + (enlarged - size) // 2) * spacing
     lower = np.minimum(np.floor(place).astype(int), cut - 1)
     share, first, row = place - lower, (size - cut) // 2, np.arange(size)
@@ -45,7 +45,7 @@ def zoom(size: int, factor: float) -> np.ndarray:
 
 @functools.cache
 def box(size: int, new_size: int) -> np.ndarray:
-    """PIL's BOX filter [new_size, size] as 0 and 1: divide by the row's sum for the mean."""
+    """Returns PIL's BOX filter [new_size, size] as 0 and 1; divide by row sums for means."""
     scale = size / new_size
     width = max(scale, 1.0)
     centre = (np.arange(new_size)[:, None] + 0.5) * scale

@@ -1,10 +1,9 @@
-"""Noise that meets each value of an image on its own.
+"""Implements noise that affects each value of an image independently.
 
-Grey levels are whole numbers, so such a noise is a table: the probability of
-each of 256 levels after it, given the level before. The table is worked out
-once, in double precision, and Walker's alias method (1977) then needs one
-random word and one look-up per value, whatever the distribution is: exact,
-and as fast for Poisson as for Gaussian noise.
+Grey levels are whole numbers, so such noise is a table of the probability of each of 256 levels
+given the level before. The table is computed once in double precision. Walker's alias method (1977)
+then needs one random word and one look-up per value for any distribution, so Poisson noise is exact
+and as fast as Gaussian noise.
 """
 
 import functools
@@ -20,41 +19,42 @@ LEVELS = 256
 
 
 def gaussian_noise(key: jax.Array, image: jax.Array, deviation: float) -> jax.Array:
-    """x + N(0, deviation²), in [0, 1]."""
+    """Returns x + N(0, deviation²), clipped to [0, 1]."""
     return redraw(key, image, _gaussian_table(deviation, 0.0))
 
 
 def prepare_gaussian(size: int, deviation: float) -> Prepared:
-    """x + N(0, deviation²), in [0, 1]."""
+    """Prepares x + N(0, deviation²), clipped to [0, 1]."""
     del size
     return Prepared((_gaussian_table(deviation, 0.0),))
 
 
 def prepare_speckle(size: int, deviation: float) -> Prepared:
-    """x + x · N(0, deviation²), in [0, 1]."""
+    """Prepares x + x · N(0, deviation²), clipped to [0, 1]."""
     del size
     return Prepared((_gaussian_table(0.0, deviation),))
 
 
 def prepare_shot(size: int, photons: float) -> Prepared:
-    """Poisson(photons · x) / photons: what a sensor counts that holds ``photons`` at white."""
+    """Prepares Poisson(photons · x) / photons, for a sensor that counts ``photons`` at white."""
     del size
     return Prepared((_poisson_table(photons),))
 
 
 def prepare_impulse(size: int, share: float) -> Prepared:
-    """A ``share`` of the values turned black or white, with even odds; channels on their own."""
+    """Prepares noise that turns a ``share`` of values black or white, with equal odds."""
     del size
     return Prepared((_impulse_table(share),))
 
 
 def redraw(key: jax.Array, image: jax.Array, table: jax.Array) -> jax.Array:
-    """Replaces each level by one drawn from its row of an alias table uint32 [256, 256].
+    """Replaces each level by one drawn from its row of an alias table, uint32 [256, 256].
 
-    The upper byte of a random word chooses a column, the other three toss its coin.
+    The upper byte of a random word chooses a column, and the other three choose between the column
+    and its alias.
     """
     level = jnp.round(image * 255).astype(jnp.int32)
-    # Drawn flat: in the shape of an image, vmap makes the generator four times as slow.
+    # Drawn flat, because vmap makes the generator four times slower in the shape of an image.
     word = jax.random.bits(key, (image.size,), jnp.uint32).reshape(image.shape)
     column, coin = word >> 24, word & 0xFFFFFF
     place = level * LEVELS + column.astype(jnp.int32)
@@ -64,7 +64,7 @@ def redraw(key: jax.Array, image: jax.Array, table: jax.Array) -> jax.Array:
 
 
 def _alias_table(probability: np.ndarray) -> np.ndarray:
-    """uint32 [256, 256] from probabilities [256, 256]: 24 bits of threshold, 8 bits of alias."""
+    """Converts probabilities [256, 256] to uint32 [256, 256]: 24 bits threshold, 8 bits alias."""
     return np.stack([_alias_row(row) for row in probability])
 
 
@@ -78,7 +78,7 @@ def _alias_row(probability: np.ndarray) -> np.ndarray:
         share[rich] -= 1 - share[poor]
         if share[rich] < 1:
             small.append(large.pop())
-    # What is left differs from 1 by rounding alone; the alias of a full column is itself.
+    # The rest differs from 1 only by rounding; the alias of a full column is itself.
     share[small + large] = 1
     threshold = np.minimum(np.round(share * 2**24), 2**24 - 1).astype(np.uint32)
     return threshold << 8 | alias.astype(np.uint32)
@@ -87,10 +87,10 @@ def _alias_row(probability: np.ndarray) -> np.ndarray:
 @functools.cache
 def _gaussian_table(deviation: float, relative: float) -> np.ndarray:
     level = np.arange(LEVELS)[:, None]
-    # Level k after truncation is the interval [k, k + 1) / 255; both ends take all beyond.
+    # Level k after truncation is the interval [k, k + 1) / 255; both ends include all beyond.
     edge = np.concatenate([[-np.inf], np.arange(1, LEVELS), [np.inf]])
     scale = 255 * deviation + relative * level
-    # Speckle has no deviation on black: a hair above the level, and it stays where it is.
+    # Speckle has no deviation on black: a tiny offset above the level keeps it there.
     below = special.ndtr((edge - level - 1e-9) / np.maximum(scale, 1e-12))
     return _alias_table(np.diff(below))
 

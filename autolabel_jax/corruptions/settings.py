@@ -1,10 +1,9 @@
-"""How strong each corruption is at severity 1 … 5.
+"""Lists the strength of each corruption at severity 1 … 5.
 
-The constants of the code that made CIFAR-10-C and ImageNet-C (Hendrycks &
-Dietterich, 2019). Each entry is a tuple of numbers; lengths are in pixels,
-amplitudes in units of the full range [0, 1], unless said otherwise. What is
-worked out of them on the host, a ``Prepared``, is made next to the function
-that takes it.
+The constants are those of the code that made CIFAR-10-C and ImageNet-C (Hendrycks & Dietterich,
+2019). Each entry is a tuple of numbers. Unless noted otherwise, lengths are in pixels and
+amplitudes in units of the full range [0, 1]. The functions that compute a ``Prepared`` from them on
+the host are next to the corruptions that take it.
 """
 
 from typing import NamedTuple
@@ -15,13 +14,13 @@ import numpy as np
 LARGEST_CIFAR_SIZE = 48
 
 
-def _one(*values):
-    """Five settings of one number each."""
+def _one(*values: float) -> tuple[tuple[float], ...]:
+    """Makes settings of one number each."""
     return tuple((value,) for value in values)
 
 
-def _zooms(*ends_and_steps):
-    """The reference's own ``arange``, whose length hangs on how its steps round."""
+def _zooms(*ends_and_steps: tuple[float, float]) -> tuple[tuple[tuple[float, ...]], ...]:
+    """Makes factors by the reference's own ``arange``, whose length depends on rounding."""
     return tuple((tuple(np.arange(1, end, step)),) for end, step in ends_and_steps)
 
 
@@ -117,10 +116,11 @@ IMAGENET = {
 
 
 class Prepared(NamedTuple):
-    """A setting worked out on the host, as a corruption takes it after key and image.
+    """A setting prepared on the host, as a corruption takes it after key and image.
 
-    ``arrays`` go into the compiled program, so that one program serves all severities of a
-    corruption; ``fixed`` is part of it, and stands after them.
+    Attributes:
+      arrays: arguments of the compiled program, which thus serves all severities of a corruption.
+      fixed: constants of the compiled program, passed after the arrays.
     """
 
     arrays: tuple[np.ndarray, ...]
@@ -128,12 +128,12 @@ class Prepared(NamedTuple):
 
 
 def plain(size: int, *setting: float) -> Prepared:
-    """Numbers as they are."""
+    """Passes numbers on unchanged."""
     del size
     return Prepared(tuple(np.float32(value) for value in setting))
 
 
 def settings(name: str, severity: int, size: int) -> tuple:
-    """What the corruption takes at a severity 1 … 5 and an image side in pixels."""
+    """Returns the setting of a corruption at a severity 1 … 5 and an image side in pixels."""
     table = CIFAR if size <= LARGEST_CIFAR_SIZE else IMAGENET
     return table[name][severity - 1]

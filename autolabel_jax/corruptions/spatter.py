@@ -1,11 +1,12 @@
-"""Drops of water or mud on the lens, one of the four extra corruptions.
+"""Implements drops of water or mud on the lens, one of the four extra corruptions.
 
-Water is lit at the rims of its drops. The reference finds these with
-OpenCV's edge detector and distance transform; here are both in array
-operations, the distances Euclidean instead of OpenCV's 5 x 5 chamfer ones.
+Water is bright at the rims of its drops. The reference finds these with OpenCV's edge detector and
+distance transform. Both are array operations here, with Euclidean distances instead of OpenCV's 5 x
+5 chamfer distances.
 """
 
 import functools
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -16,8 +17,8 @@ from autolabel_jax.corruptions.settings import Prepared, plain
 
 WATER = (175 / 255, 238 / 255, 238 / 255)
 MUD = (63 / 255, 42 / 255, 20 / 255)
-FARTHEST = 20  # pixels, where the light of a rim ends
-EDGES = (50, 150)  # gradients that go on with an edge, and that begin one
+FARTHEST = 20  # pixels from a rim at which its light ends
+EDGES = (50, 150)  # smallest gradients that continue and that start an edge
 
 
 def prepare(
@@ -29,16 +30,16 @@ def prepare(
     strength: float,
     mud: int,
 ) -> Prepared:
-    """Matrices of the blurs in place of their standard deviations.
+    """Prepares the numbers, and matrices of the blurs from their standard deviations.
 
     Args:
       size: side in pixels.
-      mean: of the noise; ``spread`` its standard deviation.
-      spread: see ``mean``.
-      smoothness: standard deviation in pixels of the blur over the noise.
-      threshold: liquid is what lies above.
-      strength: of the water's light, or the standard deviation of the mud's edge in pixels.
-      mud: 1, or 0 for water.
+      mean: mean of the noise.
+      spread: standard deviation of the noise.
+      smoothness: standard deviation in pixels of the blur of the noise.
+      threshold: value above which the noise is liquid.
+      strength: brightness of the water, or standard deviation of the mud's edge in pixels.
+      mud: 1 for mud, 0 for water.
     """
     numbers = plain(size, mean, spread, threshold).arrays
     last = linear_maps.gaussian(size, strength) if mud else np.float32(strength)
@@ -55,17 +56,18 @@ def spatter(
     strength: jax.Array,
     mud: int,
 ) -> jax.Array:
-    """Smoothed noise above a threshold is liquid: water adds light, mud covers.
+    """Adds liquid where smoothed noise is above a threshold: water adds light, mud covers.
 
     Args:
-      key: of this image.
+      key: key of this image.
       image: float32 [n, n, 3].
-      mean: float32 [] of the noise; ``spread`` its standard deviation.
-      spread: see ``mean``.
-      threshold: float32 [], liquid is what lies above.
-      blur: float [n, n], smooths the noise along one axis.
-      strength: float32 [] of the water's light, or float [n, n] that smooths the mud's edge.
-      mud: 1, or 0 for water.
+      mean: mean of the noise, float32 [].
+      spread: standard deviation of the noise, float32 [].
+      threshold: value above which the noise is liquid, float32 [].
+      blur: matrix that smooths the noise along one axis, float [n, n].
+      strength: brightness of the water, float32 [], or matrix that smooths the mud's edge,
+        float [n, n].
+      mud: 1 for mud, 0 for water.
     """
     size = image.shape[0]
     liquid = mean + spread * jax.random.normal(key, (size * size,)).reshape(size, size, 1)
@@ -83,7 +85,7 @@ def spatter(
 
 
 def _rims(level: jax.Array) -> jax.Array:
-    """How light each pixel of the water is, from how far it lies from an edge: [n, n]."""
+    """Computes the brightness of the water from the distance of each pixel to an edge, [n, n]."""
     distance = jnp.floor(_box(jnp.minimum(_distance(canny(level)), FARTHEST)))
     equal = _equalized(distance)
     relief = _correlate(equal, ((-2, -1, 0), (-1, 1, 1), (0, 1, 2)))
@@ -91,13 +93,13 @@ def _rims(level: jax.Array) -> jax.Array:
 
 
 def canny(level: jax.Array) -> jax.Array:
-    """Canny's edges of grey levels [n, n]: bool [n, n]; gradients by Sobel, |x| + |y|."""
+    """Finds Canny's edges of grey levels [n, n], by Sobel gradients |x| + |y|; bool [n, n]."""
     across = _correlate(level, ((-1, 0, 1), (-2, 0, 2), (-1, 0, 1)), "edge")
     down = _correlate(level, ((-1, -2, -1), (0, 0, 0), (1, 2, 1)), "edge")
     size = jnp.abs(across) + jnp.abs(down)
     near = functools.partial(_neighbour, jnp.pad(size, 1))
-    # A ridge is higher than what lies before it and not lower than what lies behind, in the
-    # direction of its gradient to the nearest eighth of a turn.
+    # A ridge is higher than the pixel before it and not lower than the one behind, in the
+    # direction of its gradient rounded to an eighth of a turn.
     flat = jnp.abs(down) < jnp.tan(np.pi / 8) * jnp.abs(across)
     steep = jnp.abs(down) > jnp.tan(3 * np.pi / 8) * jnp.abs(across)
     falls = across * down > 0
@@ -105,11 +107,11 @@ def canny(level: jax.Array) -> jax.Array:
     behind = jnp.where(falls, near(1, 1), near(1, -1))
     before = jnp.where(flat, near(0, -1), jnp.where(steep, near(-1, 0), before))
     behind = jnp.where(flat, near(0, 1), jnp.where(steep, near(1, 0), behind))
-    # On a slant OpenCV asks for more than both.
+    # On diagonals OpenCV requires a value above both.
     over = (size > before) & jnp.where(flat | steep, size >= behind, size > behind)
     weak = over & (size > EDGES[0])
 
-    def spread(state):
+    def spread(state: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         edge, _ = state
         wider = weak & (_most(edge) > 0)
         return wider, jnp.any(wider != edge)
@@ -146,17 +148,19 @@ def _distance(edge: jax.Array) -> jax.Array:
 
 
 def _box(image: jax.Array) -> jax.Array:
-    """Mean of 3 x 3; mirrored about the border."""
+    """Averages 3 x 3 pixels, mirrored about the border."""
     return _correlate(image, np.full((3, 3), 1 / 9))
 
 
-def _correlate(image: jax.Array, kernel, mode: str = "reflect") -> jax.Array:
+def _correlate(
+    image: jax.Array, kernel: Sequence[Sequence[float]], mode: str = "reflect"
+) -> jax.Array:
     near = functools.partial(_neighbour, jnp.pad(image, 1, mode=mode))
     return sum(kernel[i][j] * near(i - 1, j - 1) for i in range(3) for j in range(3))
 
 
 def _equalized(level: jax.Array) -> jax.Array:
-    """OpenCV's histogram equalisation of whole levels 0 … FARTHEST."""
+    """Equalises the histogram of whole levels 0 … FARTHEST as OpenCV does."""
     counts = jnp.sum(level[..., None] == jnp.arange(FARTHEST + 1), axis=(0, 1))
     lowest = counts[jnp.argmax(counts > 0)]
     below = jnp.cumsum(counts) - lowest

@@ -1,4 +1,4 @@
-"""Weather: snow, frost, fog."""
+"""Implements snow, frost and fog."""
 
 import math
 
@@ -23,7 +23,7 @@ def prepare_snow(
     deviation: float,
     clean: float,
 ) -> Prepared:
-    """The enlargement's matrix and the line's weights beside the numbers."""
+    """Prepares the numbers, the matrix of the enlargement, and the weights of the line."""
     line = blur.line(radius, deviation)
     numbers = plain(size, mean, spread, threshold, clean).arrays
     return Prepared((*numbers, linear_maps.zoom(size, zoom), line))
@@ -39,7 +39,7 @@ def snow(
     zoom: jax.Array,
     line: jax.Array,
 ) -> jax.Array:
-    """Falling flakes over a whitened image: thresholded noise, enlarged and smeared downwards."""
+    """Adds flakes to a whitened image: thresholded noise, enlarged and blurred downwards."""
     flake_key, angle_key = jax.random.split(key)
     size = image.shape[0]
     flakes = mean + spread * jax.random.normal(flake_key, (size * size,)).reshape(size, size, 1)
@@ -53,7 +53,7 @@ def snow(
 
 
 def prepare_frost(size: int, clean: float, amount: float) -> Prepared:
-    """The textures beside the numbers."""
+    """Prepares the numbers and the textures."""
     bank = textures(size, 5 if size <= LARGEST_CIFAR_SIZE else 1)
     return Prepared((*plain(size, clean, amount).arrays, bank))
 
@@ -61,10 +61,7 @@ def prepare_frost(size: int, clean: float, amount: float) -> Prepared:
 def frost(
     key: jax.Array, image: jax.Array, clean: jax.Array, amount: jax.Array, bank: jax.Array
 ) -> jax.Array:
-    """A patch of a frost texture added to a darkened image; the textures are not photographs.
-
-    See ``frost_textures``.
-    """
+    """Adds a patch of a frost texture to a darkened image; see ``frost_textures``."""
     size = image.shape[0]
     which_key, where_key = jax.random.split(key)
     which = jax.random.randint(which_key, (), 0, len(bank))
@@ -74,7 +71,7 @@ def frost(
 
 
 def fog(key: jax.Array, image: jax.Array, thickness: jax.Array, decay: jax.Array) -> jax.Array:
-    """A plasma fractal added to the image, which keeps its lightest value."""
+    """Adds a plasma fractal to the image, and keeps its maximum."""
     height, width, _ = image.shape
     cloud = plasma(key, max(height, width), decay)[:height, :width, None]
     top = jnp.max(image)
@@ -82,18 +79,18 @@ def fog(key: jax.Array, image: jax.Array, thickness: jax.Array, decay: jax.Array
 
 
 def plasma(key: jax.Array, size: int, decay: jax.Array) -> jax.Array:
-    """Diamond-square noise in [0, 1], float32 [n, n], n the power of 2 from ``size`` on.
+    """Makes diamond-square noise in [0, 1], float32 [n, n], with n the power of 2 from ``size`` up.
 
-    A grid grows from one point by doubling: the centres of its squares are the
-    mean of their corners, the middles of their sides the mean of the diamond
-    about them, each with noise that falls by decay² a level. It wraps around.
+    A grid grows from one point by doubling. The centres of its squares are the means of their
+    corners, and the middles of their sides are the means of the diamonds around them. Each has
+    noise whose amplitude decreases by decay² per level. The grid wraps around.
     """
     levels = (size - 1).bit_length()
     noise = jax.random.uniform(key, (4**levels,), minval=-1, maxval=1)
     grid, amplitude = jnp.zeros((1, 1)), 100.0**2
     for level in range(levels):
         n = 2**level
-        # 4^level points are there; three times as many are new.
+        # 4^level points exist, and three times as many are new.
         centre, across, down = amplitude * noise[n * n : 4 * n * n].reshape(3, n, n)
         below = grid + jnp.roll(grid, -1, 0)
         beside = grid + jnp.roll(grid, -1, 1)

@@ -1,4 +1,4 @@
-"""Image operations on arrays, equal to PIL's: values of pixels here, their places in ``warp``."""
+"""Implements PIL's image operations on arrays: values in ``pixels``, geometry in ``warp``."""
 
 from autolabel_jax.image_ops.pixels import (
     LEVELS,

@@ -1,10 +1,9 @@
-"""Image operations on batches [B, H, W, C], equal to PIL's.
+"""Implements image operations on batches [B, H, W, C] that equal PIL's.
 
-An operation on grey levels is a table of 256 entries per image and channel,
-and a geometric one is an affine matrix per image, so a batch in which every
-image has an operation of its own needs one look-up and one warp. uint8 in,
-uint8 out, C = 1 or 3; everything is pure and jittable. "Equal" was read off
-Pillow 12 and is held by the tests.
+An operation on grey levels is a table of 256 entries per image and channel, and a geometric one is
+an affine matrix per image. A batch in which every image has its own operation thus needs one
+look-up and one warp. Images are uint8 with C = 1 or 3, and all functions are pure and jittable. The
+tests compare them with Pillow 12.
 """
 
 import functools
@@ -17,14 +16,14 @@ LEVELS = 256
 
 
 def to_float(image: jax.Array) -> jax.Array:
-    """float32 image: uint8 is scaled to [0, 1], floats stay as they are."""
+    """Converts an image to float32; uint8 is scaled to [0, 1], floats keep their values."""
     if image.dtype == jnp.uint8:
         return image.astype(jnp.float32) / 255
     return image.astype(jnp.float32)
 
 
 def random_crop(key: jax.Array, image: jax.Array, pad: int) -> jax.Array:
-    """Pads each image [B, H, W, C] with ``pad`` black pixels a side and cuts [H, W] out of it."""
+    """Pads each image [B, H, W, C] by ``pad`` black pixels per side, and crops it to [H, W]."""
     num, height, width, _ = image.shape
     padded = jnp.pad(image, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
     top, left = jax.random.randint(key, (2, num), 0, 2 * pad + 1)
@@ -41,7 +40,7 @@ def random_flip(key: jax.Array, image: jax.Array) -> jax.Array:
 
 
 def histogram(image: jax.Array) -> jax.Array:
-    """Pixels of each grey level, int32 [B, C, 256]."""
+    """Counts the pixels of each grey level, int32 [B, C, 256]."""
     num, _, _, channels = image.shape
     row = jnp.arange(num)[:, None, None, None] * channels + jnp.arange(channels)
     cell = row * LEVELS + image.astype(jnp.int32)
@@ -50,7 +49,7 @@ def histogram(image: jax.Array) -> jax.Array:
 
 
 def autocontrast_table(image: jax.Array) -> jax.Array:
-    """PIL's ``ImageOps.autocontrast``, each channel stretched to [0, 255]: int32 [B, C, 256]."""
+    """Returns the table of PIL's ``ImageOps.autocontrast`` for each channel, int32 [B, C, 256]."""
     low = jnp.min(image, axis=(1, 2)).astype(jnp.int32)[..., None]
     high = jnp.max(image, axis=(1, 2)).astype(jnp.int32)[..., None]
     level = jnp.arange(LEVELS)
@@ -63,11 +62,11 @@ def autocontrast_table(image: jax.Array) -> jax.Array:
 
 @functools.cache
 def _autocontrast_misses() -> np.ndarray:
-    """Where PIL's double-precision arithmetic falls just short of a whole level.
+    """Finds where PIL's double-precision arithmetic falls just short of a whole level.
 
     Returns:
-      uint32 [256, 256, 8]: for darkest and lightest level, one bit for each
-      level whose exact image is one above PIL's.
+      uint32 [256, 256, 8]: for darkest and lightest level, one bit per level whose exact result is
+      one above PIL's.
     """
     low, high, level = np.ogrid[:LEVELS, :LEVELS, :LEVELS]
     span = np.maximum(high - low, 1)
@@ -78,7 +77,7 @@ def _autocontrast_misses() -> np.ndarray:
 
 
 def equalize_table(image: jax.Array) -> jax.Array:
-    """PIL's ``ImageOps.equalize``, each channel on its own: int32 [B, C, 256]."""
+    """Returns the table of PIL's ``ImageOps.equalize`` for each channel, int32 [B, C, 256]."""
     counts = histogram(image)
     total = image.shape[1] * image.shape[2]
     level = jnp.arange(LEVELS)
@@ -91,37 +90,37 @@ def equalize_table(image: jax.Array) -> jax.Array:
 
 
 def posterize_table(bits: jax.Array) -> jax.Array:
-    """PIL's ``ImageOps.posterize``: keeps the first ``bits`` int32 [B]; int32 [B, 1, 256]."""
+    """Returns the table of PIL's ``ImageOps.posterize`` for ``bits`` [B], int32 [B, 1, 256]."""
     return jnp.arange(LEVELS) & ~((1 << (8 - bits)) - 1)[:, None, None]
 
 
 def solarize_table(threshold: jax.Array) -> jax.Array:
-    """PIL's ``ImageOps.solarize``: inverts levels from ``threshold`` int32 [B]; [B, 1, 256]."""
+    """Returns the table of PIL's ``ImageOps.solarize`` for ``threshold`` [B], int32 [B, 1, 256]."""
     level = jnp.arange(LEVELS)
     return jnp.where(level < threshold[:, None, None], level, 255 - level)
 
 
 def blend_table(degenerate: jax.Array, factor: jax.Array) -> jax.Array:
-    """PIL's ``Image.blend`` with one grey level: int32 [B, 1, 256].
+    """Returns the table of PIL's ``Image.blend`` with one grey level, int32 [B, 1, 256].
 
     Args:
-      degenerate: int32 [B]; 0 makes ``ImageEnhance.Brightness`` of it, and
-        ``mean_grey`` makes ``ImageEnhance.Contrast``.
-      factor: float32 [B], 1 for the image itself.
+      degenerate: int32 [B]; 0 gives ``ImageEnhance.Brightness``, and ``mean_grey`` gives
+        ``ImageEnhance.Contrast``.
+      factor: float32 [B]; 1 gives the image itself.
     """
     level = jnp.arange(LEVELS)
     return blend(degenerate[:, None, None], level, factor[:, None, None])
 
 
 def blend(degenerate: jax.Array, image: jax.Array, factor: jax.Array) -> jax.Array:
-    """PIL's ``Image.blend``: degenerate + factor · (image - degenerate), int32 in [0, 255]."""
+    """Applies PIL's ``Image.blend``: degenerate + factor · (image - degenerate), int32."""
     degenerate, image = degenerate.astype(jnp.int32), image.astype(jnp.int32)
     change = factor * (image - degenerate).astype(jnp.float32)
     return jnp.clip(degenerate.astype(jnp.float32) + change, 0, 255).astype(jnp.int32)
 
 
 def grey(image: jax.Array) -> jax.Array:
-    """PIL's ``convert("L")``, ITU-R 601 luma in 16-bit fixed point: int32 [B, H, W, 1]."""
+    """Applies PIL's ``convert("L")``, ITU-R 601 luma in 16-bit fixed point, int32 [B, H, W, 1]."""
     image = image.astype(jnp.int32)
     if image.shape[-1] == 1:
         return image
@@ -130,13 +129,13 @@ def grey(image: jax.Array) -> jax.Array:
 
 
 def mean_grey(image: jax.Array) -> jax.Array:
-    """Mean of ``grey``, rounded half up: int32 [B]."""
+    """Returns the mean of ``grey``, rounded half up, int32 [B]."""
     pixels = image.shape[1] * image.shape[2]
     return (2 * jnp.sum(grey(image), axis=(1, 2, 3)) + pixels) // (2 * pixels)
 
 
 def smooth(image: jax.Array) -> jax.Array:
-    """PIL's ``ImageFilter.SMOOTH``, 3x3 with a centre of 5/13; the border stays: int32."""
+    """Applies PIL's ``ImageFilter.SMOOTH``, 3x3 with a centre of 5/13; keeps the border; int32."""
     image = image.astype(jnp.int32)
     if min(image.shape[1:3]) < 3:
         return image
@@ -155,7 +154,7 @@ def look_up(image: jax.Array, table: jax.Array) -> jax.Array:
 
 
 def _floor_divide(numerator: jax.Array, divisor: jax.Array) -> jax.Array:
-    """Whole quotient of int32 below 2²⁴, by way of float32: CPUs divide many of those at once."""
+    """Divides int32 below 2²⁴, rounding down, in float32, which CPUs vectorise."""
     quotient = jnp.floor(numerator / divisor).astype(jnp.int32)
     rest = numerator - quotient * divisor
     return quotient + (rest >= divisor) - (rest < 0)

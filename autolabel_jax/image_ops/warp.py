@@ -1,7 +1,7 @@
-"""One bilinear affine warp, equal to PIL's, for shears, translations and rotations.
+"""Implements PIL's bilinear affine warp, for shears, translations and rotations.
 
-Inside it works on images [B, H, W] of 32-bit words, as PIL itself does: the
-place of a pixel is computed and fetched once for all its channels.
+Internally it uses images [B, H, W] of 32-bit words, as PIL does, so that the position of a pixel is
+computed and fetched once for all its channels.
 """
 
 import jax
@@ -9,23 +9,23 @@ import jax.numpy as jnp
 
 
 def pack(image: jax.Array) -> jax.Array:
-    """uint8 [B, H, W, C] with C up to 4 as words, uint32 [B, H, W]."""
+    """Packs uint8 [B, H, W, C] with C up to 4 into words, uint32 [B, H, W]."""
     wide = image.astype(jnp.uint32)
     return sum(wide[..., c] << (8 * c) for c in range(image.shape[-1]))
 
 
 def unpack(packed: jax.Array, channels: int) -> jax.Array:
-    """Undoes ``pack``: uint8 [B, H, W, channels]."""
+    """Inverts ``pack``; returns uint8 [B, H, W, channels]."""
     return (packed[..., None] >> jnp.arange(0, 8 * channels, 8, jnp.uint32)).astype(jnp.uint8)
 
 
 def warp(image: jax.Array, matrix: jax.Array) -> jax.Array:
-    """PIL's ``Image.transform(size, AFFINE, matrix, BILINEAR)``, black outside.
+    """Applies PIL's ``Image.transform(size, AFFINE, matrix, BILINEAR)``, with black outside.
 
     Args:
       image: uint8 [B, H, W, C] with C up to 4.
-      matrix: float32 [B, 6], (a, b, c, d, e, f): the pixel at (x, y) is taken
-        from (ax + by + c, dx + ey + f), pixel centres being at halves.
+      matrix: float32 [B, 6], (a, b, c, d, e, f): the pixel at (x, y) is taken from
+        (ax + by + c, dx + ey + f), where pixel centres are at halves.
 
     Returns:
       uint8 [B, H, W, C].
@@ -35,10 +35,14 @@ def warp(image: jax.Array, matrix: jax.Array) -> jax.Array:
 
 
 def warp_packed(packed: jax.Array, matrix: jax.Array, channels: int, axes: str = "xy") -> jax.Array:
-    """``warp`` from words to words, uint32 [B, H, W].
+    """Warps words to words, uint32 [B, H, W]; see ``warp``.
 
-    ``axes`` names the coordinates that ``matrix`` changes: with 'x', d, e, f are those of the
-    identity, with 'y', a, b, c are. Half of the pixels to fetch are enough then.
+    Args:
+      packed: uint32 [B, H, W].
+      matrix: float32 [B, 6].
+      channels: number of channels in a word.
+      axes: coordinates that ``matrix`` changes. With 'x', d, e, f are those of the identity, and
+        with 'y', a, b, c are; half of the pixels are fetched then.
     """
     num, height, width = packed.shape
     x, y = jnp.arange(width) + 0.5, jnp.arange(height)[:, None] + 0.5
@@ -59,9 +63,9 @@ def warp_packed(packed: jax.Array, matrix: jax.Array, channels: int, axes: str =
         for column in places["x"]
     ]
 
-    def channel(shift):
+    def channel(shift: int) -> jax.Array:
         mixed = [(corner >> shift & 255).astype(jnp.float32) for corner in corners]
-        for share in shares.values():  # neighbours in x stand beside each other, then those in y
+        for share in shares.values():  # neighbours in x are adjacent, then those in y
             mixed = [_mix(*pair, share) for pair in zip(mixed[::2], mixed[1::2], strict=True)]
         return jnp.where(inside, mixed[0], 0).astype(jnp.uint32) << shift
 
@@ -73,7 +77,7 @@ def _mix(a: jax.Array, b: jax.Array, share: jax.Array) -> jax.Array:
 
 
 def rotation(degrees: jax.Array, height: int, width: int) -> jax.Array:
-    """The matrix float32 [B, 6] of PIL's ``Image.rotate``: counter-clockwise about the centre."""
+    """Returns the matrix of PIL's ``Image.rotate``, counter-clockwise, float32 [B, 6]."""
     angle = -jnp.deg2rad(degrees)
     cos, sin = jnp.cos(angle), jnp.sin(angle)
     x, y = width / 2, height / 2

@@ -1,1 +1,1 @@
-"""What ``experiments.toy`` is made of: a problem with a known answer, trained and measured."""
+"""Defines the problem with a known answer of ``experiments.toy``, trains on it, and measures."""

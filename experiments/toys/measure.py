@@ -1,7 +1,7 @@
-"""The network of the toy problem, and what it does with moved examples, by bucket.
+"""Defines the network of the toy problem, and measures it on moved examples, by bucket.
 
-Perceptron, buckets, loss and statistics are the library's; the Bayes rule is
-the problem's own.
+Perceptron, buckets, loss and statistics come from the library; the Bayes rule comes from the
+problem.
 """
 
 from typing import Any, NamedTuple
@@ -20,7 +20,7 @@ WIDTH = 32
 
 
 class Measured(NamedTuple):
-    """What a network does with moved examples, by bucket."""
+    """Metrics of a network on moved examples, by bucket."""
 
     stats: BucketStats  # [N, R]
     nll: jax.Array  # [N], mean of -log f_label, nats
@@ -29,48 +29,49 @@ class Measured(NamedTuple):
 
 
 class RightForm(nn.Module):
-    """Linear in (x̃, 1) / (1 + σ²), the family that holds the Bayes rule: [B, D + 1] → [B, K]."""
+    """A model linear in (x̃, 1) / (1 + σ²), the family that contains the Bayes rule."""
 
     toy: Toy
 
     @nn.compact
     def __call__(self, inputs: jax.Array) -> jax.Array:
+        """Maps inputs (x̃, s) [B, D + 1] to logits [B, K]."""
         x, distance = inputs[:, :-1], inputs[:, -1:]
         form = jnp.concatenate([x, jnp.ones_like(distance)], -1) / variance(self.toy, distance)
         return nn.Dense(self.toy.num_classes, use_bias=False)(form)
 
 
 def model(toy: Toy) -> nn.Module:
-    """The network that ``toy.model`` names, of inputs (x̃, s) [B, D + 1]."""
+    """Returns the network that ``toy.model`` names, for inputs (x̃, s) [B, D + 1]."""
     if toy.model == "right_form":
         return RightForm(toy)
     return mlp.MLP(num_classes=toy.num_classes, width=WIDTH)
 
 
 def edges(toy: Toy) -> jax.Array:
-    """Bucket edges, equal width: float32 [N + 1]."""
+    """Returns equal-width bucket edges, float32 [N + 1]."""
     return jnp.asarray(buckets.make_edges("equal_width", toy.num_buckets, np.zeros(0)))
 
 
 def as_distance(value: jax.Array) -> Distance:
-    """Distances of one group."""
+    """Wraps distance values of a single group."""
     return Distance(group=jnp.zeros(value.shape, jnp.int32), value=value)
 
 
 def logits(toy: Toy, params: Any, data: Sample, moves: Moves) -> jax.Array:
-    """Logits of moved examples [B, K]; the network sees x̃ and s."""
+    """Returns the logits of moved examples, [B, K]; the network sees x̃ and s."""
     inputs = [move(toy, data.x, moves), moves.distance[:, None]]
     return model(toy).apply({"params": params}, jnp.concatenate(inputs, -1))
 
 
 def measure(toy: Toy, output: jax.Array, data: Sample, moves: Moves) -> Measured:
-    """Statistics of logits against the labels and against the Bayes posterior."""
+    """Compares logits with the labels and with the Bayes posterior, by bucket."""
     label = data.label[moves.rows]
     bucket = buckets.bucket_index(as_distance(moves.distance), edges(toy))
     stats = calibration.bucket_stats(output, label, bucket, num_buckets=toy.num_buckets)
     right = posterior(toy, move(toy, data.x, moves), moves.distance)
 
-    def mean(values):
+    def mean(values: jax.Array) -> jax.Array:
         return jax.ops.segment_sum(values, bucket, toy.num_buckets) / calibration.count(stats)
 
     return Measured(
@@ -82,6 +83,6 @@ def measure(toy: Toy, output: jax.Array, data: Sample, moves: Moves) -> Measured
 
 
 def gap(measured: Measured) -> np.ndarray:
-    """Conf - Acc of each bucket."""
+    """Returns Conf - Acc of each bucket."""
     stats = measured.stats
     return np.asarray(calibration.confidence(stats) - calibration.accuracy(stats))

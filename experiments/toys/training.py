@@ -1,15 +1,14 @@
-"""A plain training loop on the toy problem, made of the package's own pieces.
+"""Trains on the toy problem with a plain loop over parts of the library.
 
-Buckets, label rules, loss, statistics and the perceptron are those of the
-library; optax takes the steps. Several seeds train side by side (vmap). A seed
-fixes the data, the initial weights and every draw, whatever the label rule, so
-that rules are compared on the same draws.
+Buckets, label rules, loss, statistics and the perceptron come from the library, the optimiser from
+optax. Several seeds train in parallel under vmap. A seed determines the data, the initial weights
+and all draws, whatever the label rule, so that rules are compared on the same draws.
 """
 
 import dataclasses
 import functools
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -23,22 +22,48 @@ from experiments.toys.measure import Measured, as_distance, edges, logits, measu
 from experiments.toys.problem import Moves, Sample, Toy, draw, sample
 
 
-class Run(NamedTuple):
-    """A finished training of S seeds over T epochs."""
+class Training(NamedTuple):
+    """Results of training S seeds for T epochs."""
 
     labels: np.ndarray  # [T, S, N], after each epoch's update
     held: Measured  # [T, S, N], on the calibration set after each epoch
     test: Measured  # [S, N], on fresh data at the end
     test_scaled: Measured  # [S, N], the same after temperature scaling
-    train_accuracy: np.ndarray  # [S], on what the last epoch trained on
+    train_accuracy: np.ndarray  # [S], on the moved examples of the last epoch
+
+
+Logits = Callable[[Any, Sample, Moves], jax.Array]
+Measure = Callable[[jax.Array, Sample, Moves], Measured]
+
+
+class Epoch(Protocol):
+    """Trains every seed for one epoch, measures it, and updates its labels."""
+
+    def __call__(
+        self,
+        params: Any,
+        opt_state: optax.OptState,
+        state: LabelState,
+        train: Sample,
+        moves: Moves,
+        held: Sample,
+        held_moves: Moves,
+    ) -> tuple[Any, optax.OptState, LabelState, Measured]:
+        """Returns parameters, optimiser state, labels, and the measurement before the update."""
 
 
 def train_epoch(
-    toy: Toy, rule: labels.LabelRule, params, opt_state, state: LabelState, train: Sample, moves
-):
-    """Steps of Adam on the rule's soft labels; moves [steps, batch]."""
+    toy: Toy,
+    rule: labels.LabelRule,
+    params: Any,
+    opt_state: optax.OptState,
+    state: LabelState,
+    train: Sample,
+    moves: Moves,
+) -> tuple[Any, optax.OptState]:
+    """Takes Adam steps on the rule's soft labels, for moves [steps, batch]."""
 
-    def loss(params, moves):
+    def loss(params: Any, moves: Moves) -> jax.Array:
         distance = as_distance(moves.distance)
         bucket = buckets.bucket_index(distance, edges(toy))
         soft_label = rule.soft_labels(
@@ -51,7 +76,7 @@ def train_epoch(
         scale = rule.loss_scale(state, bucket)
         return losses.cross_entropy(logits(toy, params, train, moves), soft_label, scale).mean()
 
-    def step(carry, moves):
+    def step(carry: tuple[Any, optax.OptState], moves: Moves) -> tuple[Any, None]:
         params, opt_state = carry
         gradient = jax.grad(loss)(params, moves)
         updates, opt_state = optax.adam(toy.learning_rate).update(gradient, opt_state)
@@ -61,12 +86,12 @@ def train_epoch(
 
 
 def _compiled_in(toy: Toy) -> Toy:
-    """The same for problems that differ in what only the loop in Python reads."""
+    """Clears the settings that only the Python loop reads, so that compiled programs are shared."""
     return dataclasses.replace(toy, epochs=0, fresh=True, num_train=0, num_calibration=0)
 
 
 @functools.cache
-def _start(toy: Toy):
+def _start(toy: Toy) -> Callable[[jax.Array], Any]:
     return jax.jit(lambda key: model(toy).init(key, jnp.zeros((1, toy.dim + 1)))["params"])
 
 
@@ -79,8 +104,8 @@ def _rule(toy: Toy, settings: tuple) -> labels.LabelRule:
 
 
 @functools.cache
-def _epoch(toy: Toy, settings: tuple):
-    """One epoch and the update of the labels after it, jitted, over all seeds."""
+def _epoch(toy: Toy, settings: tuple) -> Epoch:
+    """Jits one epoch and the update of the labels after it, over all seeds."""
     rule = _rule(toy, settings)
 
     def epoch(params, opt_state, state, train, moves, held, held_moves):
@@ -92,14 +117,14 @@ def _epoch(toy: Toy, settings: tuple):
 
 
 @functools.cache
-def _inside(toy: Toy, num: int):
-    """keys [S] → distances [S, N · num], ``num`` of them inside each bucket."""
+def _inside(toy: Toy, num: int) -> Callable[[jax.Array], jax.Array]:
+    """Returns keys [S] → distances [S, N · num], ``num`` of them inside each bucket."""
     bucket = jnp.repeat(jnp.arange(toy.num_buckets), num)
     return jax.jit(jax.vmap(lambda key: buckets.draw_inside(key, bucket, edges(toy)).value))
 
 
 def draw_inside(toy: Toy, rngs: Sequence[np.random.Generator], num: int) -> Moves:
-    """Each of ``num`` examples once in every bucket: [S, N · num]."""
+    """Moves each of ``num`` examples once into every bucket, [S, N · num]."""
     keys = jax.vmap(jax.random.key)(np.array([rng.integers(2**31) for rng in rngs]))
     distance = _inside(_compiled_in(toy), num)(keys)
     rows = np.tile(np.arange(num, dtype=np.int32), toy.num_buckets)
@@ -108,7 +133,7 @@ def draw_inside(toy: Toy, rngs: Sequence[np.random.Generator], num: int) -> Move
 
 
 def draw_training(toy: Toy, rng: np.random.Generator, fixed: Moves) -> Moves:
-    """One epoch's moves [steps, batch]: drawn now, or those fixed for each example [n]."""
+    """Returns the moves of one epoch, [steps, batch]: fresh, or fixed for each example."""
     rows = rng.integers(toy.num_train, size=(toy.steps_per_epoch, toy.batch_size), dtype=np.int32)
     if toy.fresh:
         return draw(toy, rng, rows)
@@ -116,17 +141,17 @@ def draw_training(toy: Toy, rng: np.random.Generator, fixed: Moves) -> Moves:
 
 
 def stack(trees: Sequence[Any]) -> Any:
-    """One tree of arrays with a new first axis."""
+    """Stacks trees of arrays along a new first axis."""
     return jax.tree.map(lambda *leaves: np.stack(leaves), *trees)
 
 
-def run(toy: Toy, seeds: Sequence[int], initial: float = 1.0, **settings) -> Run:
-    """Trains one network a seed on the labels of one rule, and measures it.
+def run(toy: Toy, seeds: Sequence[int], initial: float = 1.0, **settings: Any) -> Training:
+    """Trains one network per seed on the labels of one rule, and measures it.
 
     Args:
-      toy: problem and training.
-      seeds: S of them.
-      initial: the label confidence to begin with, the same in every bucket.
+      toy: problem and training settings.
+      seeds: S seeds.
+      initial: initial label confidence, the same in every bucket.
       **settings: fields of ``config.labels``.
     """
     rngs = [np.random.default_rng(seed) for seed in seeds]
@@ -135,9 +160,9 @@ def run(toy: Toy, seeds: Sequence[int], initial: float = 1.0, **settings) -> Run
     fixed = [draw(toy, rng, np.arange(toy.num_train)) for rng in rngs]
     params = stack([_start(_compiled_in(toy))(jax.random.key(seed)) for seed in seeds])
     opt_state = jax.vmap(optax.adam(toy.learning_rate).init)(params)
-    asked = _compiled_in(toy), tuple(sorted(settings.items()))
-    state = jax.vmap(_rule(*asked).init)(jnp.full((len(seeds), toy.num_buckets), initial))
-    epoch = _epoch(*asked)
+    compiled = _compiled_in(toy), tuple(sorted(settings.items()))
+    state = jax.vmap(_rule(*compiled).init)(jnp.full((len(seeds), toy.num_buckets), initial))
+    epoch = _epoch(*compiled)
     history = []
     for _ in range(toy.epochs):
         moves = stack([draw_training(toy, *pair) for pair in zip(rngs, fixed, strict=True)])
@@ -151,17 +176,19 @@ def run(toy: Toy, seeds: Sequence[int], initial: float = 1.0, **settings) -> Run
     last = jax.tree.map(lambda leaf: leaf.reshape(len(seeds), -1, *leaf.shape[3:]), moves)
     right = outputs(params, train, last).argmax(-1) == np.take_along_axis(train.label, last.rows, 1)
     plain, scaled = _finish(toy, params, held, test, rngs)
-    return Run(confidence, measured, plain, scaled, np.asarray(right.mean(-1)))
+    return Training(confidence, measured, plain, scaled, np.asarray(right.mean(-1)))
 
 
 @functools.cache
-def _jitted(toy: Toy):
+def _jitted(toy: Toy) -> tuple[Logits, Measure]:
     outputs = jax.jit(jax.vmap(functools.partial(logits, toy)))
     return outputs, jax.jit(jax.vmap(functools.partial(measure, toy)))
 
 
-def _finish(toy: Toy, params, held: Sample, test: Sample, rngs) -> tuple[Measured, Measured]:
-    """Measures on the test set, as it is and with a temperature fitted on the calibration set."""
+def _finish(
+    toy: Toy, params: Any, held: Sample, test: Sample, rngs: Sequence[np.random.Generator]
+) -> tuple[Measured, Measured]:
+    """Measures on the test set, without and with a temperature fitted on the calibration set."""
     outputs, measures = _jitted(_compiled_in(toy))
     inside = draw_inside(toy, rngs, toy.num_calibration)
     held_logits = np.asarray(outputs(params, held, inside))
