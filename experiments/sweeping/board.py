@@ -12,13 +12,11 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from autolabel_jax import metric_writer
 from experiments.sweeping.job import BUSY, DONE, FAILED, SKIPPED, STOPPED, Job, Outcome
 
 RUNNING = "running"
 STYLES = {RUNNING: "cyan", DONE: "green", FAILED: "bold red", STOPPED: "yellow", BUSY: "yellow"}
 COLUMNS = ("run", "state", "epoch", "cal. NLL", "accuracy %", "ECE %", "NLL", "seconds")
-TAIL = 1 << 16  # bytes; the last line of metrics.jsonl is in them
 
 
 class Source(Protocol):
@@ -140,14 +138,13 @@ class Board:
 
 def _figures(job: Job, state: str) -> dict[str, str]:
     """Cells of a run, from its files alone, wherever it runs."""
-    line = last_line(job)
+    line = job.run_dir.last_metrics()
     cells = {}
     if line:
         cells["epoch"] = f"{line['epoch'] + 1}/{json.loads(job.config)['epochs']}"
         cells["cal. NLL"] = _number(line.get("calibration_nll"), 1, 4)
-    path = job.workdir / "result.json"
-    if state in (DONE, SKIPPED) and path.exists():
-        result = metric_writer.read_json(path)
+    result = job.run_dir.read_result()
+    if state in (DONE, SKIPPED) and result:
         for column, name, factor, digits in (
             *(("accuracy %", "accuracy", 100, 2), ("ECE %", "ece", 100, 2)),
             *(("NLL", "nll", 1, 4), ("seconds", "seconds", 1, 0)),
@@ -158,19 +155,3 @@ def _figures(job: Job, state: str) -> dict[str, str]:
 
 def _number(value: Any, factor: float, digits: int) -> str:
     return "" if value is None else f"{factor * value:.{digits}f}"
-
-
-def last_line(job: Job) -> dict[str, Any] | None:
-    """The last whole line of a run's metrics.jsonl, read from its end."""
-    try:
-        with open(job.workdir / "metrics.jsonl", "rb") as file:
-            file.seek(max(file.seek(0, 2) - TAIL, 0))
-            lines = file.read().splitlines()
-    except OSError:
-        return None
-    for text in reversed(lines):
-        try:
-            return json.loads(text)
-        except ValueError:  # cut off, or being written
-            continue
-    return None
