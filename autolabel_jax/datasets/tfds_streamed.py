@@ -46,7 +46,7 @@ class TfdsRecords:
         """Name and version of the set, the split, its number of examples and of bytes."""
         info = tfds.builder_from_directory(self.folder).info
         split = info.splits[self.split]
-        return f"{info.full_name} {self.split} {split.num_examples} {split.num_bytes}"
+        return f"{info.full_name} {self.split} {split.num_examples} {int(split.num_bytes)}"
 
 
 def read(name: str, data_dir: str) -> tuple[TfdsRecords, TfdsRecords, tuple[str, ...]]:
