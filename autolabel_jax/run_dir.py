@@ -18,6 +18,7 @@ from importlib import metadata
 from typing import Any
 
 import numpy as np
+from flax import traverse_util
 from ml_collections import ConfigDict
 
 import autolabel_jax
@@ -276,9 +277,5 @@ def _merged(later: dict[str, Any], saved: dict[str, Any]) -> dict[str, Any]:
     return {**later, **saved, **inner}
 
 
-def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat = {}
-    for name, value in tree.items():
-        inner = isinstance(value, dict)
-        flat.update(_flat(value, f"{prefix}{name}.") if inner else {f"{prefix}{name}": value})
-    return flat
+def _flat(tree: dict[str, Any]) -> dict[str, Any]:
+    return traverse_util.flatten_dict(tree, sep=".")

@@ -1,4 +1,4 @@
-"""evaluation.corrupted: the sets are those of ``corruptions``, made once for the same test images."""
+"""Sets are those of ``corruptions``, made once for the same test images."""
 
 import numpy as np
 import pytest

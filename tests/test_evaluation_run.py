@@ -1,4 +1,4 @@
-"""evaluation.run and summary: units, metrics and resumption, against corruptions and attacks called by hand."""
+"""evaluation.run and summary: units, metrics, resuming, against corruptions called by hand."""
 
 import dataclasses
 

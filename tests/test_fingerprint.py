@@ -125,7 +125,7 @@ def test_tfds_records_are_told_by_version_and_size(monkeypatch):
 
     monkeypatch.setattr(tfds, "builder_from_directory", lambda folder: Builder)
     one, other = (tfds_streamed.TfdsRecords(folder, "train") for folder in ("here", "there"))
-    assert one.fingerprint() == other.fingerprint() == "flowers/1.0.0 train 9 1234"
+    assert one.fingerprint == other.fingerprint == "flowers/1.0.0 train 9 1234"
 
 
 def test_features_tell_their_observed_range():

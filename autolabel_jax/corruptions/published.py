@@ -211,17 +211,17 @@ def _imagenet_parts(root, classes, name, severity, num, size) -> Iterator[Split]
 
 def _classes(folder: str, root: pathlib.Path, names: Sequence[str]) -> list[str]:
     """Names of the class folders, the same in all sets."""
-    found = {}
+    by_set = {}
     for name in names:
         for severity in SEVERITIES:
             place = root / name / str(severity)
-            found[f"{name}/{severity}"] = (
+            by_set[f"{name}/{severity}"] = (
                 {p.name for p in place.iterdir() if p.is_dir()} if place.is_dir() else set()
             )
-    every = set().union(*found.values())
-    missing = [place for place, classes in found.items() if not classes]
+    every = set().union(*by_set.values())
+    missing = [place for place, classes in by_set.items() if not classes]
     missing += [
-        f"{place}/{wnid}" for place, has in found.items() if has for wnid in sorted(every - has)
+        f"{place}/{wnid}" for place, has in by_set.items() if has for wnid in sorted(every - has)
     ]
     check_complete(folder, missing)
     return sorted(every)

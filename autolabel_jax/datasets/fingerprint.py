@@ -26,7 +26,7 @@ def of_split(split: Split | StreamedSplit) -> str:
     """
     digest = hashlib.sha256()
     if isinstance(split, StreamedSplit):
-        digest.update(split.records.fingerprint().encode())
+        digest.update(split.records.fingerprint.encode())
         add_array(digest, split.index.astype(np.int64))
         return digest.hexdigest()
     for array in (split.input, split.label, split.distance):

@@ -1,6 +1,7 @@
 """Photographs in folders by class: train/CLASS/*.jpg, and val/ (or validation/, test/) the same."""
 
 import dataclasses
+import functools
 import hashlib
 import os
 import pathlib
@@ -31,6 +32,7 @@ class FolderRecords:
         """int32 [n]."""
         return self.label
 
+    @functools.cached_property
     def fingerprint(self) -> str:
         """SHA-256 of names, labels and sizes of the files in bytes; no image is read."""
         of_class = {os.path.dirname(name) for name in self.name.tolist()}

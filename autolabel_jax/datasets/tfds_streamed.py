@@ -42,6 +42,7 @@ class TfdsRecords:
         write(path, label=label, made_from=made_from)
         return label
 
+    @property
     def fingerprint(self) -> str:
         """Name and version of the set, the split, its number of examples and of bytes."""
         info = tfds.builder_from_directory(self.folder).info

@@ -51,7 +51,9 @@ def wanted(config: ConfigDict, names: Sequence[str]) -> list[dict[str, Any]]:
     known = [name for name in augment.TABLE if name != "given"]
     unknown = [name for name in names if name not in known]
     if unknown:
-        raise ValueError(f"--augmentations: got {', '.join(unknown)}, known are {', '.join(known)}")
+        raise ValueError(
+            f"--augmentations: got {', '.join(unknown)}, expected one of: {', '.join(known)}"
+        )
     defaults = base.base().augment
     own = [] if config.augment.name == "given" else [settings_of(config.augment)]
     others = [settings_of(ConfigDict({**defaults, "name": name})) for name in names]
