@@ -536,8 +536,6 @@ def test_open_sets_of_tfds_names_what_is_not_prepared(tmp_path):
     (tmp_path / "cifar10_corrupted").mkdir()
     lacking = "lacks gaussian_noise_1, .*frosted_glass_blur_3, .*elastic_5"
     with pytest.raises(FileNotFoundError, match=lacking):
-        FileNotFoundError, match="lacks gaussian_noise_1, .*frosted_glass_blur_3, .*elastic_5"
-    ):
         published.open_sets(str(tmp_path))
 
 
