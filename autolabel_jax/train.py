@@ -20,18 +20,18 @@ from autolabel_jax import (
     calibration_step,
     checkpoint,
     datasets,
-    evaluate,
     input_pipeline,
     metric_writer,
     processes,
     registry,
-    result,
     train_step,
 )
 from autolabel_jax import (
     experiment as experiment_lib,
 )
 from autolabel_jax.checkpoint import Snapshot
+from autolabel_jax.evaluation import clean, predict
+from autolabel_jax.run_dir import RunDir
 from autolabel_jax.types import Batch, BucketStats, StepMetrics, TrainState
 
 STEPS_PER_DISPATCH = 100  # at the most, on accelerators
@@ -75,8 +75,7 @@ def train(
 
     Args:
       config: see ``configs/base.py``.
-      workdir: where everything is left: config.json, metrics.jsonl, checkpoints/,
-        tensorboard/, and at the end result.json.
+      workdir: where everything is left, see ``run_dir``.
       should_stop: asked after every dispatch; true saves and stops.
       progress: show a bar.
 
@@ -84,18 +83,19 @@ def train(
       What ``result.json`` holds.
 
     Raises:
-      ValueError: a setting that cannot be, or a working directory of another config.
+      ValueError: a setting that cannot be, or a working directory of another config or of
+        other data.
       NonFiniteLossError: names the step and the last good checkpoint.
       Stopped: after saving, when ``should_stop`` says so.
     """
-    workdir, config = pathlib.Path(workdir), registry.complete(config)
+    run_dir, config = RunDir(workdir), registry.complete(config)
     mesh = input_pipeline.make_mesh()
     dataset = datasets.load(config)
     experiment = experiment_lib.create(config, dataset, mesh)
-    checkpoint.claim(workdir, config)
-    if finished := result.read(workdir):
+    run_dir.claim(config, dataset)
+    if finished := run_dir.result():
         return finished
-    with checkpoint.Checkpoints(workdir, config.checkpoint.keep) as saved:
+    with checkpoint.Checkpoints(run_dir.checkpoints, config.checkpoint.keep) as saved:
         snapshot = checkpoint.first_snapshot(experiment, config.seed, dataset.train.input.shape[1:])
         snapshot = saved.restore(snapshot) or snapshot
         place = int(snapshot.epoch) * experiment.steps_per_epoch + int(snapshot.step)
@@ -107,9 +107,11 @@ def train(
             agreed = processes.agreed(should_stop, mesh)
             run = make_run(config, experiment, dataset, saved, agreed, bar)
             with contextlib.closing(run.batches):
-                snapshot = _epochs(run, snapshot, workdir)
-    found = result.make_result(config, experiment, dataset, snapshot.state, workdir)
-    return result.write(workdir, found)
+                snapshot = _epochs(run, snapshot, run_dir)
+    began, variables = time.perf_counter(), experiment_lib.inference_variables(snapshot.state)
+    predictor = predict.create(experiment, variables, dataset.calibration)
+    result = metric_writer.evaluate_clean(predictor, config, dataset, run_dir, began=began)
+    return run_dir.write_result(result)
 
 
 def make_run(config, experiment, dataset, saved, should_stop, bar) -> Run:
@@ -144,16 +146,14 @@ def make_run(config, experiment, dataset, saved, should_stop, bar) -> Run:
             functools.partial(experiment.rule.update, num_groups=experiment.augmentation.num_groups)
         ),
         is_finite=jit(_all_finite),
-        predict=evaluate.make_predict(
-            experiment.model, experiment.mesh, experiment.eval_batch_size
-        ),
+        predict=predict.make_predict(experiment.model, experiment.mesh, experiment.eval_batch_size),
     )
 
 
-def _epochs(run: Run, snapshot: Snapshot, workdir: pathlib.Path) -> Snapshot:
+def _epochs(run: Run, snapshot: Snapshot, run_dir: RunDir) -> Snapshot:
     """All epochs from the snapshot's place on."""
     config = run.config
-    writer = metric_writer.MetricWriter(workdir, first_epoch=int(snapshot.epoch))
+    writer = metric_writer.MetricWriter(run_dir, first_epoch=int(snapshot.epoch))
     while (epoch := int(snapshot.epoch)) < config.epochs:
         began, steps_before = time.perf_counter(), int(snapshot.step)
         snapshot = _train_epoch(run, snapshot)
@@ -275,7 +275,7 @@ def _measure(run: Run, state: TrainState, epoch: int) -> tuple[BucketStats, dict
         chosen=chosen,
     )
     logits = run.predict(experiment_lib.inference_variables(state), run.calibration)
-    return stats, evaluate.scores(logits, np.asarray(run.calibration.label))
+    return stats, clean.scores(logits, np.asarray(run.calibration.label))
 
 
 def _update_is_due(config: ConfigDict, epoch: int) -> bool:

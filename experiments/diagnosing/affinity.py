@@ -12,13 +12,15 @@ from flax import traverse_util
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from autolabel_jax import augment, evaluate, metric_writer
+from autolabel_jax import augment
 from autolabel_jax import experiment as experiment_lib
 from autolabel_jax.diagnosis import affinity
+from autolabel_jax.evaluation import predict
+from autolabel_jax.run_dir import RunDir
+from autolabel_jax.trained import Trained
 from autolabel_jax.types import Batch
 from configs import base
 from experiments.diagnosing import parts as diagnose_parts
-from experiments.diagnosing.parts import Trained
 
 DRAWS = 4  # augmented versions of each image that an affinity is taken over
 NEEDS = "needs --baseline_workdir, a run with augment.name='none', trained like this one otherwise"
@@ -49,7 +51,9 @@ def wanted(config: ConfigDict, names: Sequence[str]) -> list[dict[str, Any]]:
     known = [name for name in augment.TABLE if name != "given"]
     unknown = [name for name in names if name not in known]
     if unknown:
-        raise ValueError(f"--augmentations: got {', '.join(unknown)}, known are {', '.join(known)}")
+        raise ValueError(
+            f"--augmentations: got {', '.join(unknown)}, expected one of: {', '.join(known)}"
+        )
     defaults = base.base().augment
     own = [] if config.augment.name == "given" else [settings_of(config.augment)]
     others = [settings_of(ConfigDict({**defaults, "name": name})) for name in names]
@@ -102,16 +106,15 @@ def measure(
       save: is given this part after each augmentation.
     """
     whole = diagnose_parts.put(baseline.dataset.calibration, examples, baseline)
-    stamp = baseline.stamp(whole.label.shape[0])
-    stamp |= {"baseline": str(baseline.workdir.resolve()), "draws": DRAWS}
+    stamp = diagnose_parts.stamp_of(baseline, whole.label.shape[0])
+    stamp |= {"baseline": str(baseline.run_dir.path.resolve()), "draws": DRAWS}
     stamp |= {"uint8": whole.input.dtype == np.uint8}
     rows = before["rows"] if before and before["stamp"] == stamp else []
     missing = [one for one in asked if one not in [row["settings"] for row in rows]]
     if missing:
-        predict = evaluate.make_predict(
+        clean = predict.make_predict(
             baseline.experiment.model, baseline.experiment.mesh, baseline.experiment.eval_batch_size
-        )
-        clean = predict(baseline.variables, whole)
+        )(baseline.variables, whole)
         with tqdm(
             desc="affinity", total=len(missing) * DRAWS, unit="pass", dynamic_ncols=True
         ) as bar:
@@ -182,7 +185,7 @@ def diversity(
     reason = _not_alike(config, baseline)
     losses = {}
     for name, at, own in (("run", workdir, config), ("baseline", baseline_workdir, baseline)):
-        lines = metric_writer.read_metrics(at)
+        lines = RunDir(at).read_metrics()
         if len(lines) < own.epochs:
             reason = reason or f"{at}: {len(lines)} of {own.epochs} epochs are trained"
         losses[name] = lines[-1]["train_loss"] if lines else None

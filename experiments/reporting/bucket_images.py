@@ -7,9 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 
-from autolabel_jax import buckets, checkpoint, datasets, image_ops, input_pipeline, result
+from autolabel_jax import buckets, datasets, image_ops, input_pipeline, trained
 from autolabel_jax import experiment as experiment_lib
 from autolabel_jax.datasets import Dataset
+from autolabel_jax.run_dir import RunDir
 from configs import base
 from experiments.reporting import plots
 from experiments.reporting.run_files import RunRecord
@@ -25,7 +26,7 @@ def why_not(run: RunRecord) -> str | None:
         return "config.json lacks augment.name"
     if name == "none":
         return "augment.name='none' moves no image"
-    if name == "adversarial" and not any((run.workdir / "checkpoints").glob("[0-9]*")):
+    if name == "adversarial" and RunDir(run.workdir).last_checkpoint() is None:
         return "augment.name='adversarial' attacks the model, and there is no checkpoint of it"
     return None
 
@@ -51,12 +52,13 @@ def draw(run: RunRecord, data_dir: str | None = None) -> Figure:
       ValueError: the data are no images, or the config does not fit them.
       FileNotFoundError: the data are not there.
     """
-    config = checkpoint.load_config(run.workdir, base.base())
+    config = RunDir(run.workdir).load_config(base.base())
     if data_dir is not None:
         config.data_dir = data_dir
     if config.augment.name == "adversarial":
-        experiment, dataset, snapshot = result.restore(config, run.workdir)
-        variables = experiment_lib.inference_variables(snapshot.state)
+        restored = trained.restore(run.workdir, config)
+        experiment, dataset = restored.experiment, restored.dataset
+        variables = restored.variables
     else:
         dataset, variables = datasets.load(config), {}
         experiment = experiment_lib.create(config, dataset, input_pipeline.make_mesh())

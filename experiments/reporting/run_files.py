@@ -9,12 +9,13 @@ import dataclasses
 import json
 import math
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from flax import traverse_util
 
-from autolabel_jax import metric_writer, registry
+from autolabel_jax import registry, run_dir
+from autolabel_jax.run_dir import RunDir
 from configs import base
 from experiments.reporting import methods
 
@@ -67,8 +68,7 @@ def find(arguments: Sequence[str]) -> list[pathlib.Path]:
         folder = pathlib.Path(argument)
         if not folder.is_dir():
             raise ValueError(f"{argument}: no such folder; expected the --workdir of a run")
-        inside = [folder] if (folder / "config.json").exists() else []
-        inside = inside or sorted(path.parent for path in folder.rglob("config.json"))
+        inside = run_dir.find(folder)
         if not inside:
             raise ValueError(
                 f"{argument}: found no config.json there nor in any folder below; "
@@ -84,20 +84,20 @@ def read(workdir: pathlib.Path) -> RunRecord:
     Raises:
       ValueError: config.json is not a JSON object.
     """
-    config = _read_object(workdir / "config.json")
+    config = _object(RunDir(workdir).read_config)
     if config is None:
         raise ValueError(f"{workdir}: config.json cannot be read as a JSON object")
     return RunRecord(
         workdir=workdir,
         config=traverse_util.flatten_dict(config, sep="."),
-        lines=metric_writer.read_metrics(workdir),
-        result=_read_object(workdir / "result.json"),
+        lines=RunDir(workdir).read_metrics(),
+        result=_object(RunDir(workdir).read_result),
     )
 
 
-def _read_object(path: pathlib.Path) -> dict[str, Any] | None:
+def _object(read: Callable[[], Any]) -> dict[str, Any] | None:
     try:
-        value = metric_writer.read_json(path)
+        value = read()
     except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
         return None
     return value if isinstance(value, dict) else None
@@ -150,7 +150,7 @@ def _exclusion_reason(run: RunRecord) -> str | None:
     """Returns why a run cannot be compared, apart from its revision; None if it can."""
     epochs = run.config.get("epochs")
     if run.result is None:
-        there = (run.workdir / "result.json").exists()
+        there = RunDir(run.workdir).is_finished
         what = "its result.json cannot be read" if there else "not finished: no result.json"
         return f"{what}; {len(run.lines)} of {epochs} epochs in metrics.jsonl"
     missing = [name for name in (*NEEDED, *METRICS) if name not in run.result]

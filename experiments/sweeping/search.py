@@ -19,7 +19,6 @@ from ml_collections import ConfigDict
 
 from autolabel_jax import augment, labels, registry
 from experiments.sweeping import runs as sweep_runs
-from experiments.sweeping.board import last_line
 from experiments.sweeping.job import DONE, FAILED, FILES, SKIPPED, Job, Outcome
 from experiments.sweeping.runs import Settings, SweepRun
 
@@ -249,7 +248,7 @@ def _import_optuna() -> ModuleType:
 
 def objective_of(job: Job, objective: str) -> float | None:
     """Returns the objective after the last epoch; None if it is missing or not finite."""
-    return (last_line(job) or {}).get(objective)
+    return (job.run_dir.last_metrics() or {}).get(objective)
 
 
 def best_line(jobs: Mapping[str, Job], outcomes: Mapping[str, Outcome], objective: str) -> str:

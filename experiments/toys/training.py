@@ -15,7 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from autolabel_jax import buckets, labels, losses, temperature
+from autolabel_jax import buckets, labels, losses
+from autolabel_jax.calibrators import temperature
 from autolabel_jax.labels import LabelState
 from configs import base
 from experiments.toys.measure import Measured, as_distance, edges, logits, measure, model
