@@ -21,6 +21,7 @@ import matplotlib
 from absl import flags
 from ml_collections import ConfigDict
 
+from autolabel_jax import augment
 from autolabel_jax import trained as trained_lib
 from autolabel_jax.run_dir import RunDir
 from autolabel_jax.trained import Trained
@@ -41,7 +42,7 @@ _BASELINE = flags.DEFINE_string(
     "baseline_workdir", None, "Folder of a run with augment.name=none, for --affinity."
 )
 _AUGMENTATIONS = flags.DEFINE_list(
-    "augmentations", [], "For --affinity: others, at their defaults in configs/base.py."
+    "augmentations", [], "For --affinity: others, at their defaults."
 )
 _EXAMPLES = flags.DEFINE_integer(
     "examples", 1000, "The first so many images of each split; 0: all.", lower_bound=0
@@ -72,7 +73,7 @@ def _baseline(workdir: pathlib.Path, config: ConfigDict) -> pathlib.Path | None:
     """Folder of the run on clean images: the one given, or the run itself if it is one."""
     if _BASELINE.value is not None:
         return pathlib.Path(_BASELINE.value)
-    return workdir if config.augment.name == "none" else None
+    return None if augment.find(config.augment.name).moves_inputs else workdir
 
 
 def _check_flags() -> None:

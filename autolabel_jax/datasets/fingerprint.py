@@ -50,12 +50,12 @@ def add_array(digest: Any, array: np.ndarray) -> None:
 def describe(dataset: Dataset) -> dict[str, Any]:
     """All that using a trained model needs of its data, as JSON has it.
 
-    ``input`` (kind, shape, dtype, value_range, pad_value), ``mean``, ``std``, ``class_names``,
+    ``input`` (its ``InputSpec``), ``mean``, ``std``, ``class_names``,
     ``num_classes``, and of each of ``splits`` its ``sha256`` and number of ``examples``.
     """
     return {
         "name": dataset.name,
-        "input": _input(dataset.train),
+        "input": dataclasses.asdict(dataset.spec),
         "mean": dataset.mean.tolist(),
         "std": dataset.std.tolist(),
         "num_classes": dataset.num_classes,
@@ -98,18 +98,6 @@ def _stored_calibration(dataset: Dataset) -> Split | StreamedSplit:
     if isinstance(dataset.train, StreamedSplit):
         return dataclasses.replace(dataset.train, index=dataset.calibration.index)
     return dataset.calibration
-
-
-def _input(train: Split | StreamedSplit) -> dict[str, Any]:
-    inputs = train.input
-    is_uint8 = inputs.dtype == np.uint8
-    return {
-        "kind": "image" if inputs.ndim == 4 else "features",
-        "shape": list(inputs.shape[1:]),
-        "dtype": str(inputs.dtype),
-        "value_range": [0, 255] if is_uint8 else [float(inputs.min()), float(inputs.max())],
-        "pad_value": 0,
-    }
 
 
 def _first_difference(before: list[str], now: list[str]) -> str:

@@ -6,9 +6,8 @@ from typing import Any
 import numpy as np
 
 from autolabel_jax import augment
-from experiments.reporting import printing
+from experiments.reporting import methods, printing
 
-GROUPS = {"augmix": "depth", "randaugment": "operations"}  # what the discrete part says
 # How far images are moved; the mean change of a pixel is told in the levels of uint8 images.
 CHANGES = {True: ("mean l2", "mean |change| /255"), False: ("mean l2", "mean |change|")}
 BANDS = ("low", "middle", "high")  # thirds of the highest frequency
@@ -32,7 +31,7 @@ def buckets(part: dict[str, Any], augmentation: str) -> str:
             ]
         )
     grouped = max(part["group"]) > 0
-    header = [GROUPS.get(augmentation, "group"), *header]
+    header = [augment.find(augmentation).group_name, *header]
     table = [row if grouped else row[1:] for row in [header, *rows]]
     return printing.aligned(table, num_names=2 if grouped else 1)
 
@@ -70,7 +69,7 @@ def affinity(part: dict[str, Any], wanted: Sequence[dict[str, Any]], own: dict[s
             f"baseline: {100 * row['clean_accuracy']:.2f} % of {part['stamp']['examples']} clean "
             "images right; in brackets the 95 % interval over images"
         )
-    if own["name"] == "given":
+    if augment.find(own["name"]).distance_is_given:
         lines.append("this run's images came augmented: no affinity without their clean selves")
     if "left_out" in by_run:
         lines.append(f"diversity left out: {by_run['left_out']}")
@@ -105,8 +104,9 @@ def fourier(part: dict[str, Any]) -> str:
 
 
 def _title(settings: dict[str, Any]) -> str:
-    values = ", ".join(f"{name}={settings[name]:g}" for name in augment.TABLE[settings["name"]][1])
-    return settings["name"] + (f" ({values})" if values else "")
+    values = [f"{name}={value:g}" for name, value in settings.items() if name != "name"]
+    title = methods.title("augment.name", settings["name"])
+    return title + (f" ({', '.join(values)})" if values else "")
 
 
 def _changes(l2: float | None, absolute: float | None, uint8: bool) -> list[str]:
