@@ -1,10 +1,12 @@
-"""JSON files that are written whole or not at all, and files with one JSON value a line."""
+"""Files that are written whole or not at all, and files with one JSON value a line."""
 
 import json
 import math
 import os
 import pathlib
 from typing import Any
+
+import numpy as np
 
 
 def write_json(path: pathlib.Path, value: Any) -> None:
@@ -21,6 +23,14 @@ def write_json(path: pathlib.Path, value: Any) -> None:
 def read_json(path: pathlib.Path) -> Any:
     """The value in a JSON file."""
     return json.loads(path.read_text())
+
+
+def write_npz(path: pathlib.Path, **arrays: np.ndarray) -> None:
+    """Writes arrays by their names, whole or not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with open(temporary, "wb") as file:
+        np.savez(file, **arrays)
+    os.replace(temporary, path)
 
 
 def read_json_lines(path: pathlib.Path) -> list[dict[str, Any]]:

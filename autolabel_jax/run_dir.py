@@ -222,7 +222,7 @@ class RunDir:
     def write_logits(self, logits: np.ndarray, label: np.ndarray) -> None:
         """Keeps ``logits`` float32 [n, K] and ``label`` int32 [n] of the clean test split."""
         if processes.is_first():
-            np.savez(self.logits_file, logits=logits, label=label)
+            files.write_npz(self.logits_file, logits=logits, label=label)
 
     @property
     def ledger(self) -> Ledger:

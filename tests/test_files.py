@@ -3,6 +3,7 @@
 import json
 import math
 
+import numpy as np
 import pytest
 
 from autolabel_jax import files
@@ -14,6 +15,17 @@ def test_json_is_replaced_whole_or_not_at_all(tmp_path):
     with pytest.raises(TypeError):
         files.write_json(path, {"a": object()})
     assert json.loads(path.read_text()) == files.read_json(path) == {"a": 1}
+
+
+def test_arrays_come_back_and_replace_the_file_whole(tmp_path, monkeypatch):
+    path = tmp_path / "arrays.npz"
+    files.write_npz(path, a=np.arange(3), b=np.eye(2, dtype=np.float32))
+    monkeypatch.setattr(np, "savez", lambda file, **arrays: file.write(b"half") / 0)
+    with pytest.raises(ZeroDivisionError):
+        files.write_npz(path, a=np.zeros(9))
+    with np.load(path) as saved:
+        np.testing.assert_array_equal(saved["a"], [0, 1, 2])
+        np.testing.assert_array_equal(saved["b"], np.eye(2, dtype=np.float32))
 
 
 def test_numbers_that_are_not_finite_are_null(tmp_path):

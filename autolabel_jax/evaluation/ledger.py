@@ -34,7 +34,7 @@ class Ledger:
         """
         if resamples:
             self.folder.mkdir(exist_ok=True)
-            np.savez(self._path(line["piece"]), **resamples)
+            files.write_npz(self._path(line["piece"]), **resamples)
         files.append_json_line(self.file, line)
 
     def has_resamples(self, unit: str) -> bool:

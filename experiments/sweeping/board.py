@@ -143,8 +143,7 @@ def _figures(job: Job, state: str) -> dict[str, str]:
     if line:
         cells["epoch"] = f"{line['epoch'] + 1}/{json.loads(job.config)['epochs']}"
         cells["cal. NLL"] = _number(line.get("calibration_nll"), 1, 4)
-    result = job.run_dir.read_result()
-    if state in (DONE, SKIPPED) and result:
+    if state in (DONE, SKIPPED) and (result := job.run_dir.read_result()):
         for column, name, factor, digits in (
             *(("accuracy %", "accuracy", 100, 2), ("ECE %", "ece", 100, 2)),
             *(("NLL", "nll", 1, 4), ("seconds", "seconds", 1, 0)),
