@@ -2,8 +2,11 @@
 
 Confidence is the top probability. Its R bins have equal width and are open
 below and closed above, as in Guo et al. (2017), "On Calibration of Modern
-Neural Networks", eq. 3. Everything here is pure and jittable.
+Neural Networks", eq. 3. Everything here is pure and jittable; what reads sums
+takes those of JAX and of NumPy, with any leading axes.
 """
+
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +15,28 @@ import numpy as np
 from autolabel_jax.types import BucketStats
 
 NUM_BINS = 15
+
+
+Array = jax.Array | np.ndarray
+
+
+def bin_edges(num_bins: int = NUM_BINS) -> np.ndarray:
+    """Edges of the equal-width confidence bins, float32 [R + 1].
+
+    They are k/R rounded once; those of jnp.linspace may be one float off.
+    """
+    return np.linspace(0, 1, num_bins + 1, dtype=np.float32)
+
+
+def bin_index(confidence: Array, num_bins: int = NUM_BINS) -> Array:
+    """Bin of each confidence, int of the same shape; bins are open below and closed above."""
+    xp = _namespace(confidence)
+    return xp.searchsorted(xp.asarray(bin_edges(num_bins)[1:-1]), confidence, side="left")
+
+
+def _namespace(array: Array) -> Any:
+    """NumPy for NumPy arrays, jax.numpy for JAX arrays: results keep the type of the sums."""
+    return jnp if isinstance(array, jax.Array) else np
 
 
 def empty_stats(num_buckets: int, num_bins: int = NUM_BINS) -> BucketStats:
@@ -45,10 +70,7 @@ def stats_from_probabilities(
     confidence = jnp.max(probabilities, axis=-1).astype(jnp.float32)
     correct = jnp.argmax(probabilities, axis=-1) == label
     weight = jnp.ones_like(confidence) if mask is None else mask.astype(jnp.float32)
-    # NumPy's edges are k/R rounded once; those of jnp.linspace may be one float off.
-    edges = np.linspace(0, 1, num_bins + 1, dtype=np.float32)
-    bins = jnp.searchsorted(jnp.asarray(edges[1:-1]), confidence, side="left")
-    cell = bucket * num_bins + bins
+    cell = bucket * num_bins + bin_index(confidence, num_bins)
 
     def sums(values):
         counted = jnp.where(weight > 0, values * weight, 0)  # padding may hold NaN
@@ -73,31 +95,43 @@ def merge(a: BucketStats, b: BucketStats) -> BucketStats:
     return jax.tree.map(jnp.add, a, b)
 
 
-def _divide(numerator: jax.Array, count: jax.Array) -> jax.Array:
-    return jnp.where(count > 0, numerator / jnp.where(count > 0, count, 1), jnp.nan)
+def ratio(numerator: Array, count: Array) -> Array:
+    """numerator / count, and NaN where count is 0; arrays of any shapes that broadcast."""
+    xp = _namespace(numerator)
+    return xp.where(count > 0, numerator / xp.where(count > 0, count, 1), xp.nan)
 
 
-def count(stats: BucketStats) -> jax.Array:
-    """Examples in each bucket, float32 [N]."""
+def count(stats: BucketStats) -> Array:
+    """Number of examples in each bucket [...]."""
     return stats.count.sum(-1)
 
 
-def accuracy(stats: BucketStats) -> jax.Array:
-    """Accuracy of each bucket, a fraction [N]; NaN where it is empty."""
-    return _divide(stats.correct.sum(-1), count(stats))
+def accuracy(stats: BucketStats) -> Array:
+    """Accuracy of each bucket, a fraction [...]; NaN where it is empty."""
+    return ratio(stats.correct.sum(-1), count(stats))
 
 
-def confidence(stats: BucketStats) -> jax.Array:
-    """Mean top probability of each bucket [N]; NaN where it is empty."""
-    return _divide(stats.confidence.sum(-1), count(stats))
+def confidence(stats: BucketStats) -> Array:
+    """Mean top probability of each bucket [...]; NaN where it is empty."""
+    return ratio(stats.confidence.sum(-1), count(stats))
 
 
-def ece(stats: BucketStats) -> jax.Array:
-    """Expected calibration error of each bucket, a fraction [N]; NaN where empty.
+def ece(stats: BucketStats) -> Array:
+    """Expected calibration error of each bucket, a fraction [...]; NaN where empty.
 
     Σ_r |B_r|/m · |acc(B_r) - conf(B_r)|, Naeini et al. (2015); Guo et al. (2017), eq. 3.
     """
-    return _divide(jnp.abs(stats.correct - stats.confidence).sum(-1), count(stats))
+    return ece_of_gaps(stats.correct - stats.confidence, count(stats))
+
+
+def ece_of_gaps(gap: Array, total: Array) -> Array:
+    """ECE from what the sums of a bin differ by.
+
+    Args:
+      gap: [..., R], number of correct examples of a bin - sum of their confidences.
+      total: number of examples in all bins [...].
+    """
+    return ratio(abs(gap).sum(-1), total)
 
 
 def debiased_ece(stats: BucketStats) -> jax.Array:
@@ -120,7 +154,7 @@ def debiased_ece(stats: BucketStats) -> jax.Array:
     z = gap / jnp.where(sd > 0, sd, 1)
     folded = sd * jnp.sqrt(2 / jnp.pi) * jnp.exp(-(z**2) / 2) - gap * jax.lax.erfc(z / jnp.sqrt(2))
     bias = jnp.where(sd > 0, folded, 0)
-    return jnp.maximum(_divide((gap - bias).sum(-1), count(stats)), 0)
+    return jnp.maximum(ratio((gap - bias).sum(-1), count(stats)), 0)
 
 
 def expected_calibration_error(

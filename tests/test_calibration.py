@@ -291,3 +291,35 @@ def test_debiased_ece_of_a_calibrated_model_is_nearer_to_zero(num):
     stats = calibrated_sums(num, draws=400)
     ratio = np.mean(debiased_of(stats)) / np.mean(calibration.ece(stats))
     assert 0.55 < ratio < 0.67
+
+
+def test_numpy_sums_of_any_axes_give_the_same_numbers_in_their_own_type():
+    rng = np.random.default_rng(0)
+    count = rng.integers(0, 20, (2, 3, 5)).astype(np.float64)
+    count[1, 2] = 0
+    share, mean = rng.random((2, 2, 3, 5))
+    stats = BucketStats(count=count, correct=count * share, confidence=count * mean)
+    by_hand = [
+        [sum(n * abs(s - m) for n, s, m in zip(*row)) / max(sum(row[0]), 1) for row in zip(*rows)]
+        for rows in zip(count, share, mean)
+    ]
+    by_hand[1][2] = np.nan
+    values = calibration.ece(stats)
+    assert isinstance(values, np.ndarray)
+    assert values.dtype == np.float64
+    np.testing.assert_allclose(values, by_hand, rtol=1e-12)
+    for function in (calibration.ece, calibration.accuracy, calibration.confidence):
+        on_device = function(jax.tree.map(jnp.asarray, stats))
+        assert isinstance(on_device, jax.Array)
+        np.testing.assert_allclose(on_device, function(stats), rtol=1e-6)
+
+
+@pytest.mark.parametrize("num_bins", [1, 10, 15])
+def test_a_confidence_on_an_edge_is_in_the_bin_below_it(num_bins):
+    edges = calibration.bin_edges(num_bins)
+    exact = np.arange(num_bins + 1) / num_bins  # float64
+    np.testing.assert_array_equal(edges, exact.astype(np.float32))
+    above = np.nextafter(edges[1:-1], np.float32(2))
+    for confidence, expected in ((edges[1:], range(num_bins)), (above, range(1, num_bins))):
+        for values in (confidence, jnp.asarray(confidence)):
+            np.testing.assert_array_equal(calibration.bin_index(values, num_bins), [*expected])

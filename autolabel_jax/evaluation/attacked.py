@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
-from autolabel_jax import attacks, input_pipeline, metrics, processes
+from autolabel_jax import attacks, calibration, input_pipeline, metrics, processes
 from autolabel_jax.attacks import Attacked, Ensemble, of_model
 from autolabel_jax.datasets import Split, StreamedSplit, in_memory
 from autolabel_jax.evaluation.predict import Predictor
@@ -99,7 +99,7 @@ def _gathered(attacked: Attacked, stages: list[str], own: int, most: int, num: i
 
 def _sums(examples: Examples, suffix: str) -> dict[str, Any]:
     """What chunks add up: NLL, and by bin of the confidence, with correct ones and confidence."""
-    bins = pairs.bin_index(examples.confidence)
+    bins = calibration.bin_index(examples.confidence)
     by_bin = pairs.bin_sums(bins, examples.confidence, examples.correct)
     return {
         f"nll_sum{suffix}": float(examples.nll.sum(dtype=np.float64)),

@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from autolabel_jax import corruptions
+from autolabel_jax import calibration, corruptions
 from autolabel_jax.evaluation.ledger import Ledger, Line
-from autolabel_jax.metrics import HEADLINE, bootstrap, pairs
+from autolabel_jax.metrics import HEADLINE, bootstrap
 from autolabel_jax.types import BucketStats
 
 PREFIX = {"corruption": "corrupted", "extra": "extra_corrupted"}  # of the metrics' names
@@ -87,6 +87,6 @@ def _pooled(chunks: Sequence[Line]) -> dict[str, Any]:
             field: np.sum([line[f"bins{end}"][field] for line in chunks], axis=0)
             for field in ("count", "correct", "confidence")
         }
-        pooled[f"ece{end}"] = float(pairs.ece_of_sums(BucketStats(**sums)))
+        pooled[f"ece{end}"] = float(calibration.ece(BucketStats(**sums)))
         pooled[f"nll{end}"] = sum(line[f"nll_sum{end}"] for line in chunks) / num
     return pooled

@@ -13,6 +13,7 @@ import numpy as np
 from flax import struct
 from scipy import stats
 
+from autolabel_jax import calibration
 from autolabel_jax.calibration import NUM_BINS
 from autolabel_jax.metrics import Examples, pairs
 
@@ -92,7 +93,7 @@ def intervals(
     names = ("accuracy", "ece", "ece_equal_mass", "mce", "nll", "brier", "auroc", "aurc")
 
     def numbers(confidence, correct, nll, brier):
-        sums = pairs.bin_sums(pairs.bin_index(confidence), confidence, correct)
+        sums = pairs.bin_sums(calibration.bin_index(confidence), confidence, correct)
         values = (
             correct.mean(-1),
             pairs.ece(confidence, correct),
@@ -136,12 +137,12 @@ def headline_resamples(examples: Examples, counts: np.ndarray) -> dict[str, np.n
     """
     num = len(examples.correct)
     rows = np.zeros((num, NUM_BINS + 3), np.float32)
-    rows[np.arange(num), pairs.bin_index(examples.confidence)] = (
+    rows[np.arange(num), calibration.bin_index(examples.confidence)] = (
         examples.correct - examples.confidence
     )
     rows[:, NUM_BINS:] = np.stack([examples.correct, examples.nll, examples.brier], -1)
     means = counts @ rows / num
-    ece = np.abs(means[:, :NUM_BINS]).sum(-1)
+    ece = calibration.ece_of_gaps(means[:, :NUM_BINS], np.float32(1))
     accuracy, nll, brier = means[:, NUM_BINS:].T
     return {"accuracy": accuracy, "ece": ece, "nll": nll, "brier": brier}
 
@@ -196,22 +197,18 @@ def reliability(
     Raises:
       ValueError: as ``interval``.
     """
-    bins = pairs.bin_index(np.asarray(confidence), num_bins)
+    bins = calibration.bin_index(np.asarray(confidence), num_bins)
 
     def accuracy(bins, correct):
         sums = pairs.bin_sums(bins, correct, correct, num_bins)
-        return _share(sums.correct, sums.count)
+        return calibration.ratio(sums.correct, sums.count)
 
     band = interval(accuracy, (bins, correct), seed=seed, level=level, resamples=resamples)
     sums = pairs.bin_sums(bins, np.asarray(confidence), np.asarray(correct), num_bins)
     return Reliability(
         count=sums.count,
-        accuracy=_share(sums.correct, sums.count),
-        confidence=_share(sums.confidence, sums.count),
+        accuracy=calibration.ratio(sums.correct, sums.count),
+        confidence=calibration.ratio(sums.confidence, sums.count),
         low=band[0],
         high=band[1],
     )
-
-
-def _share(total, count):
-    return np.where(count > 0, total / np.maximum(count, 1), np.nan)

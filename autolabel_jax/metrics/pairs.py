@@ -8,18 +8,12 @@ apart: no number here hangs on the order of the examples. Float32 probabilities 
 
 import math
 
-import jax.numpy as jnp
 import numpy as np
 from scipy import stats
 
+from autolabel_jax import calibration
 from autolabel_jax.calibration import NUM_BINS
 from autolabel_jax.types import BucketStats
-
-
-def bin_index(confidence: np.ndarray, num_bins: int = NUM_BINS) -> np.ndarray:
-    """The equal-width bin of each confidence, int [..., n]; right-closed as in calibration.py."""
-    edges = np.asarray(jnp.linspace(0, 1, num_bins + 1, dtype=jnp.float32))
-    return np.searchsorted(edges[1:-1], confidence, side="left")
 
 
 def bin_sums(
@@ -37,20 +31,10 @@ def bin_sums(
     return BucketStats(count=sums(), correct=sums(correct), confidence=sums(confidence))
 
 
-def ece_of_sums(sums: BucketStats) -> np.ndarray:
-    """Top-label ECE from sums by bin [..., R], of any sets added up; float64 [...]."""
-    total = np.abs(sums.correct - sums.confidence).sum(-1)
-    return _divide(total, sums.count.sum(-1))
-
-
-def _divide(numerator, denominator):
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(denominator > 0, numerator / denominator, np.nan)
-
-
 def ece(confidence: np.ndarray, correct: np.ndarray, num_bins: int = NUM_BINS) -> np.ndarray:
     """Top-label ECE with equal-width bins: the number of ``calibration.ece``, in float64 [...]."""
-    return ece_of_sums(bin_sums(bin_index(confidence, num_bins), confidence, correct, num_bins))
+    bins = calibration.bin_index(np.asarray(confidence), num_bins)
+    return calibration.ece(bin_sums(bins, confidence, correct, num_bins))
 
 
 def ece_equal_mass(
@@ -70,7 +54,7 @@ def ece_equal_mass(
     edges = np.sort(confidence, axis=-1)[..., place]
     bins = sum(confidence > edges[..., r, None] for r in range(num_bins - 1))
     bins = np.broadcast_to(bins, confidence.shape).astype(np.int64)
-    return ece_of_sums(bin_sums(bins, confidence, correct, num_bins))
+    return calibration.ece(bin_sums(bins, confidence, correct, num_bins))
 
 
 def mce(sums: BucketStats) -> np.ndarray:
@@ -78,7 +62,7 @@ def mce(sums: BucketStats) -> np.ndarray:
 
     From sums [..., R]; Naeini et al. (2015), Guo et al. (2017), eq. 5.
     """
-    gap = _divide(np.abs(sums.correct - sums.confidence), sums.count)
+    gap = calibration.ratio(np.abs(sums.correct - sums.confidence), sums.count)
     worst = np.where(sums.count > 0, gap, 0).max(-1)
     return np.where(sums.count.sum(-1) > 0, worst, np.nan)
 
@@ -93,7 +77,7 @@ def auroc(confidence: np.ndarray, correct: np.ndarray) -> np.ndarray:
     correct = np.asarray(correct, np.float64)
     right, wrong = correct.sum(-1), (1 - correct).sum(-1)
     ranks = stats.rankdata(np.asarray(confidence), axis=-1) if correct.shape[-1] else correct
-    return _divide((ranks * correct).sum(-1) - right * (right + 1) / 2, right * wrong)
+    return calibration.ratio((ranks * correct).sum(-1) - right * (right + 1) / 2, right * wrong)
 
 
 def aurc(confidence: np.ndarray, correct: np.ndarray) -> np.ndarray:
