@@ -8,7 +8,6 @@ first one holds its lower edge too: mixup's bucket ⌈2N·min(γ, 1-γ)⌉.
 import jax
 import jax.numpy as jnp
 import numpy as np
-from sklearn.cluster import KMeans
 
 from autolabel_jax.types import Distance
 
@@ -46,6 +45,8 @@ def make_edges(kind: str, num: int, drawn: np.ndarray | None = None) -> np.ndarr
         if kind == "equal_mass":
             inner = quantiles[1:-1]
         else:
+            from sklearn.cluster import KMeans  # slow to import
+
             middles = np.quantile(drawn, (np.arange(num) + 0.5) / num)
             start = np.unique(middles) if len(np.unique(middles)) == num else None
             start = np.linspace(drawn.min(), drawn.max(), num) if start is None else start

@@ -7,7 +7,6 @@ from typing import Any
 
 import jax
 from ml_collections import ConfigDict
-from tensorboardX import SummaryWriter
 
 import autolabel_jax
 from autolabel_jax import processes, run_dir
@@ -33,7 +32,9 @@ class MetricWriter:
         self._run, self._events = run, None
         if processes.is_first():
             run.drop_metrics(first_epoch)
-            self._events = SummaryWriter(str(run.tensorboard), purge_step=first_epoch)
+            from tensorboardX import SummaryWriter  # slow to import
+
+        self._events = SummaryWriter(str(run.tensorboard), purge_step=first_epoch)
 
     def write(self, line: dict[str, Any]) -> None:
         """Writes the metrics of one epoch; lists become one TensorBoard curve per bucket."""

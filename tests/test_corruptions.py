@@ -14,6 +14,7 @@ from sklearn.datasets import load_sample_images
 from autolabel_jax import corruptions
 from autolabel_jax.corruptions import blur, digital, frost_textures, published, spatter, weather
 from autolabel_jax.datasets import Split
+from autolabel_jax.datasets import tfds as tfds_reader
 
 PIXELS = 32
 NUM = 32
@@ -562,7 +563,7 @@ def test_reads_tfds(monkeypatch, tmp_path):
         return Split(image, np.array([9, 8, 7], np.int32), None, np.arange(3))
 
     monkeypatch.setattr(tfds, "builder", Builder)
-    monkeypatch.setattr(published.tfds_reader, "read_split", read_split)
+    monkeypatch.setattr(tfds_reader, "read_split", read_split)
     (tmp_path / "cifar10_corrupted").mkdir()
     sets = published.open_sets(str(tmp_path))
     for name in corruptions.CORRUPTIONS:

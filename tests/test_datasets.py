@@ -17,6 +17,7 @@ from sklearn.datasets import load_digits
 
 from autolabel_jax import datasets
 from autolabel_jax.datasets import superclasses
+from autolabel_jax.datasets import tfds as tfds_reader
 from configs import base
 
 FILES = sorted(pathlib.Path(base.__file__).parent.glob("*.py"))
@@ -430,11 +431,11 @@ def test_tfds_set_is_prepared_read_in_its_official_order_and_cached(made_here, t
 
 
 def test_one_split_is_that_of_the_whole_set(made_here, tmp_path):
-    found = datasets.tfds.read_split("made_here", "validation", str(tmp_path))
+    found = tfds_reader.read_split("made_here", "validation", str(tmp_path))
     np.testing.assert_array_equal(found.input, np.stack(list(colours(12, 12))))
     np.testing.assert_array_equal(found.label, datasets.load(made_here).test.label)
     with pytest.raises(ValueError, match="has the splits train, validation; 'test' is not there"):
-        datasets.tfds.read_split("made_here", "test", str(tmp_path))
+        tfds_reader.read_split("made_here", "test", str(tmp_path))
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "other", "stale"])

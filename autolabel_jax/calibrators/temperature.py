@@ -1,7 +1,6 @@
 """Temperature and vector scaling after training (Guo et al. 2017, sec. 4.2), on held-out logits."""
 
 import numpy as np
-from scipy import optimize, special
 
 LOG_RANGE = (np.log(1e-2), np.log(1e2))
 
@@ -22,6 +21,8 @@ def _checked(logits, label):
 
 
 def _nll(logits, label):
+    from scipy import special  # slow to import
+
     rows = np.arange(len(label))
     return -np.mean(special.log_softmax(logits, axis=-1)[rows, label])
 
@@ -39,6 +40,8 @@ def fit_temperature(logits: np.ndarray, label: np.ndarray) -> float:
     Raises:
       ValueError: no example, logits that are not finite, or labels that do not fit them.
     """
+    from scipy import optimize  # slow to import
+
     logits, label = _checked(logits, label)
 
     def nll(log_temperature):
@@ -67,6 +70,8 @@ def fit_vector(logits: np.ndarray, label: np.ndarray) -> tuple[np.ndarray, np.nd
     Raises:
       ValueError: as ``fit_temperature``.
     """
+    from scipy import optimize, special  # slow to import
+
     logits, label = _checked(logits, label)
     num, num_classes = logits.shape
     rows, ones = np.arange(num), np.ones(num_classes)

@@ -9,12 +9,10 @@ import pathlib
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
-import tensorflow_datasets as tfds
 from PIL import Image
 
 from autolabel_jax.corruptions import CORRUPTIONS, SEVERITIES
 from autolabel_jax.datasets import Split
-from autolabel_jax.datasets import tfds as tfds_reader
 
 # Where TFDS calls a corruption otherwise.
 TFDS_NAMES = {"glass_blur": "frosted_glass_blur", "elastic_transform": "elastic"}
@@ -102,6 +100,8 @@ def _cifar_part(root: pathlib.Path, name: str, severity: int, num: int) -> Itera
 
 def _tfds_configs(data_dir: str, names: Sequence[str]) -> dict[tuple[str, int], str]:
     """(corruption, severity) → TFDS's name of the set, all of them prepared."""
+    import tensorflow_datasets as tfds  # slow to import
+
     configs = {
         (name, severity): f"{TFDS_NAMES.get(name, name)}_{severity}"
         for name in names
@@ -117,6 +117,8 @@ def _tfds_configs(data_dir: str, names: Sequence[str]) -> dict[tuple[str, int], 
 
 
 def _tfds_part(data_dir: str, config: str, num: int) -> Iterator[Split]:
+    from autolabel_jax.datasets import tfds as tfds_reader  # slow to import
+
     split = tfds_reader.read_split(f"{TFDS_SET}/{config}", "test", data_dir)
     yield split.take(slice(num))
 

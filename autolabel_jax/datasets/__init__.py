@@ -14,8 +14,6 @@ from autolabel_jax.datasets import (
     folder,
     loader,
     superclasses,
-    tfds,
-    tfds_streamed,
 )
 from autolabel_jax.datasets.split import KINDS, Dataset, InputSpec, Source, Split
 from autolabel_jax.datasets.streamed import StreamedSplit
@@ -24,7 +22,6 @@ __all__ = [
     "KINDS",
     "Dataset",
     "InputSpec",
-    "Source",
     "Source",
     "Split",
     "StreamedSplit",
@@ -92,6 +89,8 @@ def _read(config: ConfigDict) -> Source:
         return digits.read()
     if name == "arrays":
         return arrays.read(data_dir)
+    from autolabel_jax.datasets import tfds  # imports TensorFlow Datasets, which is slow
+
     return tfds.read(name, data_dir)
 
 
@@ -101,8 +100,12 @@ def is_streamed(config: ConfigDict) -> bool:
 
 
 def _streamed(config: ConfigDict) -> Source:
-    read = folder.read(config.data_dir) if config.dataset == "folder" else None
-    train, test, names = read or tfds_streamed.read(config.dataset, config.data_dir)
+    if config.dataset == "folder":
+        train, test, names = folder.read(config.data_dir)
+    else:
+        from autolabel_jax.datasets import tfds_streamed  # as in ``_read``
+
+        train, test, names = tfds_streamed.read(config.dataset, config.data_dir)
     splits = [
         StreamedSplit(records, np.arange(len(records)), config.image_size, config.loader_workers)
         for records in (train, test)

@@ -5,7 +5,6 @@ Alpaydin, Kaynak (1998), "Optical Recognition of Handwritten Digits", UCI.
 
 import numpy as np
 from PIL import Image
-from sklearn.datasets import load_digits
 
 from autolabel_jax.datasets.split import Source, Split
 
@@ -18,6 +17,8 @@ def read() -> Source:
 
     The test third is the same in every run and holds a third of each class.
     """
+    from sklearn.datasets import load_digits  # slow to import
+
     digits = load_digits()
     label = digits.target.astype(np.int32)
     everything = Split(

@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from flax import struct
-from scipy import stats
 
 from autolabel_jax import calibration
 from autolabel_jax.calibration import NUM_BINS
@@ -157,6 +156,8 @@ def share_interval(correct: int, num: int, level: float = 0.95) -> list[float]:
 
     Resamples of zeros and ones have a binomial sum: the quantiles are known without drawing.
     """
+    from scipy import stats  # slow to import
+
     ends = stats.binom.ppf([(1 - level) / 2, (1 + level) / 2], num, correct / num)
     return [float(end) for end in ends / num]
 

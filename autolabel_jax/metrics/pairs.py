@@ -9,7 +9,6 @@ apart: no number here hangs on the order of the examples. Float32 probabilities 
 import math
 
 import numpy as np
-from scipy import stats
 
 from autolabel_jax import calibration
 from autolabel_jax.calibration import NUM_BINS
@@ -76,7 +75,7 @@ def auroc(confidence: np.ndarray, correct: np.ndarray) -> np.ndarray:
     """
     correct = np.asarray(correct, np.float64)
     right, wrong = correct.sum(-1), (1 - correct).sum(-1)
-    ranks = stats.rankdata(np.asarray(confidence), axis=-1) if correct.shape[-1] else correct
+    ranks = _ranks(confidence, "average") if correct.shape[-1] else correct
     return calibration.ratio((ranks * correct).sum(-1) - right * (right + 1) / 2, right * wrong)
 
 
@@ -93,6 +92,13 @@ def aurc(confidence: np.ndarray, correct: np.ndarray) -> np.ndarray:
     unknown = np.isnan(confidence)
     score = -np.where(unknown, 0, confidence)
     wrong = np.take_along_axis(~correct, np.argsort(score, axis=-1), axis=-1)
-    kept = stats.rankdata(score, method="max", axis=-1).astype(np.int64)
+    kept = _ranks(score, "max").astype(np.int64)
     errors = np.take_along_axis(np.cumsum(wrong, axis=-1), kept - 1, axis=-1)
     return np.where(unknown.any(-1), np.nan, np.mean(errors / kept, axis=-1))
+
+
+def _ranks(values: np.ndarray, method: str) -> np.ndarray:
+    """Ranks along the last axis, from 1; ``method`` says which rank tied values share."""
+    from scipy import stats  # slow to import
+
+    return stats.rankdata(np.asarray(values), method=method, axis=-1)
