@@ -1,4 +1,7 @@
-"""Every field that a config has, with its default; the experiments change what differs."""
+"""The fields of a config with their defaults; each experiment changes what differs.
+
+``python -m experiments.train --help`` lists them, with the settings of augmentations and rules.
+"""
 
 from ml_collections import ConfigDict
 
@@ -8,67 +11,71 @@ from autolabel_jax import augment, labels, registry
 def base() -> ConfigDict:
     """The fields that all experiments share."""
     config = ConfigDict()
-    config.name = ""  # of the experiment, in result.json and tables
-    config.seed = 0
-    config.dataset = "cifar10"  # 'digits', 'arrays', 'folder', or an image set of TFDS
-    config.data_dir = ""  # --data_dir; '' is $TFDS_DATA_DIR, or TFDS's own default
-    config.train_examples = 0  # the first so many of the split, calibration included; 0: all
-    config.test_examples = 0  # the first so many of the test split; 0: all
-    config.stream = False  # read photographs as they are needed; dataset='folder' always does
-    config.image_size = 224  # streamed: side in pixels of the squares that they become
-    config.loader_workers = 0  # streamed: processes that decode; 0: threads of this one
+    config.name = ""  # Name of the experiment, in result.json and tables
+    config.seed = 0  # Seed of parameters, data order, augmentation and the calibration cut
+    config.dataset = "cifar10"  # 'digits', 'arrays', 'folder', a set of TFDS, or module:Class
+    config.data_dir = ""  # Folder of the data sets; '': $TFDS_DATA_DIR, or the default of TFDS
+    config.train_examples = 0  # Use the first N training examples, calibration included (0 = all)
+    config.test_examples = 0  # Use the first N test examples (0 = all)
+    config.stream = False  # Read photographs as needed; dataset='folder' always does
+    config.image_size = 224  # Side of streamed photographs, pixels
+    config.loader_workers = 0  # Number of processes that decode streamed photographs (0 = threads)
 
     config.model = ConfigDict()
-    config.model.name = "wide_resnet"  # 'wide_resnet', 'resnet18', 'resnet50', 'small_cnn', 'mlp'
-    config.model.depth = 28  # wide_resnet: 6n + 4
-    config.model.width = 10  # widening factor, or channels of the first layer
-    config.dtype = "float32"  # of activations: 'float32' or 'bfloat16'; parameters are float32
+    config.model.name = "wide_resnet"  # Model: a row of models.TABLE, or module:Class
+    config.model.depth = 28  # Number of layers of wide_resnet, 6n + 4
+    config.model.width = 10  # Widening factor, channels of the first layer, or hidden units
+    config.dtype = "float32"  # Type of activations: 'float32' or 'bfloat16'; parameters are float32
 
-    config.epochs = 200
-    config.batch_size = 128  # global, over all devices
-    config.accumulate = 1  # parts of a batch, one after another, that a smaller device fits
-    config.eval_batch_size = 1000  # global
+    config.epochs = 200  # Number of training epochs
+    config.batch_size = 128  # Training batch size, over all devices
+    config.accumulate = 1  # Split each batch into this many parts, computed one after another
+    config.eval_batch_size = 1000  # Batch size of calibration and evaluation, over all devices
 
-    config.crop_pad = 4  # pixels of zero padding before a random crop in training; 0: no crop
-    config.flip = True  # random horizontal flips in training
+    config.crop_pad = 4  # Zero padding before random crops in training, pixels (0 = no crop)
+    config.flip = True  # Flip training images at random
 
     config.augment = ConfigDict()
-    config.augment.name = "augmix"  # row of augment.TABLE, or module:Class
-    config.augment.update(registry.defaults(augment.TABLE))  # settings of all of them
+    config.augment.name = "augmix"  # Augmentation: a row of augment.TABLE, or module:Class
+    config.augment.update(registry.defaults(augment.TABLE))  # settings of all augmentations
 
     config.buckets = ConfigDict()
-    config.buckets.num = 10  # intervals of the distance, in each group (augmix: chain depth)
-    config.buckets.edges = "equal_width"  # 'equal_width', 'equal_mass', 'kmeans'
-    config.buckets.calibration_edges = ""  # of the held-out side; '': the same as edges
+    config.buckets.num = 10  # Number of intervals of the distance, in each group
+    config.buckets.edges = "equal_width"  # Intervals: 'equal_width', 'equal_mass' or 'kmeans'
+    config.buckets.calibration_edges = ""  # Intervals of held-out distances; '': as buckets.edges
 
     config.labels = ConfigDict()
-    config.labels.rule = "autolabel"  # row of labels.TABLE, or module:Class
-    config.labels.update_every = 1  # epochs between updates
-    config.labels.warmup_epochs = 0  # epochs before the first update
-    config.labels.update(registry.defaults(labels.TABLE))  # settings of all of them
+    config.labels.rule = "autolabel"  # Label rule: a row of labels.TABLE, or module:Class
+    config.labels.update_every = 1  # Number of epochs between updates of the labels
+    config.labels.warmup_epochs = 0  # Number of epochs before the first update of the labels
+    config.labels.update(registry.defaults(labels.TABLE))  # settings of all rules
 
     config.calibration = ConfigDict()
-    config.calibration.fraction = 0.1  # of the training split, cut away by seed
-    config.calibration.source = "heldout"  # 'heldout', or 'train': measure on the training images
-    config.calibration.images = 0  # at most so many; 0: all that fraction or source give
-    config.calibration.images_per_update = 0  # drawn anew for each update; 0: all
-    config.calibration.num_bins = 15
+    config.calibration.fraction = 0.1  # Fraction of the training split that is held out
+    config.calibration.source = "heldout"  # 'heldout', or 'train': calibrate on training examples
+    config.calibration.images = 0  # Largest number of calibration examples (0 = no limit)
+    config.calibration.images_per_update = 0  # Number of examples in each update (0 = all)
+    config.calibration.num_bins = 15  # Number of confidence bins of the calibration error
 
     config.optimizer = ConfigDict()
-    config.optimizer.learning_rate = 0.1  # at the end of the warm-up, for the global batch
-    config.optimizer.schedule = "cosine"  # 'cosine' to 0, or 'step'
-    config.optimizer.warmup_epochs = 1.0  # linear from 0
-    config.optimizer.boundaries = (0.3, 0.6, 0.8)  # step: shares of the epochs
-    config.optimizer.decay = 0.2  # step: factor at each boundary
-    config.optimizer.momentum = 0.9
-    config.optimizer.nesterov = True
+    config.optimizer.learning_rate = 0.1  # Learning rate after the warm-up, for the whole batch
+    config.optimizer.schedule = "cosine"  # Schedule of the learning rate: 'cosine' to 0, or 'step'
+    config.optimizer.warmup_epochs = 1.0  # Number of epochs of linear warm-up from 0
+    config.optimizer.boundaries = (
+        0.3,
+        0.6,
+        0.8,
+    )  # step: fractions of the epochs, where the rate drops
+    config.optimizer.decay = 0.2  # step: factor of the learning rate at each boundary
+    config.optimizer.momentum = 0.9  # Momentum of SGD
+    config.optimizer.nesterov = True  # Use Nesterov momentum
     config.optimizer.weight_decay = 5e-4  # λ of λ/2·‖w‖² in the loss
-    config.optimizer.decay_kernels_only = False  # leave biases and batch norm undecayed
-    config.optimizer.ema = 0.0  # decay of the average of parameters; 0: none
+    config.optimizer.decay_kernels_only = False  # Do not decay biases and batch norm
+    config.optimizer.ema = 0.0  # Decay of the moving average of parameters (0 = none)
 
     config.checkpoint = ConfigDict()
-    config.checkpoint.keep = 2  # the last so many
-    config.checkpoint.every_epochs = 1
+    config.checkpoint.keep = 2  # Number of checkpoints that are kept
+    config.checkpoint.every_epochs = 1  # Number of epochs between checkpoints
     return config
 
 

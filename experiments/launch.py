@@ -1,5 +1,6 @@
 """How every program here starts: flags read, logs quiet, a user's mistake told in one line."""
 
+import difflib
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -8,7 +9,7 @@ from absl import app, flags, logging
 
 from autolabel_jax import processes
 from autolabel_jax.train import NonFiniteLossError
-from experiments import compilation_cache, distributed
+from experiments import compilation_cache, config_help, distributed
 
 # What a wrong setting, a missing file or a diverging run raises; all else is a bug.
 MISTAKES = (ValueError, OSError, NonFiniteLossError)
@@ -82,13 +83,37 @@ def no_more(argv: list[str]) -> None:
 
 def _parse(argv: list[str]) -> list[str]:
     try:
+        if config_help.is_asked(argv):
+            print(config_help.text(argv))
+            sys.exit(0)
         return flags.FLAGS(argv)
     except flags.Error as error:
         sys.exit(f"error: {error}")
     except (AttributeError, KeyError, TypeError, ValueError, OSError) as error:
         # ml_collections' own, of a field that the config lacks or a value of another type.
-        text = str(error).replace("\\n", "; ").replace("\n", "; ").replace("\\'", "'")
-        if text[:1] == text[-1:] == "'":  # a message that was quoted once more on its way
-            text = text[1:-1]
-        given = " ".join(a for a in argv if a.startswith("--config"))
-        sys.exit(f"error: {given}: {text}")
+        sys.exit(f"error: {_unknown_field(argv) or _told(argv, error)}")
+
+
+def _told(argv: list[str], error: Exception) -> str:
+    """An error of ml_collections in one line, with the flags that it may be of."""
+    text = str(error).replace("\\n", "; ").replace("\n", "; ").replace("\\'", "'")
+    if text[:1] == text[-1:] == "'":  # a message that was quoted once more on its way
+        text = text[1:-1]
+    return f"{' '.join(a for a in argv if a.startswith('--config'))}: {text}"
+
+
+def _unknown_field(argv: list[str]) -> str | None:
+    """Names the first flag of a field that the config lacks, and the nearest field."""
+    given = [argument.partition("=")[0] for argument in argv]
+    names = [flag.removeprefix("--config.") for flag in given if flag.startswith("--config.")]
+    try:
+        known = list(config_help.describe(config_help.given_config(argv))) if names else []
+    except (ValueError, OSError):  # no config to compare with, which is the error to tell
+        return None
+    for name in names:
+        if name not in known:
+            (nearest,) = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
+            return (
+                f"--config.{name}: the config has no such field; the nearest is --config.{nearest}"
+            )
+    return None

@@ -1,0 +1,99 @@
+"""``--help``: the program, its flags, and every field of the config with its default."""
+
+import inspect
+import re
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from absl import flags
+from flax import traverse_util
+from ml_collections import ConfigDict
+
+from autolabel_jax import augment, labels, registry
+from configs import base
+
+HELP = ("-h", "-help", "--help", "--helpshort", "--helpfull")
+FIELD = re.compile(r"^    config\.([\w.]+) = .*?  # (.+)$", re.MULTILINE)  # in configs/base.py
+
+
+def is_asked(argv: list[str]) -> bool:
+    """Whether the command line asks for help."""
+    return any(argument in HELP for argument in argv[1:])
+
+
+def text(argv: list[str]) -> str:
+    """The whole help text.
+
+    Args:
+      argv: the command line; a --config that it gives has its values shown as defaults.
+
+    Raises:
+      ValueError, OSError: the config file cannot be read.
+    """
+    program = (sys.modules["__main__"].__doc__ or "").strip()
+    sections = [program, "Flags:", *map(_flag, _own_flags())]
+    if "config" in flags.FLAGS:
+        config = given_config(argv)
+        sections += ["Fields of the config, each a flag, with its default:", *fields(config)]
+    return "\n\n".join(sections[:1]) + "\n\n" + "\n".join(sections[1:])
+
+
+def given_config(argv: list[str]) -> ConfigDict:
+    """The config that --config names, with the settings of the methods that flags name.
+
+    Without --config, all fields at their defaults.
+
+    Raises:
+      ValueError, OSError: the file cannot be read.
+    """
+    given = [argument for argument in argv if re.match(r"--?config=", argument)]
+    if not given:
+        return base.base()
+    return flags.FLAGS["config"].parser.parse(given[-1].partition("=")[2])
+
+
+def fields(config: ConfigDict) -> list[str]:
+    """A line for each field: '--config.labels.alpha  1.0  autolabel: step size'."""
+    flat = traverse_util.flatten_dict(config.to_dict(), sep=".")
+    comments = describe(config)
+    names = [f"--config.{name}" for name in flat]
+    values = [repr(value) for value in flat.values()]
+    width, wide = max(map(len, names)), min(max(map(len, values)), 20)
+    return [
+        f"  {name:<{width}}  {value:<{wide}}  {comments.get(field, '')}".rstrip()
+        for name, value, field in zip(names, values, flat, strict=True)
+    ]
+
+
+def describe(config: ConfigDict) -> dict[str, str]:
+    """What each field does: comments of configs/base.py, and what methods declare."""
+    flat = traverse_util.flatten_dict(config.to_dict(), sep=".")
+    comments = dict.fromkeys(flat, "") | dict(FIELD.findall(inspect.getsource(base)))
+    comments |= _declared("augment", augment.TABLE) | _declared("labels", labels.TABLE)
+    for field, group in registry.GROUPS.items():
+        *groups, last = field.split(".")
+        name = (config[groups[0]] if groups else config)[last]
+        if registry.is_external(name):
+            comments |= _declared(group, {name: registry.load(field, name)})
+    return comments
+
+
+def _declared(group: str, table: Mapping[str, type]) -> dict[str, str]:
+    return {
+        f"{group}.{key}": f"{name}: {setting.help}"
+        for name, method in table.items()
+        for key, setting in registry.settings(method).items()
+    }
+
+
+def _own_flags() -> list[flags.Flag]:
+    """Flags of this project, in the order of their modules."""
+    by_module = flags.FLAGS.flags_by_module_dict()
+    own = [m for m in by_module if m == sys.argv[0] or m.startswith("experiments.")]
+    return [flag for module in own for flag in by_module[module]]
+
+
+def _flag(flag: flags.Flag) -> str:
+    default: Any = f" (default: {flag.default})" if flag.default not in (None, "", []) else ""
+    return f"  --{flag.name}: {flag.help}{default}"
