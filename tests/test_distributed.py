@@ -295,7 +295,7 @@ def parsed():
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"num_processes": 2}, "--num_processes: give --coordinator_address, --process_id too"),
+        ({"num_processes": 2}, "--num_processes: needs --coordinator_address, --process_id too"),
         (
             {"coordinator_address": "a:1", "num_processes": 2, "process_id": 2},
             "--process_id: got 2 of 2 processes",
