@@ -1,26 +1,19 @@
 """Saving and restoring all of a run with orbax: state, position, sums of the epoch so far.
 
-A checkpoint is whole or absent; the last k are kept. The config that a
-working directory was started with is held beside them, and no other goes on there.
+A checkpoint is whole or absent; the last k are kept.
 """
 
-import json
 import pathlib
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 from flax import struct
-from ml_collections import ConfigDict
 
 from autolabel_jax import experiment as experiment_lib
-from autolabel_jax import metric_writer, processes
+from autolabel_jax import processes
 from autolabel_jax.types import StepMetrics, TrainState
-
-# Fields that say where and how to run, not what: they may differ when a run goes on.
-FREE_FIELDS = ("data_dir", "loader_workers", "checkpoint.keep", "checkpoint.every_epochs")
 
 
 @struct.dataclass
@@ -52,16 +45,16 @@ def first_snapshot(
 
 
 class Checkpoints:
-    """The checkpoints of one working directory.
+    """The checkpoints of one run.
 
     Args:
-      workdir: of the run.
+      folder: ``RunDir.checkpoints``.
       keep: how many of the last ones stay; None only to read, as a run may be writing there.
     """
 
-    def __init__(self, workdir: pathlib.Path, keep: int | None):
+    def __init__(self, folder: pathlib.Path, keep: int | None):
         """Opens the folder; who writes clears what a killed process left half written."""
-        self.folder = (workdir / "checkpoints").absolute()
+        self.folder = folder.absolute()
         options = ocp.CheckpointManagerOptions(
             max_to_keep=keep, cleanup_tmp_directories=keep is not None, create=True
         )
@@ -109,65 +102,3 @@ class Checkpoints:
         self._manager.wait_until_finished()
         step = self._manager.latest_step()
         return None if step is None else self.folder / str(step)
-
-
-def claim(workdir: pathlib.Path, config: ConfigDict) -> None:
-    """Makes ``workdir`` this config's, or checks that it already is.
-
-    Raises:
-      ValueError: the folder belongs to a run with other settings; lists them.
-    """
-    processes.on_first(lambda: _claim(workdir, config))
-
-
-def _claim(workdir: pathlib.Path, config: ConfigDict) -> None:
-    workdir.mkdir(parents=True, exist_ok=True)
-    path = workdir / "config.json"
-    asked = json.loads(config.to_json())
-    if path.exists():
-        before, now = _flat(json.loads(path.read_text())), _flat(asked)
-        fields = sorted(f for f in before.keys() | now.keys() if f not in FREE_FIELDS)
-        differing = [f for f in fields if before.get(f) != now.get(f)]
-        if differing:
-            changes = "; ".join(
-                f"{f}: {before.get(f)!r} there, {now.get(f)!r} asked for" for f in differing
-            )
-            raise ValueError(
-                f"--workdir={workdir} holds a run of another config ({changes}); "
-                "take another --workdir, or the settings that it was started with"
-            )
-    metric_writer.write_json(path, asked)
-
-
-def load_config(workdir: pathlib.Path, defaults: ConfigDict | None = None) -> ConfigDict:
-    """The config that a run was started with.
-
-    Args:
-      workdir: of the run.
-      defaults: give the fields that came to the project after the run.
-
-    Raises:
-      FileNotFoundError: the folder holds no run.
-    """
-    path = workdir / "config.json"
-    if not path.exists():
-        raise FileNotFoundError(
-            f"--workdir={workdir}: found no config.json there; give the --workdir of a training run"
-        )
-    later = {} if defaults is None else json.loads(defaults.to_json())
-    return ConfigDict(_merged(later, json.loads(path.read_text())))
-
-
-def _merged(later: dict[str, Any], saved: dict[str, Any]) -> dict[str, Any]:
-    """``saved``, and the entries of ``later`` that it lacks, at any depth."""
-    nested = ((name, value) for name, value in saved.items() if isinstance(value, dict))
-    inner = {name: _merged(later.get(name, {}), value) for name, value in nested}
-    return {**later, **saved, **inner}
-
-
-def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat = {}
-    for name, value in tree.items():
-        inner = isinstance(value, dict)
-        flat.update(_flat(value, f"{prefix}{name}.") if inner else {f"{prefix}{name}": value})
-    return flat

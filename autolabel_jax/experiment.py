@@ -5,6 +5,7 @@ What a config asks for is checked here, once, before the first step.
 
 import dataclasses
 import math
+import warnings
 from typing import Any
 
 import flax.linen as nn
@@ -25,7 +26,6 @@ from autolabel_jax import (
     models,
     optimizer,
 )
-from autolabel_jax.augment import operations
 from autolabel_jax.datasets import Dataset, Split
 from autolabel_jax.types import (
     Augmented,
@@ -74,7 +74,7 @@ def create(config: ConfigDict, dataset: Dataset, mesh: Mesh) -> Experiment:
     _check_counts(config)
     augmentation = augment.create(config)
     rule = labels.create(config)
-    _check_images(config, dataset)
+    augmentation.check_input(dataset.spec)
     for field in ("batch_size", "eval_batch_size"):
         input_pipeline.check_batch_size(field, config[field], mesh)
     _check_parts(config, mesh)
@@ -85,10 +85,15 @@ def create(config: ConfigDict, dataset: Dataset, mesh: Mesh) -> Experiment:
             f"of {dataset.name}; take a smaller one"
         )
     steps_per_epoch = num_train // config.batch_size
+    cropped = _is_cropped(config, dataset)
     edges, calibration_edges = _make_edges(config, augmentation, dataset.train)
     return Experiment(
         model=models.create(
-            config, num_classes=dataset.num_classes, mean=dataset.mean, std=dataset.std
+            config,
+            num_classes=dataset.num_classes,
+            spec=dataset.spec,
+            mean=dataset.mean,
+            std=dataset.std,
         ),
         augmentation=augmentation,
         rule=rule,
@@ -101,8 +106,8 @@ def create(config: ConfigDict, dataset: Dataset, mesh: Mesh) -> Experiment:
         accumulate=config.accumulate,
         eval_batch_size=config.eval_batch_size,
         steps_per_epoch=steps_per_epoch,
-        crop_pad=config.crop_pad,
-        flip=config.flip,
+        crop_pad=config.crop_pad if cropped else 0,
+        flip=config.flip and cropped,
         ema=config.optimizer.ema,
         mesh=mesh,
     )
@@ -124,7 +129,9 @@ def init_state(experiment: Experiment, seed: int, example_shape: tuple[int, ...]
         batch_stats=batch_stats,
         opt_state=experiment.optimizer.init(params),
         ema_params=jax.tree.map(jnp.copy, params) if experiment.ema else None,
-        labels=experiment.rule.init(experiment.augmentation.own_confidence(middles)),
+        labels=experiment.rule.init(
+            experiment.augmentation.own_confidence(middles), num_bins=experiment.num_bins
+        ),
     )
 
 
@@ -212,19 +219,14 @@ def _check_parts(config: ConfigDict, mesh: Mesh) -> None:
         )
 
 
-def _check_images(config: ConfigDict, dataset: Dataset) -> None:
-    image = dataset.train.input
-    if image.ndim != 4 and (config.crop_pad or config.flip):
-        raise ValueError(
+def _is_cropped(config: ConfigDict, dataset: Dataset) -> bool:
+    """Whether inputs may be cropped and flipped; says so where the config asks in vain."""
+    if dataset.spec.kind == "image":
+        return True
+    if config.crop_pad or config.flip:
+        warnings.warn(
             f"crop_pad, flip: got {config.crop_pad} and {config.flip}, but {dataset.name} holds "
-            f"examples of shape {image.shape[1:]}, no images; take crop_pad=0 and flip=False"
+            f"inputs of kind {dataset.spec.kind!r}; they are neither cropped nor flipped",
+            stacklevel=3,
         )
-    if config.augment.name in ("augmix", "randaugment"):
-        operations.check_input(image.shape, image.dtype)
-    if config.augment.name == "adversarial" and image.dtype != np.uint8:
-        low, high = float(image.min()), float(image.max())
-        if low < 0 or high > 1:
-            raise ValueError(
-                "augment.name: got 'adversarial', whose ε is a share of a pixel range of [0, 1], "
-                f"but {dataset.name} has values from {low:g} to {high:g}; scale them to [0, 1]"
-            )
+    return False

@@ -20,18 +20,19 @@ from autolabel_jax import (
     calibration_step,
     checkpoint,
     datasets,
-    evaluate,
     input_pipeline,
     metric_writer,
     processes,
-    result,
+    registry,
     train_step,
 )
 from autolabel_jax import (
     experiment as experiment_lib,
 )
 from autolabel_jax.checkpoint import Snapshot
-from autolabel_jax.types import Batch, BucketStats, LabelState, StepMetrics, TrainState
+from autolabel_jax.evaluation import clean, predict
+from autolabel_jax.run_dir import RunDir
+from autolabel_jax.types import Batch, BucketStats, StepMetrics, TrainState
 
 STEPS_PER_DISPATCH = 100  # at the most, on accelerators
 TRAINING, CALIBRATION = 1, 2  # what the random numbers of an epoch are for
@@ -58,7 +59,7 @@ class Run:
     bar: tqdm
     train_steps: Callable[..., tuple[TrainState, StepMetrics]]
     calibration_step: Callable[..., BucketStats]
-    update_labels: Callable[[LabelState, BucketStats], LabelState]
+    update_labels: Callable[[Any, BucketStats], Any]  # of the label rule's own state
     is_finite: Callable[[TrainState], jax.Array]
     predict: Callable[..., np.ndarray]
 
@@ -74,8 +75,7 @@ def train(
 
     Args:
       config: see ``configs/base.py``.
-      workdir: where everything is left: config.json, metrics.jsonl, checkpoints/,
-        tensorboard/, and at the end result.json.
+      workdir: where everything is left, see ``run_dir``.
       should_stop: asked after every dispatch; true saves and stops.
       progress: show a bar.
 
@@ -83,18 +83,19 @@ def train(
       What ``result.json`` holds.
 
     Raises:
-      ValueError: a setting that cannot be, or a working directory of another config.
+      ValueError: a setting that cannot be, or a working directory of another config or of
+        other data.
       NonFiniteLossError: names the step and the last good checkpoint.
       Stopped: after saving, when ``should_stop`` says so.
     """
-    workdir = pathlib.Path(workdir)
+    run_dir, config = RunDir(workdir), registry.complete(config)
     mesh = input_pipeline.make_mesh()
     dataset = datasets.load(config)
     experiment = experiment_lib.create(config, dataset, mesh)
-    checkpoint.claim(workdir, config)
-    if finished := result.read(workdir):
+    run_dir.claim(config, dataset)
+    if finished := run_dir.result():
         return finished
-    with checkpoint.Checkpoints(workdir, config.checkpoint.keep) as saved:
+    with checkpoint.Checkpoints(run_dir.checkpoints, config.checkpoint.keep) as saved:
         snapshot = checkpoint.first_snapshot(experiment, config.seed, dataset.train.input.shape[1:])
         snapshot = saved.restore(snapshot) or snapshot
         place = int(snapshot.epoch) * experiment.steps_per_epoch + int(snapshot.step)
@@ -106,9 +107,11 @@ def train(
             agreed = processes.agreed(should_stop, mesh)
             run = make_run(config, experiment, dataset, saved, agreed, bar)
             with contextlib.closing(run.batches):
-                snapshot = _epochs(run, snapshot, workdir)
-    found = result.make_result(config, experiment, dataset, snapshot.state, workdir)
-    return result.write(workdir, found)
+                snapshot = _epochs(run, snapshot, run_dir)
+    began, variables = time.perf_counter(), experiment_lib.inference_variables(snapshot.state)
+    predictor = predict.create(experiment, variables, dataset.calibration)
+    result = metric_writer.evaluate_clean(predictor, config, dataset, run_dir, began=began)
+    return run_dir.write_result(result)
 
 
 def make_run(config, experiment, dataset, saved, should_stop, bar) -> Run:
@@ -139,30 +142,30 @@ def make_run(config, experiment, dataset, saved, should_stop, bar) -> Run:
         calibration_step=jit(
             functools.partial(calibration_step.calibration_step, experiment=experiment)
         ),
-        update_labels=jit(experiment.rule.update),
-        is_finite=jit(_all_finite),
-        predict=evaluate.make_predict(
-            experiment.model, experiment.mesh, experiment.eval_batch_size
+        update_labels=jit(
+            functools.partial(experiment.rule.update, num_groups=experiment.augmentation.num_groups)
         ),
+        is_finite=jit(_all_finite),
+        predict=predict.make_predict(experiment.model, experiment.mesh, experiment.eval_batch_size),
     )
 
 
-def _epochs(run: Run, snapshot: Snapshot, workdir: pathlib.Path) -> Snapshot:
+def _epochs(run: Run, snapshot: Snapshot, run_dir: RunDir) -> Snapshot:
     """All epochs from the snapshot's place on."""
     config = run.config
-    writer = metric_writer.MetricWriter(workdir, first_epoch=int(snapshot.epoch))
+    writer = metric_writer.MetricWriter(run_dir, first_epoch=int(snapshot.epoch))
     while (epoch := int(snapshot.epoch)) < config.epochs:
         began, steps_before = time.perf_counter(), int(snapshot.step)
         snapshot = _train_epoch(run, snapshot)
         trained = time.perf_counter() - began
         stats, clean = _measure(run, snapshot.state, epoch)
         state = snapshot.state
-        if update_is_due(config, epoch):
+        if _update_is_due(config, epoch):
             state = state.replace(labels=run.update_labels(state.labels, stats))
         images = (run.experiment.steps_per_epoch - steps_before) * run.experiment.batch_size
         writer.write(
             {
-                **epoch_line(epoch, snapshot.metrics, state, stats, clean),
+                **_epoch_line(run, epoch, snapshot.metrics, state, stats, clean),
                 "images_per_second": images / trained,
                 "seconds": time.perf_counter() - began,
             }
@@ -174,7 +177,7 @@ def _epochs(run: Run, snapshot: Snapshot, workdir: pathlib.Path) -> Snapshot:
             metrics=checkpoint.no_metrics(),
         )
         if (epoch + 1) % config.checkpoint.every_epochs == 0 or epoch + 1 == config.epochs:
-            save(run, snapshot)
+            _save(run, snapshot)
     writer.close()
     return snapshot
 
@@ -194,7 +197,7 @@ def _train_epoch(run: Run, snapshot: Snapshot) -> Snapshot:
             state, examples, order, key, np.int32(step), num_steps=num_steps
         )
         if unread is not None:
-            sums = add_metrics(run, sums, *unread)
+            sums = _add_metrics(run, sums, *unread)
             speed = (step - first) * run.experiment.batch_size / (time.perf_counter() - began)
             run.bar.set_postfix_str(_postfix(epoch, sums, speed), refresh=False)
         unread = (metrics, epoch, step)
@@ -202,10 +205,10 @@ def _train_epoch(run: Run, snapshot: Snapshot) -> Snapshot:
         run.bar.update(num_steps)
         stop = run.should_stop()
     if unread is not None:
-        sums = add_metrics(run, sums, *unread)
+        sums = _add_metrics(run, sums, *unread)
     snapshot = Snapshot(state=state, epoch=np.int32(epoch), step=np.int32(step), metrics=sums)
     if stop:
-        save(run, snapshot)
+        _save(run, snapshot)
         raise Stopped(
             f"stopped in epoch {epoch + 1} of {run.config.epochs} after step {step} of "
             f"{run.experiment.steps_per_epoch}; saved {run.saved.latest()}; "
@@ -214,7 +217,7 @@ def _train_epoch(run: Run, snapshot: Snapshot) -> Snapshot:
     return snapshot
 
 
-def add_metrics(
+def _add_metrics(
     run: Run, sums: StepMetrics, metrics: StepMetrics, epoch: int, first_step: int
 ) -> StepMetrics:
     """Adds the sums of one dispatch [num_steps] in the order of its steps."""
@@ -228,7 +231,7 @@ def add_metrics(
     return sums
 
 
-def save(run: Run, snapshot: Snapshot) -> None:
+def _save(run: Run, snapshot: Snapshot) -> None:
     """Saves what is finite: a last update may overflow after a loss that did not."""
     steps, state = run.experiment.steps_per_epoch, snapshot.state
     if not run.is_finite(state):
@@ -272,16 +275,17 @@ def _measure(run: Run, state: TrainState, epoch: int) -> tuple[BucketStats, dict
         chosen=chosen,
     )
     logits = run.predict(experiment_lib.inference_variables(state), run.calibration)
-    return stats, evaluate.scores(logits, np.asarray(run.calibration.label))
+    return stats, clean.scores(logits, np.asarray(run.calibration.label))
 
 
-def update_is_due(config: ConfigDict, epoch: int) -> bool:
+def _update_is_due(config: ConfigDict, epoch: int) -> bool:
     """Whether the labels are updated after this epoch."""
     since_warmup = epoch + 1 - config.labels.warmup_epochs
     return since_warmup > 0 and since_warmup % config.labels.update_every == 0
 
 
-def epoch_line(
+def _epoch_line(
+    run: Run,
     epoch: int,
     sums: StepMetrics,
     state: TrainState,
@@ -289,12 +293,12 @@ def epoch_line(
     clean: dict[str, float],
 ) -> dict[str, Any]:
     """The line of ``metrics.jsonl``: statistics after this epoch, and the labels they led to."""
+    labels = run.experiment.rule.metrics(state.labels)
 
     def numbers(values):
         # As many digits as tell one float32 from the next.
         return [float(str(v)) for v in np.asarray(values, np.float32)]
 
-    learned = {name: getattr(state.labels, name, None) for name in ("temperature", "ece")}
     return {
         "epoch": epoch,
         "step": int(state.step),
@@ -303,8 +307,7 @@ def epoch_line(
         "calibration_accuracy": clean["accuracy"],
         "calibration_ece": clean["ece"],
         "calibration_nll": clean["nll"],
-        "label_confidence": numbers(state.labels.confidence),
-        **{f"label_{name}": numbers(x) for name, x in learned.items() if x is not None},
+        **{f"label_{name}": numbers(x) for name, x in labels.items()},
         "bucket_accuracy": numbers(calibration.accuracy(stats)),
         "bucket_confidence": numbers(calibration.confidence(stats)),
         "bucket_ece": numbers(calibration.ece(stats)),

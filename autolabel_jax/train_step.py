@@ -44,7 +44,7 @@ def train_step(
         second_label=augmented.second_label,
         second_weight=augmented.second_weight,
     )
-    scale = experiment.rule.loss_scale and experiment.rule.loss_scale(state.labels, bucket)
+    scale = experiment.rule.loss_scale(state.labels, bucket)
 
     def mean_loss(params, part):
         image, soft_label, scale = part

@@ -1,18 +1,21 @@
-"""Every pytree that moves along the data path, with its shapes.
+"""Pytrees that more than one module uses, with their shapes.
 
 Symbols: B examples in a batch, K classes, G groups (the discrete part of a
 distance), N buckets in all, R confidence bins, ``...`` the shape of one input.
 """
 
-from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 from flax import struct
 
-# (images [B, ...] in the value range of the data, labels int32 [B]) -> the
-# gradient of each example's cross-entropy in its own pixels, float32 [B, ...].
-InputGradient = Callable[[jax.Array, jax.Array], jax.Array]
+
+class InputGradient(Protocol):
+    """Gradient of each example's cross-entropy in its own input, in inference mode."""
+
+    def __call__(self, inputs: jax.Array, label: jax.Array) -> jax.Array:
+        """Inputs float32 [B, ...] in the value range of the data, label int32 [B] → [B, ...]."""
+        ...
 
 
 @struct.dataclass
@@ -31,7 +34,7 @@ class Batch:
 
 @struct.dataclass
 class Distance:
-    """How far an augmentation moves each image from its clean self."""
+    """How far an augmentation moves each example from its clean self."""
 
     group: jax.Array  # int32 [B] in [0, G): chain depth, number of operations
     value: jax.Array  # float32 [B] in [0, 1]
@@ -41,12 +44,12 @@ class Distance:
 class Augmented:
     """Augmented examples, with what the label rules need to know of them.
 
-    A mixed image holds ``second_weight`` of an image of class
-    ``second_label``; elsewhere the weight is 0 and the class the own one.
+    A mixed input holds ``second_weight`` of an input of class ``second_label``; elsewhere the
+    weight is 0 and the class is the example's own.
     """
 
     input: jax.Array  # float32 [B, ...]
-    label: jax.Array  # int32 [B], the class that dominates the image
+    label: jax.Array  # int32 [B], class that dominates the input
     distance: Distance
     second_label: jax.Array  # int32 [B]
     second_weight: jax.Array  # float32 [B] in [0, 1/2]
@@ -62,31 +65,6 @@ class BucketStats:
     count: jax.Array  # float32 [N, R]
     correct: jax.Array  # float32 [N, R]
     confidence: jax.Array  # float32 [N, R], sum of top probabilities
-
-
-@struct.dataclass
-class LabelState:
-    """What a label rule has learned: the true class's probability, by bucket."""
-
-    confidence: jax.Array  # float32 [N] in [0, 1]
-
-
-# Classes of their own, as a checkpoint holds a field even where it is None: one that was saved
-# before the field existed would not restore.
-@struct.dataclass
-class TrackedLabelState(LabelState):
-    """What AutoLabel's options keep besides; None where it is not asked for."""
-
-    updates: jax.Array | None  # int32 [], so far
-    stats: BucketStats | None  # [N, R], averaged over updates
-    ece: jax.Array | None  # float32 [N], that the last update read; 0 where empty
-
-
-@struct.dataclass
-class TemperedLabelState(LabelState):
-    """What ``bucket_temperature`` learns."""
-
-    temperature: jax.Array  # float32 [N], of the training loss
 
 
 @struct.dataclass
@@ -107,4 +85,4 @@ class TrainState:
     batch_stats: Any  # float32 tree, running statistics of batch norm
     opt_state: Any
     ema_params: Any  # like params, or None where EMA is off
-    labels: LabelState
+    labels: Any  # state of the label rule, see ``labels.LabelRule``

@@ -45,7 +45,7 @@ def ours(method: str) -> MakeCall:
         import jax  # after JAX_PLATFORMS is set
         import jax.numpy as jnp
 
-        from autolabel_jax.augment import augmix, randaugment
+        from autolabel_jax.augment import AugMix, RandAugment
         from autolabel_jax.types import Batch, Distance
 
         num = len(images)
@@ -62,13 +62,11 @@ def ours(method: str) -> MakeCall:
         def run(batch: Batch, seed: int) -> jax.Array:
             draw_key, key = jax.random.split(jax.random.key(seed))
             if method == "AugMix":
-                settings = {"severity": float(SEVERITY), "max_depth": 3}
-                distance = augmix.draw(draw_key, num, **settings)
-                return augmix.apply(key, batch, distance, **settings).input
+                augmix = AugMix(severity=float(SEVERITY), max_depth=3)
+                return augmix.apply(key, batch, augmix.draw(draw_key, num)).input
             value = jnp.full(num, MAGNITUDE / 10)
             distance = Distance(group=jnp.full(num, OPERATIONS - 1), value=value)
-            settings = {"max_operations": OPERATIONS, "max_magnitude": 10.0}
-            return randaugment.apply(key, batch, distance, **settings).input
+            return RandAugment(max_operations=OPERATIONS).apply(key, batch, distance).input
 
         seeds = iter(range(1 << 30))
         return lambda: run(batch, next(seeds)).block_until_ready()

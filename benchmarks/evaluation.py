@@ -5,7 +5,7 @@
     python -m benchmarks.evaluation --model=mlp --images=600 --attacks=fgsm,pgd20
 
 Each set is made, given to the model and brought to its figures (with their
-bootstrap resamples) by the classes that evaluation runs on; a first pass over
+bootstrap resamples) by the code that evaluation runs on; a first pass over
 severity 1 compiles everything and is told apart. "Model alone" is the forward
 pass of as many images that are there already; what is left of the whole is the
 making of the sets and the figures. The next model, other weights in the same
@@ -14,15 +14,18 @@ process, finds the sets that fit into the memory for them.
 
 import argparse
 import time
+from collections.abc import Sequence
 
 import jax
 import numpy as np
 
-from autolabel_jax import corrupted_sets, evaluate, input_pipeline, robustness
 from autolabel_jax import experiment as experiment_lib
+from autolabel_jax import input_pipeline
 from autolabel_jax.datasets import Dataset, Split
-from autolabel_jax.evaluated_sets import Sets
-from autolabel_jax.temperature import Scaling
+from autolabel_jax.evaluation import corrupted, run
+from autolabel_jax.evaluation.predict import Predictor
+from autolabel_jax.evaluation.run import Unit
+from autolabel_jax.evaluation.scaling import Scaling
 from benchmarks import corruptions, harness, train_step_jax
 
 SET = 10_000
@@ -42,49 +45,60 @@ def make_dataset(num: int) -> Dataset:
     return Dataset("photographs", split, split, split, classes, None, mean=grey, std=grey / 2)
 
 
-def run(sets: Sets, pieces: list) -> float:
-    """Seconds of these sets, each begun while the one before is read, as evaluation does."""
-    start, begun = time.perf_counter(), None
-    for piece in pieces:
-        fetch = sets.start(piece)
-        if begun:
-            begun()
-        begun = fetch
-    if begun:
-        begun()
+class NoLedger:
+    """Keeps nothing, so that all units are evaluated and no disk is waited for."""
+
+    def done(self) -> list:
+        return []
+
+    def write(self, line: dict, resamples: dict) -> None:
+        del line, resamples
+
+
+def seconds_of(units: Sequence[Unit], predictor: Predictor, test: Split) -> float:
+    """Seconds of these units, each started while the one before is read, as evaluation does."""
+    start = time.perf_counter()
+    run.run(units, predictor, test, NoLedger(), checkpoint=0)
     return time.perf_counter() - start
 
 
 def measure(
-    experiment: experiment_lib.Experiment, dataset: Dataset, pieces: list, attacked: list
+    experiment: experiment_lib.Experiment,
+    dataset: Dataset,
+    units: Sequence[Unit],
+    attacked: Sequence[Unit],
 ) -> dict[str, float]:
     """Seconds by what was done; the second model has other weights, in the same process.
 
     Args:
       experiment: the fixed parts of the run.
       dataset: whose test images are corrupted and attacked.
-      pieces: all corrupted sets.
-      attacked: pieces under attack; may be none.
+      units: all corrupted sets.
+      attacked: units under attack; may be none.
     """
 
-    def trained(seed):
-        shape = dataset.test.input.shape[1:]
-        return experiment_lib.inference_variables(
-            experiment_lib.init_state(experiment, seed, shape)
+    def predictor(seed):
+        state = experiment_lib.init_state(experiment, seed, dataset.test.input.shape[1:])
+        return Predictor(
+            model=experiment.model,
+            variables=experiment_lib.inference_variables(state),
+            scaling=Scaling(temperature=1.5),
+            num_classes=experiment.num_classes,
+            batch_size=experiment.eval_batch_size,
+            mesh=experiment.mesh,
         )
 
-    def sets(seed):
-        return Sets(experiment, trained(seed), dataset.test, Scaling(temperature=1.5))
+    def timed(seed, units):
+        return seconds_of(units, predictor(seed), dataset.test)
 
-    found = {COMPILED: run(sets(0), [piece for piece in pieces if piece.place == 1])}
-    corrupted_sets.forget()
-    found |= {MADE: run(sets(0), pieces), KEPT: run(sets(1), pieces)}
+    seconds = {COMPILED: timed(0, [unit for unit in units if unit.place == 1])}
+    corrupted.forget()
+    seconds |= {MADE: timed(0, units), KEPT: timed(1, units)}
     if attacked:
-        found |= {ATTACKED: run(sets(0), attacked), ATTACKED_NEXT: run(sets(1), attacked)}
-    predict = evaluate.make_predict(experiment.model, experiment.mesh, experiment.eval_batch_size)
-    split, variables = input_pipeline.put_split(dataset.test, experiment.mesh), trained(0)
-    timing = harness.time_calls(lambda: predict(variables, split), 3)
-    return found | {ALONE: len(pieces) * timing.wall}
+        seconds |= {ATTACKED: timed(0, attacked), ATTACKED_NEXT: timed(1, attacked)}
+    alone, split = predictor(0), input_pipeline.put_split(dataset.test, experiment.mesh)
+    timing = harness.time_calls(lambda: alone.dispatch(split)(), 3)
+    return seconds | {ALONE: len(units) * timing.wall}
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -109,19 +123,19 @@ def main(argv: list[str] | None = None) -> None:
     )
     names = [name for name in arguments.attacks.split(",") if name]
     num = arguments.images
-    pieces = robustness.plan(corrupted=True, attack_names=(), num_examples=num)
-    attacked = robustness.plan(corrupted=False, attack_names=names, num_examples=num)
+    units = run.plan(corrupted=True, attack_names=(), num_examples=num)
+    attacked = run.plan(corrupted=False, attack_names=names, num_examples=num)
     if arguments.tiny:
-        pieces = [piece for piece in pieces if piece.name in ("fog", "contrast")]
-    seconds = measure(experiment, dataset, pieces, attacked)
+        units = [unit for unit in units if unit.name in ("fog", "contrast")]
+    seconds = measure(experiment, dataset, units, attacked)
     device = jax.devices()[0]
     name = harness.processor() if device.platform == "cpu" else device.device_kind
     print(f"jax {jax.__version__}, {jax.device_count()} x {name}; {harness.load()}")
     print(f"{arguments.model}, {arguments.dtype}, batches of {arguments.batch_size}")
     print(
-        f"{len(pieces)} corrupted sets of {num:,} images; attacks: {arguments.attacks or 'none'}\n"
+        f"{len(units)} corrupted sets of {num:,} images; attacks: {arguments.attacks or 'none'}\n"
     )
-    rate = {what: f"{len(pieces) * num / seconds[what]:,.0f}" for what in (MADE, KEPT, ALONE)}
+    rate = {what: f"{len(units) * num / seconds[what]:,.0f}" for what in (MADE, KEPT, ALONE)}
     rows = [(what, f"{value:.1f}", rate.get(what, "")) for what, value in seconds.items()]
     harness.print_table(("", "seconds", "images/s"), rows)
 

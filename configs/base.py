@@ -2,6 +2,8 @@
 
 from ml_collections import ConfigDict
 
+from autolabel_jax import augment, labels, registry
+
 
 def base() -> ConfigDict:
     """The fields that all experiments share."""
@@ -31,15 +33,8 @@ def base() -> ConfigDict:
     config.flip = True  # random horizontal flips in training
 
     config.augment = ConfigDict()
-    config.augment.name = "augmix"  # a row of the table in autolabel_jax/augment
-    config.augment.severity = 3.0  # augmix: operation levels ~ U(.1, severity), of 10
-    config.augment.max_depth = 3  # augmix: chain depth is drawn from 1 … max_depth
-    config.augment.concentration = 1.0  # mixup: γ ~ Beta(concentration, concentration)
-    config.augment.max_epsilon = 8 / 255  # adversarial: of a pixel range of 1
-    config.augment.num_steps = 10  # adversarial: PGD steps
-    config.augment.step_ratio = 0.25  # adversarial: PGD step as a share of ε
-    config.augment.max_operations = 2  # randaugment: number of operations is drawn from 1 … this
-    config.augment.max_magnitude = 10.0  # randaugment: magnitude ~ U(0, this), of 10
+    config.augment.name = "augmix"  # row of augment.TABLE, or module:Class
+    config.augment.update(registry.defaults(augment.TABLE))  # settings of all of them
 
     config.buckets = ConfigDict()
     config.buckets.num = 10  # intervals of the distance, in each group (augmix: chain depth)
@@ -47,20 +42,10 @@ def base() -> ConfigDict:
     config.buckets.calibration_edges = ""  # of the held-out side; '': the same as edges
 
     config.labels = ConfigDict()
-    config.labels.rule = "autolabel"  # a row of the table in autolabel_jax/labels
-    config.labels.step = "ece"  # autolabel: 'ece' or 'signed_gap'
-    config.labels.alpha = 1.0  # autolabel: step size
-    config.labels.ece_estimate = "plugin"  # autolabel with step='ece': 'plugin' or 'debiased'
-    config.labels.alpha_decay = 0.0  # autolabel: α / (1 + updates so far)^this
-    config.labels.momentum = 0.0  # autolabel: share of the earlier statistics that is kept
-    config.labels.monotone = False  # autolabel: labels that never rise with the distance
+    config.labels.rule = "autolabel"  # row of labels.TABLE, or module:Class
     config.labels.update_every = 1  # epochs between updates
     config.labels.warmup_epochs = 0  # epochs before the first update
-    config.labels.smoothing = 0.1  # smoothing: share of the uniform distribution
-    config.labels.power = 2.0  # polynomial: exponent of the distance
-    config.labels.rho = 10.0  # ccat: exponent
-    config.labels.eta = 1.0  # bucket_temperature: step size
-    config.labels.divide_loss = False  # bucket_temperature: the loss over τ, see docs/method.md
+    config.labels.update(registry.defaults(labels.TABLE))  # settings of all of them
 
     config.calibration = ConfigDict()
     config.calibration.fraction = 0.1  # of the training split, cut away by seed

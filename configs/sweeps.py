@@ -6,26 +6,25 @@ Seeds come outermost, so that a sweep that is stopped has fewer seeds of everyth
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from autolabel_jax import augment, labels
+
 Settings = dict[str, Any]
 
-# Intervals of the distance in tables, where they are not the config's: without an augmentation
-# all distances are 0, and mixup's own label falls within an interval.
-BUCKETS = {"none": 1, "mixup": 10}
-AUGMENTATIONS = ("none", "augmix", "mixup", "randaugment", "adversarial")
 ONE_HOT = {"labels.rule": "one_hot"}
 AUTOLABEL = {"labels.rule": "autolabel"}
 TEMPERATURES = (
     {"labels.rule": "bucket_temperature"},
     {"labels.rule": "bucket_temperature", "labels.divide_loss": True},
 )
-RULES = (
-    ONE_HOT,
-    {"labels.rule": "smoothing", "labels.smoothing": 0.05},
-    {"labels.rule": "smoothing", "labels.smoothing": 0.1},
-    {**AUTOLABEL, "labels.step": "ece"},
-    {**AUTOLABEL, "labels.step": "signed_gap"},
-    {"labels.rule": "bucket_accuracy"},
-    {"labels.rule": "polynomial"},
+# Augmentations that draw distances, in the order of tables.
+AUGMENTATIONS = tuple(
+    name for name, method in augment.TABLE.items() if not method.distance_is_given
+)
+# Each rule with the settings that it is compared at.
+RULES = tuple(
+    {"labels.rule": name, **{f"labels.{field}": value for field, value in settings.items()}}
+    for name, rule in labels.TABLE.items()
+    for settings in rule.sweep
 )
 
 
@@ -91,11 +90,12 @@ def sweep(
 
 
 def _table(augmentations: Iterable[str]) -> list[Settings]:
-    found = []
-    for augmentation in augmentations:
-        buckets = {"buckets.num": BUCKETS[augmentation]} if augmentation in BUCKETS else {}
+    runs = []
+    for name in augmentations:
+        method = augment.find(name)
+        buckets = {} if method.num_buckets is None else {"buckets.num": method.num_buckets}
         for rule in RULES:
-            # A polynomial in a distance of 0 is a one-hot label.
-            if augmentation != "none" or rule["labels.rule"] != "polynomial":
-                found.append({"augment.name": augmentation, **rule, **buckets})
-    return found
+            # Where every distance is 0, a function of the distance is a one-hot label.
+            if method.moves_inputs or not labels.find(rule["labels.rule"]).reads_distance:
+                runs.append({"augment.name": name, **rule, **buckets})
+    return runs

@@ -21,14 +21,16 @@ import matplotlib
 from absl import flags
 from ml_collections import ConfigDict
 
-from autolabel_jax import checkpoint, metric_writer
+from autolabel_jax import augment
+from autolabel_jax import trained as trained_lib
+from autolabel_jax.run_dir import RunDir
+from autolabel_jax.trained import Trained
 from configs import base
 from experiments import launch
 from experiments.diagnosing import affinity as diagnose_affinity
 from experiments.diagnosing import figures as diagnose_figures
 from experiments.diagnosing import parts as diagnose_parts
 from experiments.diagnosing import tables as diagnose_tables
-from experiments.diagnosing.parts import Trained
 from experiments.reporting import run_files
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a training run.")
@@ -40,7 +42,7 @@ _BASELINE = flags.DEFINE_string(
     "baseline_workdir", None, "Folder of a run with augment.name=none, for --affinity."
 )
 _AUGMENTATIONS = flags.DEFINE_list(
-    "augmentations", [], "For --affinity: others, at their defaults in configs/base.py."
+    "augmentations", [], "For --affinity: others, at their defaults."
 )
 _EXAMPLES = flags.DEFINE_integer(
     "examples", 1000, "The first so many images of each split; 0: all.", lower_bound=0
@@ -61,7 +63,7 @@ _OUT = flags.DEFINE_string("out", None, "Folder for figures. Default: the run's 
 
 
 def _load(workdir: pathlib.Path) -> ConfigDict:
-    config = checkpoint.load_config(workdir, base.base())
+    config = RunDir(workdir).load_config(base.base())
     if _DATA_DIR.value is not None:
         config.data_dir = _DATA_DIR.value
     return config
@@ -71,7 +73,7 @@ def _baseline(workdir: pathlib.Path, config: ConfigDict) -> pathlib.Path | None:
     """Folder of the run on clean images: the one given, or the run itself if it is one."""
     if _BASELINE.value is not None:
         return pathlib.Path(_BASELINE.value)
-    return workdir if config.augment.name == "none" else None
+    return None if augment.find(config.augment.name).moves_inputs else workdir
 
 
 def _check_flags() -> None:
@@ -87,28 +89,20 @@ def _say(workdir: pathlib.Path, todo: dict[str, str]) -> None:
     print(f"the last checkpoint of {workdir}, {images} images of a split:")
     for name, what in todo.items():
         print(f"  {name}: {what}")
-    print(f"what {diagnose_parts.FILE} has of this checkpoint is not measured again", flush=True)
+    print("what was measured of this checkpoint before is not measured again", flush=True)
 
 
 def _keep(workdir: pathlib.Path, name: str, measure: Callable[..., dict[str, Any]]) -> Any:
     """Measures a part, given what the file has of it, and puts it into the file."""
-    found = measure(before=_read(workdir).get(name))
-    _save(workdir, name, found)
-    return found
-
-
-def _save(workdir: pathlib.Path, name: str, found: dict[str, Any]) -> None:
-    metric_writer.write_json(workdir / diagnose_parts.FILE, {**_read(workdir), name: found})
-
-
-def _read(workdir: pathlib.Path) -> dict[str, Any]:
-    path = workdir / diagnose_parts.FILE
-    return metric_writer.read_json(path) if path.exists() else {}
+    run_dir = RunDir(workdir)
+    measured = measure(before=run_dir.read_diagnosis().get(name))
+    run_dir.write_diagnosis(name, measured)
+    return measured
 
 
 def _restore(workdir: pathlib.Path) -> Trained:
     """The last checkpoint; says so where the run is not at its end."""
-    trained = diagnose_parts.restore(workdir, _load(workdir))
+    trained = trained_lib.restore(workdir, _load(workdir))
     done, epochs = int(trained.snapshot.epoch), trained.config.epochs
     if done < epochs:
         print(f"{workdir} is not finished: {done} of {epochs} epochs trained", flush=True)
@@ -116,37 +110,37 @@ def _restore(workdir: pathlib.Path) -> Trained:
 
 
 def _buckets(trained: Trained, folder: pathlib.Path) -> None:
-    run = run_files.read(trained.workdir)
+    run = run_files.read(trained.run_dir.path)
     measure = functools.partial(diagnose_parts.buckets, trained, _EXAMPLES.value)
-    found = _keep(trained.workdir, "buckets", measure)
-    print(f"\n{diagnose_tables.buckets(found, trained.config.augment.name)}")
-    figure = diagnose_figures.buckets(found, run)
+    measured = _keep(trained.run_dir.path, "buckets", measure)
+    print(f"\n{diagnose_tables.buckets(measured, trained.config.augment.name)}")
+    figure = diagnose_figures.buckets(measured, run)
     print(f"written: {diagnose_figures.write(figure, folder, 'bucket_distance')}.png, .pdf")
 
 
 def _affinity(
     workdir: pathlib.Path, config: ConfigDict, wanted: list[dict[str, Any]], baseline: Trained
 ) -> None:
-    of_training = (config, workdir, baseline.config, baseline.workdir)
+    of_training = (config, workdir, baseline.config, baseline.run_dir.path)
     diversity = {"diversity": diagnose_affinity.diversity(*of_training)}
 
     def save(part):
-        _save(workdir, "affinity", part | diversity)
+        RunDir(workdir).write_diagnosis("affinity", part | diversity)
 
     settings = (baseline, config, wanted, _EXAMPLES.value)
     measure = functools.partial(diagnose_affinity.measure, *settings, save=save)
-    found = _keep(workdir, "affinity", lambda before: measure(before=before) | diversity)
+    measured = _keep(workdir, "affinity", lambda before: measure(before=before) | diversity)
     own = diagnose_affinity.settings_of(config.augment)
-    print(f"\n{diagnose_tables.affinity(found, wanted, own)}")
+    print(f"\n{diagnose_tables.affinity(measured, wanted, own)}")
 
 
 def _fourier(trained: Trained, folder: pathlib.Path) -> None:
-    run = run_files.read(trained.workdir)
+    run = run_files.read(trained.run_dir.path)
     settings = (_EXAMPLES.value, _NORM.value, _RADIUS.value)
     measure = functools.partial(diagnose_parts.fourier_map, trained, *settings)
-    found = _keep(trained.workdir, "fourier", measure)
-    print(f"\n{diagnose_tables.fourier(found)}")
-    figure = diagnose_figures.fourier(found, run)
+    measured = _keep(trained.run_dir.path, "fourier", measure)
+    print(f"\n{diagnose_tables.fourier(measured)}")
+    figure = diagnose_figures.fourier(measured, run)
     print(f"written: {diagnose_figures.write(figure, folder, 'fourier_heat_map')}.png, .pdf")
 
 
@@ -170,7 +164,7 @@ def main(argv: list[str]) -> None:
     if _FOURIER.value:
         todo["fourier"] = "error with each frequency added, on the test split"
     _say(workdir, todo)
-    folder = pathlib.Path(_OUT.value) if _OUT.value else workdir / "diagnosis"
+    folder = pathlib.Path(_OUT.value) if _OUT.value else RunDir(workdir).figures
     load = functools.cache(_restore)
     if _BUCKETS.value:
         _buckets(load(workdir), folder)

@@ -5,7 +5,6 @@ whose peer is gone without an exception in Python; the waiting process then repo
 """
 
 import os
-import pathlib
 import signal
 import subprocess
 import sys
@@ -13,6 +12,8 @@ import threading
 
 import jax
 from absl import flags
+
+from autolabel_jax.run_dir import RunDir
 
 COORDINATOR = flags.DEFINE_string(
     "coordinator_address", None, "host:port of the first of several processes, the same for all."
@@ -107,7 +108,7 @@ def peer_lost(error: Exception | None = None) -> str:
     """Returns the message for a lost process, with the checkpoint that the run resumes from."""
     reason = "" if error is None else f" ({_first_line(error)})"
     workdir = flags.FLAGS["workdir"].value if "workdir" in flags.FLAGS else None
-    last = _last_checkpoint(pathlib.Path(workdir)) if workdir else None
+    last = RunDir(workdir).last_checkpoint() if workdir else None
     rest = f"resume from {last}" if last else "start again, as nothing is saved yet"
     return (
         f"another process of this run is gone{reason}; its own output may say why; "
@@ -120,12 +121,6 @@ def leave(message: str) -> None:
     print(message, file=sys.stderr, flush=True)
     sys.stdout.flush()
     os._exit(1)
-
-
-def _last_checkpoint(workdir: pathlib.Path) -> pathlib.Path | None:
-    """Returns the last complete checkpoint, which orbax names by its number last."""
-    saved = [p for p in (workdir / "checkpoints").glob("*") if p.name.isdigit()]
-    return max(saved, key=lambda p: int(p.name), default=None)
 
 
 def _end_with_parent(pipe: int) -> None:

@@ -9,11 +9,10 @@ anew. An evaluation that was stopped goes on where it was, from ``evaluation.jso
 On several hosts: docs/distributed.md.
 """
 
-import pathlib
-
 from absl import flags
 
-from autolabel_jax import checkpoint, processes, result, robustness
+from autolabel_jax import processes, trained
+from autolabel_jax.run_dir import RunDir
 from configs import base
 from experiments import launch
 from experiments.reporting import printing
@@ -41,8 +40,8 @@ _EXAMPLES = flags.DEFINE_integer(
 
 def main(argv: list[str]) -> None:
     launch.no_more(argv)
-    workdir = pathlib.Path(_WORKDIR.value)
-    config = checkpoint.load_config(workdir, base.base())
+    run_dir = RunDir(_WORKDIR.value)
+    config = run_dir.load_config(base.base())
     if _DATA_DIR.value is not None:
         config.data_dir = _DATA_DIR.value
     corrupted = _CORRUPTIONS.value or (bool(_CORRUPTED_DATA.value) and not _EXTRA.value)
@@ -52,11 +51,13 @@ def main(argv: list[str]) -> None:
     todo += [f"20 extra corrupted sets{source}"] if _EXTRA.value else []
     todo += [f"the attack {name}" for name in _ATTACKS.value]
     if processes.is_first():
-        told = f"evaluating on {', '.join(todo)}; sets done before are in {robustness.FILE}"
+        told = (
+            f"evaluating on {', '.join(todo)}; sets done before are in {run_dir.ledger.file.name}"
+        )
         print(told, flush=True)
-    found = result.evaluate_run(
+    result = trained.evaluate(
+        run_dir.path,
         config,
-        workdir,
         corrupted=corrupted,
         extra_corrupted=_EXTRA.value,
         corrupted_data=_CORRUPTED_DATA.value,
@@ -66,10 +67,10 @@ def main(argv: list[str]) -> None:
     )
     if not processes.is_first():
         return
-    if found["epochs"] < config.epochs:
-        print(f"not finished: {found['epochs']} of {config.epochs} epochs trained")
-    print(printing.result_table([found]))
-    print(f"\n{printing.evaluation_table(found)}")
+    if result["epochs"] < config.epochs:
+        print(f"not finished: {result['epochs']} of {config.epochs} epochs trained")
+    print(printing.result_table([result]))
+    print(f"\n{printing.evaluation_table(result)}")
 
 
 if __name__ == "__main__":

@@ -11,12 +11,11 @@ import pathlib
 import jax
 import jax.numpy as jnp
 import matplotlib
-import numpy as np
 from absl import flags
 
-from autolabel_jax import evaluate, image_ops, input_pipeline, metric_writer, result, train
-from autolabel_jax import experiment as experiment_lib
+from autolabel_jax import image_ops, train, trained
 from autolabel_jax.corruptions import noise
+from autolabel_jax.evaluation import clean
 from configs import digits_augmix
 from experiments import launch
 from experiments.reporting import plots, printing
@@ -43,27 +42,11 @@ def run(rule: str, seed: int, workdir: pathlib.Path) -> dict:
     config.labels.rule = rule
     config.seed = seed
     train.train(config, workdir)
-    experiment, dataset, snapshot = result.restore(config, workdir)
-    variables = experiment_lib.inference_variables(snapshot.state)
-    test = input_pipeline.put_split(dataset.test, experiment.mesh)
-    held_out = input_pipeline.put_split(dataset.calibration, experiment.mesh)
-    clean = evaluate.make_predict(experiment.model, experiment.mesh, config.eval_batch_size)
-    noisy = evaluate.make_predict(
-        experiment.model, experiment.mesh, config.eval_batch_size, add_noise
-    )
-    figures = evaluate.with_temperature(
-        noisy(variables, test),
-        dataset.test.label,
-        clean(variables, held_out),
-        dataset.calibration.label,
-    )
-    found = metric_writer.read_json(workdir / "result.json")
-    found |= {
-        f"noisy_{name}": figures[name] for name in ("accuracy", "accuracy_ts", "ece", "ece_ts")
-    }
-    metric_writer.write_json(workdir / "result.json", found)
-    np.savez(workdir / "test_logits.npz", logits=clean(variables, test), label=dataset.test.label)
-    return found
+    restored = trained.restore(workdir, config)
+    predictor, test = restored.predictor(), restored.dataset.test
+    noisy = clean.scaled_scores(predictor.logits(test, add_noise), test.label, predictor.scaling)
+    names = ("accuracy", "accuracy_ts", "ece", "ece_ts")
+    return restored.run_dir.write_result({f"noisy_{name}": noisy[name] for name in names})
 
 
 def main(argv: list[str]) -> None:

@@ -15,6 +15,7 @@ import matplotlib
 import matplotlib.pyplot as plt
 from absl import flags
 
+from autolabel_jax import run_dir
 from experiments import launch
 from experiments.reporting import catalogue, rendering, summary
 from experiments.reporting.catalogue import Drawing
@@ -91,7 +92,7 @@ def _runs(runs: Sequence[RunRecord]) -> list[str]:
     names = catalogue.run_names(runs)
     parts = []
     for run in runs:
-        files = {"config.json": run.config, "result.json": run.result}
+        files = {run_dir.CONFIG: run.config, run_dir.RESULT: run.result}
         shown = [
             f"<h3>{name}</h3><pre>{escape_html(json.dumps(value, indent=2))}</pre>"
             for name, value in files.items()

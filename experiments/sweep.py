@@ -18,7 +18,7 @@ import time
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from experiments import launch
+from experiments import config_flag, launch
 from experiments.sweeping import devices as sweep_devices
 from experiments.sweeping import evaluation as sweep_evaluation
 from experiments.sweeping import local as sweep_local
@@ -31,7 +31,7 @@ from experiments.sweeping.job import BUSY, STOPPED, Job, Stop
 
 TRY_AGAIN = 75  # EX_TEMPFAIL of sysexits.h
 
-_CONFIG = config_flags.DEFINE_config_file("config", None, "Configuration file.", lock_config=True)
+_CONFIG = config_flag.define()
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder that holds the folders of all runs.")
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of the data sets; sets config.data_dir.")
 _SWEEP = flags.DEFINE_string("sweep", None, "Name to pass to the config's get_sweep(add, name).")

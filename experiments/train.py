@@ -11,13 +11,12 @@ import signal
 import sys
 
 from absl import flags
-from ml_collections import config_flags
 
 from autolabel_jax import processes, train
-from experiments import launch
+from experiments import config_flag, launch
 from experiments.reporting import printing
 
-_CONFIG = config_flags.DEFINE_config_file("config", None, "Configuration file.", lock_config=True)
+_CONFIG = config_flag.define()
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder that the run leaves everything in.")
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of the data sets; sets config.data_dir.")
 

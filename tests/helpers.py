@@ -13,9 +13,10 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from autolabel_jax import checkpoint, datasets, input_pipeline, metric_writer
+from autolabel_jax import checkpoint, datasets, input_pipeline
 from autolabel_jax import experiment as experiment_lib
 from autolabel_jax.datasets import Dataset, Split
+from autolabel_jax.run_dir import RunDir
 from configs import base
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -145,7 +146,7 @@ def command(*arguments, devices: int = 1, **settings) -> subprocess.CompletedPro
 
 def read_metrics(workdir: pathlib.Path) -> list[dict]:
     """Lines of metrics.jsonl, without the times."""
-    lines = metric_writer.read_metrics(workdir)
+    lines = RunDir(workdir).read_metrics()
     return [{k: v for k, v in line.items() if k not in TIMES} for line in lines]
 
 

@@ -5,18 +5,22 @@ import functools
 import numpy as np
 from scipy import special
 
-from autolabel_jax import datasets, input_pipeline, temperature
+from autolabel_jax import datasets, input_pipeline
 from autolabel_jax import experiment as experiment_lib
-from autolabel_jax.evaluated_sets import Piece, Sets
+from autolabel_jax.evaluation import run
+from autolabel_jax.evaluation.ledger import Ledger
+from autolabel_jax.evaluation.predict import Predictor
+from autolabel_jax.evaluation.run import Unit
+from autolabel_jax.evaluation.scaling import Scaling
 from configs import digits_augmix
 
-CONTRAST = Piece("corruption", "contrast", 3)
+CONTRAST = Unit("corruption", "contrast", 3)
 VECTOR = (np.linspace(0.5, 2, 10), np.linspace(-1, 1, 10))
-SCALING = temperature.Scaling(2.0, VECTOR)
+SCALING = Scaling(2.0, VECTOR)
 
 
 @functools.cache
-def run():
+def trained():
     """(experiment, variables, test split) of an MLP on 40 digits."""
     config = digits_augmix.get_config("tiny")
     config.model.name = "mlp"
@@ -28,15 +32,35 @@ def run():
     return experiment, experiment_lib.inference_variables(state), dataset.test
 
 
-@functools.cache
-def sets():
-    """Its test split to evaluate."""
-    return Sets(*run(), SCALING)
+def predictor(scaling=SCALING):
+    """Its model, with a scaling that was not fitted."""
+    experiment, variables, _ = trained()
+    return Predictor(
+        model=experiment.model,
+        variables=variables,
+        scaling=scaling,
+        num_classes=10,
+        batch_size=experiment.eval_batch_size,
+        mesh=experiment.mesh,
+    )
+
+
+def ledger(folder):
+    """In a folder of a test."""
+    return Ledger(folder / "lines.jsonl", folder / "resamples")
+
+
+def evaluate(units, folder, *, num=40, checkpoint=7, sets=None, scaling=SCALING):
+    """Lines of the units, of the first so many test images."""
+    test = trained()[2].take(slice(num))
+    return run.run(
+        units, predictor(scaling), test, ledger(folder), checkpoint=checkpoint, sets=sets
+    )
 
 
 def logits_by_hand(image):
     """float64 [n, 10] of images, uint8 or in [0, 1]."""
-    experiment, variables, _ = run()
+    experiment, variables, _ = trained()
     image = np.asarray(image, np.float32) / (255 if image.dtype == np.uint8 else 1)
     return np.asarray(experiment.model.apply(variables, image, train=False), np.float64)
 

@@ -8,7 +8,16 @@ from PIL import Image, ImageEnhance, ImageOps
 from scipy import stats
 
 from autolabel_jax import augment, image_ops
-from autolabel_jax.augment import adversarial, augmix, mixup, operations, randaugment
+from autolabel_jax.augment import (
+    Adversarial,
+    AugMix,
+    Mixup,
+    RandAugment,
+    augmix,
+    operations,
+    randaugment,
+)
+from autolabel_jax.datasets.split import spec_of
 from autolabel_jax.types import Batch, Distance
 from configs.base import base
 
@@ -231,7 +240,7 @@ def test_augmix_at_value_one_is_the_chain():
     images, key = some_images(*shape), jax.random.key(5)
     depth = np.arange(shape[0]) % 3 + 1
     distance = Distance(group=jnp.asarray(depth - 1), value=jnp.ones(shape[0]))
-    run = jax.jit(lambda *a: augmix.apply(*a, **AUGMIX))
+    run = jax.jit(AugMix(**AUGMIX).apply)
     done = run(key, make_batch(images), distance)
     code, amount = drawn_augmix(key, shape, **AUGMIX)
     assert_same_chains(done.input, images, code, amount, depth)
@@ -258,7 +267,7 @@ def test_randaugment_is_its_operations_in_sequence(monkeypatch, backend, shape):
     number = np.arange(shape[0]) % 2 + 1
     value = np.random.default_rng(1).random(shape[0], np.float32)
     distance = Distance(group=jnp.asarray(number - 1), value=jnp.asarray(value))
-    run = jax.jit(lambda *a: randaugment.apply(*a, **RANDAUGMENT))
+    run = jax.jit(RandAugment(**RANDAUGMENT).apply)
     done = run(key, make_batch(images), distance)
     code, amount = jax.jit(
         lambda key: randaugment.draw_operations(key, 10 * value, shape, max_operations=2)
@@ -277,10 +286,8 @@ def test_randaugment_is_its_operations_in_sequence(monkeypatch, backend, shape):
     ids=["float", "two channels", "no image"],
 )
 def test_pil_operations_check_their_input(name, image):
-    method = create(name)
-    distance = method.draw(jax.random.key(0), 2)
     with pytest.raises(ValueError, match=r"augment\.name: .*uint8 images .*got (float32|uint8) \["):
-        method.apply(jax.random.key(0), make_batch(image), distance)
+        create(name).check_input(spec_of(image))
 
 
 def test_mixup_by_hand():
@@ -290,7 +297,7 @@ def test_mixup_by_hand():
     value = rng.random(40, np.float32)
     distance = Distance(group=jnp.zeros(40, jnp.int32), value=jnp.asarray(value))
     batch = make_batch(image, label=np.arange(40), mask=mask)
-    run = jax.jit(lambda *a: mixup.apply(*a, concentration=0.5))
+    run = jax.jit(Mixup(concentration=0.5).apply)
     mixed = run(jax.random.key(1), batch, distance)
     partner = np.asarray(mixed.second_label)  # labels are the row numbers
     gamma = (value / 2)[:, None, None, None]
@@ -350,7 +357,7 @@ def test_adversarial_reaches_the_corner_of_its_box():
 
     def attack(image, steps):
         settings = {"max_epsilon": 0.1, "num_steps": steps, "step_ratio": 0.25}
-        run = jax.jit(lambda *a: adversarial.apply(*a, gradient, **settings))
+        run = jax.jit(lambda *a: Adversarial(**settings).apply(*a, gradient))
         return np.asarray(run(jax.random.key(0), make_batch(image, label), distance).input)
 
     losses = []
@@ -374,14 +381,9 @@ def test_adversarial_reaches_the_corner_of_its_box():
 def test_adversarial_of_one_step_starts_inside_the_ball():
     image = np.full((2000, 1, 1, 1), 0.5, np.float32)
     distance = Distance(group=jnp.zeros(2000, jnp.int32), value=jnp.ones(2000))
-    moved = adversarial.apply(
-        jax.random.key(0),
-        make_batch(image),
-        distance,
-        lambda x, y: jnp.zeros_like(x),
-        max_epsilon=0.25,
-        num_steps=1,
-        step_ratio=0.25,
+    attack = Adversarial(max_epsilon=0.25, num_steps=1, step_ratio=0.25)
+    moved = attack.apply(
+        jax.random.key(0), make_batch(image), distance, lambda x, y: jnp.zeros_like(x)
     ).input
     drawn = np.asarray(moved, np.float64).ravel()
     assert stats.kstest(drawn, stats.uniform(0.25, 0.5).cdf).pvalue > 1e-3
@@ -401,7 +403,7 @@ def test_none_and_given_leave_the_image():
 
 
 def test_unknown_name_lists_the_known():
-    with pytest.raises(ValueError, match="augment.name: got 'cutmix', known are") as error:
+    with pytest.raises(ValueError, match="augment.name: got 'cutmix', expected one of: ") as error:
         create("cutmix")
     for name in ("none", "augmix", "mixup", "adversarial", "randaugment", "given"):
         assert name in str(error.value)

@@ -462,12 +462,11 @@ def cifar_c(tmp_path):
 
 
 def test_reads_cifar_c(cifar_c):
-    sets = list(published.cifar_c(str(cifar_c)))
-    assert [s[:2] for s in sets] == [
-        (name, severity) for name in corruptions.CORRUPTIONS for severity in (1, 2, 3, 4, 5)
-    ]
-    name, severity, split = sets[13]
-    assert (name, severity) == ("impulse_noise", 4)
+    sets = published.open_sets(str(cifar_c))
+    for name in corruptions.CORRUPTIONS:
+        whole = [next(sets.read(name, severity, 2, 32)).input for severity in (1, 2, 3, 4, 5)]
+        np.testing.assert_array_equal(np.concatenate(whole), np.load(cifar_c / f"{name}.npy"))
+    (split,) = sets.read("impulse_noise", 4, 100, 32)  # more than there are
     np.testing.assert_array_equal(split.input, np.load(cifar_c / "impulse_noise.npy")[6:8])
     np.testing.assert_array_equal(split.label, [3, 1])
 
@@ -476,13 +475,13 @@ def test_refuses_an_incomplete_cifar_c(cifar_c):
     (cifar_c / "fog.npy").unlink()
     (cifar_c / "snow.npy").unlink()
     with pytest.raises(FileNotFoundError, match=r"lacks snow.npy, fog.npy; .* 15 corruptions"):
-        published.cifar_c(str(cifar_c))
+        published.open_sets(str(cifar_c))
 
 
 def test_refuses_a_missing_severity_of_cifar_c(cifar_c):
     np.save(cifar_c / "gaussian_noise.npy", np.zeros((8, 32, 32, 3), np.uint8))
     with pytest.raises(ValueError, match="gaussian_noise.npy holds uint8 .* five severities"):
-        list(published.cifar_c(str(cifar_c)))
+        list(published.open_sets(str(cifar_c)).read("gaussian_noise", 1, 2, 32))
 
 
 @pytest.fixture
@@ -498,12 +497,12 @@ def imagenet_c(tmp_path):
 
 
 def test_reads_imagenet_c(imagenet_c):
-    batches = list(published.imagenet_c(str(imagenet_c), "fog", 4, batch_size=8, size=24))
-    ((image, label),) = batches
-    np.testing.assert_array_equal(label, [0, 1])
-    np.testing.assert_allclose(image.mean((1, 2, 3)), [40, 100], atol=1)
+    sets = published.open_sets(str(imagenet_c))
+    (split,) = sets.read("fog", 4, 2, 24)
+    np.testing.assert_array_equal(split.label, [0, 1])
+    np.testing.assert_allclose(split.input.mean((1, 2, 3)), [40, 100], atol=1)
     with pytest.raises(ValueError, match="24 x 24 pixels, not 224"):
-        list(published.imagenet_c(str(imagenet_c), "fog", 4, batch_size=8))
+        list(sets.read("fog", 4, 2, 224))
 
 
 def test_refuses_an_incomplete_imagenet_c(imagenet_c):
@@ -511,7 +510,7 @@ def test_refuses_an_incomplete_imagenet_c(imagenet_c):
     (imagenet_c / "fog" / "2" / "n02").rmdir()
     (imagenet_c / "snow" / "5").rename(imagenet_c / "snow" / "6")
     with pytest.raises(FileNotFoundError, match=r"lacks snow/5, fog/2/n02;"):
-        published.imagenet_c(str(imagenet_c), "fog", 1, batch_size=8)
+        published.open_sets(str(imagenet_c))
 
 
 def test_open_sets_reads_one_set_of_cifar_c(cifar_c):
@@ -535,7 +534,8 @@ def test_open_sets_reads_imagenet_c_across_its_classes(imagenet_c):
 
 def test_open_sets_of_tfds_names_what_is_not_prepared(tmp_path):
     (tmp_path / "cifar10_corrupted").mkdir()
-    with pytest.raises(FileNotFoundError, match="lacks gaussian_noise_1, .*elastic_5"):
+    lacking = "lacks gaussian_noise_1, .*frosted_glass_blur_3, .*elastic_5"
+    with pytest.raises(FileNotFoundError, match=lacking):
         published.open_sets(str(tmp_path))
 
 
@@ -544,12 +544,7 @@ def test_open_sets_refuses_other_folders(tmp_path):
         published.open_sets(str(tmp_path))
 
 
-def test_refuses_an_unprepared_tfds_set(tmp_path):
-    with pytest.raises(FileNotFoundError, match="gaussian_noise_1, .*frosted_glass_blur_3, .*_5;"):
-        published.tfds_cifar10(str(tmp_path))
-
-
-def test_reads_tfds(monkeypatch):
+def test_reads_tfds(monkeypatch, tmp_path):
     """Which sets are asked for; the images are made up, reading is ``datasets.tfds``'s."""
     image = np.stack([np.full((32, 32, 3), i, np.uint8) for i in range(3)])
     asked = []
@@ -568,10 +563,14 @@ def test_reads_tfds(monkeypatch):
 
     monkeypatch.setattr(tfds, "builder", Builder)
     monkeypatch.setattr(published.tfds_reader, "read_split", read_split)
-    sets = list(published.tfds_cifar10("folder"))
-    assert len(sets) == 75
-    assert asked[0] == ("cifar10_corrupted/gaussian_noise_1", "folder")
-    np.testing.assert_array_equal(sets[7][2].input[:, 5, 5, 1], [0, 1, 2])
-    np.testing.assert_array_equal(sets[7][2].label, [9, 8, 7])
+    (tmp_path / "cifar10_corrupted").mkdir()
+    sets = published.open_sets(str(tmp_path))
+    for name in corruptions.CORRUPTIONS:
+        for severity in corruptions.SEVERITIES:
+            (split,) = sets.read(name, severity, 3, 32)
+    assert len(asked) == 75
+    assert asked[0] == ("cifar10_corrupted/gaussian_noise_1", str(tmp_path))
+    np.testing.assert_array_equal(split.input[:, 5, 5, 1], [0, 1, 2])
+    np.testing.assert_array_equal(split.label, [9, 8, 7])
     known = {config.name for config in tfds.builder_cls("cifar10_corrupted").BUILDER_CONFIGS}
     assert {name.split("/")[1] for name, _ in asked} <= known

@@ -226,6 +226,25 @@ def test_the_one_other_float_array_is_the_image(tmp_path):
     np.testing.assert_array_equal(datasets.load(config).train.input, features[:4])
 
 
+@pytest.mark.parametrize("key", ["input", "image"])
+def test_arrays_say_their_kind(tmp_path, key):
+    sound = np.zeros((6, 5, 4, 1), np.float32)
+    stored = {"label": np.arange(6) % 2, key: sound}
+    np.savez(tmp_path / "test", **stored)
+    config = make_config("arrays", tmp_path)
+    config.calibration.source = "train"
+    for extra, kind in (({}, "image"), ({"kind": "audio"}, "audio")):
+        np.savez(tmp_path / "train", **stored, **extra)
+        spec = datasets.load(config).spec
+        assert (spec.kind, spec.shape, spec.dtype) == (kind, (5, 4, 1), "float32")
+    np.savez(tmp_path / "train", **stored, kind="smell")
+    with pytest.raises(ValueError, match=r"train\.npz: 'kind' is 'smell', expected one of: image"):
+        datasets.load(config)
+    np.savez(tmp_path / "train", label=stored["label"], input=sound, image=sound)
+    with pytest.raises(ValueError, match=r"train\.npz has both 'input' and 'image'"):
+        datasets.load(config)
+
+
 def test_num_classes_may_be_said(tmp_path):
     save(tmp_path, num_classes=5)
     config = make_config("arrays", tmp_path)
@@ -256,10 +275,10 @@ ERRORS = {
     "label too large": ({"num_classes": 2}, "'num_classes' must be one whole number, at least 3"),
     "num_classes float": ({"num_classes": 3.5}, "'num_classes'"),
     "num_classes list": ({"num_classes": [3, 3]}, "'num_classes'"),
-    "no image": ({"image": None}, "no 'image'"),
+    "no image": ({"image": None}, "no 'input'"),
     "ambiguous": (
         {"image": None, "a": np.zeros((6, 2)), "b": np.zeros((6, 3))},
-        r"several arrays may be the image: \['a', 'b'\]",
+        r"several arrays may be the input: \['a', 'b'\]",
     ),
     "ragged": ({"image": np.array([np.zeros(i) for i in range(6)], object)}, "ragged"),
     "ragged other": (

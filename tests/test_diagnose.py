@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 import run_folders
 
-from autolabel_jax import checkpoint, train
+from autolabel_jax import train
+from autolabel_jax import trained as trained_lib
+from autolabel_jax.run_dir import RunDir
 from experiments.diagnosing import affinity as diagnose_affinity
 from experiments.diagnosing import parts as diagnose_parts
 
@@ -36,7 +38,7 @@ def folder(tmp_path_factory):
 def trained(folder):
     """The two runs as a diagnosis reads them."""
     return {
-        name: diagnose_parts.restore(folder / name, checkpoint.load_config(folder / name))
+        name: trained_lib.restore(folder / name, RunDir(folder / name).load_config())
         for name in ("mixup", "none")
     }
 
@@ -152,8 +154,7 @@ def test_affinity(trained):
 
 
 def test_a_fourier_map_goes_on_where_it_was(trained, tmp_path):
-    workdir = trained["mixup"].workdir
-    path = workdir / diagnose_parts.FOURIER_FILE
+    path = trained["mixup"].run_dir.fourier_file
     found = diagnose_parts.fourier_map(trained["mixup"], 20, 2.0, 3, None)
     assert not path.exists() and found["norm"] == 2
     error = np.array(found["error"])

@@ -15,7 +15,8 @@ import pytest
 from absl import flags
 from absl.testing import flagsaver
 
-from autolabel_jax import metric_writer
+from autolabel_jax import files
+from autolabel_jax.run_dir import RunDir
 from experiments import distributed, launch
 
 pytestmark = pytest.mark.xdist_group("processes")
@@ -111,7 +112,7 @@ def assert_same_run(one: pathlib.Path, other: pathlib.Path) -> None:
         assert a.keys() == b.keys()
         for name in a:
             np.testing.assert_allclose(a[name], b[name], rtol=1e-5, atol=1e-5, err_msg=name)
-    results = [metric_writer.read_json(workdir / "result.json") for workdir in (one, other)]
+    results = [files.read_json(workdir / "result.json") for workdir in (one, other)]
     for name in ("accuracy", "nll", "ece", "brier", "nll_ts", "test_examples", "device"):
         assert results[0][name] == pytest.approx(results[1][name], abs=1e-5), name
 
@@ -143,13 +144,13 @@ def test_only_the_first_process_prints_and_writes(undisturbed):
     assert "everything" not in second.stdout
     assert "%|" not in second.stderr
     assert len(list((workdir / "tensorboard").iterdir())) == 1
-    assert [line["epoch"] for line in metric_writer.read_metrics(workdir)] == [0, 1, 2]
+    assert [line["epoch"] for line in RunDir(workdir).read_metrics()] == [0, 1, 2]
 
 
 def test_a_finished_run_is_evaluated_by_two_processes(undisturbed):
     """The 15 corruptions aside, which go the way of the clean images."""
     workdir, _ = undisturbed
-    before = metric_writer.read_json(workdir / "result.json")
+    before = files.read_json(workdir / "result.json")
     arguments = ("-m", "experiments.evaluate", f"--workdir={workdir}", "--attacks=fgsm")
     logits = np.load(workdir / "test_logits.npz")["logits"]
     completed = two(*arguments, "--examples=31")  # which two processes do not divide
@@ -158,14 +159,14 @@ def test_a_finished_run_is_evaluated_by_two_processes(undisturbed):
     )
     assert "FGSM" in completed[0].stdout and completed[1].stdout.count("FGSM") == 0
     np.testing.assert_array_equal(np.load(workdir / "test_logits.npz")["logits"], logits)
-    after = metric_writer.read_json(workdir / "result.json")
+    after = files.read_json(workdir / "result.json")
     assert {k: after[k] for k in before} == before
-    lines = metric_writer.read_json_lines(workdir / "evaluation.jsonl")
+    lines = files.read_json_lines(workdir / "evaluation.jsonl")
     assert [(line["piece"], line["attacked"]) for line in lines] == [("fgsm/0", 31)]
     # One process, from the same checkpoint.
     (workdir / "evaluation.jsonl").unlink()
     one(*arguments, "--examples=31")
-    (alone,) = metric_writer.read_json_lines(workdir / "evaluation.jsonl")
+    (alone,) = files.read_json_lines(workdir / "evaluation.jsonl")
     assert alone.keys() == lines[0].keys()
     assert (alone["correct"], alone["after"]) == (lines[0]["correct"], lines[0]["after"])
     assert alone["nll_sum"] == pytest.approx(lines[0]["nll_sum"], rel=1e-5)

@@ -94,7 +94,16 @@ def test_adversarial_wants_a_pixel_range_of_one(dataset, low, high):
 
 @pytest.mark.parametrize("changes", [{"crop_pad": 1}, {"flip": True}])
 def test_vectors_are_neither_cropped_nor_flipped(changes):
-    refused(helpers.make_dataset(shape=(5,)), next(iter(changes)), "(5,)", **changes)
+    dataset = helpers.make_dataset(shape=(5,))
+    with pytest.warns(UserWarning, match=r"crop_pad, flip: .*'features'.*neither cropped"):
+        experiment = helpers.make_experiment(dataset, **changes)
+    assert experiment.crop_pad == 0
+    assert not experiment.flip
+
+
+def test_a_convolutional_network_wants_images():
+    dataset = helpers.make_dataset(shape=(5,))
+    refused(dataset, "model.name: 'small_cnn' accepts", "'features'", model__name="small_cnn")
 
 
 def as_float(dataset, low, high):

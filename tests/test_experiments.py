@@ -6,7 +6,7 @@ import shutil
 import helpers
 import pytest
 
-from autolabel_jax import metric_writer
+from autolabel_jax import files
 from experiments.reporting import printing
 
 pytestmark = pytest.mark.xdist_group("runs")
@@ -40,9 +40,9 @@ def test_train_leaves_everything_and_prints_the_figures(trained):
     names = {p.name for p in workdir.iterdir()}
     assert names == {
         *("config.json", "metrics.jsonl", "checkpoints", "tensorboard", "result.json"),
-        "test_logits.npz",
+        *("dataset.json", "test_logits.npz"),
     }
-    found = metric_writer.read_json(workdir / "result.json")
+    found = files.read_json(workdir / "result.json")
     assert set(found) >= FIELDS
     printed = table(done.stdout)
     assert len(printed) == 3
@@ -66,23 +66,23 @@ def test_tensorboard_can_read_the_run(trained):
 
 def test_evaluate_prints_the_same_figures(trained):
     workdir, done = trained
-    before = metric_writer.read_json(workdir / "result.json")
+    before = files.read_json(workdir / "result.json")
     evaluated = helpers.command("-m", "experiments.evaluate", f"--workdir={workdir}")
     assert evaluated.returncode == 0, evaluated.stderr
     assert table(evaluated.stdout) == table(done.stdout)
     low, high = (f"{100 * end:.2f}" for end in before["accuracy_interval"])
     clean = next(line for line in evaluated.stdout.splitlines() if line.startswith("clean "))
     assert f" {100 * before['accuracy']:.2f} [{low}, {high}] " in clean
-    assert metric_writer.read_json(workdir / "result.json") == before
+    assert files.read_json(workdir / "result.json") == before
 
 
 def test_evaluate_reads_a_run_from_before_some_fields_existed(trained, tmp_path):
     workdir = shutil.copytree(trained[0], tmp_path / "old")
-    config = metric_writer.read_json(workdir / "config.json")
+    config = files.read_json(workdir / "config.json")
     for field in ("accumulate", "stream", "loader_workers", "image_size"):
         del config[field]
     del config["calibration"]["images"], config["calibration"]["images_per_update"]
-    metric_writer.write_json(workdir / "config.json", config)
+    files.write_json(workdir / "config.json", config)
     done = helpers.command("-m", "experiments.evaluate", f"--workdir={workdir}")
     assert done.returncode == 0, done.stderr
     assert table(done.stdout) == table(trained[1].stdout)

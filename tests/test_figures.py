@@ -223,7 +223,7 @@ def test_sample_images_of_an_adversary_are_inside_its_balls(tmp_path):
     run = run_files.read(tmp_path)
     assert "no checkpoint" in bucket_images.why_not(run)
     experiment, _, snapshot = helpers.saved_experiment(config)
-    with checkpoint.Checkpoints(tmp_path, keep=1) as saved:
+    with checkpoint.Checkpoints(tmp_path / "checkpoints", keep=1) as saved:
         saved.save(snapshot, experiment.steps_per_epoch)
     assert bucket_images.why_not(run) is None
     pictures = shown(bucket_images.draw(run))

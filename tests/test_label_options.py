@@ -8,20 +8,23 @@ import scipy.special
 from sklearn.isotonic import IsotonicRegression
 
 from autolabel_jax import calibration, labels, losses
-from autolabel_jax.labels import isotonic
-from autolabel_jax.types import BucketStats, LabelState
+from autolabel_jax.labels import LabelState, isotonic
+from autolabel_jax.types import BucketStats
 from configs import base
 
 OFF = {"ece_estimate": "plugin", "alpha_decay": 0.0, "momentum": 0.0, "monotone": False}
 
 
-def rule(name="autolabel", num=3, **settings):
+def rule(name="autolabel", **settings):
     config = base.base()
-    config.buckets.num = num
-    config.calibration.num_bins = 2
     config.labels.rule = name
     config.labels.update(settings)
     return labels.create(config)
+
+
+def init(made, own):
+    """The first state, for statistics of two bins."""
+    return made.init(own, num_bins=2)
 
 
 def stats_of(*buckets):
@@ -44,7 +47,7 @@ SECOND = stats_of([(10, 0.7, 0.6), (30, 0.6, 0.9)])  # Acc .625, Conf .825, ECE 
 
 def test_all_off_is_the_published_rule_to_the_bit():
     made = rule(**OFF)
-    state = made.init(np.linspace(1, 0.5, 6))
+    state = init(made, np.linspace(1, 0.5, 6))
     assert type(state) is LabelState
     for seed in range(3):
         stats = draw_stats(seed)
@@ -58,7 +61,7 @@ def test_all_off_is_the_published_rule_to_the_bit():
 
 def test_debiased_step():
     made = rule(ece_estimate="debiased", alpha=0.5)
-    state = made.update(made.init(np.ones(1)), SECOND)
+    state = made.update(init(made, np.ones(1)), SECOND)
     move = float(calibration.debiased_ece(SECOND)[0])
     assert 0.2 < move < 0.25
     np.testing.assert_allclose(state.confidence, 1 - 0.5 * move, rtol=1e-6)
@@ -68,7 +71,7 @@ def test_debiased_step():
 @pytest.mark.parametrize(("decay", "steps"), [(1.0, (1, 1 / 2, 1 / 3)), (0.5, (1, 0.7071, 0.5774))])
 def test_step_sizes_fall_with_the_updates(decay, steps):
     made = rule(alpha=0.4, alpha_decay=decay)
-    state, expected = made.init(np.ones(1)), 1.0
+    state, expected = init(made, np.ones(1)), 1.0
     for i, share in enumerate(steps):
         state = made.update(state, FIRST)
         expected -= 0.4 * share * 0.05
@@ -78,7 +81,7 @@ def test_step_sizes_fall_with_the_updates(decay, steps):
 
 def test_momentum_merges_the_sums_and_the_clip_reads_them():
     made = rule(momentum=0.5)
-    state = made.update(made.init(np.ones(1)), FIRST)
+    state = made.update(init(made, np.ones(1)), FIRST)
     np.testing.assert_allclose(state.confidence, 0.95, atol=1e-6)  # the first: as without
     state = made.update(state, SECOND)
     # 5 and 10 in the low bin, 2.5 + 7 right, 3 + 6 sure; 5 and 30 in the high, 4.5 + 18, 4.5 + 27.
@@ -93,7 +96,7 @@ def test_momentum_merges_the_sums_and_the_clip_reads_them():
 
 def test_momentum_of_the_same_statistics_is_none():
     with_it, without = rule(momentum=0.9), rule()
-    a, b = (made.init(np.ones(6)) for made in (with_it, without))
+    a, b = (init(made, np.ones(6)) for made in (with_it, without))
     for _ in range(4):
         a, b = with_it.update(a, draw_stats(2)), without.update(b, draw_stats(2))
     np.testing.assert_allclose(a.confidence, b.confidence, atol=1e-5)
@@ -101,7 +104,7 @@ def test_momentum_of_the_same_statistics_is_none():
 
 def test_a_bucket_without_images_stays_whatever_is_remembered():
     made = rule(momentum=0.5)
-    state = made.update(made.init(np.ones(1)), FIRST)
+    state = made.update(init(made, np.ones(1)), FIRST)
     after = made.update(state, calibration.empty_stats(1, 2))
     np.testing.assert_array_equal(after.confidence, state.confidence)
     assert np.isfinite(jax.tree.leaves(after)[-1]).all()
@@ -125,11 +128,12 @@ def test_monotone_is_scikit_learns_isotonic_regression(num):
 
 
 def test_monotone_pools_within_a_group_alone():
-    made = rule(monotone=True, num=2, alpha=0.0)
+    made = rule(monotone=True, alpha=0.0)
     stats = draw_stats(0, num=4)
     stats = stats.replace(correct=0 * stats.correct)  # so that no label meets the clip
     state = LabelState(confidence=jnp.array([0.5, 0.7, 0.9, 0.4]))
-    np.testing.assert_allclose(made.update(state, stats).confidence, [0.6, 0.6, 0.9, 0.4])
+    after = made.update(state, stats, num_groups=2)
+    np.testing.assert_allclose(after.confidence, [0.6, 0.6, 0.9, 0.4])
 
 
 # --- bucket_temperature ----------------------------------------------------------------------
@@ -137,7 +141,7 @@ def test_monotone_pools_within_a_group_alone():
 
 def test_temperature_follows_the_gap():
     made = rule("bucket_temperature", eta=2.0)
-    state = made.init(np.array([1.0, 0.5, 0.7]))
+    state = init(made, np.array([1.0, 0.5, 0.7]))
     stats = stats_of(
         [(10, 0.5, 0.6), (10, 0.9, 0.9)],  # gap +.05
         [(0, 0, 0), (0, 0, 0)],
@@ -155,7 +159,7 @@ def test_temperature_follows_the_gap():
 def test_loss_with_a_temperature_and_its_gradient_by_hand(divide):
     made = rule("bucket_temperature", divide_loss=divide)
     tau = np.array([0.5, 1.0, 4.0])
-    state = made.init(np.ones(3)).replace(temperature=jnp.asarray(tau, jnp.float32))
+    state = init(made, np.ones(3)).replace(temperature=jnp.asarray(tau, jnp.float32))
     rng = np.random.default_rng(0)
     z, label, bucket = rng.normal(size=(6, 5)), rng.integers(0, 5, 6), np.array([2, 0, 1, 0, 2, 2])
     one_hot, scale = np.eye(5)[label], tau[bucket][:, None]
@@ -179,21 +183,28 @@ def test_loss_with_a_temperature_and_its_gradient_by_hand(divide):
 @pytest.mark.parametrize(("gap", "bound"), [(0.5, 10.0), (-0.5, 0.1)])
 def test_temperature_is_bounded(gap, bound):
     made = rule("bucket_temperature", eta=10.0)
-    state = made.init(np.ones(1))
+    state = init(made, np.ones(1))
     for _ in range(2):
         state = made.update(state, stats_of([(0, 0, 0), (10, 0.5, 0.5 + gap)]))
     assert float(state.temperature[0]) == np.float32(bound)
 
 
 def test_other_rules_scale_no_loss():
-    scaled = {name for name in labels.TABLE if rule_of(name).loss_scale is not None}
+    bucket = jnp.zeros(1, jnp.int32)
+    made = {name: rule_of(name) for name in labels.TABLE}
+    scales = {name: rule.loss_scale(rule.init(np.ones(1)), bucket) for name, rule in made.items()}
+    scaled = {name for name, scale in scales.items() if scale is not None}
     assert scaled == {"bucket_temperature"}
 
 
-def test_fields_of_a_rule_are_fields_of_the_config():
-    for name in labels.TABLE:
-        assert set(labels.fields(name)) <= set(base.base().labels)
-    assert labels.fields("bucket_temperature") == ("eta", "divide_loss")
+def test_what_the_log_shows():
+    shown = {
+        name: {*rule_of(name).metrics(rule_of(name).init(np.ones(1)))} for name in labels.TABLE
+    }
+    learned = {"bucket_temperature": {"confidence", "temperature"}}
+    assert shown == {name: {"confidence"} for name in labels.TABLE} | learned
+    debiased = rule(ece_estimate="debiased")
+    assert {*debiased.metrics(debiased.init(np.ones(1)))} == {"confidence", "ece"}
 
 
 def rule_of(name):
@@ -222,8 +233,8 @@ def test_options_under_jit_and_vmap(settings):
     settings = {"rule": "autolabel", **settings}
     made = rule(settings.pop("rule"), **settings)
     own = jnp.asarray(np.random.default_rng(0).uniform(0.5, 1, (3, 6)))
-    together, update = jax.vmap(made.init)(own), jax.jit(jax.vmap(made.update))
-    alone = [made.init(row) for row in own]
+    together, update = jax.vmap(lambda own: init(made, own))(own), jax.jit(jax.vmap(made.update))
+    alone = [init(made, row) for row in own]
     for epoch in range(3):
         stats = [draw_stats(10 * epoch + seed) for seed in range(3)]
         structure = jax.tree.structure(together)
@@ -239,16 +250,22 @@ def test_options_under_jit_and_vmap(settings):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"ece_estimate": "x"}, r"labels\.ece_estimate: got 'x', known are plugin, debiased"),
+        (
+            {"ece_estimate": "x"},
+            r"labels\.ece_estimate: got 'x', expected one of: plugin, debiased",
+        ),
         (
             {"ece_estimate": "debiased", "step": "signed_gap"},
             r"labels\.ece_estimate: got 'debiased' with labels\.step='signed_gap'.*step='ece'",
         ),
-        ({"alpha_decay": -0.5}, r"labels\.alpha_decay: got -0\.5, must be between 0"),
+        ({"alpha_decay": -0.5}, r"labels\.alpha_decay: got -0\.5, must be at least 0"),
         ({"momentum": 1.0}, r"labels\.momentum: got 1\.0, must be at least 0 and below 1"),
         ({"momentum": -0.1}, r"labels\.momentum: got -0\.1"),
         ({"momentum": float("nan")}, r"labels\.momentum: got nan"),
-        ({"eta": -1.0}, r"labels\.eta: got -1\.0, must be between 0"),
+        (
+            {"name": "bucket_temperature", "eta": -1.0},
+            r"labels\.eta: got -1\.0, must be at least 0",
+        ),
     ],
 )
 def test_errors_name_the_field_and_what_would_do(settings, message):

@@ -9,8 +9,8 @@ import optax
 import pytest
 
 from autolabel_jax import calibration, labels
-from autolabel_jax.labels import autolabel
-from autolabel_jax.types import BucketStats, Distance, LabelState
+from autolabel_jax.labels import AutoLabel, LabelState, spread
+from autolabel_jax.types import BucketStats, Distance
 from configs import base
 
 NUM_CLASSES = 5
@@ -81,7 +81,7 @@ def test_autolabel_of_mixtures_on_a_grid(num_classes):
         )
     )
     p, true, second, gamma = (np.array(column) for column in zip(*grid, strict=True))
-    found = autolabel.spread(
+    found = spread(
         jnp.asarray(p, jnp.float32),
         true,
         num_classes=num_classes,
@@ -101,7 +101,7 @@ def test_mixup_itself_where_p_is_one_minus_gamma(num_classes):
     gamma = np.linspace(0, 0.5, 9, dtype=np.float32)
     for second in (0, 1):  # the same class, and another
         seconds = np.full(9, second)
-        found = autolabel.spread(
+        found = spread(
             jnp.asarray(1 - gamma),
             np.zeros(9, int),
             num_classes=num_classes,
@@ -114,7 +114,7 @@ def test_mixup_itself_where_p_is_one_minus_gamma(num_classes):
 
 
 def test_mixture_keeps_the_ratio_of_its_two_classes():
-    found = autolabel.spread(
+    found = spread(
         jnp.array([0.6]),
         np.array([2]),
         num_classes=4,
@@ -233,7 +233,7 @@ UPDATES = [  # label before, accuracy, confidence, α, label after
 ]
 
 
-@pytest.mark.parametrize("step", autolabel.STEPS)
+@pytest.mark.parametrize("step", ["ece", "signed_gap"])
 def test_update_of_buckets_with_one_bin(step):
     # With one confidence bin, ECE is |Conf - Acc| and both steps agree.
     before, accuracy, confidence, alpha, after = np.array(UPDATES).T
@@ -289,21 +289,32 @@ def test_bucket_accuracy_is_the_accuracy():
 @pytest.mark.parametrize(
     ("made", "message"),
     [
-        (config("nonsense"), r"labels\.rule: got 'nonsense', known are .*one_hot.*autolabel"),
-        (config(step="gap"), r"labels\.step: got 'gap', known are ece, signed_gap"),
+        (
+            config("nonsense"),
+            r"labels\.rule: got 'nonsense', expected .*one_hot.*autolabel",
+        ),
+        (config(step="gap"), r"labels\.step: got 'gap', expected one of: ece, signed_gap"),
         (config("ccat", "mixup"), r"labels\.rule: got 'ccat'.*'mixup'.*adversarial"),
-        (config(alpha=-1.0), r"labels\.alpha: got -1\.0, must be between 0"),
+        (config(alpha=-1.0), r"labels\.alpha: got -1\.0, must be at least 0"),
         (config(alpha=float("nan")), r"labels\.alpha: got nan"),
-        (config(smoothing=1.5), r"labels\.smoothing: got 1\.5, must be between 0 and 1"),
-        (config(power=-2.0), r"labels\.power: got -2\.0"),
+        (
+            config("smoothing", smoothing=1.5),
+            r"labels\.smoothing: got 1\.5, must be between 0 and 1",
+        ),
+        (config("polynomial", power=-2.0), r"labels\.power: got -2\.0"),
         (config("ccat", "adversarial", rho=-1.0), r"labels\.rho: got -1\.0"),
     ],
 )
 def test_errors_name_the_field_and_what_would_do(made, message):
     with pytest.raises(ValueError, match=message):
         labels.create(made)
-    with pytest.raises(ValueError, match=r"step: got 'x', known are ece, signed_gap"):
-        autolabel.update(state_of([1.0]), stats_of([[1, 1, 1]]), step="x")
+
+
+def test_a_rule_is_made_without_a_config():
+    made = AutoLabel(alpha=0.5)
+    after = made.update(made.init(np.ones(1)), stats_of([[10, 0.5, 0.9]]))
+    assert float(after.confidence[0]) == pytest.approx(0.8)
+    assert {*made.metrics(after)} == {"confidence"}
 
 
 def test_names_of_the_table():

@@ -11,7 +11,7 @@ LIBRARY = ROOT / "autolabel_jax"
 
 # Each row may import the rows above it; modules of one row do not import each other.
 ORDER = (
-    ("types", "processes"),
+    ("types", "processes", "files", "registry"),
     ("datasets",),
     ("input_pipeline",),
     ("image_ops", "accumulation"),
@@ -19,18 +19,14 @@ ORDER = (
     ("buckets", "calibration"),
     ("labels",),
     ("losses", "models", "optimizer"),
-    ("metrics",),
+    ("metrics", "calibrators"),
     ("experiment",),
     ("train_step", "calibration_step"),
-    ("corruptions", "attacks", "temperature"),
-    ("corrupted_sets",),
-    ("evaluate", "diagnosis"),
-    ("evaluated_sets",),
-    ("metric_writer",),
-    ("robustness",),
-    ("checkpoint",),
-    ("result",),
-    ("train",),
+    ("corruptions", "attacks"),
+    ("evaluation", "diagnosis"),
+    ("run_dir",),
+    ("checkpoint", "metric_writer"),
+    ("train", "trained"),
 )
 RANK = {module: rank for rank, row in enumerate(ORDER) for module in row}
 

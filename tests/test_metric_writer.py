@@ -1,4 +1,4 @@
-"""metrics.jsonl, TensorBoard events and JSON files, read back by other means."""
+"""Metrics of epochs as JSON and as TensorBoard events, read back by other means; provenance."""
 
 import json
 import math
@@ -8,6 +8,7 @@ import subprocess
 import pytest
 
 from autolabel_jax import metric_writer
+from autolabel_jax.run_dir import RunDir
 
 
 def events(folder):
@@ -29,7 +30,7 @@ def line(epoch, **more):
 
 
 def write(workdir, first_epoch, *lines):
-    writer = metric_writer.MetricWriter(workdir, first_epoch)
+    writer = metric_writer.MetricWriter(RunDir(workdir), first_epoch)
     for each in lines:
         writer.write(each)
     writer.close()
@@ -43,7 +44,7 @@ def test_lines_come_back_as_they_were_written(tmp_path):
     lines = [line(0), line(1, train_loss=0.1 + 0.2)]
     write(tmp_path, 0, *lines)
     assert raw(tmp_path) == lines
-    assert metric_writer.read_metrics(tmp_path) == lines
+    assert RunDir(tmp_path).read_metrics() == lines
 
 
 def test_tensorboard_has_each_number_and_each_bucket(tmp_path):
@@ -63,7 +64,7 @@ def test_nan_is_null_in_json(tmp_path):
 def test_a_line_cut_off_by_a_kill_is_left_out(tmp_path):
     whole = json.dumps(line(0)) + "\n"
     (tmp_path / "metrics.jsonl").write_text(whole + json.dumps(line(1))[:-7])
-    assert metric_writer.read_metrics(tmp_path) == [line(0)]
+    assert RunDir(tmp_path).read_metrics() == [line(0)]
     write(tmp_path, 1, line(1, train_loss=7.0))
     assert raw(tmp_path) == [line(0), line(1, train_loss=7.0)]
 
@@ -73,18 +74,6 @@ def test_lines_after_the_checkpoint_are_dropped(tmp_path):
     write(tmp_path, 1, line(1, train_loss=7.0))
     assert raw(tmp_path) == [line(0), line(1, train_loss=7.0)]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["metrics.jsonl", "tensorboard"]
-
-
-def test_no_file_is_no_line(tmp_path):
-    assert metric_writer.read_metrics(tmp_path) == []
-
-
-def test_json_is_replaced_whole_or_not_at_all(tmp_path):
-    path = tmp_path / "result.json"
-    metric_writer.write_json(path, {"a": 1})
-    with pytest.raises(TypeError):
-        metric_writer.write_json(path, {"a": object()})
-    assert json.loads(path.read_text()) == metric_writer.read_json(path) == {"a": 1}
 
 
 class Counting:

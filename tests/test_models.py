@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from autolabel_jax import models
+from autolabel_jax.datasets import InputSpec
 from configs import base
 
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
@@ -21,9 +22,10 @@ def make_config(name, *, depth=10, width=2, dtype="float32"):
     return config
 
 
-def make_model(name, *, num_classes=10, mean=MEAN, std=STD, **settings):
+def make_model(name, *, num_classes=10, mean=MEAN, std=STD, kind="image", **settings):
     config = make_config(name, **settings)
-    return models.create(config, num_classes=num_classes, mean=mean, std=std)
+    spec = InputSpec(kind, (8, 8, 3), "float32", 0, 1)
+    return models.create(config, num_classes=num_classes, spec=spec, mean=mean, std=std)
 
 
 @functools.cache
@@ -298,11 +300,15 @@ def test_init_is_he_normal_and_follows_the_key():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"name": "vgg"}, r"model\.name: got 'vgg', known are wide_resnet, resnet18"),
-        ({"name": "mlp", "dtype": "float16"}, r"dtype: got 'float16', known are float32, bfl"),
+        ({"name": "vgg"}, r"model\.name: got 'vgg', expected one of: wide_resnet, resnet18"),
+        (
+            {"name": "mlp", "dtype": "float16"},
+            r"dtype: got 'float16', expected one of: float32",
+        ),
         ({"name": "wide_resnet", "depth": 27}, r"model\.depth: got 27"),
         ({"name": "wide_resnet", "depth": 4}, r"model\.depth: got 4;"),
         ({"name": "small_cnn", "width": 0}, r"model\.width: got 0"),
+        ({"name": "small_cnn", "kind": "features"}, r"accepts inputs of kind image, audio; got"),
         ({"name": "mlp", "std": (0.2, 0.0, 0.2)}, r"std: got \(0\.2, 0\.0"),
     ],
 )

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from autolabel_jax import metric_writer, result, train
+from autolabel_jax import files, train, trained
 from experiments.sweeping import job as sweep_job
 from experiments.sweeping import local as sweep_local
 from experiments.sweeping import pool as sweep_pool
@@ -66,7 +66,7 @@ def test_a_run_is_what_it_is_alone_and_is_skipped_afterwards(tmp_path, alone):
     assert "labels.rule: got 'none', known are" in board.outcomes["labels.rule=none"].message
     assert helpers.read_metrics(tmp_path / "seed=3") == helpers.read_metrics(alone)
     result, expected = (
-        metric_writer.read_json(folder / "result.json") for folder in (tmp_path / "seed=3", alone)
+        files.read_json(folder / "result.json") for folder in (tmp_path / "seed=3", alone)
     )
     assert result | {"seconds": 0} == expected | {"seconds": 0}
     before = (tmp_path / "seed=3" / "result.json").stat().st_mtime_ns
@@ -117,20 +117,20 @@ def test_a_run_that_another_process_holds_is_left_to_it(tmp_path, monkeypatch):
 
 @pytest.fixture
 def evaluated(monkeypatch):
-    """What evaluate_run was called with; training leaves a result at once."""
+    """What ``trained.evaluate`` was called with; training leaves a result at once."""
     calls = []
 
     def fake_train(config, workdir, **_):
         workdir.mkdir(parents=True)
-        metric_writer.write_json(workdir / "config.json", json.loads(config.to_json()))
-        metric_writer.write_json(workdir / "result.json", {"accuracy": 0.5})
+        files.write_json(workdir / "config.json", json.loads(config.to_json()))
+        files.write_json(workdir / "result.json", {"accuracy": 0.5})
         calls.append("train")
 
-    def fake_evaluate(config, workdir, **keywords):
+    def fake_evaluate(workdir, config, **keywords):
         calls.append(keywords)
 
     monkeypatch.setattr(train, "train", fake_train)
-    monkeypatch.setattr(result, "evaluate_run", fake_evaluate)
+    monkeypatch.setattr(trained, "evaluate", fake_evaluate)
     return calls
 
 
@@ -144,7 +144,7 @@ def test_each_run_is_evaluated_once_as_asked(tmp_path, evaluated):
 
 
 def test_an_evaluation_is_cut_off_at_the_deadline(tmp_path, evaluated, monkeypatch):
-    monkeypatch.setattr(result, "evaluate_run", lambda *_, **__: time.sleep(60))
+    monkeypatch.setattr(trained, "evaluate", lambda *_, **__: time.sleep(60))
     handlers = {n: signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT, signal.SIGALRM)}
     began, stop = time.monotonic(), Stop(time.time() + 0.5)
     stop.install()
@@ -214,7 +214,9 @@ def test_the_command_stops_when_its_time_is_up_and_tells_mistakes_in_one_line(tm
     assert done.returncode == 75, done.stderr
     assert "0 of 2 runs done, 2 to do" in done.stdout
     done = helpers.command(*arguments, "--axes=seed=0", "--attacks=pgd")
-    assert done.returncode == 1 and done.stderr.startswith("error: --attacks: got pgd, known are")
+    assert done.returncode == 1 and done.stderr.startswith(
+        "error: --attacks: got pgd, expected one of:"
+    )
 
 
 # --- what is shown ---------------------------------------------------------------------------
@@ -225,7 +227,7 @@ def write_run(job, epochs=1, **figures):
     line = {"calibration_nll": 0.1234, "calibration_ece": 0.05}
     lines = [json.dumps({"epoch": e, **line}) + "\n" for e in range(epochs)]
     (job.workdir / "metrics.jsonl").write_text("".join(lines) + '{"epoch": 9, "cut o')
-    metric_writer.write_json(job.workdir / "result.json", figures)
+    files.write_json(job.workdir / "result.json", figures)
 
 
 def test_plain_lines_and_a_live_table(tmp_path):

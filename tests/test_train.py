@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from sklearn.isotonic import IsotonicRegression
 
-from autolabel_jax import checkpoint, metric_writer, train
+from autolabel_jax import files, train
+from autolabel_jax.run_dir import RunDir
 
 pytestmark = pytest.mark.xdist_group("runs")
 
@@ -159,7 +160,7 @@ def test_an_empty_bucket_is_null_and_keeps_its_label(tmp_path):
 
 def test_a_line_has_what_tables_and_figures_read(tmp_path):
     run(tmp_path)
-    lines = metric_writer.read_metrics(tmp_path)
+    lines = RunDir(tmp_path).read_metrics()
     assert [line["epoch"] for line in lines] == [0, 1]
     assert [line["step"] for line in lines] == [2, 4]
     needed = {"train_loss", "calibration_accuracy", "calibration_ece", "images_per_second"}
@@ -210,7 +211,7 @@ def test_eight_devices_agree_with_one(tmp_path):
         for name in a:
             np.testing.assert_allclose(a[name], b[name], rtol=1e-4, atol=1e-5, err_msg=name)
     np.testing.assert_allclose(kernel(tmp_path / "1"), kernel(tmp_path / "8"), atol=1e-5)
-    device = metric_writer.read_json(tmp_path / "8" / "result.json")["device"]
+    device = files.read_json(tmp_path / "8" / "result.json")["device"]
     assert device.startswith("8 x ")
 
 
@@ -237,7 +238,7 @@ LONG = {
 TRAP = """
 import os, pathlib, signal, sys, threading
 from absl import app, flags
-from autolabel_jax import checkpoint, metric_writer, train
+from autolabel_jax import checkpoint, files, metric_writer, train
 from experiments import train as program
 moment, count, number = sys.argv.pop(1).split(":")
 left, number = int(count), int(number)
@@ -277,12 +278,12 @@ elif moment == "half":
     folder = [a.partition("=")[2] for a in sys.argv if a.startswith("--workdir=")][0]
     watch(pathlib.Path(folder) / "checkpoints")
 elif moment == "result":
-    plain = metric_writer.write_json
+    plain = files.write_json
     def write_json(path, value):
         if path.name == "result.json":
             spring()
         plain(path, value)
-    metric_writer.write_json = write_json
+    files.write_json = write_json
 app.run(program.main)
 """
 
@@ -317,7 +318,7 @@ def assert_same_run(workdir, undisturbed):
     helpers.assert_same_bits(helpers.last_checkpoint(workdir), helpers.last_checkpoint(undisturbed))
     assert helpers.read_metrics(workdir) == helpers.read_metrics(undisturbed)
     assert len(helpers.read_metrics(workdir)) == LONG["epochs"]
-    found, expected = (metric_writer.read_json(w / "result.json") for w in (workdir, undisturbed))
+    found, expected = (files.read_json(w / "result.json") for w in (workdir, undisturbed))
     for other in ("seconds", "revision"):  # somebody may commit while the tests run
         del found[other], expected[other]
     assert found == expected
@@ -526,4 +527,4 @@ def test_the_command_says_so_without_a_traceback(tmp_path):
     assert "error: the " in done.stderr
     assert "last good checkpoint:" in done.stderr
     assert "Traceback" not in done.stderr
-    assert checkpoint.load_config(tmp_path / "run").epochs == 3
+    assert RunDir(tmp_path / "run").load_config().epochs == 3

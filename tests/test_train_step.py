@@ -11,7 +11,7 @@ import pytest
 
 from autolabel_jax import experiment as experiment_lib
 from autolabel_jax import input_pipeline, train_step
-from autolabel_jax.types import LabelState
+from autolabel_jax.labels import LabelState
 
 SHAPE = (6, 6, 3)
 SGD = {

@@ -12,8 +12,7 @@ import numpy as np
 import photograph_folders
 import pytest
 
-from autolabel_jax import datasets, result, train
-from autolabel_jax import experiment as experiment_lib
+from autolabel_jax import datasets, train, trained
 
 pytestmark = pytest.mark.xdist_group("streamed")
 
@@ -57,12 +56,10 @@ def test_stopped_after_any_step_ends_with_the_same_bits(tmp_path, settings, undi
 
 def test_the_test_split_is_evaluated_as_if_it_were_in_memory(settings, undisturbed):
     config = helpers.small_config(**settings)
-    found = result.evaluate_run(config, undisturbed)
-    experiment, dataset, snapshot = result.restore(config, undisturbed)
-    test = datasets.in_memory(dataset.test)
-    logits = experiment.model.apply(
-        experiment_lib.inference_variables(snapshot.state), test.input / 255
-    )
+    found = trained.evaluate(undisturbed, config)
+    restored = trained.restore(undisturbed, config)
+    test = datasets.in_memory(restored.dataset.test)
+    logits = restored.experiment.model.apply(restored.variables, test.input / 255)
     assert found["accuracy"] == np.mean(np.asarray(logits).argmax(-1) == test.label)
     log_probability = jax.nn.log_softmax(logits)[np.arange(12), test.label]
     assert found["nll"] == pytest.approx(-float(log_probability.mean()), rel=1e-4)
@@ -70,7 +67,7 @@ def test_the_test_split_is_evaluated_as_if_it_were_in_memory(settings, undisturb
 
 def test_corrupted_and_attacked_photographs_count_once(settings, undisturbed):
     config = helpers.small_config(**settings)
-    found = result.evaluate_run(config, undisturbed, attack_names=("fgsm",), examples=10)
+    found = trained.evaluate(undisturbed, config, attack_names=("fgsm",), examples=10)
     assert found["attacked_examples"] == 10
     assert 0 <= found["adversarial_accuracy"] <= 1
 

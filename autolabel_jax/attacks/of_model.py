@@ -48,9 +48,9 @@ def create(
     def closed(variables):
         return attacks.create(name, lambda image: model_fn(variables, image), **settings)
 
-    found = closed(variables)
+    ensemble = closed(variables)
     if in_python:
-        return found
+        return ensemble
     programs: dict[Any, Callable] = {}
 
     def stage(place, attack):
@@ -61,7 +61,7 @@ def create(
         return functools.partial(_call, programs[function], variables, how)
 
     predict = jax.jit(lambda variables, image: model_fn(variables, image).argmax(-1))
-    stages = [(name, stage(i, attack)) for i, (name, attack) in enumerate(found.stages)]
+    stages = [(name, stage(i, attack)) for i, (name, attack) in enumerate(ensemble.stages)]
     return Ensemble(functools.partial(predict, variables), tuple(stages))
 
 

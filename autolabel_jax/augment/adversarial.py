@@ -5,49 +5,69 @@ Adversarial Attacks", with ε ~ U[0, max_epsilon] for each example; the
 distance is ε / max_epsilon. The model is in inference mode under attack.
 """
 
+import dataclasses
+from typing import ClassVar
+
 import jax
 import jax.numpy as jnp
 
 from autolabel_jax import accumulation, image_ops
-from autolabel_jax.augment import none
+from autolabel_jax.augment import base
+from autolabel_jax.datasets import InputSpec
+from autolabel_jax.registry import setting
 from autolabel_jax.types import Augmented, Batch, Distance, InputGradient
 
 
-def draw(key: jax.Array, num: int, **_) -> Distance:
-    """ε / max_epsilon ~ U[0, 1]."""
-    return Distance(group=jnp.zeros(num, jnp.int32), value=jax.random.uniform(key, (num,)))
+@dataclasses.dataclass(frozen=True)
+class Adversarial(base.Augmentation):
+    """Attacks the model with PGD, each example inside a ball of its own radius."""
 
+    title: ClassVar[str] = "adversarial"
+    kinds: ClassVar[tuple[str, ...]] = ("image", "audio", "features")
+    attacks_model: ClassVar[bool] = True
 
-def apply(
-    key: jax.Array,
-    batch: Batch,
-    distance: Distance,
-    input_gradient: InputGradient,
-    *,
-    max_epsilon: float,
-    num_steps: int,
-    step_ratio: float,
-) -> Augmented:
-    """PGD from a random start, each example in its own ball.
+    max_epsilon: float = setting(
+        8 / 255,
+        "largest ε, of a pixel range of 1",
+        low=0,
+        high=1,
+        search="log:0.004..0.06",
+    )
+    num_steps: int = setting(10, "number of PGD steps", low=1, high=1000)
+    # 2/255 at an ε of 8/255 is 1/4.
+    step_ratio: float = setting(0.25, "length of a PGD step as a share of ε", low=0, high=100)
 
-    Args:
-      key: typed PRNG key.
-      batch: images in [0, 1] or uint8.
-      distance: ε / max_epsilon of each example.
-      input_gradient: gradient of each example's loss in its pixels.
-      max_epsilon: largest ε, in units of a full pixel range of 1.
-      num_steps: ascent steps.
-      step_ratio: length of a step as a share of ε (2/255 at 8/255 is 1/4).
-    """
-    clean = image_ops.to_float(batch.input)
-    epsilon = (max_epsilon * distance.value).reshape((-1,) + (1,) * (clean.ndim - 1))
-    low, high = jnp.maximum(clean - epsilon, 0), jnp.minimum(clean + epsilon, 1)
-    start = clean + epsilon * jax.random.uniform(key, clean.shape, minval=-1, maxval=1)
+    def check_input(self, spec: InputSpec) -> None:
+        """Refuses inputs that leave [0, 1], as ε is a share of that range."""
+        super().check_input(spec)
+        if spec.dtype != "uint8" and not 0 <= spec.low <= spec.high <= 1:
+            raise ValueError(
+                "augment.name: got 'adversarial', whose ε is a share of a pixel range of [0, 1], "
+                f"but the data have values from {spec.low:g} to {spec.high:g}; scale them to [0, 1]"
+            )
 
-    def ascend(_, image):
-        gradient = input_gradient(image, batch.label)
-        return jnp.clip(image + step_ratio * epsilon * jnp.sign(gradient), low, high)
+    def draw(self, key: jax.Array, num: int) -> Distance:
+        """ε / max_epsilon ~ U[0, 1]."""
+        return base.one_group(jax.random.uniform(key, (num,)))
 
-    unroll = accumulation.loop_unroll(num_steps)
-    image = jax.lax.fori_loop(0, num_steps, ascend, jnp.clip(start, low, high), unroll=unroll)
-    return none.unmixed(image, batch.label, distance)
+    def apply(
+        self,
+        key: jax.Array,
+        batch: Batch,
+        distance: Distance,
+        input_gradient: InputGradient | None = None,
+    ) -> Augmented:
+        """Runs PGD from a random start, each example in its own ball."""
+        clean = image_ops.to_float(batch.input)
+        epsilon = (self.max_epsilon * distance.value).reshape((-1,) + (1,) * (clean.ndim - 1))
+        low, high = jnp.maximum(clean - epsilon, 0), jnp.minimum(clean + epsilon, 1)
+        start = clean + epsilon * jax.random.uniform(key, clean.shape, minval=-1, maxval=1)
+
+        def ascend(_, moved):
+            gradient = input_gradient(moved, batch.label)
+            return jnp.clip(moved + self.step_ratio * epsilon * jnp.sign(gradient), low, high)
+
+        unroll = accumulation.loop_unroll(self.num_steps)
+        start = jnp.clip(start, low, high)
+        moved = jax.lax.fori_loop(0, self.num_steps, ascend, start, unroll=unroll)
+        return base.unmixed(moved, batch.label, distance)

@@ -6,11 +6,15 @@ that do not overlap with the corruptions of the test sets, chained d deep. The
 distance is the pair of the depth d and 1-λ, with λ ~ U[0, 1].
 """
 
+import dataclasses
+from typing import ClassVar
+
 import jax
 import jax.numpy as jnp
 
 from autolabel_jax import image_ops
-from autolabel_jax.augment import none, operations
+from autolabel_jax.augment import base, operations
+from autolabel_jax.registry import setting
 from autolabel_jax.types import Augmented, Batch, Distance, InputGradient
 
 NAMES = (
@@ -26,51 +30,42 @@ NAMES = (
 )
 
 
-def num_groups(*, severity: float, max_depth: int) -> int:
-    """One group for each depth of the chain."""
-    del severity
-    return max_depth
-
-
-def draw(key: jax.Array, num: int, *, severity: float, max_depth: int) -> Distance:
-    """Depth d ~ U{1 … max_depth} as group d - 1, and 1-λ ~ U[0, 1] as value."""
-    del severity
-    depth_key, value_key = jax.random.split(key)
-    return Distance(
-        group=jax.random.randint(depth_key, (num,), 0, max_depth),
-        value=jax.random.uniform(value_key, (num,)),
-    )
-
-
-def apply(
-    key: jax.Array,
-    batch: Batch,
-    distance: Distance,
-    input_gradient: InputGradient | None = None,
-    *,
-    severity: float,
-    max_depth: int,
-) -> Augmented:
+@dataclasses.dataclass(frozen=True)
+class AugMix(operations.Chained):
     """Mixes each image with its own chain of operations, as deep as its group says.
 
-    Args:
-      key: typed PRNG key.
-      batch: images uint8 [B, H, W, C] with C = 1 or 3.
-      distance: group is depth - 1, value is 1-λ.
-      input_gradient: not used.
-      severity: operation levels ~ U(.1, severity), of 10.
-      max_depth: operations drawn for each image.
-
-    Raises:
-      ValueError: images of another type or shape.
+    The group is the depth - 1, the value of the distance is 1-λ.
     """
-    del input_gradient
-    operations.check_input(batch.input.shape, batch.input.dtype)
-    code, amount = draw_operations(key, batch.input.shape, severity=severity, max_depth=max_depth)
-    chained = operations.chain(batch.input, code, amount, distance.group + 1)
-    share = distance.value[:, None, None, None]
-    mixed = (1 - share) * image_ops.to_float(batch.input) + share * image_ops.to_float(chained)
-    return none.unmixed(mixed, batch.label, distance)
+
+    title: ClassVar[str] = "augmix"
+    group_name: ClassVar[str] = "chain depth"
+
+    severity: float = setting(
+        3.0, "operation levels ~ U(.1, severity), of 10", low=0.1, high=10, search="1..10"
+    )
+    max_depth: int = setting(3, "chain depth is drawn from 1 … max_depth", low=1, high=100)
+
+    @property
+    def num_groups(self) -> int:
+        """One group for each depth of the chain."""
+        return self.max_depth
+
+    def apply(
+        self,
+        key: jax.Array,
+        batch: Batch,
+        distance: Distance,
+        input_gradient: InputGradient | None = None,
+    ) -> Augmented:
+        """Applies the chain and mixes; images uint8 [B, H, W, C] with C = 1 or 3."""
+        del input_gradient
+        code, amount = draw_operations(
+            key, batch.input.shape, severity=self.severity, max_depth=self.max_depth
+        )
+        chained = operations.chain(batch.input, code, amount, distance.group + 1)
+        share = distance.value[:, None, None, None]
+        mixed = (1 - share) * image_ops.to_float(batch.input) + share * image_ops.to_float(chained)
+        return base.unmixed(mixed, batch.label, distance)
 
 
 def draw_operations(

@@ -1,16 +1,30 @@
-"""Images that came augmented, each with its distance in the data set."""
+"""Examples that came augmented, each with its distance in the data set."""
+
+import dataclasses
+from typing import ClassVar
 
 import jax
 
 from autolabel_jax.augment import none
 from autolabel_jax.types import Augmented, Batch, Distance, InputGradient
 
-draw = none.draw  # never asked for: the distances are the data's
 
+@dataclasses.dataclass(frozen=True)
+class Given(none.Identity):
+    """Takes distances from the data; ``draw`` is never called."""
 
-def apply(
-    key: jax.Array, batch: Batch, distance: Distance, input_gradient: InputGradient | None = None
-) -> Augmented:
-    """The images as they are, at the distances that came with them."""
-    given = distance.replace(value=batch.distance)
-    return none.apply(key, batch, given, input_gradient)
+    title: ClassVar[str] = "given"
+    num_buckets: ClassVar[int | None] = None
+    distance_is_given: ClassVar[bool] = True
+    moves_inputs: ClassVar[bool] = True
+
+    def apply(
+        self,
+        key: jax.Array,
+        batch: Batch,
+        distance: Distance,
+        input_gradient: InputGradient | None = None,
+    ) -> Augmented:
+        """Returns the inputs at the distances that came with them."""
+        given = distance.replace(value=batch.distance)
+        return super().apply(key, batch, given, input_gradient)

@@ -5,49 +5,63 @@ partner x_i is another of the batch, so γ is the smaller of the two drawn
 weights, and the distance is s = 2γ in [0, 1].
 """
 
+import dataclasses
+from typing import ClassVar
+
 import jax
 import jax.numpy as jnp
 
 from autolabel_jax import image_ops
+from autolabel_jax.augment import base
+from autolabel_jax.registry import setting
 from autolabel_jax.types import Augmented, Batch, Distance, InputGradient
 
 
-def draw(key: jax.Array, num: int, *, concentration: float) -> Distance:
-    """2·min(γ, 1-γ) with γ ~ Beta(concentration, concentration)."""
-    gamma = jax.random.beta(key, concentration, concentration, (num,))
-    value = 2 * jnp.minimum(gamma, 1 - gamma)
-    return Distance(group=jnp.zeros(num, jnp.int32), value=value)
+@dataclasses.dataclass(frozen=True)
+class Mixup(base.Augmentation):
+    """Mixes each example with a randomly chosen other example of the batch."""
 
+    title: ClassVar[str] = "mixup"
+    kinds: ClassVar[tuple[str, ...]] = ("image", "audio", "features")
+    num_buckets: ClassVar[int | None] = 10  # its own label falls within an interval
 
-def apply(
-    key: jax.Array,
-    batch: Batch,
-    distance: Distance,
-    input_gradient: InputGradient | None = None,
-    *,
-    concentration: float = 1.0,
-) -> Augmented:
-    """Mixes each image with that of a randomly chosen other row of the batch.
-
-    Rows that pad a short batch are partners of one another only.
-    """
-    del input_gradient, concentration
-    partner = _partners(key, batch.mask)
-    gamma = distance.value / 2
-    image = image_ops.to_float(batch.input)
-    weight = gamma.reshape((-1,) + (1,) * (image.ndim - 1))
-    return Augmented(
-        input=weight * image[partner] + (1 - weight) * image,
-        label=batch.label,
-        distance=distance,
-        second_label=batch.label[partner],
-        second_weight=gamma,
+    concentration: float = setting(
+        1.0,
+        "γ ~ Beta(concentration, concentration)",
+        low=1e-3,
+        high=1e3,
+        search="log:0.1..10",
     )
 
+    def draw(self, key: jax.Array, num: int) -> Distance:
+        """2·min(γ, 1-γ) with γ ~ Beta(concentration, concentration)."""
+        gamma = jax.random.beta(key, self.concentration, self.concentration, (num,))
+        return base.one_group(2 * jnp.minimum(gamma, 1 - gamma))
 
-def own_confidence(distance: Distance) -> jax.Array:
-    """1 - γ, mixup's own label for the dominant class."""
-    return 1 - jnp.asarray(distance.value) / 2
+    def apply(
+        self,
+        key: jax.Array,
+        batch: Batch,
+        distance: Distance,
+        input_gradient: InputGradient | None = None,
+    ) -> Augmented:
+        """Mixes each row with another; rows that pad a short batch mix with one another only."""
+        del input_gradient
+        partner = _partners(key, batch.mask)
+        gamma = distance.value / 2
+        clean = image_ops.to_float(batch.input)
+        weight = gamma.reshape((-1,) + (1,) * (clean.ndim - 1))
+        return Augmented(
+            input=weight * clean[partner] + (1 - weight) * clean,
+            label=batch.label,
+            distance=distance,
+            second_label=batch.label[partner],
+            second_weight=gamma,
+        )
+
+    def own_confidence(self, distance: Distance) -> jax.Array:
+        """1 - γ, mixup's own label for the dominant class."""
+        return 1 - jnp.asarray(distance.value) / 2
 
 
 def _partners(key: jax.Array, mask: jax.Array) -> jax.Array:

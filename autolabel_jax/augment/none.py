@@ -1,32 +1,36 @@
 """No augmentation beyond crop and flip: every distance is 0."""
 
+import dataclasses
+from typing import ClassVar
+
 import jax
 import jax.numpy as jnp
 
 from autolabel_jax import image_ops
+from autolabel_jax.augment import base
 from autolabel_jax.types import Augmented, Batch, Distance, InputGradient
 
 
-def draw(key: jax.Array, num: int) -> Distance:
-    """Distance 0 for each of ``num`` examples."""
-    del key
-    return Distance(group=jnp.zeros(num, jnp.int32), value=jnp.zeros(num, jnp.float32))
+@dataclasses.dataclass(frozen=True)
+class Identity(base.Augmentation):
+    """Leaves the inputs as they are; uint8 inputs are scaled to [0, 1]."""
 
+    title: ClassVar[str] = "none"
+    num_buckets: ClassVar[int | None] = 1
+    moves_inputs: ClassVar[bool] = False
 
-def apply(
-    key: jax.Array, batch: Batch, distance: Distance, input_gradient: InputGradient | None = None
-) -> Augmented:
-    """The images as they are, uint8 scaled to [0, 1]."""
-    del key, input_gradient
-    return unmixed(image_ops.to_float(batch.input), batch.label, distance)
+    def draw(self, key: jax.Array, num: int) -> Distance:
+        """Distance 0 for each of ``num`` examples."""
+        del key
+        return base.one_group(jnp.zeros(num, jnp.float32))
 
-
-def unmixed(image: jax.Array, label: jax.Array, distance: Distance) -> Augmented:
-    """Augmented examples that hold one class each."""
-    return Augmented(
-        input=image,
-        label=label,
-        distance=distance,
-        second_label=label,
-        second_weight=jnp.zeros(label.shape, jnp.float32),
-    )
+    def apply(
+        self,
+        key: jax.Array,
+        batch: Batch,
+        distance: Distance,
+        input_gradient: InputGradient | None = None,
+    ) -> Augmented:
+        """Returns the inputs as floats."""
+        del key, input_gradient
+        return base.unmixed(image_ops.to_float(batch.input), batch.label, distance)

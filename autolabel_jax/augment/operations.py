@@ -5,13 +5,18 @@ of them on every image; here an image gets one table of grey levels and one
 affine matrix, either of which may be the identity.
 """
 
+import dataclasses
 import functools
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 
 from autolabel_jax import image_ops
+from autolabel_jax.augment import base
+from autolabel_jax.datasets import InputSpec
 from autolabel_jax.image_ops import warp
+from autolabel_jax.types import Distance
 
 # What changes grey levels one by one, what moves pixels, and what blends images.
 TABLES = ("autocontrast", "equalize", "posterize", "solarize", "brightness", "contrast")
@@ -31,17 +36,27 @@ CODE = {name: code for code, name in enumerate(NAMES)}
 CHUNK_PIXELS = 8 * 32 * 32  # on CPUs, see _in_chunks; 8 images of CIFAR
 
 
-def check_input(shape: tuple[int, ...], dtype: jnp.dtype) -> None:
-    """Checks that a batch [B, H, W, C] can be augmented by PIL's operations.
+@dataclasses.dataclass(frozen=True)
+class Chained(base.Augmentation):
+    """Base of augmentations that chain PIL's operations; a group is a number of operations."""
 
-    Raises:
-      ValueError: not uint8, not four axes, or neither 1 nor 3 channels.
-    """
-    if dtype != jnp.uint8 or len(shape) != 4 or shape[-1] not in (1, 3):
-        raise ValueError(
-            "augment.name: 'augmix' and 'randaugment' take uint8 images [B, H, W, C] with "
-            f"1 or 3 channels, got {jnp.dtype(dtype).name} {list(shape)}; give such images, or "
-            "take augment.name='none', 'mixup' or 'adversarial'"
+    kinds: ClassVar[tuple[str, ...]] = ("image",)
+
+    def check_input(self, spec: InputSpec) -> None:
+        """Refuses all but uint8 images [H, W, C] with 1 or 3 channels."""
+        if spec.kind != "image" or spec.dtype != "uint8" or spec.shape[-1] not in (1, 3):
+            raise ValueError(
+                f"augment.name: {self.name!r} takes uint8 images [height, width, channels] with 1 "
+                f"or 3 channels, got {spec.dtype} {list(spec.shape)} of kind {spec.kind!r}; give "
+                "such images, or take augment.name='none', 'mixup' or 'adversarial'"
+            )
+
+    def draw(self, key: jax.Array, num: int) -> Distance:
+        """Group ~ U{0 … num_groups - 1}, value ~ U[0, 1]."""
+        group_key, value_key = jax.random.split(key)
+        return Distance(
+            group=jax.random.randint(group_key, (num,), 0, self.num_groups),
+            value=jax.random.uniform(value_key, (num,)),
         )
 
 

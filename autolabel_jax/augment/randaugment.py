@@ -8,11 +8,15 @@ of the side, posterize to 4 bits, solarize from 0, and enhancement by 1 ± .9;
 the sign is random wherever there are two.
 """
 
+import dataclasses
+from typing import ClassVar
+
 import jax
 import jax.numpy as jnp
 
 from autolabel_jax import image_ops
-from autolabel_jax.augment import none, operations
+from autolabel_jax.augment import base, operations
+from autolabel_jax.registry import setting
 from autolabel_jax.types import Augmented, Batch, Distance, InputGradient
 
 NAMES = (
@@ -33,50 +37,43 @@ NAMES = (
 )
 
 
-def num_groups(*, max_operations: int, max_magnitude: float) -> int:
-    """One group for each number of operations."""
-    del max_magnitude
-    return max_operations
+@dataclasses.dataclass(frozen=True)
+class RandAugment(operations.Chained):
+    """Applies as many random operations as each image's group says, at one magnitude.
 
+    The group is the number of operations - 1, the value is magnitude / max_magnitude.
+    """
 
-def draw(key: jax.Array, num: int, *, max_operations: int, max_magnitude: float) -> Distance:
-    """n ~ U{1 … max_operations} as group n - 1, magnitude / max_magnitude ~ U[0, 1] as value."""
-    del max_magnitude
-    number_key, value_key = jax.random.split(key)
-    return Distance(
-        group=jax.random.randint(number_key, (num,), 0, max_operations),
-        value=jax.random.uniform(value_key, (num,)),
+    title: ClassVar[str] = "randaugment"
+    group_name: ClassVar[str] = "operations"
+
+    max_operations: int = setting(
+        2, "number of operations is drawn from 1 … max_operations", low=1, high=100
+    )
+    max_magnitude: float = setting(
+        10.0, "magnitude ~ U(0, max_magnitude), of 10", low=0, high=10, search="1..10"
     )
 
+    @property
+    def num_groups(self) -> int:
+        """One group for each number of operations."""
+        return self.max_operations
 
-def apply(
-    key: jax.Array,
-    batch: Batch,
-    distance: Distance,
-    input_gradient: InputGradient | None = None,
-    *,
-    max_operations: int,
-    max_magnitude: float,
-) -> Augmented:
-    """As many random operations as each image's group says, at the magnitude of its value.
-
-    Args:
-      key: typed PRNG key.
-      batch: images uint8 [B, H, W, C] with C = 1 or 3.
-      distance: group is the number of operations - 1, value is magnitude / max_magnitude.
-      input_gradient: not used.
-      max_operations: operations drawn for each image.
-      max_magnitude: the magnitude of distance 1, of 10.
-
-    Raises:
-      ValueError: images of another type or shape.
-    """
-    del input_gradient
-    operations.check_input(batch.input.shape, batch.input.dtype)
-    magnitude = distance.value * max_magnitude
-    code, amount = draw_operations(key, magnitude, batch.input.shape, max_operations=max_operations)
-    image = operations.chain(batch.input, code, amount, distance.group + 1, enhance=True)
-    return none.unmixed(image_ops.to_float(image), batch.label, distance)
+    def apply(
+        self,
+        key: jax.Array,
+        batch: Batch,
+        distance: Distance,
+        input_gradient: InputGradient | None = None,
+    ) -> Augmented:
+        """Applies the operations; images uint8 [B, H, W, C] with C = 1 or 3."""
+        del input_gradient
+        magnitude = distance.value * self.max_magnitude
+        code, amount = draw_operations(
+            key, magnitude, batch.input.shape, max_operations=self.max_operations
+        )
+        image = operations.chain(batch.input, code, amount, distance.group + 1, enhance=True)
+        return base.unmixed(image_ops.to_float(image), batch.label, distance)
 
 
 def draw_operations(

@@ -50,7 +50,7 @@ def open_sets(folder: str, names: Sequence[str] = CORRUPTIONS) -> Published:
     """
     root = pathlib.Path(folder).expanduser()
     if any(root.glob("*.npy")):
-        check_complete(folder, _missing_files(root, names))
+        _check_complete(folder, _missing_files(root, names))
         return Published(
             folder, lambda name, severity, num, size: _cifar_part(root, name, severity, num)
         )
@@ -74,12 +74,7 @@ def open_sets(folder: str, names: Sequence[str] = CORRUPTIONS) -> Published:
     )
 
 
-def check_complete(folder: str, missing: list[str]) -> None:
-    """Refuses an incomplete set.
-
-    Raises:
-      FileNotFoundError: ``missing`` names something.
-    """
+def _check_complete(folder: str, missing: list[str]) -> None:
     if missing:
         raise FileNotFoundError(
             f"--corrupted_data: {folder} lacks {', '.join(missing)}; a corrupted average is over "
@@ -87,34 +82,11 @@ def check_complete(folder: str, missing: list[str]) -> None:
         )
 
 
-def cifar_c(folder: str) -> Iterator[tuple[str, int, Split]]:
-    """(corruption, severity, split) of each set of CIFAR-10-C or CIFAR-100-C.
-
-    Args:
-      folder: holds NAME.npy uint8 [5n, 32, 32, 3], severity after severity, and
-        labels.npy [5n]. n is 10,000 in the published sets.
-
-    Raises:
-      FileNotFoundError: files are missing; all of them are named, before anything is read.
-      ValueError: a file does not hold five sets of the labels' images.
-    """
-    root = pathlib.Path(folder).expanduser()
-    check_complete(folder, _missing_files(root, CORRUPTIONS))
-    return (
-        (name, severity, split)
-        for name in CORRUPTIONS
-        for severity in SEVERITIES
-        for split in _cifar_part(root, name, severity)
-    )
-
-
 def _missing_files(root: pathlib.Path, names: Sequence[str]) -> list[str]:
     return [f"{f}.npy" for f in ("labels", *names) if not (root / f"{f}.npy").is_file()]
 
 
-def _cifar_part(
-    root: pathlib.Path, name: str, severity: int, num: int | None = None
-) -> Iterator[Split]:
+def _cifar_part(root: pathlib.Path, name: str, severity: int, num: int) -> Iterator[Split]:
     label = np.load(root / "labels.npy").astype(np.int32)
     image = np.load(root / f"{name}.npy", mmap_mode="r")
     if len(image) != len(label) or len(label) % 5 or image.dtype != np.uint8:
@@ -124,23 +96,8 @@ def _cifar_part(
         )
     each = len(label) // 5
     first = (severity - 1) * each
-    rows = slice(first, first + min(num or each, each))
+    rows = slice(first, first + min(num, each))
     yield Split(np.array(image[rows]), label[rows], None, np.arange(rows.stop - first))
-
-
-def tfds_cifar10(data_dir: str = "") -> Iterator[tuple[str, int, Split]]:
-    """(corruption, severity, split) of each config of TFDS ``cifar10_corrupted``.
-
-    Args:
-      data_dir: folder of prepared sets; '' is TFDS's default.
-
-    Raises:
-      FileNotFoundError: configs are not prepared; all of them are named.
-    """
-    configs = _tfds_configs(data_dir, CORRUPTIONS)
-    return (
-        (*key, split) for key, config in configs.items() for split in _tfds_part(data_dir, config)
-    )
 
 
 def _tfds_configs(data_dir: str, names: Sequence[str]) -> dict[tuple[str, int], str]:
@@ -153,37 +110,15 @@ def _tfds_configs(data_dir: str, names: Sequence[str]) -> dict[tuple[str, int], 
     missing = [
         config
         for config in configs.values()
-        if not tfds.builder(f"{TFDS_SET}/{config}", data_dir=data_dir or None).is_prepared()
+        if not tfds.builder(f"{TFDS_SET}/{config}", data_dir=data_dir).is_prepared()
     ]
-    check_complete(data_dir or "TFDS's folder", missing)
+    _check_complete(data_dir, missing)
     return configs
 
 
-def _tfds_part(data_dir: str, config: str, num: int | None = None) -> Iterator[Split]:
+def _tfds_part(data_dir: str, config: str, num: int) -> Iterator[Split]:
     split = tfds_reader.read_split(f"{TFDS_SET}/{config}", "test", data_dir)
-    yield split.take(slice(num or None))
-
-
-def imagenet_c(
-    folder: str, name: str, severity: int, batch_size: int, size: int = 224
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Batches of one set of ImageNet-C: (image uint8 [b, size, size, 3], label int32 [b]).
-
-    Args:
-      folder: holds NAME/SEVERITY/WNID/*.JPEG. Labels are the places of the WordNet ids in
-        alphabetical order, the usual numbers of the classes.
-      name: of a corruption.
-      severity: 1 … 5.
-      batch_size: the last batch may be smaller.
-      size: side that the images must have, in pixels.
-
-    Raises:
-      FileNotFoundError: a corruption, a severity, or classes of one are missing; named.
-      ValueError: an image of another size.
-    """
-    root = pathlib.Path(folder).expanduser()
-    classes = _classes(folder, root, CORRUPTIONS)
-    return _decoded(_imagenet_paths(root, classes, name, severity), batch_size, size)
+    yield split.take(slice(num))
 
 
 def _imagenet_paths(
@@ -201,8 +136,7 @@ def _imagenet_paths(
 def _imagenet_parts(root, classes, name, severity, num, size) -> Iterator[Split]:
     paths = _imagenet_paths(root, classes, name, severity)
     # The first so many files would be of the first classes alone.
-    step = max(len(paths) // num, 1) if num else 1
-    paths = paths[::step][: num or None]
+    paths = paths[:: max(len(paths) // num, 1)][:num]
     first = 0
     for image, label in _decoded(paths, READ_AT_ONCE, size):
         yield Split(image, label, None, np.arange(first, first + len(label)))
@@ -211,19 +145,19 @@ def _imagenet_parts(root, classes, name, severity, num, size) -> Iterator[Split]
 
 def _classes(folder: str, root: pathlib.Path, names: Sequence[str]) -> list[str]:
     """Names of the class folders, the same in all sets."""
-    found = {}
+    by_set = {}
     for name in names:
         for severity in SEVERITIES:
             place = root / name / str(severity)
-            found[f"{name}/{severity}"] = (
+            by_set[f"{name}/{severity}"] = (
                 {p.name for p in place.iterdir() if p.is_dir()} if place.is_dir() else set()
             )
-    every = set().union(*found.values())
-    missing = [place for place, classes in found.items() if not classes]
+    every = set().union(*by_set.values())
+    missing = [place for place, classes in by_set.items() if not classes]
     missing += [
-        f"{place}/{wnid}" for place, has in found.items() if has for wnid in sorted(every - has)
+        f"{place}/{wnid}" for place, has in by_set.items() if has for wnid in sorted(every - has)
     ]
-    check_complete(folder, missing)
+    _check_complete(folder, missing)
     return sorted(every)
 
 

@@ -6,19 +6,31 @@ import warnings
 import numpy as np
 from ml_collections import ConfigDict
 
+from autolabel_jax import registry
 from autolabel_jax.datasets import (
     arrays,
     digits,
+    external,
     folder,
     loader,
     superclasses,
     tfds,
     tfds_streamed,
 )
-from autolabel_jax.datasets.split import Dataset, Source, Split
+from autolabel_jax.datasets.split import KINDS, Dataset, InputSpec, Source, Split
 from autolabel_jax.datasets.streamed import StreamedSplit
 
-__all__ = ["Dataset", "Split", "StreamedSplit", "in_memory", "load"]
+__all__ = [
+    "KINDS",
+    "Dataset",
+    "InputSpec",
+    "Source",
+    "Source",
+    "Split",
+    "StreamedSplit",
+    "in_memory",
+    "load",
+]
 
 CALIBRATION_SOURCES = ("heldout", "train")
 MOMENT_IMAGES = 100_000  # of a larger set, about so many give mean and standard deviation
@@ -45,7 +57,7 @@ def load(config: ConfigDict) -> Dataset:
       FileNotFoundError: the data are not there.
     """
     _check_config(config)
-    source = _streamed(config) if is_streamed(config) else _read(config.dataset, config.data_dir)
+    source = _streamed(config) if is_streamed(config) else _read(config)
     train = source.train.take(_first(config.train_examples))
     test = source.test.take(_first(config.test_examples))
     if isinstance(train, StreamedSplit):
@@ -65,13 +77,17 @@ def load(config: ConfigDict) -> Dataset:
         class_names=source.class_names,
         mean=mean,
         std=std,
+        kind=source.kind,
         superclass=superclasses.of(config.dataset),
     )
     _check(dataset)
     return dataset
 
 
-def _read(name: str, data_dir: str) -> Source:
+def _read(config: ConfigDict) -> Source:
+    name, data_dir = config.dataset, config.data_dir
+    if registry.is_external(name):
+        return external.read(config)
     if name == "digits":
         return digits.read()
     if name == "arrays":

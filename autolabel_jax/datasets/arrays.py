@@ -1,10 +1,12 @@
 """A user's own arrays: a folder that holds train.npz and test.npz.
 
-Each file has ``label``, int [n], and ``image``, uint8 or float [n, ...], where
-a plain feature vector [n, d] counts as an image too. Without ``image``, the
-one other float array [n, ...] is taken. ``distance``, float [n] in [0, 1], is
-for images that come augmented; ``num_classes`` for classes that no label
-names. Float images may leave [0, 1]; what needs pixels there refuses them.
+Each file has ``label``, int [n], and ``input`` (or ``image``), uint8 or float
+[n, ...]. Without either, the one other float array [n, ...] is taken.
+``distance``, float [n] in [0, 1], is for inputs that come augmented;
+``num_classes`` for classes that no label names; ``kind``, a string in
+train.npz, for inputs that are not what their shape says: [n, height, width,
+channels] counts as 'image', all else as 'features'. Float images may leave
+[0, 1]; what needs pixels there refuses them.
 """
 
 import pathlib
@@ -13,11 +15,12 @@ import zlib
 
 import numpy as np
 
-from autolabel_jax.datasets.split import Source, Split
+from autolabel_jax.datasets.split import KINDS, Source, Split
 
 MAX_CLASSES = 1_000_000  # beyond it, labels are rather the data's own names of the classes
 DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, OSError)  # what reading a broken file raises
-OWN_KEYS = ("label", "distance", "num_classes")  # what cannot be the image
+INPUT_KEYS = ("input", "image")
+OWN_KEYS = ("label", "distance", "num_classes", "kind")  # what cannot be the input
 
 
 def read(data_dir: str) -> Source:
@@ -48,7 +51,23 @@ def read(data_dir: str) -> Source:
             f"data_dir: {folder}: 'image' is {train.dtype} {list(train.shape[1:])} in train.npz, "
             f"{test.dtype} {list(test.shape[1:])} in test.npz; shape and type must be the same"
         )
-    return Source(**splits, num_classes=_num_classes(folder, stored, splits), class_names=None)
+    return Source(
+        **splits,
+        num_classes=_num_classes(folder, stored, splits),
+        class_names=None,
+        kind=_kind(folder / "train.npz", stored["train"]),
+    )
+
+
+def _kind(path: pathlib.Path, found: dict[str, np.ndarray]) -> str | None:
+    if "kind" not in found:
+        return None
+    kind = str(found["kind"])
+    if kind not in KINDS:
+        raise ValueError(
+            f"data_dir: {path}: 'kind' is {kind!r}, expected one of: {', '.join(KINDS)}"
+        )
+    return kind
 
 
 def _load(path: pathlib.Path) -> dict[str, np.ndarray]:
@@ -63,7 +82,8 @@ def _load(path: pathlib.Path) -> dict[str, np.ndarray]:
         raise ValueError(f"{unreadable} ({error})") from error
     if not isinstance(file, np.lib.npyio.NpzFile):
         raise ValueError(f"{unreadable}; it holds a single array")
-    wanted = {*OWN_KEYS, "image"} if "image" in file.files else set(file.files)
+    inputs = [key for key in INPUT_KEYS if key in file.files]
+    wanted = {*OWN_KEYS, *inputs} if inputs else set(file.files)
     try:
         with file:
             return {key: _array(path, key, file) for key in file.files if key in wanted}
@@ -123,7 +143,10 @@ def _distance(path: pathlib.Path, distance: np.ndarray, n: int) -> np.ndarray:
 
 
 def _image(path: pathlib.Path, found: dict[str, np.ndarray], n: int) -> np.ndarray:
-    key = "image" if "image" in found else _other_key(path, found, n)
+    keys = [key for key in INPUT_KEYS if key in found]
+    if len(keys) > 1:
+        raise ValueError(f"data_dir: {path} has both 'input' and 'image'; keep one of them")
+    key = keys[0] if keys else _other_key(path, found, n)
     image = found[key]
     if image.dtype != np.uint8 and not np.issubdtype(image.dtype, np.floating):
         raise ValueError(f"data_dir: {path}: {key!r} must be uint8 or float; got {image.dtype}")
@@ -152,12 +175,12 @@ def _other_key(path: pathlib.Path, found: dict[str, np.ndarray], n: int) -> str:
     ]
     if not keys:
         raise ValueError(
-            f"data_dir: {path} has no 'image' and no other float array [{n}, ...] beside "
+            f"data_dir: {path} has no 'input' and no other float array [{n}, ...] beside "
             f"'label'; its keys are {sorted(found)}"
         )
     if len(keys) > 1:
         raise ValueError(
-            f"data_dir: {path}: several arrays may be the image: {sorted(keys)}; name one 'image'"
+            f"data_dir: {path}: several arrays may be the input: {sorted(keys)}; name one 'input'"
         )
     return keys[0]
 

@@ -1,6 +1,8 @@
 """Photographs in folders by class: train/CLASS/*.jpg, and val/ (or validation/, test/) the same."""
 
 import dataclasses
+import functools
+import hashlib
 import os
 import pathlib
 
@@ -29,6 +31,20 @@ class FolderRecords:
     def labels(self) -> np.ndarray:
         """int32 [n]."""
         return self.label
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of names, labels and sizes of the files in bytes; no image is read."""
+        of_class = {os.path.dirname(name) for name in self.name.tolist()}
+        sizes = {
+            name + b"/" + os.fsencode(entry.name): entry.stat().st_size
+            for name in of_class
+            for entry in os.scandir(os.path.join(self.folder, os.fsdecode(name)))
+        }
+        digest = hashlib.sha256(b"\0".join(self.name.tolist()))
+        digest.update(self.label.astype("<i4").tobytes())
+        digest.update(np.array([sizes[name] for name in self.name.tolist()], "<i8").tobytes())
+        return digest.hexdigest()
 
 
 def read(data_dir: str) -> tuple[FolderRecords, FolderRecords, tuple[str, ...]]:

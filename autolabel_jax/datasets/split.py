@@ -1,8 +1,51 @@
 """What every source of data returns: splits as NumPy arrays in host memory."""
 
 import dataclasses
+import functools
 
 import numpy as np
+
+KINDS = ("image", "audio", "text", "features")
+
+
+@dataclasses.dataclass(frozen=True)
+class InputSpec:
+    """What one input of a data set is.
+
+    Attributes:
+      kind: 'image' [height, width, channels], 'audio' [time, frequency, 1], 'text' [tokens] or
+        'features', anything else; augmentations and models declare the kinds they accept.
+      shape: of one input, without the batch axis.
+      dtype: 'uint8', 'float32' or 'int32'.
+      low: smallest value; 0 for uint8.
+      high: largest value; 255 for uint8.
+      pad_value: what fills an input that is too short.
+    """
+
+    kind: str
+    shape: tuple[int, ...]
+    dtype: str
+    low: float
+    high: float
+    pad_value: float = 0.0
+
+    def __post_init__(self):
+        """Refuses an unknown kind."""
+        if self.kind not in KINDS:
+            raise ValueError(f"kind: got {self.kind!r}, expected one of: {', '.join(KINDS)}")
+
+
+def spec_of(values: np.ndarray, kind: str | None = None) -> InputSpec:
+    """The specification of a split's inputs.
+
+    Args:
+      values: uint8 or float [n, ...]; or ``StreamedSplit.input``, of which none is decoded.
+      kind: of the inputs; None: 'image' for [n, height, width, channels], else 'features'.
+    """
+    kind = kind or ("image" if values.ndim == 4 else "features")
+    low, high = (0, 255) if values.dtype == np.uint8 else (np.min(values), np.max(values))
+    shape = tuple(int(side) for side in values.shape[1:])
+    return InputSpec(kind, shape, str(np.dtype(values.dtype)), float(low), float(high))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,6 +78,7 @@ class Source:
     test: Split
     num_classes: int
     class_names: tuple[str, ...] | None
+    kind: str | None = None  # of the inputs, see ``InputSpec``; None: by their shape
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,3 +99,9 @@ class Dataset:
     mean: np.ndarray  # float32 [last axis]
     std: np.ndarray  # float32 [last axis], positive
     superclass: np.ndarray | None = None  # int32 [K], of each class, where there are some
+    kind: str | None = None  # of the inputs, see ``InputSpec``; None: by their shape
+
+    @functools.cached_property
+    def spec(self) -> InputSpec:
+        """What one input is; the range of float values is that of the training split."""
+        return spec_of(self.train.input, self.kind)

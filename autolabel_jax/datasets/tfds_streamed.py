@@ -42,6 +42,13 @@ class TfdsRecords:
         write(path, label=label, made_from=made_from)
         return label
 
+    @property
+    def fingerprint(self) -> str:
+        """Name and version of the set, the split, its number of examples and of bytes."""
+        info = tfds.builder_from_directory(self.folder).info
+        split = info.splits[self.split]
+        return f"{info.full_name} {self.split} {split.num_examples} {int(split.num_bytes)}"
+
 
 def read(name: str, data_dir: str) -> tuple[TfdsRecords, TfdsRecords, tuple[str, ...]]:
     """The 'train' split, the 'test' (or 'validation') split, and the names of the classes.

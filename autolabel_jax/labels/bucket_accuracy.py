@@ -1,18 +1,31 @@
 """The bucket's held-out accuracy as the label: where AutoLabel's clip would end."""
 
+import dataclasses
+from typing import ClassVar
+
 import jax.numpy as jnp
 
 from autolabel_jax import calibration
-from autolabel_jax.labels import autolabel
-from autolabel_jax.types import BucketStats, LabelState
-
-init = autolabel.init
-soft_labels = autolabel.soft_labels
+from autolabel_jax.labels import base
+from autolabel_jax.labels.autolabel import AutoLabel
+from autolabel_jax.types import BucketStats
 
 
-def update(state: LabelState, stats: BucketStats) -> LabelState:
+@dataclasses.dataclass(frozen=True)
+class BucketAccuracy(base.LabelRule):
     """confidence[n] ← Acc_n; an empty bucket stays."""
-    measured = calibration.count(stats) > 0
-    return state.replace(
-        confidence=jnp.where(measured, calibration.accuracy(stats), state.confidence)
-    )
+
+    title: ClassVar[str] = "bucket_accuracy"
+    learns: ClassVar[bool] = True
+
+    soft_labels = AutoLabel.soft_labels
+
+    def update(
+        self, state: base.LabelState, stats: BucketStats, *, num_groups: int = 1
+    ) -> base.LabelState:
+        """Replaces the label of every bucket that was measured."""
+        del num_groups
+        measured = calibration.count(stats) > 0
+        return state.replace(
+            confidence=jnp.where(measured, calibration.accuracy(stats), state.confidence)
+        )

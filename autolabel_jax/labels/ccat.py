@@ -5,39 +5,42 @@ Generalizing to Unseen Attacks", eq. 4 and 5: a mixture of the one-hot label,
 with weight (1 - min(1, ‖δ‖/ε))^ρ, and the uniform distribution.
 """
 
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
 import jax
 import jax.numpy as jnp
 
-from autolabel_jax.labels import autolabel, one_hot
-from autolabel_jax.types import Distance, LabelState
-
-init = autolabel.init
-update = one_hot.update
+from autolabel_jax.labels import base
+from autolabel_jax.registry import setting
+from autolabel_jax.types import Distance
 
 
-def soft_labels(
-    state: LabelState,
-    label: jax.Array,
-    bucket: jax.Array,
-    *,
-    rho: float,
-    num_classes: int,
-    distance: Distance,
-    second_label: jax.Array | None = None,
-    second_weight: jax.Array | None = None,
-) -> jax.Array:
-    """w·one_hot(label) + (1 - w)/K with w = (1 - min(1, s))^rho; float32 [B, K].
+@dataclasses.dataclass(frozen=True)
+class CCAT(base.LabelRule):
+    """w·one_hot(label) + (1 - w)/K with w = (1 - min(1, s))^rho; ρ is 10 in the paper."""
 
-    Args:
-      state: not read.
-      label: int32 [B].
-      bucket: not read.
-      rho: ρ, 10 in the paper.
-      num_classes: K.
-      distance: value [B] is s, the share of the largest ε.
-      second_label: not read; adversarial examples hold one class.
-      second_weight: not read.
-    """
-    del state, bucket, second_label, second_weight
-    weight = (1 - jnp.minimum(distance.value, 1)) ** rho
-    return autolabel.spread(weight + (1 - weight) / num_classes, label, num_classes=num_classes)
+    title: ClassVar[str] = "ccat"
+    augmentations: ClassVar[tuple[str, ...]] = ("adversarial", "given")
+    reads_distance: ClassVar[bool] = True
+    sweep: ClassVar[tuple[Mapping[str, Any], ...]] = ()
+
+    rho: float = setting(10.0, "exponent", low=0)
+
+    def soft_labels(
+        self,
+        state: Any,
+        label: jax.Array,
+        bucket: jax.Array,
+        *,
+        num_classes: int,
+        distance: Distance | None = None,
+        second_label: jax.Array | None = None,
+        second_weight: jax.Array | None = None,
+    ) -> jax.Array:
+        """The labels by each example's share of the largest ε; adversaries hold one class."""
+        del state, bucket, second_label, second_weight
+        weight = (1 - jnp.minimum(distance.value, 1)) ** self.rho
+        confidence = weight + (1 - weight) / num_classes
+        return base.spread(confidence, label, num_classes=num_classes)

@@ -1,6 +1,6 @@
 """The one table of models, and what all of them share.
 
-A model takes images in the value range of the data, float32 [B, ...], and
+A model takes inputs in the value range of the data, float32 [B, ...], and
 ``train``, and gives logits float32 [B, K]. Its variables are
 {'params': params, 'batch_stats': batch_stats}; with train=True batch norm
 uses the batch's own statistics, and ``mutable=['batch_stats']`` returns the
@@ -13,87 +13,94 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import linen as nn
 from ml_collections import ConfigDict
 
+from autolabel_jax import registry
+from autolabel_jax.datasets import KINDS, InputSpec
+from autolabel_jax.models import preprocessing
 from autolabel_jax.models.mlp import MLP
+from autolabel_jax.models.preprocessing import Preprocessing
 from autolabel_jax.models.resnet import ResNet18
 from autolabel_jax.models.resnet50 import ResNet50
 from autolabel_jax.models.small_cnn import SmallCNN
 from autolabel_jax.models.wide_resnet import WideResNet
 
-# name: (network, the fields of config.model that it takes)
-TABLE = {
-    "wide_resnet": (WideResNet, ("depth", "width")),
-    "resnet18": (ResNet18, ()),
-    "resnet50": (ResNet50, ()),
-    "small_cnn": (SmallCNN, ("width",)),
-    "mlp": (MLP, ("width",)),
+# Name in the config → network.
+TABLE: dict[str, type[nn.Module]] = {
+    "wide_resnet": WideResNet,
+    "resnet18": ResNet18,
+    "resnet50": ResNet50,
+    "small_cnn": SmallCNN,
+    "mlp": MLP,
 }
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 
 class Classifier(nn.Module):
-    """A network behind its normalisation, so that attacks and corruptions work on pixels.
+    """A network behind its preprocessing, so that attacks and corruptions work on the data.
 
     Attributes:
       net: (inputs [B, ...], train) -> logits [B, K], in ``net.dtype``.
-      mean: one number, or one for each channel (entry of the last axis).
-      std: the same, positive.
+      preprocess: of inputs in the data's own range.
     """
 
     net: nn.Module
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    preprocess: Preprocessing
 
-    def __call__(self, image: jax.Array, train: bool = False) -> jax.Array:
-        """Logits float32 [B, K] of images float32 [B, ...] in the data's own range."""
-        mean, std = np.float32(self.mean), np.float32(self.std)
-        inputs = ((image - mean) / std).astype(self.net.dtype)
-        return self.net(inputs, train).astype(jnp.float32)
+    def __call__(self, inputs: jax.Array, train: bool = False) -> jax.Array:
+        """Logits float32 [B, K] of inputs [B, ...] in the data's own range."""
+        return self.net(self.preprocess(inputs, self.net.dtype), train).astype(jnp.float32)
+
+
+def find(name: str) -> type[nn.Module]:
+    """The class that ``model.name`` names: a row of TABLE, or ``module:Class``.
+
+    A class from outside is a Flax module with the fields ``num_classes`` and ``dtype``; all its
+    other fields with defaults are settings. It may declare ``kinds``, the kinds of input that it
+    accepts.
+
+    Raises:
+      ValueError: there is none.
+    """
+    return registry.find("model.name", name, TABLE, nn.Module)
 
 
 def create(
     config: ConfigDict,
     *,
     num_classes: int,
+    spec: InputSpec,
     mean: float | Sequence[float],
     std: float | Sequence[float],
 ) -> Classifier:
     """The model that ``config.model`` names, with activations of ``config.dtype``.
 
     Args:
-      config: reads model.name, model.depth, model.width, dtype.
+      config: reads model.* and dtype.
       num_classes: K.
-      mean: of the training images, in their own range; one number or one a channel.
+      spec: of the inputs.
+      mean: of the training inputs, in their own range; one number or one for each channel.
       std: the same.
 
     Raises:
-      ValueError: unknown ``model.name`` or ``dtype``, a ``model.depth`` or ``model.width``
-        that the model cannot have, or a std that is not positive.
+      ValueError: unknown ``model.name`` or ``dtype``, a setting that the model cannot have, a
+        kind of input that it does not accept, or a std that is not positive.
     """
-    name = config.model.name
-    if name not in TABLE:
-        raise ValueError(f"model.name: got {name!r}, known are {', '.join(TABLE)}")
     if config.dtype not in DTYPES:
-        raise ValueError(f"dtype: got {config.dtype!r}, known are {', '.join(DTYPES)}")
-    network, fields = TABLE[name]
-    settings = {field: config.model[field] for field in fields}
-    if settings.get("width", 1) < 1:
-        raise ValueError(f"model.width: got {settings['width']}, must be at least 1")
-    depth = settings.get("depth", 10)
-    if depth < 10 or depth % 6 != 4:
+        raise ValueError(f"dtype: got {config.dtype!r}, expected one of: {', '.join(DTYPES)}")
+    network = find(config.model.name)
+    kinds = getattr(network, "kinds", KINDS)
+    if spec.kind not in kinds:
         raise ValueError(
-            f"model.depth: got {depth}; a wide_resnet has 6n + 4 layers: 10, 16, 22, 28, 40"
+            f"model.name: {config.model.name!r} accepts inputs of kind {', '.join(kinds)}; got "
+            f"{spec.kind!r} of shape {list(spec.shape)}"
         )
-    if np.any(np.asarray(std) <= 0):
-        raise ValueError(f"std: got {std}, must be positive; a constant channel can have 1")
+    others = {"num_classes": num_classes, "dtype": DTYPES[config.dtype]}
     return Classifier(
-        net=network(num_classes=num_classes, dtype=DTYPES[config.dtype], **settings),
-        mean=tuple(np.ravel(mean).tolist()),
-        std=tuple(np.ravel(std).tolist()),
+        net=registry.bind("model", network, config.model, **others),
+        preprocess=preprocessing.create(spec, mean, std),
     )
 
 

@@ -1,10 +1,12 @@
 """A multilayer perceptron, for any shape of input."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+
+from autolabel_jax.registry import setting
 
 
 class MLP(nn.Module):
@@ -16,8 +18,10 @@ class MLP(nn.Module):
       dtype: of activations.
     """
 
+    kinds: ClassVar[tuple[str, ...]] = ("image", "audio", "features")
+
     num_classes: int
-    width: int = 128
+    width: int = setting(128, "units of each hidden layer", low=1)
     dtype: Any = jnp.float32
 
     @nn.compact

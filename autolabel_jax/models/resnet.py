@@ -5,7 +5,7 @@ max-pooling, so that a 32 × 32 image keeps 4 × 4 places at the end.
 """
 
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -39,6 +39,8 @@ class ResNet18(nn.Module):
       num_classes: K.
       dtype: of activations.
     """
+
+    kinds: ClassVar[tuple[str, ...]] = ("image", "audio")
 
     num_classes: int
     dtype: Any = jnp.float32

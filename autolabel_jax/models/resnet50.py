@@ -5,7 +5,7 @@ In the form known as v1.5: a bottleneck that halves the image does so in its
 """
 
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -43,6 +43,8 @@ class ResNet50(nn.Module):
       num_classes: K.
       dtype: of activations.
     """
+
+    kinds: ClassVar[tuple[str, ...]] = ("image", "audio")
 
     num_classes: int
     dtype: Any = jnp.float32

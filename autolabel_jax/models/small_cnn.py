@@ -1,12 +1,13 @@
 """A convolutional network for two CPU cores: tests, tiny variants, small studies."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
 from autolabel_jax.models.layers import batch_norm, conv
+from autolabel_jax.registry import setting
 
 
 class SmallCNN(nn.Module):
@@ -18,8 +19,10 @@ class SmallCNN(nn.Module):
       dtype: of activations.
     """
 
+    kinds: ClassVar[tuple[str, ...]] = ("image", "audio")
+
     num_classes: int
-    width: int = 16
+    width: int = setting(16, "channels of the first convolution", low=1)
     dtype: Any = jnp.float32
 
     @nn.compact

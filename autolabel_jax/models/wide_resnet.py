@@ -5,13 +5,14 @@ dropout. Convolutions have no biases, as batch norm has its own.
 """
 
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
 from autolabel_jax.models.layers import batch_norm, conv
+from autolabel_jax.registry import setting
 
 
 class Block(nn.Module):
@@ -44,9 +45,16 @@ class WideResNet(nn.Module):
       dtype: of activations.
     """
 
+    kinds: ClassVar[tuple[str, ...]] = ("image", "audio")
+
     num_classes: int
-    depth: int = 28
-    width: int = 10
+    depth: int = setting(
+        28,
+        "number of layers, 6n + 4",
+        valid=lambda depth: depth >= 10 and depth % 6 == 4,
+        needs="6n + 4 layers: 10, 16, 22, 28, 40",
+    )
+    width: int = setting(10, "widening factor", low=1)
     dtype: Any = jnp.float32
 
     @nn.compact

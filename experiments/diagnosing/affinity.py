@@ -12,13 +12,14 @@ from flax import traverse_util
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from autolabel_jax import augment, evaluate, metric_writer
+from autolabel_jax import augment, registry
 from autolabel_jax import experiment as experiment_lib
 from autolabel_jax.diagnosis import affinity
+from autolabel_jax.evaluation import predict
+from autolabel_jax.run_dir import RunDir
+from autolabel_jax.trained import Trained
 from autolabel_jax.types import Batch
-from configs import base
 from experiments.diagnosing import parts as diagnose_parts
-from experiments.diagnosing.parts import Trained
 
 DRAWS = 4  # augmented versions of each image that an affinity is taken over
 NEEDS = "needs --baseline_workdir, a run with augment.name='none', trained like this one otherwise"
@@ -31,28 +32,32 @@ FIXED_RULES = ("one_hot", "smoothing")  # whose labels are the same for every mo
 
 def settings_of(chosen: ConfigDict) -> dict[str, Any]:
     """The name of an augmentation and the settings that it reads, of ``config.augment``."""
-    return {name: chosen[name] for name in ("name", *augment.TABLE[chosen.name][1])}
+    declared = registry.settings(augment.find(chosen.name)).items()
+    values = {name: chosen.get(name, setting.default) for name, setting in declared}
+    return {"name": chosen.name, **values}
 
 
 def wanted(config: ConfigDict, names: Sequence[str]) -> list[dict[str, Any]]:
-    """Settings of the run's own augmentation first, then of others as ``configs/base.py`` has them.
+    """Settings of the run's own augmentation first, then of others at their defaults.
 
-    Images that came augmented ('given') have no clean selves, and so no affinity.
+    Inputs that came augmented have no clean selves, and so no affinity.
 
     Args:
       config: of the run.
-      names: of the others.
+      names: of the others, rows of ``augment.TABLE`` or ``module:Class``.
 
     Raises:
       ValueError: an unknown name.
     """
-    known = [name for name in augment.TABLE if name != "given"]
-    unknown = [name for name in names if name not in known]
-    if unknown:
-        raise ValueError(f"--augmentations: got {', '.join(unknown)}, known are {', '.join(known)}")
-    defaults = base.base().augment
-    own = [] if config.augment.name == "given" else [settings_of(config.augment)]
-    others = [settings_of(ConfigDict({**defaults, "name": name})) for name in names]
+    for name in names:
+        if not registry.is_external(name) and (
+            name not in augment.TABLE or augment.find(name).distance_is_given
+        ):
+            known = [name for name, method in augment.TABLE.items() if not method.distance_is_given]
+            raise ValueError(f"--augmentations: got {name}, expected one of: {', '.join(known)}")
+    given = augment.find(config.augment.name).distance_is_given
+    own = [] if given else [settings_of(config.augment)]
+    others = [settings_of(ConfigDict({"name": name})) for name in names]
     return own + [other for i, other in enumerate(others) if other not in own + others[:i]]
 
 
@@ -62,7 +67,7 @@ def check_baseline(config: ConfigDict, baseline: ConfigDict) -> None:
     Raises:
       ValueError: names what is in its way.
     """
-    if baseline.augment.name != "none":
+    if augment.find(baseline.augment.name).moves_inputs:
         raise ValueError(
             f"--baseline_workdir: was trained with augment.name={baseline.augment.name!r}; give "
             "a run with augment.name='none'"
@@ -102,16 +107,15 @@ def measure(
       save: is given this part after each augmentation.
     """
     whole = diagnose_parts.put(baseline.dataset.calibration, examples, baseline)
-    stamp = baseline.stamp(whole.label.shape[0])
-    stamp |= {"baseline": str(baseline.workdir.resolve()), "draws": DRAWS}
+    stamp = diagnose_parts.stamp_of(baseline, whole.label.shape[0])
+    stamp |= {"baseline": str(baseline.run_dir.path.resolve()), "draws": DRAWS}
     stamp |= {"uint8": whole.input.dtype == np.uint8}
     rows = before["rows"] if before and before["stamp"] == stamp else []
     missing = [one for one in asked if one not in [row["settings"] for row in rows]]
     if missing:
-        predict = evaluate.make_predict(
+        clean = predict.make_predict(
             baseline.experiment.model, baseline.experiment.mesh, baseline.experiment.eval_batch_size
-        )
-        clean = predict(baseline.variables, whole)
+        )(baseline.variables, whole)
         with tqdm(
             desc="affinity", total=len(missing) * DRAWS, unit="pass", dynamic_ncols=True
         ) as bar:
@@ -182,7 +186,7 @@ def diversity(
     reason = _not_alike(config, baseline)
     losses = {}
     for name, at, own in (("run", workdir, config), ("baseline", baseline_workdir, baseline)):
-        lines = metric_writer.read_metrics(at)
+        lines = RunDir(at).read_metrics()
         if len(lines) < own.epochs:
             reason = reason or f"{at}: {len(lines)} of {own.epochs} epochs are trained"
         losses[name] = lines[-1]["train_loss"] if lines else None

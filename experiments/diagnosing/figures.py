@@ -23,9 +23,9 @@ def write(figure: Figure, folder: pathlib.Path, name: str) -> pathlib.Path:
     return folder / name
 
 
-def fourier(found: dict[str, Any], run: RunRecord) -> Figure:
+def fourier(part: dict[str, Any], run: RunRecord) -> Figure:
     """Error rate at each frequency, the lowest in the middle; on the scale, the clean error."""
-    error = 100 * np.array(found["error"])
+    error = 100 * np.array(part["error"])
     height, width = error.shape
     # Frequencies are whole numbers, each in the middle of its square.
     left, top = -(width // 2) - 0.5, -(height // 2) - 0.5
@@ -40,35 +40,35 @@ def fourier(found: dict[str, Any], run: RunRecord) -> Figure:
         )
         axes[0, 0].set(xlabel="cycles over the width", ylabel="cycles over the height")
         axes[0, 0].set_title(
-            f"{run.workdir.resolve().name}: error with one frequency of norm {found['norm']:.3g}\n"
-            f"added, {found['stamp']['examples']} test images"
+            f"{run.workdir.resolve().name}: error with one frequency of norm {part['norm']:.3g}\n"
+            f"added, {part['stamp']['examples']} test images"
         )
         bar = figure.colorbar(picture, label="error %")
-        bar.ax.axhline(100 * found["clean_error"], color="white", linewidth=2.5)
-        bar.ax.axhline(100 * found["clean_error"], color="black", linewidth=1, linestyle="--")
+        bar.ax.axhline(100 * part["clean_error"], color="white", linewidth=2.5)
+        bar.ax.axhline(100 * part["clean_error"], color="black", linewidth=1, linestyle="--")
         bar.ax.set_title("-- clean", fontsize=6)
         return figure
 
 
-def buckets(found: dict[str, Any], run: RunRecord) -> Figure:
+def buckets(part: dict[str, Any], run: RunRecord) -> Figure:
     """Accuracy, confidence and label of each bucket, above how far images are moved in it."""
-    middles = (np.array(found["low"]) + np.array(found["high"])) / 2
-    group = np.array(found["group"])
+    middles = (np.array(part["low"]) + np.array(part["high"])) / 2
+    group = np.array(part["group"])
     num_groups = group.max() + 1
-    unit, scale = UNITS[found["stamp"]["uint8"]]
+    unit, scale = UNITS[part["stamp"]["uint8"]]
     rows = (
         ("fraction", {"accuracy": 1, "confidence": 1, "label_confidence": 1}),
         ("mean l2 norm of change", {"mean_l2": 1}),
         (unit, {"mean_absolute_change": scale}),
     )
-    rows = [row for row in rows if any(v is not None for name in row[1] for v in found[name])]
+    rows = [row for row in rows if any(v is not None for name in row[1] for v in part[name])]
     with plots.panels(len(rows), num_groups, panel=(2.7, 2.0), sharex=True, sharey="row") as (
         figure,
         axes,
     ):
         for (row, g), place in np.ndenumerate(axes):
             for i, (name, factor) in enumerate(rows[row][1].items()):
-                values = np.array(found[name], np.float64)[group == g]
+                values = np.array(part[name], np.float64)[group == g]
                 place.plot(
                     middles[group == g],
                     factor * values,

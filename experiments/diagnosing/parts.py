@@ -1,74 +1,33 @@
 """The parts of a diagnosis: a trained state → what ``diagnosis.json`` holds of each.
 
-A part has a stamp of what its figures hang on; where the file's is the same, nothing is
+A part has a stamp of what its metrics hang on; where the file's is the same, nothing is
 measured again.
 """
 
-import dataclasses
 import functools
-import pathlib
 from typing import Any
 
 import flax.linen as nn
 import jax
 import numpy as np
-from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from autolabel_jax import (
-    calibration,
-    datasets,
-    image_ops,
-    input_pipeline,
-    metric_writer,
-    result,
-)
-from autolabel_jax import (
-    experiment as experiment_lib,
-)
-from autolabel_jax.checkpoint import Snapshot
+from autolabel_jax import calibration, datasets, files, image_ops, input_pipeline
+from autolabel_jax.datasets import Split, StreamedSplit
 from autolabel_jax.diagnosis import affinity, fourier
+from autolabel_jax.trained import Trained
+from autolabel_jax.types import Batch
 
-FILE, FOURIER_FILE = "diagnosis.json", "diagnosis_fourier.jsonl"
 FORMAT = 1  # of a part; parts of another one do not count
 FOURIER_CHUNK = 16  # frequencies between two lines of the file
 
 
-@dataclasses.dataclass(frozen=True)
-class Trained:
-    """A run's last checkpoint, ready to be measured."""
-
-    workdir: pathlib.Path
-    config: ConfigDict
-    experiment: experiment_lib.Experiment
-    dataset: datasets.Dataset
-    snapshot: Snapshot
-
-    @property
-    def variables(self) -> dict[str, Any]:
-        """Of the model, in inference mode."""
-        return experiment_lib.inference_variables(self.snapshot.state)
-
-    @property
-    def checkpoint(self) -> int:
-        """Optimiser updates of the state."""
-        return int(self.snapshot.state.step)
-
-    def stamp(self, examples: int) -> dict[str, Any]:
-        """What every part's figures hang on."""
-        return {"format": FORMAT, "checkpoint": self.checkpoint, "examples": examples}
+def stamp_of(trained: Trained, examples: int) -> dict[str, Any]:
+    """What every part's metrics hang on."""
+    return {"format": FORMAT, "checkpoint": trained.checkpoint, "examples": examples}
 
 
-def restore(workdir: pathlib.Path, config: ConfigDict) -> Trained:
-    """The last checkpoint of a run.
-
-    Raises:
-      FileNotFoundError: no checkpoint, or the data are not there.
-    """
-    return Trained(workdir, config, *result.restore(config, workdir))
-
-
-def put(split, examples: int, trained: Trained):
+def put(split: Split | StreamedSplit, examples: int, trained: Trained) -> Batch:
     """The first so many images of a split (0: all), decoded, on the device."""
     split = datasets.in_memory(split.take(slice(examples or None)))
     return input_pipeline.put_split(split, trained.experiment.mesh)
@@ -84,18 +43,18 @@ def buckets(trained: Trained, examples: int, before: dict[str, Any] | None) -> d
     """
     experiment = trained.experiment
     whole = put(trained.dataset.calibration, examples, trained)
-    stamp = trained.stamp(whole.label.shape[0]) | {"uint8": whole.input.dtype == np.uint8}
+    stamp = stamp_of(trained, whole.label.shape[0]) | {"uint8": whole.input.dtype == np.uint8}
     if before and before["stamp"] == stamp:
         return before
     step = jax.jit(functools.partial(affinity.move_batch, experiment=experiment))
     passes = 1 if experiment.augmentation.distance_is_given else experiment.num_buckets
-    found = []
+    by_bucket = []
     for n in tqdm(range(passes), desc="buckets", unit="bucket", dynamic_ncols=True):
         key = jax.random.fold_in(jax.random.key(trained.config.seed), n)
-        found.append(
+        by_bucket.append(
             affinity.move(trained.variables, whole, key, step=step, experiment=experiment, bucket=n)
         )
-    moved = jax.tree.map(lambda *x: np.concatenate(x), *found)
+    moved = jax.tree.map(lambda *x: np.concatenate(x), *by_bucket)
     return {"stamp": stamp, **_by_bucket(moved, trained)}
 
 
@@ -147,7 +106,7 @@ def fourier_map(
     chosen = fourier.frequencies(height, width, radius)
     whole = put(trained.dataset.test, examples, trained)
     num = whole.label.shape[0]
-    stamp = trained.stamp(num) | {"norm": norm, "radius": radius}
+    stamp = stamp_of(trained, num) | {"norm": norm, "radius": radius}
     if before and before["stamp"] == stamp:
         return before
     batches = [
@@ -158,25 +117,25 @@ def fourier_map(
     ]
     predict = functools.partial(_top, trained.experiment.model, trained.variables)
     clean = sum(int(np.sum((predict(x) != y) & (mask > 0))) for x, y, mask in batches) / num
-    errors = _errors_so_far(trained.workdir / FOURIER_FILE, stamp, chosen, predict, batches)
+    errors = _errors_so_far(trained.run_dir.fourier_file, stamp, chosen, predict, batches)
     values = [errors[pair] / num for pair in chosen]
-    found = fourier.assemble(dict(zip(chosen, values, strict=True)), height, width, radius)
-    (trained.workdir / FOURIER_FILE).unlink()
+    error = fourier.assemble(dict(zip(chosen, values, strict=True)), height, width, radius)
+    trained.run_dir.fourier_file.unlink()
     return {
         "stamp": stamp,
         "norm": norm,
         "image_size": [height, width],
         "clean_error": clean,
-        "mean_error": float(np.mean(found)),
-        "highest_error": float(np.max(found)),
-        "error": found.tolist(),
+        "mean_error": float(np.mean(error)),
+        "highest_error": float(np.max(error)),
+        "error": error.tolist(),
     }
 
 
 def _errors_so_far(path, stamp, chosen, predict, batches) -> dict[tuple[int, int], int]:
     """Counts at every frequency; those in the file are not measured again."""
-    lines = [line for line in metric_writer.read_json_lines(path) if line["stamp"] == stamp]
-    metric_writer.rewrite_json_lines(path, lines)
+    lines = [line for line in files.read_json_lines(path) if line["stamp"] == stamp]
+    files.rewrite_json_lines(path, lines)
     errors = {(i, j): wrong for line in lines for i, j, wrong in line["errors"]}
     left = [pair for pair in chosen if pair not in errors]
     with tqdm(
@@ -193,7 +152,7 @@ def _errors_so_far(path, stamp, chosen, predict, batches) -> dict[tuple[int, int
             ).tolist()
             errors |= dict(zip(chunk, wrong, strict=True))
             rows = [[*pair, errors[pair]] for pair in chunk]
-            metric_writer.append_json_line(path, {"stamp": stamp, "errors": rows})
+            files.append_json_line(path, {"stamp": stamp, "errors": rows})
             bar.update(len(chunk))
     return errors
 

@@ -6,52 +6,51 @@ from typing import Any
 import numpy as np
 
 from autolabel_jax import augment
-from experiments.reporting import printing
+from experiments.reporting import methods, printing
 
-GROUPS = {"augmix": "depth", "randaugment": "operations"}  # what the discrete part says
 # How far images are moved; the mean change of a pixel is told in the levels of uint8 images.
 CHANGES = {True: ("mean l2", "mean |change| /255"), False: ("mean l2", "mean |change|")}
 BANDS = ("low", "middle", "high")  # thirds of the highest frequency
 
 
-def buckets(found: dict[str, Any], augmentation: str) -> str:
+def buckets(part: dict[str, Any], augmentation: str) -> str:
     """One row a bucket: distance, how far images are moved, accuracy, confidence, ECE, label."""
-    uint8 = found["stamp"]["uint8"]
+    uint8 = part["stamp"]["uint8"]
     header = ["distance", "images", *CHANGES[uint8]]
     header += ["accuracy %", "confidence %", "ECE %", "label %"]
     rows = []
-    for n, group in enumerate(found["group"]):
-        percents = [found[name][n] for name in ("accuracy", "confidence", "ece")]
+    for n, group in enumerate(part["group"]):
+        percents = [part[name][n] for name in ("accuracy", "confidence", "ece")]
         rows.append(
             [
                 f"{group + 1}",
-                f"({found['low'][n]:.2f}, {found['high'][n]:.2f}]",
-                f"{found['count'][n]:.0f}",
-                *_changes(found["mean_l2"][n], found["mean_absolute_change"][n], uint8),
-                *(_number(value, 100, 2) for value in [*percents, found["label_confidence"][n]]),
+                f"({part['low'][n]:.2f}, {part['high'][n]:.2f}]",
+                f"{part['count'][n]:.0f}",
+                *_changes(part["mean_l2"][n], part["mean_absolute_change"][n], uint8),
+                *(_number(value, 100, 2) for value in [*percents, part["label_confidence"][n]]),
             ]
         )
-    grouped = max(found["group"]) > 0
-    header = [GROUPS.get(augmentation, "group"), *header]
+    grouped = max(part["group"]) > 0
+    header = [augment.find(augmentation).group_name, *header]
     table = [row if grouped else row[1:] for row in [header, *rows]]
     return printing.aligned(table, num_names=2 if grouped else 1)
 
 
-def affinity(found: dict[str, Any], wanted: Sequence[dict[str, Any]], own: dict[str, Any]) -> str:
+def affinity(part: dict[str, Any], wanted: Sequence[dict[str, Any]], own: dict[str, Any]) -> str:
     """One row an augmentation, the run's own first, and a line on what is left out.
 
     Args:
-      found: this part of the file.
+      part: of the file.
       wanted: settings of the augmentations to show.
       own: settings of the run's augmentation.
     """
     header = ["augmentation", "affinity (ratio)", "difference, points", "augmented acc %"]
-    uint8 = found["stamp"]["uint8"]
+    uint8 = part["stamp"]["uint8"]
     header += [*CHANGES[uint8], "diversity"]
-    by_run = found["diversity"]
+    by_run = part["diversity"]
     rows = []
     for settings in wanted:
-        row = next(row for row in found["rows"] if row["settings"] == settings)
+        row = next(row for row in part["rows"] if row["settings"] == settings)
         low, high = (_number(end, 1, 3) for end in row["affinity_interval"])
         rows.append(
             [
@@ -65,12 +64,12 @@ def affinity(found: dict[str, Any], wanted: Sequence[dict[str, Any]], own: dict[
         )
     lines = [printing.aligned([header, *rows], num_names=1)] if rows else []
     if rows:
-        row = found["rows"][0]
+        row = part["rows"][0]
         lines.append(
-            f"baseline: {100 * row['clean_accuracy']:.2f} % of {found['stamp']['examples']} clean "
+            f"baseline: {100 * row['clean_accuracy']:.2f} % of {part['stamp']['examples']} clean "
             "images right; in brackets the 95 % interval over images"
         )
-    if own["name"] == "given":
+    if augment.find(own["name"]).distance_is_given:
         lines.append("this run's images came augmented: no affinity without their clean selves")
     if "left_out" in by_run:
         lines.append(f"diversity left out: {by_run['left_out']}")
@@ -82,14 +81,17 @@ def affinity(found: dict[str, Any], wanted: Sequence[dict[str, Any]], own: dict[
     return "\n".join(lines)
 
 
-def fourier(found: dict[str, Any]) -> str:
+def fourier(part: dict[str, Any]) -> str:
     """Mean error in three bands of frequency, beside the clean error."""
-    error = np.array(found["error"])
+    error = np.array(part["error"])
     height, width = error.shape
     row, column = np.mgrid[:height, :width]
     place = np.maximum(abs(row - height // 2), abs(column - width // 2))
     edges = [(place.max() * k) // 3 for k in (1, 2, 3)]
-    rows = [["frequency, cycles", "error %"], ["none (clean)", f"{100 * found['clean_error']:.2f}"]]
+    rows = [
+        ["frequency, cycles", "error %"],
+        ["none (clean)", f"{100 * part['clean_error']:.2f}"],
+    ]
     low = 0
     for name, high in zip(BANDS, edges, strict=True):
         inside = (place >= low) & (place <= high)
@@ -98,12 +100,13 @@ def fourier(found: dict[str, Any]) -> str:
         low = high + 1
     rows.append(["all", f"{100 * error.mean():.2f}"])
     table = printing.aligned(rows, num_names=1)
-    return f"{table}\nnorm {found['norm']:.3g}, {found['stamp']['examples']} test images"
+    return f"{table}\nnorm {part['norm']:.3g}, {part['stamp']['examples']} test images"
 
 
 def _title(settings: dict[str, Any]) -> str:
-    values = ", ".join(f"{name}={settings[name]:g}" for name in augment.TABLE[settings["name"]][1])
-    return settings["name"] + (f" ({values})" if values else "")
+    values = [f"{name}={value:g}" for name, value in settings.items() if name != "name"]
+    title = methods.title("augment.name", settings["name"])
+    return title + (f" ({', '.join(values)})" if values else "")
 
 
 def _changes(l2: float | None, absolute: float | None, uint8: bool) -> list[str]:

@@ -7,11 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 
-from autolabel_jax import buckets, checkpoint, datasets, image_ops, input_pipeline, result
+from autolabel_jax import augment, buckets, datasets, image_ops, input_pipeline, trained
 from autolabel_jax import experiment as experiment_lib
 from autolabel_jax.datasets import Dataset
+from autolabel_jax.run_dir import RunDir
 from configs import base
-from experiments.reporting import plots
+from experiments.reporting import methods, plots
 from experiments.reporting.run_files import RunRecord
 
 IMAGES = 2  # shown in each group
@@ -23,10 +24,13 @@ def why_not(run: RunRecord) -> str | None:
     name = run.config.get("augment.name")
     if name is None:
         return "config.json lacks augment.name"
-    if name == "none":
-        return "augment.name='none' moves no image"
-    if name == "adversarial" and not any((run.workdir / "checkpoints").glob("[0-9]*")):
-        return "augment.name='adversarial' attacks the model, and there is no checkpoint of it"
+    method = methods.find("augment.name", name)
+    if method is None:
+        return f"augment.name={name!r} cannot be loaded"
+    if not method.moves_inputs:
+        return f"augment.name={name!r} moves no image"
+    if method.attacks_model and RunDir(run.workdir).last_checkpoint() is None:
+        return f"augment.name={name!r} attacks the model, and there is no checkpoint of it"
     return None
 
 
@@ -34,7 +38,8 @@ def same_picture(run: RunRecord) -> str:
     """Equal for runs that share a picture: the model and the labels matter not, unless attacked."""
     shown = ("dataset", "data_dir", "train_examples", "augment.", "buckets.")
     kept = {name: value for name, value in run.config.items() if name.startswith(shown)}
-    attacked = run.config.get("augment.name") == "adversarial"
+    method = methods.find("augment.name", run.config.get("augment.name"))
+    attacked = method is not None and method.attacks_model
     return repr((sorted(kept.items()), run.workdir if attacked else None))
 
 
@@ -51,12 +56,13 @@ def draw(run: RunRecord, data_dir: str | None = None) -> Figure:
       ValueError: the data are no images, or the config does not fit them.
       FileNotFoundError: the data are not there.
     """
-    config = checkpoint.load_config(run.workdir, base.base())
+    config = RunDir(run.workdir).load_config(base.base())
     if data_dir is not None:
         config.data_dir = data_dir
-    if config.augment.name == "adversarial":
-        experiment, dataset, snapshot = result.restore(config, run.workdir)
-        variables = experiment_lib.inference_variables(snapshot.state)
+    if augment.find(config.augment.name).attacks_model:
+        restored = trained.restore(run.workdir, config)
+        experiment, dataset = restored.experiment, restored.dataset
+        variables = restored.variables
     else:
         dataset, variables = datasets.load(config), {}
         experiment = experiment_lib.create(config, dataset, input_pipeline.make_mesh())

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 
 from matplotlib.figure import Figure
 
+from autolabel_jax.run_dir import RunDir
 from experiments.reporting import bucket_images, cells, plots, varied, varied_plots
 from experiments.reporting.run_files import RunRecord
 
@@ -109,7 +110,7 @@ def of_run(run: RunRecord, name: str) -> list[Drawing]:
                 functools.partial(plots.bucket_distance, run),
             ),
         ]
-    if (run.workdir / "test_logits.npz").exists():
+    if RunDir(run.workdir).logits_file.exists():
         drawings.append(
             Drawing(
                 f"reliability_{file}",

@@ -9,13 +9,12 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from experiments.reporting import label_names, published, run_files
+from experiments.reporting import label_names, methods, published, run_files
 from experiments.reporting.run_files import RunRecord
 
 LEVEL = 0.95  # confidence level of intervals
 SIGNIFICANT = 0.05
 MIN_SEEDS = 3  # that a t test needs
-AUGMENTATIONS = ("none", "augmix", "mixup", "randaugment", "adversarial")  # order of the blocks
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +40,7 @@ class Cell:
         return {
             "dataset": self.first["dataset"],
             "model": run_files.model_name(self.runs[0].config),
-            "augmentation": self.first["augmentation"],
+            "augmentation": methods.title("augment.name", self.first["augmentation"]),
             "labels": label_names.name(self.runs[0]),
             "train_examples": self.first.get("train_examples", ""),
             "epochs": self.first["epochs"],
@@ -86,7 +85,7 @@ def make(runs: Sequence[RunRecord]) -> list[list[Cell]]:
     """Groups runs into blocks of cells; label rules may be compared within a block.
 
     Blocks of one data set, model and number of images are adjacent, in the order of
-    AUGMENTATIONS; cells have the order of ``label_names``.
+    ``augment.TABLE``; cells have the order of ``label_names``.
 
     Raises:
       ValueError: two runs of one cell have the same seed.
@@ -106,8 +105,7 @@ def _in_order(blocks: Sequence[list[Cell]]) -> list[list[Cell]]:
         return tuple(block[0].names[f] for f in ("dataset", "model", "train_examples"))
 
     def method(block: list[Cell]) -> int:
-        name = block[0].names["augmentation"]
-        return AUGMENTATIONS.index(name) if name in AUGMENTATIONS else len(AUGMENTATIONS)
+        return methods.rank("augment.name", block[0].first["augmentation"])
 
     budgets = list(dict.fromkeys(map(budget, blocks)))
     return sorted(blocks, key=lambda block: (budgets.index(budget(block)), method(block)))

@@ -2,12 +2,9 @@
 
 from typing import Any
 
-from experiments.reporting import printing, run_files
+from autolabel_jax import registry
+from experiments.reporting import methods, run_files
 from experiments.reporting.run_files import RunRecord
-
-# Rules that are not named here come before bucket_accuracy.
-BEFORE, AFTER = ("one_hot", "smoothing", "autolabel"), ("bucket_accuracy", "polynomial", "ccat")
-IN_THE_NAME = {"smoothing": "labels.smoothing", "autolabel": "labels.step"}
 
 
 def name(run: RunRecord) -> str:
@@ -15,9 +12,9 @@ def name(run: RunRecord) -> str:
 
     The name does not depend on other runs: it holds the options that differ from their defaults.
     """
-    text = printing.rule_name(run.result)
-    if run.result["label_rule"] == "smoothing":
-        text += f" {smoothing(run)}"
+    own = run_files.settings(run)
+    named = {field.removeprefix("labels."): own[field] for field in own}
+    text = methods.row_name(run.result["label_rule"], named)
     return ", ".join([text, *(f"{field}={value}" for field, value in options(run).items())])
 
 
@@ -28,25 +25,37 @@ def smoothing(run: RunRecord) -> str:
 
 def options(run: RunRecord) -> dict[str, Any]:
     """Returns fields of the label rule that differ from their defaults and are not in its name."""
-    named = ("labels.rule", IN_THE_NAME.get(run.result["label_rule"]))
+    named = ("labels.rule", *_in_name(run))
+    defaults = run_files.DEFAULTS | _declared_defaults(run)
     return {
         field: value
         for field, value in sorted(run_files.settings(run).items())
         if field.startswith("labels.") and field not in named
-        if value != run_files.DEFAULTS.get(field)
+        if value != defaults.get(field)
     }
 
 
 def order(run: RunRecord) -> tuple:
-    """Returns the sort key of a row: rule, options (none first), step, then buckets."""
+    """Returns the sort key of a row: rule, options (none first), then its other settings."""
     rule, settings = run.result["label_rule"], run_files.settings(run)
-    ranks = [*BEFORE, None, *AFTER]
-    rank = ranks.index(rule if rule in ranks else None)
-    share = settings["labels.smoothing"] if rule == "smoothing" else 0
+    in_name = {field: settings[field] for field in _in_name(run) if field in settings}
+    numbers = {f: v for f, v in in_name.items() if isinstance(v, int | float)}
+    texts = {f: v for f, v in in_name.items() if f not in numbers}
     own = options(run)
     rest = {field: settings[field] for field in sorted(settings.keys() - own.keys())}
-    step = run.result.get("label_step")
-    return rank, rule, share, _sizes(own), step not in (None, "ece"), step or "", _sizes(rest)
+    rank = methods.rank("labels.rule", rule)
+    return rank, rule, *map(_sizes, (numbers, own, texts, rest))
+
+
+def _in_name(run: RunRecord) -> tuple[str, ...]:
+    rule = methods.find("labels.rule", run.result["label_rule"])
+    return () if rule is None else tuple(f"labels.{field}" for field in rule.in_name)
+
+
+def _declared_defaults(run: RunRecord) -> dict[str, Any]:
+    rule = methods.find("labels.rule", run.result["label_rule"])
+    declared = {} if rule is None else registry.settings(rule)
+    return {f"labels.{name}": setting.default for name, setting in declared.items()}
 
 
 def _sizes(values: dict[str, Any]) -> list[tuple[str, float, str]]:

@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, FigureBase
 
-from experiments.reporting import cells, reliability, run_files
+from experiments.reporting import cells, methods, reliability, run_files
 from experiments.reporting.cells import Cell
 from experiments.reporting.run_files import RunRecord
 
@@ -74,9 +74,9 @@ def groups(run: RunRecord, name: str) -> np.ndarray:
 
 def group_name(run: RunRecord, group: int, num_groups: int) -> str:
     """Names a group of buckets, the discrete part of the distance."""
-    names = {"augmix": "chain depth", "randaugment": "operations"}
-    name = names.get(run.config.get("augment.name"), "group")
-    return f"{name} {group + 1}" if num_groups > 1 else "all images"
+    if num_groups == 1:
+        return "all images"
+    return methods.group_name(run.config.get("augment.name"), group)
 
 
 def _label_curves(axes: Axes, run: RunRecord, group: int) -> None:

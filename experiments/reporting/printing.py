@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from experiments.reporting import methods
+
 COLUMNS = {
     "accuracy": ("accuracy %", 100, 2),
     "ece": ("ECE %", 100, 2),
@@ -50,7 +52,8 @@ def result_table(results: Sequence[Mapping[str, Any]]) -> str:
             _, factor, digits = COLUMNS[name]
             value = result.get(name)
             values.append("" if value is None else f"{factor * value:.{digits}f}")
-        rows.append([result["augmentation"], rule_name(result), str(result["seed"]), *values])
+        name = methods.title("augment.name", result["augmentation"])
+        rows.append([name, rule_name(result), str(result["seed"]), *values])
     return aligned(rows, num_names=2)
 
 
@@ -106,6 +109,5 @@ def aligned(rows: Sequence[Sequence[str]], num_names: int) -> str:
 def rule_name(result: Mapping[str, Any]) -> str:
     """Returns the label rule and, for AutoLabel, its step if that is not 'ece'."""
     step = result.get("label_step")
-    return result["label_rule"] + (
-        f", {step}".replace("_", " ") if step not in (None, "ece") else ""
-    )
+    settings = {} if step is None else {"step": step}
+    return methods.row_name(result["label_rule"], settings)

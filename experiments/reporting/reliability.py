@@ -8,6 +8,7 @@ from scipy.special import softmax
 
 from autolabel_jax.metrics import bootstrap
 from autolabel_jax.metrics.bootstrap import Reliability
+from autolabel_jax.run_dir import RunDir
 
 
 def from_file(workdir: pathlib.Path, *, seed: int = 0) -> Reliability:
@@ -16,7 +17,7 @@ def from_file(workdir: pathlib.Path, *, seed: int = 0) -> Reliability:
     Raises:
       ValueError: the file lacks an array, or the two do not fit.
     """
-    path = workdir / "test_logits.npz"
+    path = RunDir(workdir).logits_file
     with np.load(path) as saved:
         missing = [name for name in ("logits", "label") if name not in saved]
         if missing:

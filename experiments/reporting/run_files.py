@@ -9,13 +9,15 @@ import dataclasses
 import json
 import math
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from flax import traverse_util
 
-from autolabel_jax import augment, labels, metric_writer, models
+from autolabel_jax import registry, run_dir
+from autolabel_jax.run_dir import RunDir
 from configs import base
+from experiments.reporting import methods
 
 NEEDED = ("dataset", "model", "augmentation", "label_rule", "seed", "epochs", "revision")
 NEEDED_CONFIG = ("dataset", "epochs", "model.name", "augment.name", "labels.rule")
@@ -27,8 +29,8 @@ LINE_METRICS = ("train_loss", "calibration_accuracy", "calibration_ece", "label_
 # Fields that describe where a run is stored and what it is called, not what it computes.
 BOOKKEEPING = ("name", "seed", "data_dir", "eval_batch_size", "checkpoint.keep")
 BOOKKEEPING += ("checkpoint.every_epochs",)
-# Rules that use buckets and the calibration set.
-LEARNED = ("autolabel", "bucket_accuracy", "bucket_temperature")
+# Fields that schedule the updates of a rule that learns.
+SCHEDULE = ("labels.update_every", "labels.warmup_epochs")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,8 +68,7 @@ def find(arguments: Sequence[str]) -> list[pathlib.Path]:
         folder = pathlib.Path(argument)
         if not folder.is_dir():
             raise ValueError(f"{argument}: no such folder; expected the --workdir of a run")
-        inside = [folder] if (folder / "config.json").exists() else []
-        inside = inside or sorted(path.parent for path in folder.rglob("config.json"))
+        inside = run_dir.find(folder)
         if not inside:
             raise ValueError(
                 f"{argument}: found no config.json there nor in any folder below; "
@@ -83,20 +84,20 @@ def read(workdir: pathlib.Path) -> RunRecord:
     Raises:
       ValueError: config.json is not a JSON object.
     """
-    config = _read_object(workdir / "config.json")
+    config = _object(RunDir(workdir).read_config)
     if config is None:
         raise ValueError(f"{workdir}: config.json cannot be read as a JSON object")
     return RunRecord(
         workdir=workdir,
         config=traverse_util.flatten_dict(config, sep="."),
-        lines=metric_writer.read_metrics(workdir),
-        result=_read_object(workdir / "result.json"),
+        lines=RunDir(workdir).read_metrics(),
+        result=_object(RunDir(workdir).read_result),
     )
 
 
-def _read_object(path: pathlib.Path) -> dict[str, Any] | None:
+def _object(read: Callable[[], Any]) -> dict[str, Any] | None:
     try:
-        value = metric_writer.read_json(path)
+        value = read()
     except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
         return None
     return value if isinstance(value, dict) else None
@@ -149,7 +150,7 @@ def _exclusion_reason(run: RunRecord) -> str | None:
     """Returns why a run cannot be compared, apart from its revision; None if it can."""
     epochs = run.config.get("epochs")
     if run.result is None:
-        there = (run.workdir / "result.json").exists()
+        there = RunDir(run.workdir).is_finished
         what = "its result.json cannot be read" if there else "not finished: no result.json"
         return f"{what}; {len(run.lines)} of {epochs} epochs in metrics.jsonl"
     missing = [name for name in (*NEEDED, *METRICS) if name not in run.result]
@@ -185,9 +186,9 @@ def _not_finite(value: Any, null: bool = False) -> bool:
 def model_name(config: dict[str, Any]) -> str:
     """Returns the model's name and sizes: 'wide_resnet-28-10', 'mlp-256', 'resnet18'."""
     name = config["model.name"]
-    fields = models.TABLE[name][1] if name in models.TABLE else ("depth", "width")
-    sizes = [config[f"model.{f}"] for f in fields if f"model.{f}" in config]
-    return "-".join([name, *map(str, sizes)])
+    fields = methods.fields("model.name", config)
+    sizes = [config[f"model.{f}"] for f in fields or () if f"model.{f}" in config]
+    return "-".join([methods.title("model.name", name), *map(str, sizes)])
 
 
 def settings(run: RunRecord) -> dict[str, Any]:
@@ -216,15 +217,13 @@ def block(run: RunRecord) -> dict[str, Any]:
 
 
 def _is_read(name: str, config: dict[str, Any]) -> bool:
+    """Whether the methods of the run read a field; True where a method cannot be loaded."""
+    rule = methods.find("labels.rule", config.get("labels.rule"))
+    if name in SCHEDULE or name.startswith("buckets.") or name == "calibration.num_bins":
+        return rule is None or rule.learns
     part, _, field = name.partition(".")
-    rule, method = config.get("labels.rule"), config.get("augment.name")
-    if part == "model" and config.get("model.name") in models.TABLE:
-        return field in ("name", *models.TABLE[config["model.name"]][1])
-    if part == "augment" and method in augment.TABLE:
-        return field in ("name", *augment.TABLE[method][1])
-    if part == "labels" and rule in labels.TABLE:
-        schedule = ("update_every", "warmup_epochs") if rule in LEARNED else ()
-        return field in ("rule", *labels.fields(rule), *schedule)
-    if part == "buckets" or name == "calibration.num_bins":
-        return rule in LEARNED or rule not in labels.TABLE
+    for place in methods.TABLES:
+        if name != place and part == registry.GROUPS[place]:
+            declared = methods.fields(place, config)
+            return declared is None or field in declared
     return True

@@ -12,13 +12,11 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from autolabel_jax import metric_writer
 from experiments.sweeping.job import BUSY, DONE, FAILED, SKIPPED, STOPPED, Job, Outcome
 
 RUNNING = "running"
 STYLES = {RUNNING: "cyan", DONE: "green", FAILED: "bold red", STOPPED: "yellow", BUSY: "yellow"}
 COLUMNS = ("run", "state", "epoch", "cal. NLL", "accuracy %", "ECE %", "NLL", "seconds")
-TAIL = 1 << 16  # bytes at the end of metrics.jsonl that hold its last line
 
 
 class Sized(Protocol):
@@ -145,14 +143,12 @@ class Board:
 
 def _metrics(job: Job, state: str) -> dict[str, str]:
     """Returns the table cells of a run, read from its files, wherever it runs."""
-    line = last_line(job)
+    line = job.run_dir.last_metrics()
     cells = {}
     if line:
         cells["epoch"] = f"{line['epoch'] + 1}/{json.loads(job.config)['epochs']}"
         cells["cal. NLL"] = _number(line.get("calibration_nll"), 1, 4)
-    path = job.workdir / "result.json"
-    if state in (DONE, SKIPPED) and path.exists():
-        result = metric_writer.read_json(path)
+    if state in (DONE, SKIPPED) and (result := job.run_dir.read_result()):
         for column, name, factor, digits in (
             *(("accuracy %", "accuracy", 100, 2), ("ECE %", "ece", 100, 2)),
             *(("NLL", "nll", 1, 4), ("seconds", "seconds", 1, 0)),
@@ -163,19 +159,3 @@ def _metrics(job: Job, state: str) -> dict[str, str]:
 
 def _number(value: Any, factor: float, digits: int) -> str:
     return "" if value is None else f"{factor * value:.{digits}f}"
-
-
-def last_line(job: Job) -> dict[str, Any] | None:
-    """Returns the last complete line of a run's metrics.jsonl; None if there is none."""
-    try:
-        with open(job.workdir / "metrics.jsonl", "rb") as file:
-            file.seek(max(file.seek(0, 2) - TAIL, 0))
-            lines = file.read().splitlines()
-    except OSError:
-        return None
-    for text in reversed(lines):
-        try:
-            return json.loads(text)
-        except ValueError:  # incomplete or being written
-            continue
-    return None

@@ -4,7 +4,7 @@ from typing import Any
 
 from absl import flags
 
-from autolabel_jax import robustness
+from autolabel_jax.evaluation import run
 
 _CORRUPTIONS = flags.DEFINE_bool("corruptions", False, "Evaluate on 15 corruptions, 5 severities.")
 _EXTRA = flags.DEFINE_bool("extra_corruptions", False, "Evaluate on the 4 extra corruptions.")
@@ -19,12 +19,12 @@ _EXAMPLES = flags.DEFINE_integer(
 
 
 def keywords() -> dict[str, Any]:
-    """Those of ``result.evaluate_run`` that were asked for; {}: training's own will do.
+    """Those of ``trained.evaluate`` that were asked for; {}: training's own will do.
 
     Raises:
       ValueError: unknown attack.
     """
-    robustness.plan(corrupted=False, attack_names=_ATTACKS.value, num_examples=0)
+    run.plan(corrupted=False, attack_names=_ATTACKS.value, num_examples=0)
     folder, extra = _CORRUPTED_DATA.value, _EXTRA.value
     asked = {
         "corrupted": _CORRUPTIONS.value or (bool(folder) and not extra),

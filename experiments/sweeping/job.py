@@ -15,7 +15,8 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from autolabel_jax import checkpoint, metric_writer, result, train
+from autolabel_jax import files, train, trained
+from autolabel_jax.run_dir import RunDir
 from experiments import launch
 
 DONE, SKIPPED, FAILED, STOPPED, BUSY = "done", "skipped", "failed", "stopped", "busy"
@@ -34,7 +35,7 @@ class Job:
       root: the folder of all runs.
       settings: what the sweep changed.
       config: the whole config, as JSON.
-      evaluation: keywords of ``result.evaluate_run``; {}: none is asked for.
+      evaluation: keywords of ``trained.evaluate``; {}: none is asked for.
     """
 
     name: str
@@ -47,6 +48,11 @@ class Job:
     def workdir(self) -> pathlib.Path:
         """Of the run."""
         return pathlib.Path(self.root) / self.name
+
+    @property
+    def run_dir(self) -> RunDir:
+        """Its files."""
+        return RunDir(self.workdir)
 
     @property
     def log(self) -> pathlib.Path:
@@ -131,15 +137,15 @@ def is_finished(job: Job) -> bool:
     Raises:
       ValueError: it holds a run of another config.
     """
-    if not (job.workdir / "config.json").exists():
+    if not job.run_dir.is_claimed:
         return False
-    checkpoint.claim(job.workdir, job.load_config())
-    return (job.workdir / "result.json").exists() and _is_evaluated(job)
+    job.run_dir.check_config(job.load_config())
+    return job.run_dir.is_finished and _is_evaluated(job)
 
 
 def _is_evaluated(job: Job) -> bool:
     path = job.workdir / STAMP
-    stamp = metric_writer.read_json(path) if path.exists() else {}
+    stamp = files.read_json(path) if path.exists() else {}
     return not job.evaluation or stamp.get("evaluation") == job.evaluation
 
 
@@ -186,13 +192,13 @@ def failed(job: Job, error: Exception) -> Outcome:
 
 def _finish(job: Job, stop: Stop) -> None:
     config = job.load_config()
-    if not (job.workdir / "result.json").exists():
+    if not job.run_dir.is_finished:
         train.train(config, job.workdir, should_stop=stop, progress=False)
     if not _is_evaluated(job):
         with stop.interrupting():
-            result.evaluate_run(config, job.workdir, **job.evaluation)
+            trained.evaluate(job.workdir, config, **job.evaluation)
     stamp = {"settings": job.settings, "evaluation": job.evaluation}
-    metric_writer.write_json(job.workdir / STAMP, stamp)
+    files.write_json(job.workdir / STAMP, stamp)
 
 
 @contextlib.contextmanager

@@ -9,11 +9,13 @@ import itertools
 import json
 import pathlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
 from ml_collections import ConfigDict
+
+from autolabel_jax import registry
 
 Settings = dict[str, Any]  # {'labels.rule': 'autolabel', 'seed': 0}
 
@@ -85,7 +87,9 @@ def parse_axes(text: str, config: ConfigDict) -> dict[str, list[Any]]:
       ValueError: a part cannot be read.
     """
     axes: dict[str, list[Any]] = {}
-    for name, values in split_axes(text).items():
+    texts = split_axes(text)
+    config = with_external(texts, config)
+    for name, values in texts.items():
         axes[name] = []
         for value in values:
             if integers := re.fullmatch(r"(-?\d+)\.\.(-?\d+)", value):
@@ -115,6 +119,20 @@ def split_axes(text: str) -> dict[str, list[str]]:
             )
         axes[name] = [value.strip() for value in re.split(r",(?![^(\[]*[)\]])", values)]
     return axes
+
+
+def with_external(axes: Mapping[str, Sequence[str]], config: ConfigDict) -> ConfigDict:
+    """Returns a copy of the config with the settings of the external methods on the axes."""
+    extended = copy_of(config)
+    for field_name in axes.keys() & registry.GROUPS.keys():
+        for value in filter(registry.is_external, axes[field_name]):
+            registry.add_settings(extended, field_name, value)
+    return extended
+
+
+def copy_of(config: ConfigDict) -> ConfigDict:
+    """Returns a copy that can be changed."""
+    return ConfigDict(json.loads(config.to_json()))
 
 
 def parse_value(name: str, text: str, config: ConfigDict) -> Any:
@@ -170,13 +188,15 @@ def make_runs(config: ConfigDict, all_settings: Sequence[Settings]) -> list[Swee
 
 def make_run(config: ConfigDict, settings: Settings) -> SweepRun:
     """Makes one run; raises as ``make_runs``."""
-    changed = ConfigDict(json.loads(config.to_json()))
+    changed = copy_of(config)
+    for name in settings.keys() & registry.GROUPS.keys():
+        registry.choose(changed, name, settings[name])  # brings the fields of an external method
     for name, value in settings.items():
         field(name, changed)
         try:
             changed.update_from_flattened_dict({name: value})
         except TypeError as error:
-            was = type(field(name, config)).__name__
+            was = type(field(name, changed)).__name__
             raise ValueError(f"{name}: got {value!r}, expected a value of type {was}") from error
     return SweepRun(name=folder_name(settings), settings=settings, config=changed)
 

@@ -17,21 +17,13 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
+from autolabel_jax import augment, labels, registry
 from experiments.sweeping import runs as sweep_runs
-from experiments.sweeping.board import last_line
 from experiments.sweeping.job import DONE, FAILED, FILES, SKIPPED, Job, Outcome
 from experiments.sweeping.runs import Settings, SweepRun
 
 OBJECTIVES = ("calibration_nll", "calibration_ece")
 DIGITS = 4  # of a drawn number, to keep folder names readable
-
-# Strength of each augmentation; searched if no axes are given.
-STRENGTH = {
-    "augmix": "augment.severity=1..10",
-    "mixup": "augment.concentration=log:0.1..10",
-    "adversarial": "augment.max_epsilon=log:0.004..0.06",
-    "randaugment": "augment.max_magnitude=1..15",
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +62,9 @@ def parse_space(text: str, config: ConfigDict) -> Space:
       ValueError: a part cannot be read.
     """
     space: dict[str, Range | list[Any]] = {}
-    for name, values in sweep_runs.split_axes(text or default_space(config)).items():
+    axes = sweep_runs.split_axes(text or default_space(config))
+    config = sweep_runs.with_external(axes, config)
+    for name, values in axes.items():
         ranges = re.fullmatch(r"(log:)?(.+?)\.\.(?!\.)(.+)", values[0])
         if ranges and len(values) == 1:
             space[name] = _range(name, *ranges.groups(), config)
@@ -80,9 +74,21 @@ def parse_space(text: str, config: ConfigDict) -> Space:
 
 
 def default_space(config: ConfigDict) -> str:
-    """Returns the default axes: AutoLabel's step size, buckets, and the augmentation's strength."""
-    fields = ["labels.alpha=log:0.01..10", "buckets.num=1..20"]
-    return ";".join([*fields, *filter(None, [STRENGTH.get(config.augment.name)])])
+    """Returns the default axes: what label rule and augmentation declare, and the buckets."""
+    rule, method = labels.find(config.labels.rule), augment.find(config.augment.name)
+    axes = [*_declared("labels", rule), *(["buckets.num=1..20"] if rule.learns else [])]
+    axes += _declared("augment", method)
+    if not axes:
+        raise ValueError(
+            f"--axes: {config.labels.rule!r} and {config.augment.name!r} declare no ranges; "
+            "give ranges, such as --axes=optimizer.learning_rate=log:0.001..1"
+        )
+    return ";".join(axes)
+
+
+def _declared(group: str, method: type) -> list[str]:
+    declared = registry.settings(method).items()
+    return [f"{group}.{name}={setting.search}" for name, setting in declared if setting.search]
 
 
 def _range(name: str, log: str | None, low: str, high: str, config: ConfigDict) -> Range:
@@ -242,7 +248,7 @@ def _import_optuna() -> ModuleType:
 
 def objective_of(job: Job, objective: str) -> float | None:
     """Returns the objective after the last epoch; None if it is missing or not finite."""
-    return (last_line(job) or {}).get(objective)
+    return (job.run_dir.last_metrics() or {}).get(objective)
 
 
 def best_line(jobs: Mapping[str, Job], outcomes: Mapping[str, Outcome], objective: str) -> str:

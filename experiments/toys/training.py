@@ -15,8 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from autolabel_jax import buckets, labels, losses, temperature
-from autolabel_jax.types import LabelState
+from autolabel_jax import buckets, labels, losses
+from autolabel_jax.calibrators import temperature
+from autolabel_jax.labels import LabelState
 from configs import base
 from experiments.toys.measure import Measured, as_distance, edges, logits, measure, model
 from experiments.toys.problem import Moves, Sample, Toy, draw, sample
@@ -73,7 +74,7 @@ def train_epoch(
             num_classes=toy.num_classes,
             distance=distance,
         )
-        scale = rule.loss_scale and rule.loss_scale(state, bucket)
+        scale = rule.loss_scale(state, bucket)
         return losses.cross_entropy(logits(toy, params, train, moves), soft_label, scale).mean()
 
     def step(carry: tuple[Any, optax.OptState], moves: Moves) -> tuple[Any, None]:

@@ -7,7 +7,7 @@ import pytest
 from scipy import special
 from sklearn import metrics
 
-from autolabel_jax import corruptions, datasets, metric_writer, result, train
+from autolabel_jax import corruptions, datasets, files, train, trained
 from autolabel_jax.datasets import superclasses
 
 FIELDS = {
@@ -28,7 +28,7 @@ def run(tmp_path_factory):
 def test_has_every_field(run):
     config, workdir, found = run
     assert set(found) >= FIELDS
-    assert metric_writer.read_json(workdir / "result.json") == found
+    assert files.read_json(workdir / "result.json") == found
     assert (found["name"], found["dataset"], found["model"]) == ("mine", "digits", "mlp")
     assert (found["augmentation"], found["label_rule"], found["seed"]) == ("none", "autolabel", 3)
     sizes = [found[f"{split}_examples"] for split in ("train", "calibration", "test")]
@@ -74,11 +74,11 @@ def test_figures_are_those_of_the_averaged_parameters_on_test(run):
 def test_evaluating_again_gives_the_same_and_keeps_what_others_added(run):
     config, workdir, found = run
     path = workdir / "result.json"
-    metric_writer.write_json(path, found | {"noisy_ece": 0.125, "accuracy": -1, "seconds": 42.0})
-    again = result.evaluate_run(config, workdir)
+    files.write_json(path, found | {"noisy_ece": 0.125, "accuracy": -1, "seconds": 42.0})
+    again = trained.evaluate(workdir, config)
     assert again == found | {"noisy_ece": 0.125, "seconds": 42.0}
-    assert metric_writer.read_json(path) == again
-    metric_writer.write_json(path, found)
+    assert files.read_json(path) == again
+    files.write_json(path, found)
 
 
 def test_an_unfinished_run_is_evaluated_without_a_result_file(tmp_path):
@@ -86,18 +86,19 @@ def test_an_unfinished_run_is_evaluated_without_a_result_file(tmp_path):
     calls = iter(range(100))
     with pytest.raises(train.Stopped):
         train.train(config, tmp_path, progress=False, should_stop=lambda: next(calls) >= 4)
-    found = result.evaluate_run(config, tmp_path)
+    found = trained.evaluate(tmp_path, config)
     assert found["epochs"] == 1
     assert not (tmp_path / "result.json").exists()
-    parts, dataset, snapshot = result.restore(config, tmp_path)
-    assert (int(snapshot.epoch), int(snapshot.step)) == (1, 1)
-    assert parts.num_classes == dataset.num_classes == 10
+    restored = trained.restore(tmp_path, config)
+    snapshot = restored.snapshot
+    assert (int(snapshot.epoch), int(snapshot.step), restored.checkpoint) == (1, 1, 3)
+    assert restored.experiment.num_classes == restored.dataset.num_classes == 10
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(snapshot.state))
 
 
 def test_no_checkpoint_names_the_folder_and_the_command(tmp_path):
     with pytest.raises(FileNotFoundError, match="found no checkpoint") as caught:
-        result.restore(helpers.small_config(), tmp_path)
+        trained.restore(tmp_path, helpers.small_config())
     assert f"--workdir={tmp_path}" in str(caught.value)
     assert "python -m experiments.train" in str(caught.value)
 
@@ -116,7 +117,7 @@ def test_superclasses_are_evaluated_where_there_are_some(run, monkeypatch):
     assert not [name for name in found if name.startswith("superclass")]
     halves = np.repeat(np.arange(2, dtype=np.int32), 5)
     monkeypatch.setattr(superclasses, "of", lambda name: halves)
-    again = result.evaluate_run(config, workdir)
+    again = trained.evaluate(workdir, config)
     with np.load(workdir / "test_logits.npz") as saved:
         logits, label = saved["logits"], saved["label"]
     for end, t in (("", 1.0), ("_ts", found["temperature"])):
@@ -125,7 +126,7 @@ def test_superclasses_are_evaluated_where_there_are_some(run, monkeypatch):
         assert again[f"superclass_accuracy{end}"] == pytest.approx(right)
         assert 0 < again[f"superclass_ece{end}"] < 1
     assert {name: again[name] for name in found} == found
-    metric_writer.write_json(workdir / "result.json", found)
+    files.write_json(workdir / "result.json", found)
 
 
 def test_a_whole_evaluation_goes_on_to_the_same_figures(run, monkeypatch):
@@ -133,7 +134,7 @@ def test_a_whole_evaluation_goes_on_to_the_same_figures(run, monkeypatch):
     config, workdir, found = run
     asked = {"corrupted": True, "attack_names": ["fgsm"], "vector_scaling": True, "examples": 16}
     monkeypatch.setattr(corruptions, "CORRUPTIONS", ("contrast", "brightness"))
-    whole = result.evaluate_run(config, workdir, **asked)
+    whole = trained.evaluate(workdir, config, **asked)
     for prefix in ("", "corrupted_"):
         for name in ("accuracy", "ece", "nll", "brier"):
             for end in ("", "_ts", "_vs"):
@@ -148,13 +149,13 @@ def test_a_whole_evaluation_goes_on_to_the_same_figures(run, monkeypatch):
     path = workdir / "evaluation.jsonl"
     lines = path.read_text().splitlines(keepends=True)
     path.write_text("".join(lines[:4]))
-    assert result.evaluate_run(config, workdir, **asked) == whole
-    metric_writer.write_json(workdir / "result.json", found)
+    assert trained.evaluate(workdir, config, **asked) == whole
+    files.write_json(workdir / "result.json", found)
 
 
 def test_published_sets_are_refused_before_anything_is_read(tmp_path):
     np.save(tmp_path / "labels.npy", np.zeros(5))
     with pytest.raises(FileNotFoundError, match="--corrupted_data: .* lacks gaussian_noise.npy"):
-        result.evaluate_run(
-            helpers.small_config(), tmp_path, corrupted=True, corrupted_data=str(tmp_path)
+        trained.evaluate(
+            tmp_path, helpers.small_config(), corrupted=True, corrupted_data=str(tmp_path)
         )

@@ -1,7 +1,5 @@
 """Temperature and vector scaling after training (Guo et al. 2017, sec. 4.2), on held-out logits."""
 
-import dataclasses
-
 import numpy as np
 from scipy import optimize, special
 
@@ -99,38 +97,3 @@ def fit_vector(logits: np.ndarray, label: np.ndarray) -> tuple[np.ndarray, np.nd
     best = min(fit.x, start, key=lambda x: nll_and_gradient(x)[0])
     scale, bias = best[:num_classes] / spread, best[num_classes:]
     return scale, bias - bias.mean()
-
-
-@dataclasses.dataclass(frozen=True)
-class Scaling:
-    """What was fitted on the calibration set, to be applied to logits of any other set.
-
-    Attributes:
-      temperature: T of softmax(logits / T).
-      vector: (w, b) of softmax(logits · w + b), each float64 [K]; None: not fitted.
-    """
-
-    temperature: float
-    vector: tuple[np.ndarray, np.ndarray] | None = None
-
-    def twins(self, logits: np.ndarray) -> dict[str, np.ndarray]:
-        """Suffix of a figure's name → the logits it is taken of, float32 [n, K].
-
-        '' is before scaling, '_ts' after temperature scaling, '_vs' after vector scaling where
-        it was fitted.
-        """
-        logits = np.asarray(logits, np.float32)
-        found = {"": logits, "_ts": logits / np.float32(self.temperature)}
-        if self.vector is not None:
-            scale, bias = (part.astype(np.float32) for part in self.vector)
-            found["_vs"] = logits * scale + bias
-        return found
-
-
-def fit(logits: np.ndarray, label: np.ndarray, *, vector: bool = False) -> Scaling:
-    """The temperature, and with ``vector`` scales and biases too, of the calibration set.
-
-    Raises:
-      ValueError: as ``fit_temperature``.
-    """
-    return Scaling(fit_temperature(logits, label), fit_vector(logits, label) if vector else None)

@@ -1,11 +1,13 @@
-"""Corrupted test sets, made on the device and kept for the next model of the same process.
+"""One corrupted test set, made on the device and kept for the next model of the same process.
 
 A sweep evaluates many small models on the same 75 sets, and making a set takes longer than
 reading it with a small network.
 """
 
+import dataclasses
 import functools
 import zlib
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -14,10 +16,15 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from autolabel_jax import corruptions, input_pipeline
-from autolabel_jax.datasets import Split
+from autolabel_jax.datasets import Split, StreamedSplit
+from autolabel_jax.evaluation import clean
+from autolabel_jax.evaluation.predict import Predictor
 from autolabel_jax.types import Batch
 
 MOST_BYTES = 2**29  # of kept images, on each device
+
+# The metrics of a set, for its line, and the headline ones in resamples of its images.
+Finished = tuple[dict[str, Any], dict[str, np.ndarray]]
 
 
 class CorruptedSets:
@@ -33,7 +40,7 @@ class CorruptedSets:
 
     @property
     def num_bytes(self) -> int:
-        """Of the images that are kept."""
+        """Size of the images that are kept."""
         return sum(image.nbytes for image in self._kept.values())
 
     def take(self, name: str, severity: int, whole: Batch, batch_size: int, mesh: Mesh) -> Batch:
@@ -55,7 +62,7 @@ class CorruptedSets:
         return whole.replace(input=image)
 
 
-def of(test: Split, mesh: Mesh) -> CorruptedSets:
+def sets_of(test: Split, mesh: Mesh) -> CorruptedSets:
     """The sets of these test images; those of the split asked for before are let go."""
     image = np.ascontiguousarray(test.input)
     return _last((image.shape, str(image.dtype), zlib.crc32(image), mesh))
@@ -64,6 +71,43 @@ def of(test: Split, mesh: Mesh) -> CorruptedSets:
 def forget() -> None:
     """Lets go of the sets that are kept."""
     _last.cache_clear()
+
+
+@dataclasses.dataclass(frozen=True)
+class OnDevice:
+    """Clean test images on the device, once for all sets that are made from them."""
+
+    split: Split | StreamedSplit  # uint8 [n, H, W, 3]
+    whole: Batch | StreamedSplit  # the same, from ``input_pipeline.put_split``
+    sets: CorruptedSets | None  # None where images stay on disk: nothing is kept
+
+
+def put(split: Split | StreamedSplit, mesh: Mesh) -> OnDevice:
+    """Puts the test images on the device."""
+    whole = input_pipeline.put_split(split, mesh)
+    return OnDevice(
+        split, whole, None if isinstance(split, StreamedSplit) else sets_of(split, mesh)
+    )
+
+
+def start(predictor: Predictor, test: OnDevice, name: str, severity: int) -> Callable[[], Finished]:
+    """Starts one corrupted set on the device; what is returned waits for its metrics."""
+    if test.sets is None:
+        transform = corruptions.create(name, severity, size=test.split.input.shape[1])
+        fetch = predictor.dispatch(test.whole, transform)
+    else:
+        fetch = predictor.dispatch(
+            test.sets.take(name, severity, test.whole, predictor.batch_size, predictor.mesh)
+        )
+    return lambda: finish(predictor, fetch(), test.split.label)
+
+
+def finish(predictor: Predictor, logits: np.ndarray, label: np.ndarray) -> Finished:
+    """Metrics of a corrupted set from its logits float32 [n, K] and labels int [n]."""
+    headline, resamples = clean.set_metrics(logits, label, predictor.scaling)
+    # Sets whose images come in the same order may be resampled together.
+    order = {"examples": len(label), "labels": zlib.crc32(label.astype("<i4").tobytes())}
+    return order | headline, resamples
 
 
 _last = functools.lru_cache(maxsize=1)(CorruptedSets)

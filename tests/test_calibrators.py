@@ -5,7 +5,7 @@ import pytest
 from scipy import optimize, special
 from sklearn import linear_model, metrics
 
-from autolabel_jax import temperature
+from autolabel_jax.calibrators import temperature
 
 
 def nll(logits, label, t):
@@ -167,18 +167,3 @@ def test_a_class_that_is_never_seen_and_separable_logits_stay_finite():
 def test_vector_scaling_refuses_what_temperature_scaling_does(logits):
     with pytest.raises(ValueError, match="logits: got shape .* needs finite logits"):
         temperature.fit_vector(logits, np.zeros(len(logits), int))
-
-
-def test_twins_are_the_scaled_logits():
-    logits = np.random.default_rng(0).normal(size=(300, 3))
-    label = (3 * logits + [0, 1, -1] + np.random.default_rng(1).gumbel(size=(300, 3))).argmax(-1)
-    plain = temperature.fit(logits, label)
-    assert set(plain.twins(logits)) == {"", "_ts"}
-    both = temperature.fit(logits, label, vector=True)
-    assert both.temperature == plain.temperature
-    found = both.twins(logits)
-    np.testing.assert_allclose(found[""], logits, rtol=1e-6)
-    np.testing.assert_allclose(found["_ts"], logits / both.temperature, rtol=1e-5)
-    w, b = temperature.fit_vector(logits, label)
-    np.testing.assert_allclose(found["_vs"], logits * w + b, rtol=1e-4, atol=1e-5)
-    assert {x.dtype for x in found.values()} == {np.dtype("float32")}

@@ -1,20 +1,28 @@
-"""evaluated_sets: the figures of one set, against sets made and attacked by hand."""
+"""Metrics of one corrupted, published or attacked set, against sets made and attacked by hand."""
 
 import jax
 import numpy as np
 import pytest
-from small_evaluation import CONTRAST, SCALING, VECTOR, logits_by_hand, run, scores_by_hand, sets
+from small_evaluation import (
+    CONTRAST,
+    VECTOR,
+    evaluate,
+    ledger,
+    logits_by_hand,
+    scores_by_hand,
+    trained,
+)
 
-from autolabel_jax import attacks, corruptions, evaluated_sets, robustness
+from autolabel_jax import attacks, corruptions
 from autolabel_jax.attacks import of_model
 from autolabel_jax.corruptions import published
 from autolabel_jax.datasets import Split
-from autolabel_jax.evaluated_sets import Sets
+from autolabel_jax.evaluation import attacked, run, summary
 
 
 def test_corrupted_figures_are_those_of_the_set_made_by_hand(tmp_path):
-    (line,) = robustness.run([CONTRAST], sets(), tmp_path, 7)
-    test = run()[2]
+    (line,) = evaluate([CONTRAST], tmp_path)
+    test = trained()[2]
     image = np.asarray(corruptions.create("contrast", 3, size=32)(np.arange(40), test.input))
     logits = logits_by_hand(image)
     by_suffix = {"": logits, "_ts": logits / 2, "_vs": logits * VECTOR[0] + VECTOR[1]}
@@ -26,12 +34,11 @@ def test_corrupted_figures_are_those_of_the_set_made_by_hand(tmp_path):
 
 def test_attacked_figures_are_those_of_the_attacked_images_of_all_chunks(tmp_path, monkeypatch):
     """Chunks of 15 add up to what the 40 images give at once."""
-    experiment, variables, test = run()
-    monkeypatch.setattr(evaluated_sets, "ATTACK_CHUNK", 15)
-    monkeypatch.setattr(robustness, "ATTACK_CHUNK", 15)
-    pieces = robustness.plan(corrupted=False, attack_names=["fgsm"], num_examples=40)
-    assert [piece.place for piece in pieces] == [0, 15, 30]
-    found = robustness.summarise(robustness.run(pieces, sets(), tmp_path, 7), tmp_path)
+    experiment, variables, test = trained()
+    monkeypatch.setattr(attacked, "CHUNK", 15)
+    units = run.plan(corrupted=False, attack_names=["fgsm"], num_examples=40)
+    assert [unit.place for unit in units] == [0, 15, 30]
+    found = summary.summarise(evaluate(units, tmp_path), ledger(tmp_path))
     fgsm = attacks.create(
         "fgsm", lambda x: experiment.model.apply(variables, x, train=False), num_classes=10
     )
@@ -49,7 +56,7 @@ def test_attacked_figures_are_those_of_the_attacked_images_of_all_chunks(tmp_pat
 
 
 def test_weights_as_arguments_change_no_attack():
-    experiment, variables, test = run()
+    experiment, variables, test = trained()
 
     def model_fn(variables, image):
         return experiment.model.apply(variables, image, train=False)
@@ -71,7 +78,7 @@ def test_weights_as_arguments_change_no_attack():
 
 
 def test_published_sets_are_read_instead_of_made(tmp_path):
-    test = run()[2]
+    test = trained()[2]
     folder = tmp_path / "sets"
     folder.mkdir()
     rng = np.random.default_rng(0)
@@ -80,15 +87,14 @@ def test_published_sets_are_read_instead_of_made(tmp_path):
     for name in corruptions.CORRUPTIONS:
         np.save(folder / f"{name}.npy", image)
     found = published.open_sets(str(folder))
-    (line,) = robustness.run([CONTRAST], Sets(*run(), SCALING, found), tmp_path, 7)
+    (line,) = evaluate([CONTRAST], tmp_path, sets=found)
     logits = logits_by_hand(image[80:120])
     names = ("accuracy", "ece", "nll", "brier")
     np.testing.assert_allclose(
         [line[name] for name in names], scores_by_hand(logits, test.label), rtol=1e-4
     )
     assert line["corrupted_data"] == str(folder)
-    first = Sets(run()[0], run()[1], test.take(slice(7)), SCALING, found)
-    (line,) = robustness.run([CONTRAST], first, tmp_path, 7)
+    (line,) = evaluate([CONTRAST], tmp_path, num=7, sets=found)
     assert line["examples"] == 7
     np.testing.assert_allclose(
         line["nll"], scores_by_hand(logits[:7], test.label[:7])[2], rtol=1e-4
@@ -101,6 +107,6 @@ def test_published_images_must_be_like_the_runs(tmp_path, side, label):
         image = np.zeros((2, side, side, 3), np.uint8)
         yield Split(image, np.array([0, label], np.int32), None, np.arange(2))
 
-    other = Sets(*run(), SCALING, published.Published("here", read))
+    other = published.Published("here", read)
     with pytest.raises(ValueError, match=r"--corrupted_data: contrast/3 has images .* 10 classes"):
-        robustness.run([CONTRAST], other, tmp_path, 7)
+        evaluate([CONTRAST], tmp_path, sets=other)

@@ -1,10 +1,11 @@
-"""corrupted_sets: the sets are those of ``corruptions``, made once for the same test images."""
+"""Sets are those of ``corruptions``, made once for the same test images."""
 
 import numpy as np
 import pytest
 
-from autolabel_jax import corrupted_sets, corruptions, input_pipeline
+from autolabel_jax import corruptions, input_pipeline
 from autolabel_jax.datasets import Split
+from autolabel_jax.evaluation import corrupted
 
 MESH = input_pipeline.make_mesh()
 
@@ -16,7 +17,7 @@ def split(seed, num=10):
 
 def take(test, name="gaussian_noise", severity=2):
     whole = input_pipeline.put_split(test, MESH)
-    return corrupted_sets.of(test, MESH).take(name, severity, whole, 8, MESH)
+    return corrupted.sets_of(test, MESH).take(name, severity, whole, 8, MESH)
 
 
 @pytest.mark.parametrize("name", ["gaussian_noise", "contrast"])
@@ -37,8 +38,8 @@ def test_the_same_images_in_another_split_find_the_set_made():
 
 def test_what_is_forgotten_is_made_again():
     first = take(split(0)).input
-    corrupted_sets.forget()
-    assert corrupted_sets.of(split(0), MESH).num_bytes == 0
+    corrupted.forget()
+    assert corrupted.sets_of(split(0), MESH).num_bytes == 0
     again = take(split(0)).input
     assert again is not first
     np.testing.assert_array_equal(again, first)
@@ -53,10 +54,10 @@ def test_other_images_severities_and_corruptions_do_not():
 
 def test_what_is_beyond_the_limit_is_made_each_time(monkeypatch):
     one = split(2).input.nbytes
-    monkeypatch.setattr(corrupted_sets, "MOST_BYTES", one)
+    monkeypatch.setattr(corrupted, "MOST_BYTES", one)
     first, second = take(split(2)), take(split(2), severity=3)
     assert take(split(2)).input is first.input
     again = take(split(2), severity=3)
     assert again.input is not second.input
     np.testing.assert_array_equal(again.input, second.input)
-    assert corrupted_sets.of(split(2), MESH).num_bytes == one
+    assert corrupted.sets_of(split(2), MESH).num_bytes == one

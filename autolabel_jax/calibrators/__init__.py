@@ -1,0 +1,1 @@
+"""Calibrators: fitted on held-out logits, applied to the logits of any other set."""

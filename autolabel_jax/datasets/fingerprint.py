@@ -1,0 +1,107 @@
+"""What a data set is, in a few lines of JSON: enough to use a model, and to tell data apart.
+
+Fingerprints are SHA-256 of bytes in a fixed order: the same on any machine, in any folder and in
+any process.
+"""
+
+import dataclasses
+import hashlib
+from typing import Any
+
+import numpy as np
+
+from autolabel_jax.datasets.split import Dataset, Split
+from autolabel_jax.datasets.streamed import StreamedSplit
+
+CHUNK_BYTES = 2**24  # hashed at once, so that no second copy of a large array is made
+SHOWN = 12  # hexadecimal digits of a fingerprint in messages
+
+
+def of_split(split: Split | StreamedSplit) -> str:
+    """SHA-256 of a split, in hexadecimal.
+
+    In memory: inputs, labels and distances, with their shapes and types. On disk, where decoding
+    may differ between versions of a library: the records, by their own ``fingerprint``, and
+    which of them the split has.
+    """
+    digest = hashlib.sha256()
+    if isinstance(split, StreamedSplit):
+        digest.update(split.records.fingerprint.encode())
+        add_array(digest, split.index.astype(np.int64))
+        return digest.hexdigest()
+    for array in (split.input, split.label, split.distance):
+        if array is None:
+            digest.update(b"none")
+        else:
+            add_array(digest, array)
+    return digest.hexdigest()
+
+
+def add_array(digest: Any, array: np.ndarray) -> None:
+    """Adds shape, type and values to a hash of ``hashlib``, little-endian and row by row."""
+    little = array.dtype.newbyteorder("<")
+    digest.update(f"{little.str} {array.shape}".encode())
+    row = max(1, array[:1].nbytes)
+    step = max(1, CHUNK_BYTES // row)
+    for first in range(0, len(array), step):
+        digest.update(np.ascontiguousarray(array[first : first + step], little))
+
+
+def describe(dataset: Dataset) -> dict[str, Any]:
+    """All that using a trained model needs of its data, as JSON has it.
+
+    ``input`` (its ``InputSpec``), ``mean``, ``std``, ``class_names``,
+    ``num_classes``, and of each of ``splits`` its ``sha256`` and number of ``examples``.
+    """
+    return {
+        "name": dataset.name,
+        "input": dataclasses.asdict(dataset.spec),
+        "mean": dataset.mean.tolist(),
+        "std": dataset.std.tolist(),
+        "num_classes": dataset.num_classes,
+        "class_names": None if dataset.class_names is None else list(dataset.class_names),
+        "splits": {
+            "train": _split(dataset.train),
+            "calibration": _split(_stored_calibration(dataset)),
+            "test": _split(dataset.test),
+        },
+    }
+
+
+def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """What tells two data sets apart, each with both values; nothing for the same data.
+
+    Args:
+      before: from ``describe``.
+      now: likewise.
+    """
+    told = []
+    for name, split in now["splits"].items():
+        was = before["splits"][name]
+        if split != was:
+            told.append(
+                f"{name} split: {was['examples']} examples, sha256 {was['sha256'][:SHOWN]}… then; "
+                f"{split['examples']}, {split['sha256'][:SHOWN]}… now"
+            )
+    names = before["class_names"] or [], now["class_names"] or []
+    if names[0] != names[1]:
+        told.append(f"class names: {_first_difference(*names)}")
+    return told
+
+
+def _split(split: Split | StreamedSplit) -> dict[str, Any]:
+    return {"sha256": of_split(split), "examples": len(split)}
+
+
+def _stored_calibration(dataset: Dataset) -> Split | StreamedSplit:
+    """The calibration split as it is stored: a streamed one is decoded when it is loaded."""
+    if isinstance(dataset.train, StreamedSplit):
+        return dataclasses.replace(dataset.train, index=dataset.calibration.index)
+    return dataset.calibration
+
+
+def _first_difference(before: list[str], now: list[str]) -> str:
+    num = min(len(before), len(now))
+    place = next((i for i in range(num) if before[i] != now[i]), num)
+    was, is_now = (names[place] if place < len(names) else None for names in (before, now))
+    return f"class {place} is {was!r} then, {is_now!r} now"

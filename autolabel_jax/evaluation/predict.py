@@ -1,0 +1,122 @@
+"""Logits of a split, and a trained model with all that its evaluators need."""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from autolabel_jax import image_ops, input_pipeline
+from autolabel_jax.datasets import Split, StreamedSplit
+from autolabel_jax.evaluation import scaling as scaling_lib
+from autolabel_jax.evaluation.scaling import Scaling
+from autolabel_jax.experiment import Experiment
+from autolabel_jax.types import Batch
+
+# (index [B], uint8 or float32 images [B, ...]) → images [B, ...]
+Transform = Callable[[jax.Array, jax.Array], jax.Array]
+Fetch = Callable[[], np.ndarray]
+
+IN_FLIGHT = 16  # batches that the device may be behind, so that their images fit into its memory
+
+
+# One program for a model, whatever the set and whoever asks.
+@functools.partial(jax.jit, static_argnames=("model", "mesh"))
+def _logits(model: nn.Module, variables: dict[str, Any], image: jax.Array, mesh: Mesh) -> jax.Array:
+    logits = model.apply(variables, image_ops.to_float(image), train=False)
+    # On every device, as a process can read no other's.
+    return jax.lax.with_sharding_constraint(logits, NamedSharding(mesh, PartitionSpec()))
+
+
+def make_dispatch(
+    model: nn.Module, mesh: Mesh, batch_size: int, transform: Transform | None = None
+) -> Callable[[dict[str, Any], Batch | StreamedSplit], Fetch]:
+    """As ``make_predict``, but the function returns at once, and what it returns fetches.
+
+    So the device may work on one set while the host reads another. ``transform`` is called as
+    it is: one that is compiled already, as ``corruptions.create`` gives it, stays one program.
+    """
+
+    def dispatch(variables: dict[str, Any], whole: Batch | StreamedSplit) -> Fetch:
+        parts = []
+        for i, batch in enumerate(input_pipeline.evaluation_batches(whole, batch_size, mesh)):
+            image = batch.input if transform is None else transform(batch.index, batch.input)
+            parts.append(_logits(model, variables, image, mesh))
+            if i >= IN_FLIGHT:
+                parts[i - IN_FLIGHT].block_until_ready()
+        num = input_pipeline.num_examples(whole)
+        return lambda: np.concatenate(jax.device_get(parts))[:num]
+
+    return dispatch
+
+
+def make_predict(
+    model: nn.Module, mesh: Mesh, batch_size: int, transform: Transform | None = None
+) -> Callable[[dict[str, Any], Batch | StreamedSplit], np.ndarray]:
+    """A function from (variables, split) to logits float32 [n, K] in host memory.
+
+    Args:
+      model: takes images in [0, 1].
+      mesh: of all devices.
+      batch_size: global; the last batch is padded.
+      transform: applied first, (index [B], uint8 or float32 images [B, ...]) → images. What
+        it does to an image may hang on its index alone, so that a set is always the same.
+    """
+    dispatch = make_dispatch(model, mesh, batch_size, transform and jax.jit(transform))
+    return lambda variables, whole: dispatch(variables, whole)()
+
+
+@dataclasses.dataclass(frozen=True)
+class Predictor:
+    """A trained model as its evaluators take it, with the scaling of its logits."""
+
+    model: nn.Module
+    variables: dict[str, Any]  # of the model, in inference mode
+    scaling: Scaling
+    num_classes: int
+    batch_size: int  # global, of evaluation
+    mesh: Mesh
+
+    def dispatch(self, whole: Batch | StreamedSplit, transform: Transform | None = None) -> Fetch:
+        """Starts the logits of a split that is on the device; see ``make_dispatch``."""
+        dispatch = make_dispatch(self.model, self.mesh, self.batch_size, transform)
+        return dispatch(self.variables, whole)
+
+    def logits(
+        self, split: Split | StreamedSplit, transform: Transform | None = None
+    ) -> np.ndarray:
+        """Logits float32 [n, K] of a split in host memory or on disk; see ``make_predict``."""
+        predict = make_predict(self.model, self.mesh, self.batch_size, transform)
+        return predict(self.variables, input_pipeline.put_split(split, self.mesh))
+
+
+def create(
+    experiment: Experiment,
+    variables: dict[str, Any],
+    calibration: Split,
+    *,
+    vector: bool = False,
+) -> Predictor:
+    """The predictor of a trained state, its scaling fitted on the calibration set alone.
+
+    Args:
+      experiment: the fixed parts of the run.
+      variables: of the model, in inference mode.
+      calibration: held-out examples.
+      vector: fit vector scaling beside the temperature.
+    """
+    predictor = Predictor(
+        model=experiment.model,
+        variables=variables,
+        scaling=Scaling(temperature=1.0),
+        num_classes=experiment.num_classes,
+        batch_size=experiment.eval_batch_size,
+        mesh=experiment.mesh,
+    )
+    logits = predictor.logits(calibration)
+    scaling = scaling_lib.fit(logits, calibration.label, vector=vector)
+    return dataclasses.replace(predictor, scaling=scaling)

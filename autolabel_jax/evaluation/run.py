@@ -1,0 +1,154 @@
+"""Corrupted and attacked test images, unit by unit, through a ledger of finished ones."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterable, Sequence
+
+from tqdm import tqdm
+
+from autolabel_jax import attacks, corruptions, processes
+from autolabel_jax.corruptions.published import Published
+from autolabel_jax.datasets import Split, StreamedSplit
+from autolabel_jax.evaluation import attacked, corrupted, published
+from autolabel_jax.evaluation.corrupted import Finished
+from autolabel_jax.evaluation.ledger import Ledger, Line
+from autolabel_jax.evaluation.predict import Predictor
+
+FORMAT = 2  # of a line; lines of another one do not count
+
+
+@dataclasses.dataclass(frozen=True)
+class Unit:
+    """What is evaluated at once: a corruption at a severity, or a chunk under attack."""
+
+    kind: str  # 'corruption', 'extra' or 'attack'
+    name: str
+    place: int  # severity, or place of the chunk's first image
+
+    def __str__(self) -> str:
+        return f"{self.name}/{self.place}"
+
+
+def plan(
+    *, corrupted: bool, extra: bool = False, attack_names: Sequence[str], num_examples: int
+) -> list[Unit]:
+    """The units of an evaluation: corruptions × 5 severities, and the attacks in chunks.
+
+    Args:
+      corrupted: the 15 corruptions.
+      extra: the four others.
+      attack_names: names of ``attacks.TABLE``.
+      num_examples: images to attack.
+
+    Raises:
+      ValueError: unknown attack.
+    """
+    unknown = [name for name in attack_names if name not in attacks.TABLE]
+    if unknown:
+        raise ValueError(
+            f"--attacks: got {', '.join(unknown)}, expected one of: {', '.join(attacks.TABLE)}"
+        )
+    names = {"corruption": corruptions.CORRUPTIONS if corrupted else ()}
+    names["extra"] = corruptions.EXTRA if extra else ()
+    units = [
+        Unit(kind, name, severity)
+        for kind, of_kind in names.items()
+        for name in of_kind
+        for severity in corruptions.SEVERITIES
+    ]
+    for name in attack_names:
+        units += [Unit("attack", name, i) for i in range(0, num_examples, attacked.CHUNK)]
+    return units
+
+
+def run(
+    units: Iterable[Unit],
+    predictor: Predictor,
+    test: Split | StreamedSplit,
+    ledger: Ledger,
+    *,
+    checkpoint: int,
+    sets: Published | None = None,
+) -> list[Line]:
+    """Evaluates the units that are not in the ledger yet; returns the lines of all.
+
+    Each unit is started on the device while the one before is read.
+
+    Args:
+      units: from ``plan``.
+      predictor: the trained model.
+      test: images uint8 [n, H, W, 3].
+      ledger: of the run.
+      checkpoint: optimiser updates of the trained state; lines of another one, of another
+        number of images or of other data do not count.
+      sets: published corrupted sets to read; None: they are made on the device.
+    """
+    units = list(units)
+    stamps = {
+        kind: {"format": FORMAT, "checkpoint": checkpoint, **_stamp(kind, predictor, test, sets)}
+        for kind in {unit.kind for unit in units}
+    }
+    done = processes.on_first(lambda: _counting(ledger, stamps))
+    start = _make_start(predictor, test, sets)
+
+    def finish(unit: Unit, fetch: Callable[[], Finished]) -> None:
+        metrics, resamples = fetch()
+        line = {**stamps[unit.kind], **dataclasses.asdict(unit), "piece": str(unit), **metrics}
+        if processes.is_first():
+            ledger.write(line, resamples)
+        done[str(unit)] = line
+
+    started = None
+    silent = not processes.is_first()
+    for unit in (bar := tqdm(units, unit="set", dynamic_ncols=True, disable=silent)):
+        bar.set_postfix_str(str(unit))
+        if str(unit) in done:
+            continue
+        following = (unit, start(unit))
+        if started:
+            finish(*started)
+        started = following
+    if started:
+        finish(*started)
+    return [done[str(unit)] for unit in units]
+
+
+def _make_start(
+    predictor: Predictor, test: Split | StreamedSplit, sets: Published | None
+) -> Callable[[Unit], Callable[[], Finished]]:
+    """Each unit's evaluator; images are put on the device and attacks made once for all units."""
+    on_device = functools.cache(lambda: corrupted.put(test, predictor.mesh))
+    ensemble = functools.cache(lambda name: attacked.make_ensemble(predictor, name))
+
+    def start(unit: Unit) -> Callable[[], Finished]:
+        name, place = unit.name, unit.place
+        if unit.kind == "attack":
+            return lambda: (attacked.evaluate(predictor, test, ensemble(name), place), {})
+        if sets:
+            return published.start(predictor, test, sets, name, place)
+        return corrupted.start(predictor, on_device(), name, place)
+
+    return start
+
+
+def _stamp(kind, predictor, test, sets):
+    """What the metrics of a kind of units hang on, besides the checkpoint."""
+    stamp = {"asked": len(test)}
+    if kind != "attack":
+        stamp["corrupted_data"] = sets.folder if sets else ""
+        stamp |= {"vector_scaling": True} if predictor.scaling.vector else {}
+    return stamp
+
+
+def _counting(ledger: Ledger, stamps: dict[str, Line]) -> dict[str, Line]:
+    """Lines of the ledger that count, by their units."""
+
+    def counts(line):
+        stamp = stamps.get(line["kind"])
+        return (
+            stamp is not None
+            and stamp.items() <= line.items()
+            and (line["kind"] == "attack" or ledger.has_resamples(line["piece"]))
+        )
+
+    return {line["piece"]: line for line in ledger.done() if counts(line)}

@@ -1,0 +1,61 @@
+"""Preprocessing of inputs inside the model, chosen by their kind."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from autolabel_jax.datasets import InputSpec
+
+
+class Preprocessing(Protocol):
+    """Hashable, so that it can be a field of a Flax module."""
+
+    def __call__(self, inputs: jax.Array, dtype: jnp.dtype) -> jax.Array:
+        """Inputs [B, ...] in the data's own range → what the network takes, in ``dtype``."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Standardize:
+    """(inputs - mean) / std, one number or one for each entry of the last axis."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __call__(self, inputs: jax.Array, dtype: jnp.dtype) -> jax.Array:
+        """Float inputs [B, ...] → the same shape."""
+        return ((inputs - np.float32(self.mean)) / np.float32(self.std)).astype(dtype)
+
+
+@dataclasses.dataclass(frozen=True)
+class Unchanged:
+    """Tokens of text go into the network as they are."""
+
+    def __call__(self, inputs: jax.Array, dtype: jnp.dtype) -> jax.Array:
+        """Integers [B, L] → the same."""
+        del dtype
+        return inputs
+
+
+def create(
+    spec: InputSpec, mean: float | Sequence[float], std: float | Sequence[float]
+) -> Preprocessing:
+    """The preprocessing for inputs of a kind.
+
+    Args:
+      spec: of the inputs.
+      mean: of the training inputs, in their own range; one number or one for each channel.
+      std: the same.
+
+    Raises:
+      ValueError: a std that is not positive.
+    """
+    if spec.kind == "text":
+        return Unchanged()
+    if np.any(np.asarray(std) <= 0):
+        raise ValueError(f"std: got {std}, must be positive; a constant channel can have 1")
+    return Standardize(tuple(np.ravel(mean).tolist()), tuple(np.ravel(std).tolist()))

@@ -1,0 +1,246 @@
+"""A run's folder: another config or other data are refused, and what was there stays."""
+
+import ast
+import dataclasses
+import json
+import pathlib
+
+import helpers
+import numpy as np
+import pytest
+from PIL import Image
+
+from autolabel_jax import run_dir, train, trained
+from autolabel_jax.run_dir import RunDir
+
+DATASET = helpers.make_dataset()
+
+
+def claim(folder, config, dataset=DATASET):
+    RunDir(folder).claim(config, dataset)
+
+
+def test_a_run_from_before_a_field_existed_takes_its_default(tmp_path):
+    config = helpers.small_config(seed=3)
+    claim(tmp_path, config)
+    path = tmp_path / "config.json"
+    saved = json.loads(path.read_text())
+    del saved["accumulate"], saved["labels"]["power"]
+    path.write_text(json.dumps(saved))
+    defaults = helpers.small_config(seed=9, accumulate=2, labels__power=7.0, labels__alpha=0.1)
+    loaded = RunDir(tmp_path).load_config(defaults)
+    assert (loaded.accumulate, loaded.labels.power) == (2, 7.0)
+    assert (loaded.seed, loaded.labels.alpha) == (3, config.labels.alpha)
+
+
+def test_a_folder_of_another_config_is_refused_and_left(tmp_path):
+    claim(tmp_path, helpers.small_config(seed=1))
+    before = (tmp_path / "config.json").read_bytes()
+    other = helpers.small_config(seed=2, labels__alpha=0.5, data_dir="elsewhere")
+    with pytest.raises(ValueError, match="another config") as caught:
+        claim(tmp_path, other)
+    message = str(caught.value)
+    assert "labels.alpha: 1.0 there, 0.5 asked for" in message
+    assert "seed: 1 there, 2 asked for" in message
+    assert "data_dir" not in message
+    assert message.count(" asked for") == 2
+    assert (tmp_path / "config.json").read_bytes() == before
+
+
+def test_where_and_how_to_run_may_change(tmp_path):
+    claim(tmp_path, helpers.small_config())
+    moved = helpers.small_config(data_dir="/moved", checkpoint__keep=5, checkpoint__every_epochs=3)
+    claim(tmp_path, moved)
+    assert json.loads((tmp_path / "config.json").read_text())["data_dir"] == "/moved"
+
+
+def test_a_field_that_only_one_side_has_differs(tmp_path):
+    claim(tmp_path, helpers.small_config())
+    path = tmp_path / "config.json"
+    older = json.loads(path.read_text())
+    del older["augment"]["severity"]
+    path.write_text(json.dumps(older))
+    with pytest.raises(ValueError, match="augment.severity: None there, 3.0 asked for"):
+        claim(tmp_path, helpers.small_config())
+
+
+def test_the_config_comes_back(tmp_path):
+    config = helpers.small_config(labels__rule="smoothing")
+    claim(tmp_path, config)
+    assert json.loads(RunDir(tmp_path).load_config().to_json()) == json.loads(config.to_json())
+
+
+def test_no_config_names_the_folder(tmp_path):
+    with pytest.raises(FileNotFoundError, match="found no config.json") as caught:
+        RunDir(tmp_path / "nothing").load_config()
+    assert str(tmp_path / "nothing") in str(caught.value)
+
+
+def test_what_using_the_model_needs_is_kept(tmp_path):
+    claim(tmp_path, helpers.small_config())
+    kept = json.loads((tmp_path / "dataset.json").read_text())
+    assert kept["input"] == {
+        **{"kind": "image", "shape": [6, 6, 3], "dtype": "uint8"},
+        **{"value_range": [0, 255], "pad_value": 0},
+    }
+    np.testing.assert_array_equal(np.float32(kept["mean"]), DATASET.mean)
+    np.testing.assert_array_equal(np.float32(kept["std"]), DATASET.std)
+    assert (kept["num_classes"], kept["class_names"]) == (4, None)
+    examples = {name: split["examples"] for name, split in kept["splits"].items()}
+    assert examples == {"train": 48, "calibration": 26, "test": 30}
+    assert {"jax", "numpy", "python", "autolabel_jax"} <= set(kept["versions"])
+
+
+def test_a_folder_of_other_data_is_refused_and_left(tmp_path):
+    config = helpers.small_config()
+    claim(tmp_path, config)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    label = DATASET.train.label.copy()
+    label[0] = (label[0] + 1) % 4
+    other = dataclasses.replace(DATASET, train=dataclasses.replace(DATASET.train, label=label))
+    moved = helpers.small_config(data_dir="/moved")
+    with pytest.raises(ValueError, match=r"other data \(train split: 48 examples, sha256 \w{12}…"):
+        claim(tmp_path, moved, other)
+    named = dataclasses.replace(DATASET, class_names=tuple("abcd"))
+    with pytest.raises(ValueError, match="class names: class 0 is None then, 'a' now"):
+        claim(tmp_path, moved, named)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    claim(tmp_path, moved)
+
+
+def test_a_run_that_does_not_know_its_data_goes_on_as_before(tmp_path):
+    claim(tmp_path, helpers.small_config())
+    (tmp_path / "dataset.json").unlink()
+    other = dataclasses.replace(DATASET, test=DATASET.test.take(slice(5)))
+    claim(tmp_path, helpers.small_config(), other)
+    RunDir(tmp_path).check_dataset(other)
+    assert not (tmp_path / "dataset.json").exists()
+
+
+def write_photographs(folder):
+    """16 photographs to train on and 4 to test on, of cats and dogs."""
+    rng = np.random.default_rng(0)
+    for split, num in (("train", 8), ("val", 2)):
+        for name in ("cat", "dog"):
+            (folder / split / name).mkdir(parents=True)
+            for i in range(num):
+                image = rng.integers(0, 256, (12, 12, 3), dtype=np.uint8)
+                Image.fromarray(image).save(folder / split / name / f"{i}.png")
+    return str(folder)
+
+
+def rename_class(folder):
+    for split in ("train", "val"):
+        (folder / split / "dog").rename(folder / split / "ape")
+
+
+def change_arrays(name, change):
+    def apply(folder):
+        with np.load(folder / f"{name}.npz") as saved:
+            arrays = dict(saved)
+        change(arrays)
+        np.savez(folder / f"{name}.npz", **arrays)
+
+    return apply
+
+
+def rescale(arrays):
+    arrays["image"] = arrays["image"] / 2
+
+
+def one_pixel(arrays):
+    arrays["image"][3, 1] += 1
+
+
+def other_labels(arrays):
+    arrays["label"] = (arrays["label"] + 1) % 3
+
+
+FOLDER = {"dataset": "folder", "image_size": 8, "calibration__fraction": 0.25, "batch_size": 4}
+FOLDER |= {"model__name": "small_cnn", "train_examples": 0, "test_examples": 0}
+ARRAYS = {"dataset": "arrays", "train_examples": 0, "test_examples": 0}
+
+
+@pytest.mark.parametrize(
+    ("settings", "write", "change", "told"),
+    [
+        (FOLDER, write_photographs, rename_class, "class 0 is 'cat' then, 'ape' now"),
+        (ARRAYS, helpers.write_arrays, change_arrays("train", rescale), "train split: 32 examples"),
+        (ARRAYS, helpers.write_arrays, change_arrays("test", one_pixel), "(test split: 50 example"),
+        (ARRAYS, helpers.write_arrays, change_arrays("test", other_labels), "(test split: 50 ex"),
+    ],
+)
+def test_a_trained_run_refuses_other_data(tmp_path, settings, write, change, told):
+    data, workdir = tmp_path / "data", tmp_path / "run"
+    config = helpers.small_config(**settings, data_dir=write(data), epochs=1)
+    result = train.train(config, workdir, progress=False)
+    before = {name: (workdir / name).read_bytes() for name in ("config.json", "result.json")}
+    data = data.rename(tmp_path / "moved")
+    config.data_dir, config.loader_workers = str(data), 0
+    assert trained.evaluate(workdir, config) == result
+    change(data)
+    for use in (
+        lambda: trained.evaluate(workdir, config),
+        lambda: train.train(config, workdir, progress=False),
+    ):
+        with pytest.raises(ValueError, match="holds a run on other data") as caught:
+            use()
+        message = str(caught.value)
+        assert told in message and "give the --data_dir" in message and "\n" not in message
+        after = {name: (workdir / name).read_bytes() for name in before}
+        assert after["result.json"] == before["result.json"]
+        assert after["config.json"] == before["config.json"]
+
+
+def test_finds_runs_in_and_below_a_folder(tmp_path):
+    for name in ("b", "a/c"):
+        claim(tmp_path / name, helpers.small_config())
+    assert run_dir.find(tmp_path) == [tmp_path / "a" / "c", tmp_path / "b"]
+    assert run_dir.find(tmp_path / "b") == [tmp_path / "b"]
+    assert run_dir.find(tmp_path / "a" / "c" / "checkpoints") == []
+
+
+def test_the_last_line_is_read_from_the_end_of_the_file(tmp_path):
+    run = RunDir(tmp_path)
+    assert run.last_metrics() is None
+    for epoch in range(3):
+        run.write_metrics({"epoch": epoch, "padding": "x" * 40_000})
+    with open(tmp_path / "metrics.jsonl", "a") as file:
+        file.write('{"epoch": 3, "cut o')
+    assert run.last_metrics()["epoch"] == 2
+    run.drop_metrics(1)
+    assert [line["epoch"] for line in run.read_metrics()] == [0]
+
+
+def test_a_result_keeps_what_training_knew_and_what_others_added(tmp_path):
+    run = RunDir(tmp_path)
+    assert run.result() is None and not run.is_finished
+    first = {"accuracy": 0.5, "seconds": 7.0, "revision": "a", "noisy_ece": 0.1}
+    assert run.write_result(first) == first
+    again = run.write_result({"accuracy": 0.6, "seconds": 1.0, "revision": "b"})
+    assert again == {**first, "accuracy": 0.6} == run.read_result()
+
+
+def test_the_last_checkpoint_is_the_highest_whole_one(tmp_path):
+    run = RunDir(str(tmp_path))
+    assert run.last_checkpoint() is None
+    for name in ("9", "10", "12.orbax-checkpoint-tmp"):
+        (run.checkpoints / name).mkdir(parents=True)
+    assert run.last_checkpoint() == tmp_path / "checkpoints" / "10"
+
+
+ROOT = pathlib.Path(__file__).parents[1]
+NAMES = ("config.json", "metrics.jsonl", "result.json", "evaluation.jsonl", "test_logits.npz")
+NAMES += ("dataset.json", "diagnosis.json", "checkpoints", "tensorboard")
+
+
+def strings(path):
+    """String literals of a file that are whole file names."""
+    tree = ast.parse(path.read_text("utf-8"))
+    return {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)} & set(NAMES)
+
+
+@pytest.mark.parametrize("folder", ["autolabel_jax", "experiments", "benchmarks"])
+def test_no_other_file_names_those_of_a_run(folder):
+    naming = {p.name: strings(p) for p in (ROOT / folder).rglob("*.py") if p.name != "run_dir.py"}
+    assert not {name: found for name, found in naming.items() if found}
