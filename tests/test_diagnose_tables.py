@@ -56,7 +56,7 @@ BUCKETS = {
 
 def test_buckets_as_table_and_figure(tmp_path):
     lines = diagnose_tables.buckets(BUCKETS, "augmix").splitlines()
-    assert lines[0].split()[:4] == ["depth", "distance", "images", "mean"]
+    assert lines[0].split()[:4] == ["chain", "depth", "distance", "images"]
     expected = "2 (0.00, 0.50] 20 3.000 76.50 70.00 75.00 5.00 80.00"
     assert lines[4].split() == expected.split()
     assert lines[5].split() == ["2", "(0.50,", "1.00]", "0", "70.00"]

@@ -136,7 +136,7 @@ def test_features_tell_their_observed_range():
     )
     assert fingerprint.describe(dataset)["input"] == {
         **{"kind": "features", "shape": [2], "dtype": "float32"},
-        **{"value_range": [-1.5, 2.0], "pad_value": 0},
+        **{"low": -1.5, "high": 2.0, "pad_value": 0},
     }
 
 

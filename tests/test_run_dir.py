@@ -81,7 +81,7 @@ def test_what_using_the_model_needs_is_kept(tmp_path):
     kept = json.loads((tmp_path / "dataset.json").read_text())
     assert kept["input"] == {
         **{"kind": "image", "shape": [6, 6, 3], "dtype": "uint8"},
-        **{"value_range": [0, 255], "pad_value": 0},
+        **{"low": 0, "high": 255, "pad_value": 0},
     }
     np.testing.assert_array_equal(np.float32(kept["mean"]), DATASET.mean)
     np.testing.assert_array_equal(np.float32(kept["std"]), DATASET.std)

@@ -123,16 +123,11 @@ def split_axes(text: str) -> dict[str, list[str]]:
 
 def with_external(axes: Mapping[str, Sequence[str]], config: ConfigDict) -> ConfigDict:
     """Returns a copy of the config with the settings of the external methods on the axes."""
-    extended = copy_of(config)
+    extended = config.copy_and_resolve_references()
     for field_name in axes.keys() & registry.GROUPS.keys():
         for value in filter(registry.is_external, axes[field_name]):
             registry.add_settings(extended, field_name, value)
     return extended
-
-
-def copy_of(config: ConfigDict) -> ConfigDict:
-    """Returns a copy that can be changed."""
-    return ConfigDict(json.loads(config.to_json()))
 
 
 def parse_value(name: str, text: str, config: ConfigDict) -> Any:
@@ -188,7 +183,7 @@ def make_runs(config: ConfigDict, all_settings: Sequence[Settings]) -> list[Swee
 
 def make_run(config: ConfigDict, settings: Settings) -> SweepRun:
     """Makes one run; raises as ``make_runs``."""
-    changed = copy_of(config)
+    changed = ConfigDict(json.loads(config.to_json()))
     for name in settings.keys() & registry.GROUPS.keys():
         registry.choose(changed, name, settings[name])  # brings the fields of an external method
     for name, value in settings.items():
