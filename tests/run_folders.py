@@ -43,7 +43,7 @@ def config(**changes) -> dict:
 
 def line(epoch: int, **changes) -> dict:
     """A line of metrics.jsonl with three buckets."""
-    found = {
+    values = {
         "epoch": epoch,
         "train_loss": 1.0 / (1 + epoch),
         "calibration_accuracy": 0.8,
@@ -54,7 +54,7 @@ def line(epoch: int, **changes) -> dict:
         "bucket_ece": [0.05, 0.05, 0.1],
         "seconds": 1.0,
     }
-    return found | changes
+    return values | changes
 
 
 def write(
@@ -73,7 +73,7 @@ def write(
     (workdir / "config.json").write_text(json.dumps(own))
     lines = [line(epoch) for epoch in range(own["epochs"])] if lines is None else lines
     (workdir / "metrics.jsonl").write_text("".join(json.dumps(x) + "\n" for x in lines))
-    found = {
+    values = {
         "name": own["name"],
         "dataset": own["dataset"],
         "model": own["model"]["name"],
@@ -89,7 +89,7 @@ def write(
         "seconds": 12.0,
     }
     if finished:
-        kept = {k: v for k, v in (found | result).items() if v is not None or k == "label_step"}
+        kept = {k: v for k, v in (values | result).items() if v is not None or k == "label_step"}
         (workdir / "result.json").write_text(json.dumps(kept))
     return workdir
 

@@ -97,8 +97,8 @@ def test_an_adversary_finds_the_same_images_in_parts(dataset):
         batch = Batch(jnp.asarray(image), label, jnp.arange(16), ones, ones)
         distance = Distance(jnp.zeros(16, jnp.int32), ones)
         settings = {"max_epsilon": 8 / 255, "num_steps": 3, "step_ratio": 0.25}
-        found = adversarial.apply(jax.random.key(0), batch, distance, gradient, **settings)
-        images.append(np.asarray(found.input))
+        augmented = adversarial.apply(jax.random.key(0), batch, distance, gradient, **settings)
+        images.append(np.asarray(augmented.input))
     np.testing.assert_allclose(images[0], images[1], atol=1e-6)
     clean = dataset.train.input[:16] / np.float32(255)
     assert np.abs(images[0] - clean).max() > 7 / 255

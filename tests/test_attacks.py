@@ -230,15 +230,17 @@ def test_the_ensemble_finds_all_that_a_linear_model_has():
     clean = images_with_edges(3 * NUM)
     label = labels_of(linear, clean)
     label[:15] = (label[:15] + 1) % CLASSES  # these are wrong from the start
-    found = attacks.robust_accuracy(auto(), clean, label, jax.random.key(0), batch_size=NUM)
+    attacked = attacks.robust_accuracy(auto(), clean, label, jax.random.key(0), batch_size=NUM)
     robust = closed_form_robust(clean, label, AUTO_EPSILON)
     robust[:15] = False
-    np.testing.assert_array_equal(found.correct, robust)
-    assert 0.2 < found.accuracy < 0.8 and found.accuracy == robust.mean()
-    assert_inside(found.images, clean, AUTO_EPSILON)
-    np.testing.assert_array_equal(found.images[:15], clean[:15])
-    np.testing.assert_array_equal(labels_of(linear, found.images)[15:] == label[15:], robust[15:])
-    after = found.accuracy_after
+    np.testing.assert_array_equal(attacked.correct, robust)
+    assert 0.2 < attacked.accuracy < 0.8 and attacked.accuracy == robust.mean()
+    assert_inside(attacked.images, clean, AUTO_EPSILON)
+    np.testing.assert_array_equal(attacked.images[:15], clean[:15])
+    np.testing.assert_array_equal(
+        labels_of(linear, attacked.images)[15:] == label[15:], robust[15:]
+    )
+    after = attacked.accuracy_after
     names = [
         *("clean", "apgd_ce"),
         *(f"{attack}_{rank}" for attack in ("apgd_t", "fab_t") for rank in (1, 2, 3, 4)),
@@ -357,15 +359,15 @@ def test_dlr_is_the_papers():
     rng = np.random.default_rng(6)
     logits = rng.normal(size=(NUM, 6)).astype(np.float32)
     label, target = rng.permuted(np.tile(np.arange(6, dtype=np.int32), (NUM, 1)), axis=1)[:, :2].T
-    found = apgd.targeted_dlr(logits, label=label, target=target)
+    loss = apgd.targeted_dlr(logits, label=label, target=target)
     rows = np.arange(NUM)
     top = np.sort(logits.astype(float), axis=1)[:, ::-1]
     expected = logits[rows, target].astype(float) - logits[rows, label]
     scale = top[:, 0] - (top[:, 2] + top[:, 3]) / 2
-    np.testing.assert_allclose(found, expected / scale, rtol=1e-5)
+    np.testing.assert_allclose(loss, expected / scale, rtol=1e-5)
     # Neither shift nor scale of the logits changes it.
     again = apgd.targeted_dlr(1000 * logits + 7, label=label, target=target)
-    np.testing.assert_allclose(again, found, rtol=1e-3)
+    np.testing.assert_allclose(again, loss, rtol=1e-3)
     few = apgd.targeted_dlr(logits[:, :3], label=label % 3, target=(label + 1) % 3)
     expected = logits[rows, (label + 1) % 3] - logits[rows, label % 3]
     np.testing.assert_allclose(few, expected, rtol=1e-6)
@@ -374,8 +376,8 @@ def test_dlr_is_the_papers():
 def test_the_other_class_of_a_rank():
     logits = np.array([[3.0, 1.0, 4.0, 2.0], [9.0, 8.0, 7.0, 6.0]], np.float32)
     label = np.array([0, 2], np.int32)
-    found = [search.other_class(logits, label, rank).tolist() for rank in range(3)]
-    assert found == [[2, 0], [3, 1], [1, 3]]
+    classes = [search.other_class(logits, label, rank).tolist() for rank in range(3)]
+    assert classes == [[2, 0], [3, 1], [1, 3]]
 
 
 # FAB.
@@ -475,16 +477,16 @@ def test_stages_run_in_order_on_survivors_only():
         def run(image, label, keys):
             first = np.asarray(image)[:, 0, 0, 0]
             seen.append((name, sorted(set(first.tolist())), image.shape[0], keys.shape))
-            found = np.array(image)
-            found[first < limit, 0, 0, 0] = 1
-            return jnp.asarray(found)
+            moved = np.array(image)
+            moved[first < limit, 0, 0, 0] = 1
+            return jnp.asarray(moved)
 
         return name, run
 
     stages = (breaks_below("a", 0.4), breaks_below("b", 0.3), breaks_below("c", 0.6))
     ensemble = attacks.Ensemble(predict, stages)
     label[5] = 0  # wrong from the start
-    found = attacks.robust_accuracy(ensemble, clean, label, jax.random.key(0), batch_size=16)
+    attacked = attacks.robust_accuracy(ensemble, clean, label, jax.random.key(0), batch_size=16)
     first = clean[:, 0, 0, 0]
     start = label == 1
     for name, alive in (
@@ -495,14 +497,14 @@ def test_stages_run_in_order_on_survivors_only():
         assert all(size == 16 and shape == (16,) for _, _, size, shape in calls)
     assert [name for name, *_ in seen] == ["a"] * 3 + ["b"] * 2 + ["c"] * 2
     survivors = start & (first >= 0.6)
-    np.testing.assert_array_equal(found.correct, survivors)
-    assert found.accuracy_after == {
+    np.testing.assert_array_equal(attacked.correct, survivors)
+    assert attacked.accuracy_after == {
         "clean": 39 / 40,
         "a": np.mean(start & (first >= 0.4)),
         "b": np.mean(start & (first >= 0.4)),
         "c": np.mean(survivors),
     }
-    np.testing.assert_array_equal(found.images[:, 0, 0, 0] == 1, start & ~survivors)
+    np.testing.assert_array_equal(attacked.images[:, 0, 0, 0] == 1, start & ~survivors)
 
 
 @functools.cache
@@ -539,9 +541,9 @@ def test_whole_levels_are_scaled_and_batches_sharded():
     label, key = labels_of(curved, scaled), jax.random.key(0)
     sharding = NamedSharding(input_pipeline.make_mesh(), PartitionSpec("data"))
     run = functools.partial(attacks.robust_accuracy, pgd_ensemble(), batch_size=NUM)
-    found = run(levels, label, key, sharding=sharding)
-    assert_inside(found.images, scaled, BALL.epsilon)
-    np.testing.assert_allclose(found.images, run(scaled, label, key).images, atol=1e-6)
+    attacked = run(levels, label, key, sharding=sharding)
+    assert_inside(attacked.images, scaled, BALL.epsilon)
+    np.testing.assert_allclose(attacked.images, run(scaled, label, key).images, atol=1e-6)
 
 
 def test_the_table_and_its_errors():
@@ -720,7 +722,7 @@ def test_robust_accuracy_is_that_of_torchattacks(name):
         alive[alive] = ~wrong
         return alive
 
-    epsilon, found, expected = 0.08, {}, {}
+    epsilon, accuracy, expected = 0.08, {}, {}
     for attack, ensemble in ours(logits_fn, epsilon).items():
         # Random search and random starts scatter by a point themselves: their means are compared.
         seeds = range({"pgd20": 4, "square": 2}.get(attack, 1))
@@ -729,7 +731,7 @@ def test_robust_accuracy_is_that_of_torchattacks(name):
             for seed in seeds
         ]
         assert_inside(runs[0].images, image, epsilon)
-        found[attack] = np.mean([run.accuracy for run in runs])
+        accuracy[attack] = np.mean([run.accuracy for run in runs])
         torch.manual_seed(0)
         left = []
         for seed in seeds:
@@ -739,6 +741,8 @@ def test_robust_accuracy_is_that_of_torchattacks(name):
                 alive = survivors(peer[part], alive)
             left.append(alive.mean())
         expected[attack] = np.mean(left)
-        print(f"{attack}: robust accuracy {found[attack]:.4f}, torchattacks {expected[attack]:.4f}")
+        print(
+            f"{attack}: robust accuracy {accuracy[attack]:.4f}, torchattacks {expected[attack]:.4f}"
+        )
     assert all(0.05 < value < 0.95 for value in expected.values())
-    assert found == pytest.approx(expected, abs=0.01)
+    assert accuracy == pytest.approx(expected, abs=0.01)

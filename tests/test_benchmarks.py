@@ -77,11 +77,11 @@ def test_steps_in_turns_differ_by_what_one_of_them_adds():
         return call
 
     arguments = calibration.parse(["--turns=9", "--steps=2"])
-    found = label_cost.in_turns({"autolabel": busy(0.03), "one_hot": busy(0.02)}, arguments)
-    low, high = found["cpu"]["difference"]
+    seconds = label_cost.in_turns({"autolabel": busy(0.03), "one_hot": busy(0.02)}, arguments)
+    low, high = seconds["cpu"]["difference"]
     assert low <= high
     np.testing.assert_allclose([low, high], 0.005, atol=0.003)
-    np.testing.assert_allclose(found["cpu"]["autolabel"], 0.015, atol=0.003)
+    np.testing.assert_allclose(seconds["cpu"]["autolabel"], 0.015, atol=0.003)
 
 
 def test_streaming_compares_training_from_files_with_the_device(capsys, tmp_path):
@@ -106,7 +106,7 @@ def test_streaming_reads_on_in_parts_that_workers_have_not_made_yet():
     np.testing.assert_array_equal(many.index[:7], [10, 11, 12, 10, 11, 12, 10])
 
 
-def test_train_step_writes_lines_and_goes_on(tmp_path):
+def test_train_step_writes_lines_and_resumes(tmp_path):
     out = tmp_path / "lines.jsonl"
     given = ["-m", "benchmarks.train_step", "--tiny", "--framework=jax", "--augment=none"]
     first = helpers.command(*given, f"--out={out}")

@@ -111,14 +111,14 @@ def test_the_constant_is_chosen_by_seeds_that_all_have(tmp_path, values, best):
             )
     run_folders.write(tmp_path / "one_hot")
     (block,) = cells.make(read(tmp_path))
-    found, others = comparison.best_smoothing(block)
+    cell, others = comparison.best_smoothing(block)
     assert len(others) == len(values)
-    assert (found and found.runs[0].config["labels.smoothing"]) == best
+    assert (cell and cell.runs[0].config["labels.smoothing"]) == best
 
 
 def test_the_interval_is_scipys(tmp_path):
     (block,) = cells.make(read(write(tmp_path)))
     cell = next(c for c in block if c.label == "autolabel")
-    found = comparison.difference(cell, cells.baseline(block), "_ts", "ece")
+    difference = comparison.difference(cell, cells.baseline(block), "_ts", "ece")
     expected = stats.ttest_rel(ECE["autolabel"], ECE_TS["one_hot"]).confidence_interval(0.95)
-    assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
+    assert (difference.low, difference.high) == pytest.approx((expected.low, expected.high))

@@ -515,18 +515,18 @@ def test_refuses_an_incomplete_imagenet_c(imagenet_c):
 
 
 def test_open_sets_reads_one_set_of_cifar_c(cifar_c):
-    found = published.open_sets(str(cifar_c))
-    (split,) = found.read("impulse_noise", 4, 1, 32)
+    sets = published.open_sets(str(cifar_c))
+    (split,) = sets.read("impulse_noise", 4, 1, 32)
     np.testing.assert_array_equal(split.input, np.load(cifar_c / "impulse_noise.npy")[6:7])
     with pytest.raises(FileNotFoundError, match="lacks spatter.npy"):
         published.open_sets(str(cifar_c), ["fog", "spatter"])
 
 
 def test_open_sets_reads_imagenet_c_across_its_classes(imagenet_c):
-    found = published.open_sets(str(imagenet_c))
-    (split,) = found.read("fog", 4, 2, 24)
+    sets = published.open_sets(str(imagenet_c))
+    (split,) = sets.read("fog", 4, 2, 24)
     np.testing.assert_array_equal(split.label, [0, 1])
-    (split,) = found.read("fog", 4, 1, 24)
+    (split,) = sets.read("fog", 4, 1, 24)
     assert split.input.shape == (1, 24, 24, 3)
     (imagenet_c / "fog" / "2").rename(imagenet_c / "fog" / "7")
     with pytest.raises(FileNotFoundError, match="lacks fog/2;"):

@@ -45,9 +45,9 @@ launch.run(program.main, required=["config", "workdir"], several_processes=True)
 
 
 def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("localhost", 0))
-        return found.getsockname()[1]
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        return probe.getsockname()[1]
 
 
 def environment(devices: int) -> dict[str, str]:
@@ -60,8 +60,8 @@ def environment(devices: int) -> dict[str, str]:
 def one(*arguments) -> None:
     """One process on two virtual devices."""
     command = [sys.executable, *map(str, arguments)]
-    found = {"cwd": helpers.ROOT, "env": environment(2), "capture_output": True, "text": True}
-    done = subprocess.run(command, **found, timeout=240)
+    settings = {"cwd": helpers.ROOT, "env": environment(2), "capture_output": True, "text": True}
+    done = subprocess.run(command, **settings, timeout=240)
     assert done.returncode == 0, done.stderr
 
 
@@ -79,22 +79,24 @@ def two(*arguments, devices: int = 1) -> list[subprocess.CompletedProcess]:
         )
         for i in range(2)
     ]
-    found = []
+    completed = []
     for process in begun:
         try:
-            told = process.communicate(timeout=240)
+            output = process.communicate(timeout=240)
         except subprocess.TimeoutExpired:
             for other in begun:
                 other.kill()
             raise
-        found.append(subprocess.CompletedProcess(process.args, process.returncode, *told))
-    return found
+        completed.append(subprocess.CompletedProcess(process.args, process.returncode, *output))
+    return completed
 
 
 def train_two(workdir, **changes) -> list[subprocess.CompletedProcess]:
-    found = two("-m", "experiments.train", *helpers.flags(**changes), f"--workdir={workdir}")
-    assert [done.returncode for done in found] == [0, 0], found[0].stderr + found[1].stderr
-    return found
+    completed = two("-m", "experiments.train", *helpers.flags(**changes), f"--workdir={workdir}")
+    assert [done.returncode for done in completed] == [0, 0], (
+        completed[0].stderr + completed[1].stderr
+    )
+    return completed
 
 
 def train_one(workdir, **changes) -> None:
@@ -151,9 +153,11 @@ def test_a_finished_run_is_evaluated_by_two_processes(undisturbed):
     before = files.read_json(workdir / "result.json")
     arguments = ("-m", "experiments.evaluate", f"--workdir={workdir}", "--attacks=fgsm")
     logits = np.load(workdir / "test_logits.npz")["logits"]
-    found = two(*arguments, "--examples=31")  # which two processes do not divide
-    assert [done.returncode for done in found] == [0, 0], found[0].stderr + found[1].stderr
-    assert "FGSM" in found[0].stdout and found[1].stdout.count("FGSM") == 0
+    completed = two(*arguments, "--examples=31")  # which two processes do not divide
+    assert [done.returncode for done in completed] == [0, 0], (
+        completed[0].stderr + completed[1].stderr
+    )
+    assert "FGSM" in completed[0].stdout and completed[1].stdout.count("FGSM") == 0
     np.testing.assert_array_equal(np.load(workdir / "test_logits.npz")["logits"], logits)
     after = files.read_json(workdir / "result.json")
     assert {k: after[k] for k in before} == before
@@ -232,16 +236,16 @@ def test_batch_statistics_are_global_and_processes_agree():
     code = f"import sys; sys.path.insert(0, {str(helpers.ROOT / 'tests')!r})\n{PARTS}"
     done = two("-c", code, devices=2)
     assert [d.returncode for d in done] == [0, 0], done[0].stderr + done[1].stderr
-    found = [json.loads(d.stdout.splitlines()[-1]) for d in done]
+    answers = [json.loads(d.stdout.splitlines()[-1]) for d in done]
     images = helpers.make_dataset(shape=(2, 2, 3), train=16).train.input.reshape(16, -1) / 255
-    for told in found:
-        assert told["devices"] == 4
-        np.testing.assert_allclose(told["mean"], 0.25 * images.mean(0), atol=1e-6)
-        np.testing.assert_allclose(told["var"], 0.75 + 0.25 * images.var(0), atol=1e-6)
-        assert told["answers"] == [False, False, False, True, False]
-        assert told["error"] == "the first says no"
-        assert told["told"] == "0"
-        assert told["gathered"] == [[8, 8]]
+    for answer in answers:
+        assert answer["devices"] == 4
+        np.testing.assert_allclose(answer["mean"], 0.25 * images.mean(0), atol=1e-6)
+        np.testing.assert_allclose(answer["var"], 0.75 + 0.25 * images.var(0), atol=1e-6)
+        assert answer["answers"] == [False, False, False, True, False]
+        assert answer["error"] == "the first says no"
+        assert answer["told"] == "0"
+        assert answer["gathered"] == [[8, 8]]
 
 
 # --- one of them stops or dies ---------------------------------------------------------------
@@ -269,9 +273,9 @@ def test_all_stop_at_one_step_when_one_is_told_to(tmp_path, undisturbed):
     command = (*helpers.flags(**LONG), f"--workdir={tmp_path}")
     done = two("-c", TRAP, f"1:{int(signal.SIGTERM)}:3", *command)
     assert [d.returncode for d in done] == [143, 143], done[0].stderr + done[1].stderr
-    told = [re.search("^stopped in epoch .*$", d.stderr, re.MULTILINE).group() for d in done]
-    assert told[0] == told[1]
-    assert f"saved {tmp_path / 'checkpoints'}" in told[0]
+    messages = [re.search("^stopped in epoch .*$", d.stderr, re.MULTILINE).group() for d in done]
+    assert messages[0] == messages[1]
+    assert f"saved {tmp_path / 'checkpoints'}" in messages[0]
     train_one(tmp_path, **LONG)
     assert_same_run(tmp_path, undisturbed[0])
 
@@ -292,7 +296,7 @@ def parsed():
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"num_processes": 2}, "--num_processes: give --coordinator_address, --process_id too"),
+        ({"num_processes": 2}, "--num_processes: needs --coordinator_address, --process_id too"),
         (
             {"coordinator_address": "a:1", "num_processes": 2, "process_id": 2},
             "--process_id: got 2 of 2 processes",

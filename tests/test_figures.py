@@ -117,11 +117,11 @@ def test_reliability_bars_counts_and_bands(tmp_path):
     ece = np.nansum(count * abs(accuracy - confidence)) / 1500
     assert diagram.get_title() == f"run: ECE {100 * ece:.1f} %"
     # A binomial bin's 95 % band has a half width near 1.96 standard errors.
-    found = reliability.from_file(run.workdir)
+    bins = reliability.from_file(run.workdir)
     large = (count >= 40) & (accuracy < 0.95)
     assert large.any()
     half = 1.96 * np.sqrt(accuracy * (1 - accuracy) / np.maximum(count, 1))
-    np.testing.assert_allclose(((found.high - found.low) / 2)[large], half[large], rtol=0.2)
+    np.testing.assert_allclose(((bins.high - bins.low) / 2)[large], half[large], rtol=0.2)
 
 
 @pytest.mark.parametrize(

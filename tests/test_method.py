@@ -43,7 +43,7 @@ def test_bayes_rule_is_right_and_calibrated_as_often_as_the_quadrature_says():
         moves = toy_problem.draw(problem, rng, np.arange(num))
         moves = moves._replace(distance=np.full(num, s, np.float32))
         x = toy_problem.move(problem, data.x, moves)
-        found = np.asarray(toy_problem.posterior(problem, x, moves.distance))
+        posterior = np.asarray(toy_problem.posterior(problem, x, moves.distance))
         # Bayes' theorem with SciPy's densities, on the first rows.
         density = np.stack(
             [
@@ -52,11 +52,13 @@ def test_bayes_rule_is_right_and_calibrated_as_often_as_the_quadrature_says():
             ],
             axis=1,
         )
-        np.testing.assert_allclose(found[:20], density / density.sum(1, keepdims=True), atol=1e-5)
+        np.testing.assert_allclose(
+            posterior[:20], density / density.sum(1, keepdims=True), atol=1e-5
+        )
         expected = toy_problem.bayes_accuracy(problem, s)
         error = 4 * np.sqrt(expected * (1 - expected) / num)
-        assert abs((found.argmax(1) == data.label).mean() - expected) < error
-        assert abs(found.max(1).mean() - expected) < error
+        assert abs((posterior.argmax(1) == data.label).mean() - expected) < error
+        assert abs(posterior.max(1).mean() - expected) < error
 
 
 def test_kl_divergence_is_scipys():
@@ -152,8 +154,8 @@ def test_a_temperature_of_the_loss_is_not_a_label_here(few):
     assert run.test.kl.mean() > 1.2 * few["autolabel"].test.kl.mean()
     # With the loss over it: gaps as small as AutoLabel's (.036 and .037), KL .178, still above.
     over = toy_training.run(toy.FEW, SEEDS, rule="bucket_temperature", divide_loss=True)
-    gaps = {"over": over.test, **{name: found.test for name, found in few.items()}}
-    gaps = {name: np.abs(toy_measure.gap(found)).mean() for name, found in gaps.items()}
+    gaps = {"over": over.test, **{name: measured.test for name, measured in few.items()}}
+    gaps = {name: np.abs(toy_measure.gap(measured)).mean() for name, measured in gaps.items()}
     assert gaps["over"] < 1.2 * gaps["autolabel"] < 0.7 * gaps["one_hot"]
     assert few["autolabel"].test.kl.mean() < over.test.kl.mean() < run.test.kl.mean()
 

@@ -24,10 +24,10 @@ def rates(config, steps_per_epoch, steps):
 def test_cosine_after_warmup():
     config = make_config(learning_rate=0.4, schedule="cosine", warmup_epochs=1.0)
     # 100 steps, of which the first 10 rise by 1/11 of the peak each.
-    found = rates(config, 10, [0, 1, 9, 10, 40, 55, 99, 100])
+    actual = rates(config, 10, [0, 1, 9, 10, 40, 55, 99, 100])
     falling = [0.4 * (1 + np.cos(np.pi * share)) / 2 for share in (0, 30 / 90, 0.5, 89 / 90, 1)]
     expected = [0.4 / 11, 0.8 / 11, 4 / 11, *falling]
-    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-7)
     assert falling[1] == pytest.approx(0.3)
     assert falling[2] == pytest.approx(0.2)
 
@@ -50,9 +50,9 @@ def test_step_falls_at_shares_of_the_epochs():
         boundaries=(0.3, 0.6, 0.8),
         decay=0.2,
     )
-    found = rates(config, 10, [0, 29, 30, 59, 60, 79, 80, 99])
+    actual = rates(config, 10, [0, 29, 30, 59, 60, 79, 80, 99])
     expected = [0.1, 0.1, 0.02, 0.02, 0.004, 0.004, 0.0008, 0.0008]
-    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    np.testing.assert_allclose(actual, expected, rtol=1e-5)
 
 
 def test_step_boundary_within_the_warmup_waits_for_its_end():
@@ -64,8 +64,8 @@ def test_step_boundary_within_the_warmup_waits_for_its_end():
         boundaries=(0.25, 0.75),
         decay=0.1,
     )
-    found = rates(config, 2, [0, 1, 2, 3, 4, 5, 6, 7])
-    np.testing.assert_allclose(found, [0.2, 0.4, 0.6, 0.8, 0.1, 0.1, 0.01, 0.01], rtol=1e-5)
+    actual = rates(config, 2, [0, 1, 2, 3, 4, 5, 6, 7])
+    np.testing.assert_allclose(actual, [0.2, 0.4, 0.6, 0.8, 0.1, 0.1, 0.01, 0.01], rtol=1e-5)
 
 
 @pytest.mark.parametrize("schedule", optimizer.SCHEDULES)

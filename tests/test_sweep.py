@@ -63,12 +63,13 @@ def test_a_run_is_what_it_is_alone_and_is_skipped_afterwards(tmp_path, alone):
     jobs = [make_job(tmp_path, labels__rule="none"), make_job(tmp_path, seed=3)]
     board = run_here(jobs)
     assert states(board) == {"labels.rule=none": "failed", "seed=3": "done"}
-    assert "labels.rule: got 'none', known are" in board.outcomes["labels.rule=none"].message
+    message = board.outcomes["labels.rule=none"].message
+    assert "labels.rule: got 'none', expected one of: one_hot" in message
     assert helpers.read_metrics(tmp_path / "seed=3") == helpers.read_metrics(alone)
-    found, expected = (
+    result, expected = (
         files.read_json(folder / "result.json") for folder in (tmp_path / "seed=3", alone)
     )
-    assert found | {"seconds": 0} == expected | {"seconds": 0}
+    assert result | {"seconds": 0} == expected | {"seconds": 0}
     before = (tmp_path / "seed=3" / "result.json").stat().st_mtime_ns
     again = run_here(jobs)
     assert states(again) == {"labels.rule=none": "failed", "seed=3": "skipped"}

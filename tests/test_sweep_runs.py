@@ -92,8 +92,8 @@ def test_runs_are_the_product_and_each_comes_once():
 
 def test_sweeps_of_the_configs():
     for name, runs in (("rules", 7), ("alpha", 7), ("buckets", 6)):  # one-hot is in each
-        found = sweep_runs.from_module(digits_augmix, name)
-        assert len(sweep_runs.make_runs(digits_augmix.get_config(), found)) == 5 * runs
+        settings = sweep_runs.from_module(digits_augmix, name)
+        assert len(sweep_runs.make_runs(digits_augmix.get_config(), settings)) == 5 * runs
     with pytest.raises(ValueError, match="known are table, rules, alpha, buckets"):
         sweep_runs.from_module(digits_augmix, "rulez")
 

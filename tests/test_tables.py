@@ -136,7 +136,7 @@ def test_the_test_agrees_with_scipy_on_random_numbers(tmp_path):
     rng = np.random.default_rng(0)
     values = {rule: rng.normal(0.9, 0.02, (20, 4)) for rule in ("one_hot", "smoothing")}
     values["smoothing"] += np.linspace(-0.06, 0.06, 20)[:, None]
-    found, expected = [], []
+    winners, expected = [], []
     for i in range(20):
         block = [
             cells.Cell(
@@ -148,12 +148,12 @@ def test_the_test_agrees_with_scipy_on_random_numbers(tmp_path):
             for v in values.values()
         ]
         best = cells.winner(block, "accuracy", higher=True)
-        found.append(None if best is None else block.index(best))
+        winners.append(None if best is None else block.index(best))
         pair = [v[i] for v in values.values()]
         passes = stats.ttest_rel(*pair).pvalue < 0.05
         expected.append(int(pair[1].mean() > pair[0].mean()) if passes else None)
-    assert found == expected
-    assert {0, 1, None} <= set(found)
+    assert winners == expected
+    assert {0, 1, None} <= set(winners)
 
 
 def test_budgets_and_settings_are_never_averaged(tmp_path):
@@ -180,8 +180,8 @@ def test_runs_from_before_a_field_existed_stand_with_those_that_have_its_default
     other = options | {"labels__momentum": 0.9}
     run_folders.write(folder / "other", rule="autolabel", seed=1, settings=other)
     (block,) = cells.make(read_all(folder))
-    found = {cell.names["labels"]: len(cell.runs) for cell in block}
-    assert found == {"autolabel": 2, "autolabel, labels.momentum=0.9": 1}
+    num_runs = {cell.names["labels"]: len(cell.runs) for cell in block}
+    assert num_runs == {"autolabel": 2, "autolabel, labels.momentum=0.9": 1}
 
 
 @pytest.mark.parametrize(("rule", "reads"), [("bucket_temperature", True), ("one_hot", False)])

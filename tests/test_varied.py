@@ -116,9 +116,9 @@ def test_another_setting_that_differs_makes_another_curve(tmp_path):
         settings = {"labels__alpha": alpha, "labels__step": "signed_gap"}
         write(tmp_path, "autolabel", 0, settings=settings, ece=alpha)
     write(tmp_path, "autolabel", 0, settings={"buckets__num": 1})
-    found = study(tmp_path)
-    assert [run.config["buckets.num"] for run in found.alone] == [1]
-    axes = panels(varied_plots.draw(found))["ECE %"]
+    drawn = study(tmp_path)
+    assert [run.config["buckets.num"] for run in drawn.alone] == [1]
+    axes = panels(varied_plots.draw(drawn))["ECE %"]
     curves = named(axes)
     assert list(curves) == ["labels.step=ece (n=2)", "labels.step=signed_gap (n=1)"]
     second = curves["labels.step=signed_gap (n=1)"]
@@ -256,13 +256,13 @@ def test_the_command_draws_what_is_asked_for(tmp_path):
     write_alphas(tmp_path / "runs")
     out = tmp_path / "figures"
     command = ("-m", "experiments.figures", tmp_path / "runs", f"--out={out}", "--format=png,svg")
-    found = []
+    outputs = []
     for _ in range(2):
         done = helpers.command(*command, "--vary=labels.alpha")
         assert done.returncode == 0, done.stderr
         files = {path.name: path.read_bytes() for path in out.iterdir()}
         assert set(files) == {"vary_labels.alpha.png", "vary_labels.alpha.svg"}
-        found.append(files)
-    assert found[0] == found[1]
+        outputs.append(files)
+    assert outputs[0] == outputs[1]
     done = helpers.command(*command, "--vary=buckets.num")
     assert done.returncode == 1 and "--vary=buckets.num: got 1 value" in done.stderr

@@ -1,4 +1,4 @@
-"""What the method of a run declares: read by tables and figures, which iterate over the tables."""
+"""Reads what the methods of a run declare, for tables and figures."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,11 +13,11 @@ TABLES: dict[str, Mapping[str, type]] = {
 
 
 def find(field: str, name: Any) -> type | None:
-    """The class that a field of a run's config names; None where it cannot be loaded.
+    """Returns the class that a field of a run's config names; None if it cannot be loaded.
 
     Args:
-      field: a key of TABLES.
-      name: a row of the table, or ``module:Class``.
+      field: key of TABLES.
+      name: name in the table, or ``module:Class``.
     """
     try:
         return registry.find(field, name, TABLES[field])
@@ -26,7 +26,7 @@ def find(field: str, name: Any) -> type | None:
 
 
 def title(field: str, name: str) -> str:
-    """What tables call a method: its own title, or its name in the config."""
+    """Returns the name of a method in tables: its own title, or its name in the config."""
     method = find(field, name)
     if method is None or not registry.is_external(name):
         return name
@@ -34,29 +34,29 @@ def title(field: str, name: str) -> str:
 
 
 def rank(field: str, name: str) -> int:
-    """Place of a method in its table; methods from outside follow."""
+    """Returns the index of a method in its table; external methods come last."""
     names = list(TABLES[field])
     return names.index(name) if name in names else len(names)
 
 
 def fields(field: str, config: Mapping[str, Any]) -> tuple[str, ...] | None:
-    """Names of the settings that a run's method reads; None where it cannot be loaded.
+    """Returns the names of the settings that a method reads; None if it cannot be loaded.
 
     Args:
-      field: a key of TABLES.
-      config: flat, of the run.
+      field: key of TABLES.
+      config: config of the run, flat.
     """
     method = find(field, config.get(field))
     return None if method is None else tuple(registry.settings(method))
 
 
 def row_name(rule: str, settings: Mapping[str, Any]) -> str:
-    """What tables call a label rule with some of its settings."""
+    """Returns the name of a label rule with some of its settings in tables."""
     method = find("labels.rule", rule)
     return rule if method is None else method.row_name(settings)
 
 
 def group_name(augmentation: str, group: int) -> str:
-    """What the discrete part of a distance says: 'chain depth 2'."""
+    """Names a group of buckets, the discrete part of the distance: 'chain depth 2'."""
     method = find("augment.name", augmentation)
     return f"{'group' if method is None else method.group_name} {group + 1}"

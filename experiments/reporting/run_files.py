@@ -217,7 +217,7 @@ def block(run: RunRecord) -> dict[str, Any]:
 
 
 def _is_read(name: str, config: dict[str, Any]) -> bool:
-    """Whether the methods of the run read a field; True where a method cannot be loaded."""
+    """Whether the methods of the run read a field; True if a method cannot be loaded."""
     rule = methods.find("labels.rule", config.get("labels.rule"))
     if name in SCHEDULE or name.startswith("buckets.") or name == "calibration.num_bins":
         return rule is None or rule.learns

@@ -74,14 +74,14 @@ def parse_space(text: str, config: ConfigDict) -> Space:
 
 
 def default_space(config: ConfigDict) -> str:
-    """Returns the default axes: what label rule and augmentation declare, and the buckets."""
+    """Returns the default axes: those that rule and augmentation declare, and the buckets."""
     rule, method = labels.find(config.labels.rule), augment.find(config.augment.name)
     axes = [*_declared("labels", rule), *(["buckets.num=1..20"] if rule.learns else [])]
     axes += _declared("augment", method)
     if not axes:
         raise ValueError(
             f"--axes: {config.labels.rule!r} and {config.augment.name!r} declare no ranges; "
-            "give ranges, such as --axes=optimizer.learning_rate=log:0.001..1"
+            "expected ranges, such as --axes=optimizer.learning_rate=log:0.001..1"
         )
     return ";".join(axes)
 
