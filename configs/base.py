@@ -61,11 +61,7 @@ def base() -> ConfigDict:
     config.optimizer.learning_rate = 0.1  # Learning rate after the warm-up, for the whole batch
     config.optimizer.schedule = "cosine"  # Schedule of the learning rate: 'cosine' to 0, or 'step'
     config.optimizer.warmup_epochs = 1.0  # Number of epochs of linear warm-up from 0
-    config.optimizer.boundaries = (
-        0.3,
-        0.6,
-        0.8,
-    )  # step: fractions of the epochs, where the rate drops
+    config.optimizer.boundaries = (0.3, 0.6, 0.8)  # step: fractions of the epochs at each drop
     config.optimizer.decay = 0.2  # step: factor of the learning rate at each boundary
     config.optimizer.momentum = 0.9  # Momentum of SGD
     config.optimizer.nesterov = True  # Use Nesterov momentum

@@ -230,6 +230,15 @@ def test_evaluation_makes_and_evaluates_all_severities(capsys):
     assert {evaluation.ATTACKED, evaluation.ATTACKED_NEXT} <= set(rows)
 
 
+def test_start_compares_imports(capsys):
+    start.main(["--imports", "--repeats=1"])
+    printed = capsys.readouterr().out
+    rows = {row[0]: row for row in cells(printed)}
+    libraries, program = (float(rows[n][1]) for n in (start.LIBRARIES, start.PROGRAM))
+    ratio = float(printed.split()[-1])
+    assert ratio == pytest.approx(program / libraries, rel=0.05)
+
+
 def test_start_prints_a_cold_and_a_warm_start(capsys, tmp_path):
     plain = [flag for flag in helpers.flags() if "epochs" not in flag]
     (config,) = (flag for flag in plain if flag.startswith("--config="))

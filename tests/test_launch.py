@@ -1,0 +1,61 @@
+"""What every program says when it is asked for help, or given a field that is not there."""
+
+import subprocess
+import sys
+
+import pytest
+from flax import traverse_util
+
+from configs import base
+from experiments import config_help
+from tests import helpers
+
+FIELDS = traverse_util.flatten_dict(base.base().to_dict(), sep=".")
+
+
+def test_every_field_has_a_comment():
+    comments = config_help.describe(base.base())
+    assert set(comments) == set(FIELDS)
+    assert [field for field, comment in comments.items() if not comment] == []
+
+
+def test_help_lists_flags_and_fields():
+    done = helpers.command("-m", "experiments.train", "--help")
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith("Trains one configuration")
+    listed = {line.split()[0]: line.split()[1] for line in lines if "--config." in line[:12]}
+    assert set(listed) == {f"--config.{field}" for field in FIELDS}
+    assert listed["--config.labels.alpha"] == "1.0"
+    assert any(line.strip().startswith("--workdir: ") for line in lines)
+
+
+def test_help_shows_the_values_of_the_config_that_is_given():
+    config = "--config=configs/digits_augmix.py"
+    done = helpers.command("-m", "experiments.sweep", config, "--help")
+    assert done.returncode == 0, done.stderr
+    (line,) = [line for line in done.stdout.splitlines() if "--config.labels.alpha " in line]
+    assert line.split()[1] == "0.1"
+
+
+@pytest.mark.parametrize(
+    ("flag", "message"),
+    [
+        ("--config.labels.alfa=1", "--config.labels.alfa: the config has no such field; "),
+        ("--config.epoch=1", "the nearest is --config.epochs"),
+    ],
+)
+def test_a_field_that_is_not_there_is_named_with_the_nearest(flag, message, tmp_path):
+    config = "--config=configs/digits_augmix.py"
+    done = helpers.command("-m", "experiments.train", config, f"--workdir={tmp_path}", flag)
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_training_starts_without_slow_imports():
+    """They are imported where they are used, see ``benchmarks.start --imports``."""
+    slow = ("sklearn", "tensorflow_datasets", "scipy.stats", "tensorboardX", "matplotlib", "grain")
+    code = f"import sys, experiments.train; print([m for m in {slow} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

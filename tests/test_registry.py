@@ -1,0 +1,114 @@
+"""Settings that classes declare, and names in a config that stand for classes."""
+
+import dataclasses
+
+import pytest
+from ml_collections import ConfigDict
+
+from autolabel_jax import augment, labels, models, registry
+from configs import base
+
+OWN = f"{__name__}:Own"
+
+
+@dataclasses.dataclass(frozen=True)
+class Own:
+    """A method from outside the project."""
+
+    size: float = registry.setting(2.0, "how large", low=1, high=3)
+    count: int = 5  # a plain default is a setting without limits
+    power: float = registry.setting(7.0, "another default than polynomial's")
+
+
+def config():
+    return base.base().lock()
+
+
+def test_settings_of_a_class():
+    declared = registry.settings(Own)
+    assert {name: setting.default for name, setting in declared.items()} == {
+        "size": 2.0,
+        "count": 5,
+        "power": 7.0,
+    }
+    assert declared["size"].help == "how large"
+    assert "num_classes" not in registry.settings(models.find("mlp"))
+
+
+@pytest.mark.parametrize("package", [augment, labels])
+def test_methods_that_share_a_setting_agree_on_it(package):
+    """The config has one field for both, with one default."""
+    shared = {}
+    for method in package.TABLE.values():
+        for name, setting in registry.settings(method).items():
+            assert shared.setdefault(name, setting.default) == setting.default, name
+            assert setting.help, name
+    assert shared == registry.defaults(package.TABLE)
+
+
+@pytest.mark.parametrize(
+    ("setting", "good", "bad", "message"),
+    [
+        ({"low": 1, "high": 3}, (1, 2.5, 3), (0.9, float("nan")), "must be between 1 and 3"),
+        ({"low": 0}, (0, 1e9), (-1,), "must be at least 0"),
+        ({"high": 4}, (-1, 4), (5,), "must be at most 4"),
+        ({"choices": ("a", "b")}, ("a",), ("c",), "expected one of: a, b"),
+        ({"valid": lambda x: x % 2 == 0, "needs": "even"}, (2,), (3,), "must be even"),
+        ({}, ("anything", 1), (), ""),
+    ],
+)
+def test_values_are_checked_against_limits(setting, good, bad, message):
+    declared = registry.Setting(good[0], **setting)
+    for value in good:
+        declared.check("part.field", value)
+    for value in bad:
+        with pytest.raises(ValueError, match=rf"part\.field: got .*{message}"):
+            declared.check("part.field", value)
+
+
+def test_what_is_a_name_from_outside():
+    assert registry.is_external("my_pkg.spin:Spin")
+    for name in ("augmix", "mnist:3.0.1", "cifar10_corrupted/fog_3", "a:b:c", ":Spin", ""):
+        assert not registry.is_external(name), name
+
+
+def test_binding_takes_the_configs_values_and_else_defaults():
+    own = registry.bind("part", Own, ConfigDict({"size": 1.5, "unread": 9}))
+    assert own == Own(size=1.5)
+    with pytest.raises(ValueError, match=r"part\.size: got 4, must be between 1 and 3"):
+        registry.bind("part", Own, {"size": 4})
+
+
+def test_choosing_a_method_brings_its_defaults():
+    chosen = config()
+    registry.choose(chosen, "labels.rule", OWN)
+    assert chosen.labels.rule == OWN
+    assert (chosen.labels.size, chosen.labels.count) == (2.0, 5)
+    assert chosen.labels.power == 7.0  # not polynomial's
+    assert chosen.is_locked
+    registry.choose(chosen, "dataset", OWN)
+    assert chosen.data.to_dict() == {"size": 2.0, "count": 5, "power": 7.0}
+
+
+def test_completing_a_config_leaves_what_is_there():
+    named = config()
+    named.labels.rule = OWN
+    registry.complete(named)
+    assert named.labels.power == base.base().labels.power
+    assert named.labels.size == 2.0
+    assert registry.complete(config()).to_json() == config().to_json()
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("nothing", "expected one of: one_hot, .*, or module:Class"),
+        ("no.such.module:Own", "module 'no.such.module' cannot be imported"),
+        (f"{__name__}:Missing", "has no class 'Missing'"),
+        (f"{__name__}:config", "has no class 'config'"),
+        (OWN, "must be a subclass of autolabel_jax.labels.base.LabelRule"),
+    ],
+)
+def test_what_is_no_method_is_named(name, message):
+    with pytest.raises(ValueError, match=rf"labels\.rule: got '{name}'.*{message}"):
+        labels.find(name)
