@@ -12,12 +12,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from autolabel_jax.types import BucketStats
+from autolabel_jax.types import Array, BucketStats
 
 NUM_BINS = 15
-
-
-Array = jax.Array | np.ndarray
 
 
 def bin_edges(num_bins: int = NUM_BINS) -> np.ndarray:

@@ -16,8 +16,7 @@ from autolabel_jax import processes
 from autolabel_jax.types import StepMetrics, TrainState
 
 
-@struct.dataclass
-class Snapshot:
+class Snapshot(struct.PyTreeNode):
     """What is saved: a state and where in the run it stands."""
 
     state: TrainState

@@ -7,7 +7,11 @@ distance), N buckets in all, R confidence bins, ``...`` the shape of one input.
 from typing import Any, Protocol
 
 import jax
+import numpy as np
 from flax import struct
+
+# On the device or on the host: functions that only compute take both.
+Array = jax.Array | np.ndarray
 
 
 class InputGradient(Protocol):
@@ -18,8 +22,7 @@ class InputGradient(Protocol):
         ...
 
 
-@struct.dataclass
-class Batch:
+class Batch(struct.PyTreeNode):
     """Clean examples on the device.
 
     ``mask`` is 0 for the rows that pad a last short batch; they count nowhere.
@@ -32,16 +35,14 @@ class Batch:
     distance: jax.Array  # float32 [B] in [0, 1], given with the data or 0
 
 
-@struct.dataclass
-class Distance:
+class Distance(struct.PyTreeNode):
     """How far an augmentation moves each example from its clean self."""
 
     group: jax.Array  # int32 [B] in [0, G): chain depth, number of operations
     value: jax.Array  # float32 [B] in [0, 1]
 
 
-@struct.dataclass
-class Augmented:
+class Augmented(struct.PyTreeNode):
     """Augmented examples, with what the label rules need to know of them.
 
     A mixed input holds ``second_weight`` of an input of class ``second_label``; elsewhere the
@@ -55,8 +56,7 @@ class Augmented:
     second_weight: jax.Array  # float32 [B] in [0, 1/2]
 
 
-@struct.dataclass
-class BucketStats:
+class BucketStats(struct.PyTreeNode):
     """Sums over examples, by distance bucket and confidence bin.
 
     They merge by addition, so any split of the data gives the same statistics.
@@ -67,8 +67,7 @@ class BucketStats:
     confidence: jax.Array  # float32 [N, R], sum of top probabilities
 
 
-@struct.dataclass
-class StepMetrics:
+class StepMetrics(struct.PyTreeNode):
     """Sums over the examples of one training step (or of many, added up)."""
 
     loss: jax.Array  # float32 [], sum of cross-entropies with the soft labels
@@ -76,8 +75,7 @@ class StepMetrics:
     count: jax.Array  # float32 []
 
 
-@struct.dataclass
-class TrainState:
+class TrainState(struct.PyTreeNode):
     """All that a training run carries; saved and restored whole."""
 
     step: jax.Array  # int32 [], optimiser updates so far

@@ -20,8 +20,7 @@ MOMENTUM = 0.75
 FIRST_STEP = 2.0  # in units of ε
 
 
-@struct.dataclass
-class _State:
+class _State(struct.PyTreeNode):
     clean: jax.Array  # float32 [B, ...]
     label: jax.Array  # int32 [B]
     target: jax.Array  # int32 [B]

@@ -22,8 +22,7 @@ PAST = 1.001  # the final search aims past the boundary, so that rounding does n
 MAX_BIAS = 0.1  # α_max: largest weight of the clean image's projection in a step
 
 
-@struct.dataclass
-class _State:
+class _State(struct.PyTreeNode):
     clean: jax.Array  # float32 [B, ...]
     label: jax.Array  # int32 [B]
     target: jax.Array  # int32 [B]

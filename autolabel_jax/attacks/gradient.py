@@ -13,8 +13,7 @@ from autolabel_jax.attacks import search
 from autolabel_jax.attacks.ball import Ball, draw_noise, norm, per_image
 
 
-@struct.dataclass
-class _State:
+class _State(struct.PyTreeNode):
     clean: jax.Array  # float32 [B, ...]
     label: jax.Array  # int32 [B]
     image: jax.Array  # float32 [B, ...]

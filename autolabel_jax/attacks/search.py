@@ -18,8 +18,7 @@ State = TypeVar("State")
 CHECK_EVERY = 10  # steps between two checks from the host whether the loop is done
 
 
-@struct.dataclass
-class Best:
+class Best(struct.PyTreeNode):
     """The best image so far: one that reached the goal, else the one of highest loss."""
 
     image: jax.Array  # float32 [B, ...]

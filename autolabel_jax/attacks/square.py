@@ -20,8 +20,7 @@ from autolabel_jax.attacks.ball import Ball
 HALVED_AFTER = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 
 
-@struct.dataclass
-class _State:
+class _State(struct.PyTreeNode):
     clean: jax.Array  # float32 [B, H, W, C]
     label: jax.Array  # int32 [B]
     keys: jax.Array  # typed [B]

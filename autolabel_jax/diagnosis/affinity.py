@@ -123,8 +123,7 @@ def diversity(augmented_loss: np.ndarray, clean_loss: np.ndarray) -> float:
     return means[0] / means[1] if means[1] else float("nan")
 
 
-@struct.dataclass
-class DistanceCurve:
+class DistanceCurve(struct.PyTreeNode):
     """What a model does at each distance, one row a bucket, in bucket order."""
 
     group: np.ndarray  # int32 [N], the discrete part of the distance
@@ -162,8 +161,7 @@ def distance_curve(stats: BucketStats, edges: np.ndarray, num_groups: int = 1) -
     )
 
 
-@struct.dataclass
-class Moved:
+class Moved(struct.PyTreeNode):
     """Augmented images before a model, one row an example."""
 
     logits: jax.Array  # float32 [n, K]

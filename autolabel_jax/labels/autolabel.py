@@ -11,7 +11,6 @@ from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
-from flax import struct
 
 from autolabel_jax import calibration
 from autolabel_jax.labels import base, isotonic
@@ -21,7 +20,6 @@ from autolabel_jax.types import BucketStats, Distance
 
 # A class of its own, as a checkpoint holds a field even where it is None: one that was saved
 # without the fields would not restore.
-@struct.dataclass
 class TrackedState(base.LabelState):
     """What the options keep besides the labels; None where an option is off."""
 

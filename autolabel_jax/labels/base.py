@@ -12,8 +12,7 @@ from autolabel_jax.calibration import NUM_BINS
 from autolabel_jax.types import BucketStats, Distance
 
 
-@struct.dataclass
-class LabelState:
+class LabelState(struct.PyTreeNode):
     """What most rules keep; a rule that learns more has a class of its own beside it."""
 
     confidence: jax.Array  # float32 [N] in [0, 1], probability of the true class by bucket

@@ -11,7 +11,6 @@ from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
-from flax import struct
 
 from autolabel_jax import calibration
 from autolabel_jax.labels import base, one_hot
@@ -24,7 +23,6 @@ from autolabel_jax.types import BucketStats
 LOW, HIGH = 0.1, 10.0
 
 
-@struct.dataclass
 class TemperatureState(base.LabelState):
     """What the rule learns; the confidence stays that of the augmentation's own labels."""
 

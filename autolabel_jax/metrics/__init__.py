@@ -39,8 +39,7 @@ CHUNK_ELEMENTS, CHUNK_ROWS = 2**22, 64
 CHUNKS_WAITING = 64  # whose sums by class and bin are in memory together
 
 
-@struct.dataclass
-class Sums:
+class Sums(struct.PyTreeNode):
     """What accuracy, ECE, MCE, class-wise ECE, NLL and Brier need; merged by addition."""
 
     top: BucketStats  # float64 [1, R], by bin of the top probability
@@ -49,8 +48,7 @@ class Sums:
     brier: np.ndarray  # float64 []
 
 
-@struct.dataclass
-class Examples:
+class Examples(struct.PyTreeNode):
     """One row an example, merged by concatenation.
 
     Equal-mass ECE, AUROC and AURC need all confidences at once, and intervals all rows.
@@ -62,8 +60,7 @@ class Examples:
     brier: np.ndarray  # float32 [n]
 
 
-@struct.dataclass
-class Metrics:
+class Metrics(struct.PyTreeNode):
     """All that ``compute`` needs of the examples seen so far."""
 
     sums: Sums

@@ -162,8 +162,7 @@ def share_interval(correct: int, num: int, level: float = 0.95) -> list[float]:
     return [float(end) for end in ends / num]
 
 
-@struct.dataclass
-class Reliability:
+class Reliability(struct.PyTreeNode):
     """A reliability diagram, one row a bin; NaN where a bin is empty."""
 
     count: np.ndarray  # float64 [R]
