@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from autolabel_jax.types import Distance
+from autolabel_jax.types import Array, Distance
 
 EDGES = ("equal_width", "equal_mass", "kmeans")
 
@@ -63,7 +63,7 @@ def make_edges(kind: str, num: int, drawn: np.ndarray | None = None) -> np.ndarr
     )
 
 
-def bucket_index(distance: Distance | jax.Array, edges: jax.Array) -> jax.Array:
+def bucket_index(distance: Distance | Array, edges: Array) -> jax.Array:
     """Bucket of each distance.
 
     Args:
@@ -74,13 +74,13 @@ def bucket_index(distance: Distance | jax.Array, edges: jax.Array) -> jax.Array:
     Returns:
       int32 [B], group · M + interval, in [0, G · M).
     """
-    grouped = isinstance(distance, Distance)
-    value = distance.value if grouped else distance
-    interval = jnp.searchsorted(jnp.asarray(edges)[1:-1], value, side="left").astype(jnp.int32)
-    return distance.group * (edges.shape[0] - 1) + interval if grouped else interval
+    if isinstance(distance, Distance):
+        interval = bucket_index(distance.value, edges)
+        return jnp.asarray(distance.group) * (edges.shape[0] - 1) + interval
+    return jnp.searchsorted(jnp.asarray(edges)[1:-1], distance, side="left").astype(jnp.int32)
 
 
-def draw_inside(key: jax.Array, bucket: jax.Array, edges: jax.Array) -> Distance:
+def draw_inside(key: jax.Array, bucket: jax.Array, edges: Array) -> Distance:
     """A distance drawn evenly inside a given bucket, for held-out images.
 
     Args:
@@ -91,9 +91,9 @@ def draw_inside(key: jax.Array, bucket: jax.Array, edges: jax.Array) -> Distance
     Returns:
       Distance [B] with value in (e_m, e_{m+1}].
     """
-    num, edges = edges.shape[0] - 1, jnp.asarray(edges)
+    num, on_device = edges.shape[0] - 1, jnp.asarray(edges)
     group, interval = bucket // num, bucket % num
-    low, high = edges[interval], edges[interval + 1]
+    low, high = on_device[interval], on_device[interval + 1]
     value = high - (high - low) * jax.random.uniform(key, bucket.shape)
     # Rounding may carry a value down to the lower edge, which is the next bucket's.
     value = jnp.clip(value, jnp.nextafter(low, high), high)

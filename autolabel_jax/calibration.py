@@ -6,13 +6,15 @@ Neural Networks", eq. 3. Everything here is pure and jittable; what reads sums
 takes those of JAX and of NumPy, with any leading axes.
 """
 
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from autolabel_jax.types import Array, BucketStats
+
+A = TypeVar("A", bound=Array)  # results are JAX or NumPy arrays, as the sums are
 
 NUM_BINS = 15
 
@@ -25,7 +27,7 @@ def bin_edges(num_bins: int = NUM_BINS) -> np.ndarray:
     return np.linspace(0, 1, num_bins + 1, dtype=np.float32)
 
 
-def bin_index(confidence: Array, num_bins: int = NUM_BINS) -> Array:
+def bin_index(confidence: A, num_bins: int = NUM_BINS) -> A:
     """Bin of each confidence, int of the same shape; bins are open below and closed above."""
     xp = _namespace(confidence)
     return xp.searchsorted(xp.asarray(bin_edges(num_bins)[1:-1]), confidence, side="left")
@@ -81,7 +83,9 @@ def stats_from_probabilities(
     )
 
 
-def bucket_stats(logits: jax.Array, label: jax.Array, bucket: jax.Array, **settings) -> BucketStats:
+def bucket_stats(
+    logits: jax.Array, label: jax.Array, bucket: jax.Array, **settings: Any
+) -> BucketStats:
     """``stats_from_probabilities`` of softmax(logits), taken in float32."""
     probabilities = jax.nn.softmax(logits.astype(jnp.float32), axis=-1)
     return stats_from_probabilities(probabilities, label, bucket, **settings)
@@ -92,7 +96,7 @@ def merge(a: BucketStats, b: BucketStats) -> BucketStats:
     return jax.tree.map(jnp.add, a, b)
 
 
-def ratio(numerator: Array, count: Array) -> Array:
+def ratio(numerator: A, count: Array) -> A:
     """numerator / count, and NaN where count is 0; arrays of any shapes that broadcast."""
     xp = _namespace(numerator)
     return xp.where(count > 0, numerator / xp.where(count > 0, count, 1), xp.nan)
@@ -121,14 +125,14 @@ def ece(stats: BucketStats) -> Array:
     return ece_of_gaps(stats.correct - stats.confidence, count(stats))
 
 
-def ece_of_gaps(gap: Array, total: Array) -> Array:
+def ece_of_gaps(gap: A, total: Array) -> A:
     """ECE from what the sums of a bin differ by.
 
     Args:
       gap: [..., R], number of correct examples of a bin - sum of their confidences.
       total: number of examples in all bins [...].
     """
-    return ratio(abs(gap).sum(-1), total)
+    return ratio(_namespace(gap).abs(gap).sum(-1), total)
 
 
 def debiased_ece(stats: BucketStats) -> jax.Array:

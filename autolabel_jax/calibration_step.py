@@ -3,16 +3,27 @@
 dataset → augment → (image, distance) → bucket → model → BucketStats.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from typing import Protocol, cast
 
 import jax
 import numpy as np
 
 from autolabel_jax import buckets, calibration, input_pipeline
 from autolabel_jax.experiment import Experiment, apply_augmentation, inference_variables
-from autolabel_jax.types import Batch, BucketStats, TrainState
+from autolabel_jax.types import Array, Batch, BucketStats, TrainState
 
 SUBSET = 2**31 - 1  # folded into a key beside the numbers of buckets, which are small
+
+
+class CalibrationStep(Protocol):
+    """Is ``calibration_step`` with its experiment bound."""
+
+    def __call__(
+        self, state: TrainState, whole: Batch, rows: Array, bucket: Array, key: jax.Array
+    ) -> BucketStats:
+        """Computes the statistics of one batch, see ``calibration_step``."""
+        ...
 
 
 def calibration_step(
@@ -48,7 +59,7 @@ def calibration_step(
     augmented = apply_augmentation(experiment, variables, batch, apply_key, distance)
     if experiment.augmentation.distance_is_given:
         bucket = buckets.bucket_index(augmented.distance, experiment.edges)
-    logits = experiment.model.apply(variables, augmented.input, train=False)
+    logits = cast("jax.Array", experiment.model.apply(variables, augmented.input, train=False))
     return calibration.bucket_stats(
         logits,
         augmented.label,
@@ -78,7 +89,7 @@ def calibrate(
     whole: Batch,
     key: jax.Array,
     *,
-    step: Callable[..., BucketStats],
+    step: CalibrationStep,
     experiment: Experiment,
     chosen: np.ndarray | None = None,
 ) -> BucketStats:

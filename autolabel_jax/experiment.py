@@ -6,7 +6,7 @@ What a config asks for is checked here, once, before the first step.
 import dataclasses
 import math
 import warnings
-from typing import Any
+from typing import Any, cast
 
 import flax.linen as nn
 import jax
@@ -26,7 +26,7 @@ from autolabel_jax import (
     models,
     optimizer,
 )
-from autolabel_jax.datasets import Dataset, Split
+from autolabel_jax.datasets import Dataset, Split, StreamedSplit
 from autolabel_jax.types import (
     Augmented,
     Batch,
@@ -144,17 +144,17 @@ def inference_variables(state: TrainState) -> dict[str, Any]:
 def input_gradient(experiment: Experiment, variables: dict[str, Any]) -> InputGradient:
     """Gradient of each example's cross-entropy in its own pixels, in inference mode."""
 
-    def total_loss(image, label):
-        logits = experiment.model.apply(variables, image, train=False)
+    def total_loss(inputs: jax.Array, label: jax.Array) -> jax.Array:
+        logits = cast("jax.Array", experiment.model.apply(variables, inputs, train=False))
         return jnp.sum(losses.integer_cross_entropy(logits, label))
 
-    def in_parts(image, label):
-        def of_part(part):
+    def in_parts(inputs: jax.Array, label: jax.Array) -> jax.Array:
+        def of_part(part: tuple[jax.Array, jax.Array]) -> tuple[tuple[()], jax.Array]:
             return (), jax.grad(total_loss)(*part)
 
         # Batches of evaluation may be small; those of training are divided exactly.
         parts = math.gcd(experiment.accumulate, label.shape[0] // experiment.mesh.devices.size)
-        return accumulation.mean(of_part, (image, label), parts, experiment.mesh)[1]
+        return accumulation.mean(of_part, (inputs, label), parts, experiment.mesh)[1]
 
     return in_parts
 
@@ -173,7 +173,7 @@ def apply_augmentation(
 
 
 def _make_edges(
-    config: ConfigDict, augmentation: augment.Augmentation, train: Split
+    config: ConfigDict, augmentation: augment.Augmentation, train: Split | StreamedSplit
 ) -> tuple[np.ndarray, np.ndarray]:
     if augmentation.distance_is_given:
         if train.distance is None:

@@ -10,8 +10,9 @@ import collections
 import dataclasses
 import functools
 import math
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any, overload
 
 import jax
 import jax.numpy as jnp
@@ -49,20 +50,24 @@ def check_batch_size(field: str, batch_size: int, mesh: Mesh) -> None:
         )
 
 
+@overload
+def put_split(split: Split, mesh: Mesh) -> Batch: ...
+@overload
+def put_split(split: StreamedSplit, mesh: Mesh) -> StreamedSplit: ...
 def put_split(split: Split | StreamedSplit, mesh: Mesh) -> Batch | StreamedSplit:
     """A whole split as one Batch [n, ...] on every device; a streamed one stays where it is."""
     if isinstance(split, StreamedSplit):
         return split
     n = len(split.label)
     distance = np.zeros(n) if split.distance is None else split.distance
-    whole = Batch(
-        input=split.input,
-        label=np.asarray(split.label, np.int32),
-        index=np.arange(n, dtype=np.int32),
-        mask=np.ones(n, np.float32),
-        distance=np.asarray(distance, np.float32),
-    )
-    return processes.replicate(whole, mesh)
+    arrays: dict[str, Any] = {
+        "input": split.input,
+        "label": np.asarray(split.label, np.int32),
+        "index": np.arange(n, dtype=np.int32),
+        "mask": np.ones(n, np.float32),
+        "distance": np.asarray(distance, np.float32),
+    }
+    return Batch(**processes.replicate(arrays, mesh))
 
 
 def num_examples(whole: Batch | StreamedSplit) -> int:
@@ -221,7 +226,7 @@ class Streamed:
         self._stream, self._place = iter(()), -1
 
 
-def _ahead(plan: loader.Plan, first: int, last: int, mesh: Mesh) -> Iterator[Batch]:
+def _ahead(plan: loader.Plan, first: int, last: int, mesh: Mesh) -> Generator[Batch, None, None]:
     """Global batches of steps first … last - 1, made in a thread while others are computed on."""
     sharding = NamedSharding(mesh, PartitionSpec("data"))
     put = functools.partial(jax.make_array_from_process_local_data, sharding)

@@ -10,7 +10,7 @@ import importlib
 import math
 import re
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from ml_collections import ConfigDict
 
@@ -21,6 +21,8 @@ GROUPS = {
     "model.name": "model",
     "dataset": "data",
 }
+T = TypeVar("T")
+
 NOT_SETTINGS = ("num_classes", "dtype", "parent", "name")  # fields of a Flax model
 
 
@@ -104,7 +106,7 @@ def is_external(name: str) -> bool:
     return re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", name) is not None
 
 
-def find(field: str, name: str, table: Mapping[str, type], base: type | None = None) -> type:
+def find(field: str, name: str, table: Mapping[str, type[T]], base: type[T]) -> type[T]:
     """The class that a field of the config names.
 
     Args:
@@ -125,7 +127,7 @@ def find(field: str, name: str, table: Mapping[str, type], base: type | None = N
     return table[name]
 
 
-def load(field: str, name: str, base: type | None = None) -> type:
+def load(field: str, name: str, base: type[T]) -> type[T]:
     """The class ``module:Class`` from outside the project; arguments and errors as ``find``."""
     module_name, _, class_name = name.partition(":")
     try:
@@ -138,7 +140,7 @@ def load(field: str, name: str, base: type | None = None) -> type:
     method = getattr(module, class_name, None)
     if not isinstance(method, type):
         raise ValueError(f"{field}: got {name!r}, but {module_name} has no class {class_name!r}")
-    if base is not None and not issubclass(method, base):
+    if not issubclass(method, base):
         raise ValueError(
             f"{field}: got {name!r}, which must be a subclass of {base.__module__}.{base.__name__}"
         )
@@ -212,6 +214,6 @@ def add_settings(config: ConfigDict, field: str, name: str, *, replace: bool = F
         if GROUPS[field] not in config:
             config[GROUPS[field]] = ConfigDict()
         group = config[GROUPS[field]]
-        for key, declared in settings(load(field, name)).items():
+        for key, declared in settings(load(field, name, object)).items():
             if replace or key not in group:
                 group[key] = declared.default

@@ -6,7 +6,7 @@ import functools
 import pathlib
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -32,7 +32,7 @@ from autolabel_jax import (
 from autolabel_jax.checkpoint import Snapshot
 from autolabel_jax.evaluation import clean, predict
 from autolabel_jax.run_dir import RunDir
-from autolabel_jax.types import Batch, BucketStats, StepMetrics, TrainState
+from autolabel_jax.types import Array, Batch, BucketStats, StepMetrics, TrainState
 
 STEPS_PER_DISPATCH = 100  # at the most, on accelerators
 TRAINING, CALIBRATION = 1, 2  # what the random numbers of an epoch are for
@@ -46,6 +46,23 @@ class Stopped(Exception):
     """The run was asked to stop, and has saved its place."""
 
 
+class TrainSteps(Protocol):
+    """Is ``train_step.train_steps`` with its experiment bound."""
+
+    def __call__(
+        self,
+        state: TrainState,
+        whole: Batch,
+        order: jax.Array | None,
+        key: jax.Array,
+        first_step: Array,
+        *,
+        num_steps: int,
+    ) -> tuple[TrainState, StepMetrics]:
+        """Runs ``num_steps`` steps, see ``train_step.train_steps``."""
+        ...
+
+
 @dataclasses.dataclass(frozen=True)
 class Run:
     """What stays the same from the first epoch to the last."""
@@ -57,11 +74,11 @@ class Run:
     saved: checkpoint.Checkpoints
     should_stop: Callable[[], bool]
     bar: tqdm
-    train_steps: Callable[..., tuple[TrainState, StepMetrics]]
-    calibration_step: Callable[..., BucketStats]
+    train_steps: TrainSteps
+    calibration_step: calibration_step.CalibrationStep
     update_labels: Callable[[Any, BucketStats], Any]  # of the label rule's own state
     is_finite: Callable[[TrainState], jax.Array]
-    predict: Callable[..., np.ndarray]
+    predict: Callable[[dict[str, Any], Batch], np.ndarray]  # (variables, split) → logits [n, K]
 
 
 def train(
@@ -88,7 +105,7 @@ def train(
       NonFiniteLossError: names the step and the last good checkpoint.
       Stopped: after saving, when ``should_stop`` says so.
     """
-    run_dir, config = RunDir(workdir), registry.complete(config)
+    run_dir, config = RunDir(pathlib.Path(workdir)), registry.complete(config)
     mesh = input_pipeline.make_mesh()
     dataset = datasets.load(config)
     experiment = experiment_lib.create(config, dataset, mesh)
@@ -114,7 +131,14 @@ def train(
     return run_dir.write_result(result)
 
 
-def make_run(config, experiment, dataset, saved, should_stop, bar) -> Run:
+def make_run(
+    config: ConfigDict,
+    experiment: experiment_lib.Experiment,
+    dataset: datasets.Dataset,
+    saved: checkpoint.Checkpoints,
+    should_stop: Callable[[], bool],
+    bar: tqdm,
+) -> Run:
     """The parts of a run with its arrays on the device and its functions jitted."""
     # Whole on every device, however XLA would divide them, as each process reads them.
     jit = functools.partial(jax.jit, out_shardings=NamedSharding(experiment.mesh, PartitionSpec()))
@@ -172,8 +196,8 @@ def _epochs(run: Run, snapshot: Snapshot, run_dir: RunDir) -> Snapshot:
         )
         snapshot = Snapshot(
             state=state,
-            epoch=np.int32(epoch + 1),
-            step=np.int32(0),
+            epoch=np.array(epoch + 1, np.int32),
+            step=np.array(0, np.int32),
             metrics=checkpoint.no_metrics(),
         )
         if (epoch + 1) % config.checkpoint.every_epochs == 0 or epoch + 1 == config.epochs:
@@ -194,7 +218,7 @@ def _train_epoch(run: Run, snapshot: Snapshot) -> Snapshot:
     while step < run.experiment.steps_per_epoch and not stop:
         examples, order, num_steps = next(batches)
         state, metrics = run.train_steps(
-            state, examples, order, key, np.int32(step), num_steps=num_steps
+            state, examples, order, key, np.array(step, np.int32), num_steps=num_steps
         )
         if unread is not None:
             sums = _add_metrics(run, sums, *unread)
@@ -206,7 +230,12 @@ def _train_epoch(run: Run, snapshot: Snapshot) -> Snapshot:
         stop = run.should_stop()
     if unread is not None:
         sums = _add_metrics(run, sums, *unread)
-    snapshot = Snapshot(state=state, epoch=np.int32(epoch), step=np.int32(step), metrics=sums)
+    snapshot = Snapshot(
+        state=state,
+        epoch=np.array(epoch, np.int32),
+        step=np.array(step, np.int32),
+        metrics=sums,
+    )
     if stop:
         _save(run, snapshot)
         raise Stopped(
@@ -295,7 +324,7 @@ def _epoch_line(
     """The line of ``metrics.jsonl``: statistics after this epoch, and the labels they led to."""
     labels = run.experiment.rule.metrics(state.labels)
 
-    def numbers(values):
+    def numbers(values: Array) -> list[float]:
         # As many digits as tell one float32 from the next.
         return [float(str(v)) for v in np.asarray(values, np.float32)]
 

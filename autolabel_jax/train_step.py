@@ -3,6 +3,8 @@
 dataset → augment → (image, distance) → bucket → soft label → loss → parameters.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -46,7 +48,7 @@ def train_step(
     )
     scale = experiment.rule.loss_scale(state.labels, bucket)
 
-    def mean_loss(params, part):
+    def mean_loss(params: Any, part: Any) -> tuple[jax.Array, Any]:
         image, soft_label, scale = part
         logits, updated = experiment.model.apply(
             {"params": params, "batch_stats": state.batch_stats},
@@ -57,9 +59,9 @@ def train_step(
         loss = losses.cross_entropy(logits, soft_label, scale)
         return jnp.mean(loss), (loss, logits.argmax(-1), updated.get("batch_stats", {}))
 
-    def gradient_of(part):
-        found, (loss, top, batch_stats) = jax.grad(mean_loss, has_aux=True)(state.params, part)
-        return (found, batch_stats), (loss, top)
+    def gradient_of(part: Any) -> tuple[Any, Any]:
+        gradient, (loss, top, batch_stats) = jax.grad(mean_loss, has_aux=True)(state.params, part)
+        return (gradient, batch_stats), (loss, top)
 
     (gradient, batch_stats), (loss, top) = accumulation.mean(
         gradient_of, (augmented.input, soft_label, scale), experiment.accumulate, experiment.mesh
@@ -110,7 +112,7 @@ def train_steps(
       The state after the last of them, and metrics [num_steps].
     """
 
-    def one(state, step):
+    def one(state: TrainState, step: jax.Array) -> tuple[TrainState, StepMetrics]:
         batch = input_pipeline.step_batch(
             whole, order, step, experiment.batch_size, experiment.mesh
         )

@@ -3,12 +3,21 @@
 Seeds come outermost, so that a sweep that is stopped has fewer seeds of everything.
 """
 
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, Protocol
 
 from autolabel_jax import augment, labels
 
 Settings = dict[str, Any]
+
+
+class AddRun(Protocol):
+    """Adds a run to a sweep."""
+
+    def __call__(self, **settings: Any) -> None:
+        """Adds the run whose config has these settings, such as ``seed=0``."""
+        ...
+
 
 ONE_HOT = {"labels.rule": "one_hot"}
 AUTOLABEL = {"labels.rule": "autolabel"}
@@ -64,7 +73,7 @@ STUDIES: dict[str, tuple[Settings, ...]] = {
 
 
 def sweep(
-    add: Callable[..., None],
+    add: AddRun,
     name: str,
     seeds: Iterable[int],
     augmentations: Iterable[str] = AUGMENTATIONS,

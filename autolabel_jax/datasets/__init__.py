@@ -2,6 +2,8 @@
 
 import functools
 import warnings
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -58,13 +60,12 @@ def load(config: ConfigDict) -> Dataset:
     train = source.train.take(_first(config.train_examples))
     test = source.test.take(_first(config.test_examples))
     if isinstance(train, StreamedSplit):
-        mean, std = np.float32(PHOTOGRAPH_MEAN), np.float32(PHOTOGRAPH_STD)
+        mean, std = (np.array(x, np.float32) for x in (PHOTOGRAPH_MEAN, PHOTOGRAPH_STD))
     else:
         # Before the cut: they are constants of the program, which all seeds can then share.
         mean, std = _moments(train.input[:: max(1, len(train) // MOMENT_IMAGES)])
-    train, calibration = _cut(train, config)
-    if isinstance(train, StreamedSplit):
-        calibration = _decoded(calibration)
+    train, cut = _cut(train, config)
+    calibration = _decoded(cut) if isinstance(cut, StreamedSplit) else cut
     dataset = Dataset(
         name=config.dataset,
         train=train,
@@ -132,7 +133,9 @@ def _first(num: int) -> slice:
     return slice(num or None)
 
 
-def _cut(split: Split, config: ConfigDict) -> tuple[Split, Split]:
+def _cut(
+    split: Split | StreamedSplit, config: ConfigDict
+) -> tuple[Split | StreamedSplit, Split | StreamedSplit]:
     """Training and calibration part; who goes where depends on the seed alone."""
     fraction, most = config.calibration.fraction, config.calibration.images or len(split)
     if config.calibration.source == "train":
@@ -155,7 +158,7 @@ def _moments(image: np.ndarray, rows: int = 500) -> tuple[np.ndarray, np.ndarray
     scale = 255.0 if image.dtype == np.uint8 else 1.0
     last = image.shape[-1]
 
-    def average(of):
+    def average(of: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
         # Rows are summed first: NumPy is slow along a last axis of three channels.
         starts = range(0, len(image), rows)
         sums = sum(of(image[i : i + rows].astype(np.float64) / scale).sum(0) for i in starts)
@@ -182,9 +185,9 @@ def _check_config(config: ConfigDict) -> None:
     least = {"train_examples": 0, "test_examples": 0, "seed": 0, "loader_workers": 0}
     least |= {"image_size": 1, "calibration.images": 0, "calibration.images_per_update": 0}
     for field, low in least.items():
-        found = functools.reduce(lambda tree, name: tree[name], field.split("."), config)
-        if found < low:
-            raise ValueError(f"{field}: got {found}, must be {low} or more")
+        value: Any = functools.reduce(lambda tree, name: tree[name], field.split("."), config)
+        if value < low:
+            raise ValueError(f"{field}: got {value}, must be at least {low}")
     if config.stream and config.dataset in IN_MEMORY:
         raise ValueError(
             f"stream: got True with dataset={config.dataset!r}, which is in memory; take False"

@@ -91,7 +91,7 @@ def _load(path: pathlib.Path) -> dict[str, np.ndarray]:
         raise ValueError(f"{unreadable} ({error})") from error
 
 
-def _array(path: pathlib.Path, key: str, file) -> np.ndarray:
+def _array(path: pathlib.Path, key: str, file: np.lib.npyio.NpzFile) -> np.ndarray:
     try:
         return file[key]
     except ValueError as error:

@@ -11,8 +11,8 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Iterator
-from typing import Protocol
+from collections.abc import Generator
+from typing import Any, Protocol
 
 import numpy as np
 from absl import flags
@@ -31,8 +31,13 @@ NEVER_SHARED = 2**62  # bytes from which on shared memory would be used
 class Plan(Protocol):
     """What one process reads in each step."""
 
-    split: StreamedSplit
-    local: np.ndarray  # int [b], rows of the global batch that this process holds
+    @property
+    def split(self) -> StreamedSplit:
+        """The split that is read."""
+
+    @property
+    def local(self) -> np.ndarray:
+        """int [b]: the rows of the global batch that this process holds."""
 
     def rows(self, step: int) -> np.ndarray:
         """int [b]: rows of the split; those at or past its end are padding."""
@@ -90,7 +95,7 @@ def epoch_order(seed: int, epoch: int, num_examples: int) -> np.ndarray:
     return np.random.RandomState([seed, epoch, 0]).permutation(num_examples)
 
 
-def host_batches(plan: Plan, first: int, last: int) -> Iterator[dict[str, np.ndarray]]:
+def host_batches(plan: Plan, first: int, last: int) -> Generator[dict[str, np.ndarray], None, None]:
     """The rows of this process in steps first … last - 1, as ``types.Batch`` names them.
 
     Raises:
@@ -148,19 +153,21 @@ def _block(place: int, *, plan: Plan, parts: int) -> dict[str, np.ndarray]:
     }
 
 
-def _begin_worker(*_) -> None:
+def _begin_worker(*_: Any) -> None:
     """A worker ends with the main process, and only then: Ctrl-C is for that one to answer."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a cluster sends it to all of a job's processes
 
-    def end_with_parent():
-        multiprocessing.parent_process().join()
+    def end_with_parent() -> None:
+        parent = multiprocessing.parent_process()
+        assert parent is not None  # this is a worker process
+        parent.join()
         os._exit(1)
 
     threading.Thread(target=end_with_parent, daemon=True).start()
 
 
-def _grain():
+def _grain() -> Any:
     """The module; its processes want the command line's flags to be read, whoever calls."""
     try:
         import grain

@@ -5,6 +5,8 @@ import functools
 
 import numpy as np
 
+from autolabel_jax.datasets.streamed import Squares, StreamedSplit
+
 KINDS = ("image", "audio", "text", "features")
 
 
@@ -29,13 +31,13 @@ class InputSpec:
     high: float
     pad_value: float = 0.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         """Refuses an unknown kind."""
         if self.kind not in KINDS:
             raise ValueError(f"kind: got {self.kind!r}, expected one of: {', '.join(KINDS)}")
 
 
-def spec_of(values: np.ndarray, kind: str | None = None) -> InputSpec:
+def spec_of(values: np.ndarray | Squares, kind: str | None = None) -> InputSpec:
     """The specification of a split's inputs.
 
     Args:
@@ -43,7 +45,10 @@ def spec_of(values: np.ndarray, kind: str | None = None) -> InputSpec:
       kind: of the inputs; None: 'image' for [n, height, width, channels], else 'features'.
     """
     kind = kind or ("image" if values.ndim == 4 else "features")
-    low, high = (0, 255) if values.dtype == np.uint8 else (np.min(values), np.max(values))
+    if isinstance(values, Squares) or values.dtype == np.uint8:
+        low, high = 0, 255
+    else:
+        low, high = np.min(values), np.max(values)
     shape = tuple(int(side) for side in values.shape[1:])
     return InputSpec(kind, shape, str(np.dtype(values.dtype)), float(low), float(high))
 
@@ -74,8 +79,8 @@ class Split:
 class Source:
     """A data set as it is stored, before anything is cut."""
 
-    train: Split
-    test: Split
+    train: Split | StreamedSplit
+    test: Split | StreamedSplit
     num_classes: int
     class_names: tuple[str, ...] | None
     kind: str | None = None  # of the inputs, see ``InputSpec``; None: by their shape
@@ -91,9 +96,9 @@ class Dataset:
     """
 
     name: str
-    train: Split
+    train: Split | StreamedSplit
     calibration: Split
-    test: Split
+    test: Split | StreamedSplit
     num_classes: int
     class_names: tuple[str, ...] | None
     mean: np.ndarray  # float32 [last axis]

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-from collections.abc import Iterable
 from typing import Protocol
 
 import numpy as np
@@ -89,7 +88,7 @@ class Squares:
 
     def __getitem__(self, rows: slice | np.ndarray) -> np.ndarray:
         """uint8 [len(rows), image_size, image_size, 3]."""
-        chosen: Iterable[int] = np.arange(len(self.split))[rows]
+        chosen = np.arange(len(self.split))[rows]
         found = np.zeros((len(chosen), *self.shape[1:]), np.uint8)
         for place, row in enumerate(chosen):
             found[place], _ = self.split.square(row, None)

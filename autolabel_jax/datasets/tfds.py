@@ -17,6 +17,7 @@ import urllib.request
 import zipfile
 import zlib
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -41,6 +42,7 @@ def read(name: str, data_dir: str = "") -> Source:
       FileNotFoundError: the set is not prepared and cannot be prepared now.
     """
     builder, label, held = open_set(name, data_dir)
+    assert label.num_classes is not None  # ``open_set`` checks it
     return Source(
         train=_cached(name, builder, "train"),
         test=_cached(name, builder, held[0]),
@@ -109,7 +111,7 @@ def _builder(name: str, data_dir: str) -> tfds.core.DatasetBuilder:
         raise ValueError(f"dataset: got {name!r}, which TFDS refuses: {reason}") from error
 
 
-def _label_feature(name: str, features) -> tfds.features.ClassLabel:
+def _label_feature(name: str, features: Any) -> tfds.features.ClassLabel:
     keys = dict(features) if isinstance(features, tfds.features.FeaturesDict) else {}
     image, label = keys.get("image"), keys.get("label")
     labelled = isinstance(label, tfds.features.ClassLabel)
@@ -173,7 +175,7 @@ def write(path: pathlib.Path, **arrays: np.ndarray) -> None:
     try:
         path.parent.mkdir(exist_ok=True)
         with open(aside, "wb") as file:
-            np.savez(file, **arrays)
+            np.savez(file, **arrays)  # ty: ignore[invalid-argument-type]  # none is allow_pickle
         os.replace(aside, path)
     except OSError:
         with contextlib.suppress(OSError):
@@ -198,6 +200,7 @@ def _decode(name: str, builder: tfds.core.DatasetBuilder, split: str) -> Split:
             f"dataset: {name!r}: {builder.data_path} holds {len(ids)} of {num} {split} examples; "
             "delete the folder and prepare it again"
         )
+    assert image is not None  # there is at least one example
     index = _official_index(ids, split)
     if np.all(index[:-1] < index[1:]):  # as it is: no copy of a set that may be large
         return Split(image, label, None, index)
@@ -234,4 +237,4 @@ def _official_index(ids: list, split: str) -> np.ndarray:
     numbers = [re.fullmatch(rf"{split}_(\d+)", text) for text in texts]
     if not all(numbers):
         return np.arange(len(ids))
-    return np.asarray([int(number[1]) for number in numbers], np.int64)
+    return np.asarray([int(number[1]) for number in numbers if number], np.int64)

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import zipfile
 import zlib
+from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -79,7 +80,8 @@ def read(name: str, data_dir: str) -> tuple[TfdsRecords, TfdsRecords, tuple[str,
 
 
 @functools.lru_cache(maxsize=8)
-def _source(folder: str, split: str):
+def _source(folder: str, split: str) -> Any:
     """The records of a split, opened once in each process."""
     decoders = {"image": tfds.decode.SkipDecoding()}
-    return tfds.builder_from_directory(folder).as_data_source(split=split, decoders=decoders)
+    builder: Any = tfds.builder_from_directory(folder)  # its decorators hide the signatures
+    return builder.as_data_source(split=split, decoders=decoders)
