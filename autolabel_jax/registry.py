@@ -106,7 +106,12 @@ def is_external(name: str) -> bool:
     return re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", name) is not None
 
 
-def find(field: str, name: str, table: Mapping[str, type[T]], base: type[T]) -> type[T]:
+def find(
+    field: str,
+    name: str,
+    table: Mapping[str, type[T]],
+    base: type[T] = object,  # ty: ignore[invalid-parameter-default]  # any class
+) -> type[T]:
     """The class that a field of the config names.
 
     Args:
@@ -127,7 +132,11 @@ def find(field: str, name: str, table: Mapping[str, type[T]], base: type[T]) -> 
     return table[name]
 
 
-def load(field: str, name: str, base: type[T]) -> type[T]:
+def load(
+    field: str,
+    name: str,
+    base: type[T] = object,  # ty: ignore[invalid-parameter-default]  # any class
+) -> type[T]:
     """The class ``module:Class`` from outside the project; arguments and errors as ``find``."""
     module_name, _, class_name = name.partition(":")
     try:
@@ -214,6 +223,6 @@ def add_settings(config: ConfigDict, field: str, name: str, *, replace: bool = F
         if GROUPS[field] not in config:
             config[GROUPS[field]] = ConfigDict()
         group = config[GROUPS[field]]
-        for key, declared in settings(load(field, name, object)).items():
+        for key, declared in settings(load(field, name)).items():
             if replace or key not in group:
                 group[key] = declared.default

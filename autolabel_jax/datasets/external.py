@@ -17,7 +17,7 @@ def read(config: ConfigDict) -> Source:
       ValueError: no such class, one without ``read``, or arrays that do not fit ``Split``.
     """
     name = config.dataset
-    method = registry.load("dataset", name, object)
+    method = registry.load("dataset", name)
     if not callable(getattr(method, "read", None)):
         raise ValueError(f"dataset: got {name!r}, a class without the method read(data_dir)")
     source = registry.bind("data", method, config.get("data", {})).read(config.data_dir)
