@@ -1,4 +1,4 @@
-"""(TrainState, Batch, key) → (TrainState, metrics): pure; ``train.py`` jits it.
+"""Defines the training step, a pure function that ``train.py`` compiles.
 
 dataset → augment → (image, distance) → bucket → soft label → loss → parameters.
 """
@@ -24,13 +24,13 @@ from autolabel_jax.types import Augmented, Batch, StepMetrics, TrainState
 def train_step(
     state: TrainState, batch: Batch, key: jax.Array, *, experiment: Experiment
 ) -> tuple[TrainState, StepMetrics]:
-    """One optimiser update on freshly augmented images.
+    """Does one optimiser update on augmented inputs.
 
     Args:
-      state: before the step.
-      batch: clean images [B, ...].
-      key: typed key of this step alone.
-      experiment: the fixed parts of the run.
+      state: state before the step.
+      batch: clean inputs [B, ...].
+      key: typed key of this step.
+      experiment: fixed parts of the run.
 
     Returns:
       The state after the step, and sums over the batch.
@@ -96,20 +96,20 @@ def train_steps(
     num_steps: int,
     experiment: Experiment,
 ) -> tuple[TrainState, StepMetrics]:
-    """``num_steps`` steps of an epoch in one dispatch.
+    """Does ``num_steps`` steps of an epoch in one dispatch.
 
     Args:
-      state: before the first of them.
-      whole: the training split, on the device; or the one batch of a streamed split.
-      order: int32 [n], the epoch's order of rows; or None.
+      state: state before the first of these steps.
+      whole: training split on the device, or one batch of a streamed split.
+      order: int32 [n], rows of the split in the order of the epoch; None if ``whole`` is a batch.
       key: typed key of the epoch.
-      first_step: int32 [], place of the first of these steps in the epoch.
-      num_steps: static; 1 on the CPU, where convolution gradients inside a
+      first_step: int32 [], index of the first of these steps in the epoch.
+      num_steps: number of steps, static; 1 on the CPU, where convolution gradients inside a
         scan are 15-80 times slower (jax issue 12868).
-      experiment: the fixed parts of the run.
+      experiment: fixed parts of the run.
 
     Returns:
-      The state after the last of them, and metrics [num_steps].
+      The state after the last of these steps, and metrics [num_steps].
     """
 
     def one(state: TrainState, step: jax.Array) -> tuple[TrainState, StepMetrics]:
@@ -127,7 +127,7 @@ def train_steps(
 def draw_augmented(
     state: TrainState, batch: Batch, key: jax.Array, *, experiment: Experiment
 ) -> Augmented:
-    """Crops, flips, draws a distance, moves each image by it."""
+    """Crops and flips each input, draws its distance, and moves it by that distance."""
     crop_key, flip_key, draw_key, apply_key = jax.random.split(key, 4)
     image = batch.input
     if experiment.crop_pad:
