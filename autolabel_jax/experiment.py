@@ -222,7 +222,7 @@ def _check_parts(config: ConfigDict, mesh: Mesh) -> None:
 
 
 def _is_cropped(config: ConfigDict, dataset: Dataset) -> bool:
-    """Returns whether inputs can be cropped and flipped; warns if the config asks in vain."""
+    """Returns whether inputs can be cropped and flipped; warns if the config asks for it anyway."""
     if dataset.spec.kind == "image":
         return True
     if config.crop_pad or config.flip:

@@ -77,7 +77,7 @@ def test_batch_that_the_devices_do_not_divide_is_refused():
         devices = np.zeros(2)
 
     input_pipeline.check_batch_size("batch_size", 6, TwoDevices())
-    with pytest.raises(ValueError, match="batch_size: got 7.*2 devices.*take 6 or 8"):
+    with pytest.raises(ValueError, match="batch_size: got 7.*2 devices.*use 6 or 8"):
         input_pipeline.check_batch_size("batch_size", 7, TwoDevices())
     with pytest.raises(ValueError, match="eval_batch_size: got 0"):
         input_pipeline.check_batch_size("eval_batch_size", 0, TwoDevices())
