@@ -12,7 +12,7 @@ import functools
 import math
 from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, overload
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -50,10 +50,6 @@ def check_batch_size(field: str, batch_size: int, mesh: Mesh) -> None:
         )
 
 
-@overload
-def put_split(split: Split, mesh: Mesh) -> Batch: ...
-@overload
-def put_split(split: StreamedSplit, mesh: Mesh) -> StreamedSplit: ...
 def put_split(split: Split | StreamedSplit, mesh: Mesh) -> Batch | StreamedSplit:
     """Puts a whole split on every device as one Batch [n, ...]; a streamed split stays on disk."""
     if isinstance(split, StreamedSplit):

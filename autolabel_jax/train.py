@@ -142,6 +142,8 @@ def make_run(
 ) -> Run:
     """Builds the parts of a run, with arrays on the device and compiled functions."""
     # Results are replicated on every device, because each process reads them.
+    calibration = input_pipeline.put_split(dataset.calibration, experiment.mesh)
+    assert isinstance(calibration, Batch)  # ``datasets.load`` decodes a streamed one
     jit = functools.partial(jax.jit, out_shardings=NamedSharding(experiment.mesh, PartitionSpec()))
     return Run(
         config=config,
@@ -155,7 +157,7 @@ def make_run(
             most_steps=1 if jax.default_backend() == "cpu" else STEPS_PER_DISPATCH,
             mesh=experiment.mesh,
         ),
-        calibration=input_pipeline.put_split(dataset.calibration, experiment.mesh),
+        calibration=calibration,
         saved=saved,
         should_stop=should_stop,
         bar=bar,

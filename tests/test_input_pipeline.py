@@ -221,5 +221,5 @@ def test_this_process_holds_all_rows_where_it_is_alone():
 
 def test_without_grain_a_stream_says_what_to_install(photos, monkeypatch):
     monkeypatch.setitem(sys.modules, "grain", None)
-    with pytest.raises(ValueError, match="stream: .*takes grain.*pip install 'grain"):
+    with pytest.raises(ValueError, match="stream: .*needs grain.*pip install 'grain"):
         loader.decode(streamed(photos[0], 2))

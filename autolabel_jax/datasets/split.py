@@ -90,8 +90,8 @@ class Source:
 class Dataset:
     """Holds a data set that is ready for a run.
 
-    ``mean`` and ``std`` are those of the training inputs for each entry of the last axis, with uint8
-    scaled to [0, 1]. They are computed before calibration is cut, so that they are the same for
+    ``mean`` and ``std`` are those of the training inputs for each entry of the last axis, with
+    uint8 scaled to [0, 1]. They are computed before calibration is cut, so that they are the same for
     every seed. A constant entry has std 1.
     """
 
