@@ -63,7 +63,8 @@ class Adversarial(base.Augmentation):
         low, high = jnp.maximum(clean - epsilon, 0), jnp.minimum(clean + epsilon, 1)
         start = clean + epsilon * jax.random.uniform(key, clean.shape, minval=-1, maxval=1)
 
-        def ascend(_, moved):
+        def ascend(_: jax.Array, moved: jax.Array) -> jax.Array:
+            assert input_gradient is not None  # training and calibration give it
             gradient = input_gradient(moved, batch.label)
             return jnp.clip(moved + self.step_ratio * epsilon * jnp.sign(gradient), low, high)
 

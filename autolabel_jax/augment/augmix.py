@@ -63,7 +63,7 @@ class AugMix(operations.Chained):
             key, batch.input.shape, severity=self.severity, max_depth=self.max_depth
         )
         chained = operations.chain(batch.input, code, amount, distance.group + 1)
-        share = distance.value[:, None, None, None]
+        share = jnp.asarray(distance.value)[:, None, None, None]
         mixed = (1 - share) * image_ops.to_float(batch.input) + share * image_ops.to_float(chained)
         return base.unmixed(mixed, batch.label, distance)
 
@@ -90,7 +90,7 @@ def amounts(
 ) -> jax.Array:
     """Amount of each operation at a level of 10, as in the authors' code; float32 like level."""
 
-    def whole(most):
+    def whole(most: float) -> jax.Array:
         return jnp.trunc(level * most / 10)
 
     amount = {

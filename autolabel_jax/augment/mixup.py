@@ -48,7 +48,7 @@ class Mixup(base.Augmentation):
         """Mixes each row with another; rows that pad a short batch mix with one another only."""
         del input_gradient
         partner = _partners(key, batch.mask)
-        gamma = distance.value / 2
+        gamma = jnp.asarray(distance.value) / 2
         clean = image_ops.to_float(batch.input)
         weight = gamma.reshape((-1,) + (1,) * (clean.ndim - 1))
         return Augmented(

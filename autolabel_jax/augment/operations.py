@@ -16,7 +16,7 @@ from autolabel_jax import image_ops
 from autolabel_jax.augment import base
 from autolabel_jax.datasets import InputSpec
 from autolabel_jax.image_ops import warp
-from autolabel_jax.types import Distance
+from autolabel_jax.types import Array, Distance
 
 # What changes grey levels one by one, what moves pixels, and what blends images.
 TABLES = ("autocontrast", "equalize", "posterize", "solarize", "brightness", "contrast")
@@ -75,7 +75,7 @@ def chain(
     image: jax.Array,
     code: jax.Array,
     amount: jax.Array,
-    depth: jax.Array,
+    depth: Array,
     *,
     enhance: bool = False,
 ) -> jax.Array:

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from autolabel_jax import image_ops
 from autolabel_jax.augment import base, operations
 from autolabel_jax.registry import setting
-from autolabel_jax.types import Augmented, Batch, Distance, InputGradient
+from autolabel_jax.types import Array, Augmented, Batch, Distance, InputGradient
 
 NAMES = (
     "identity",
@@ -77,7 +77,7 @@ class RandAugment(operations.Chained):
 
 
 def draw_operations(
-    key: jax.Array, magnitude: jax.Array, shape: tuple[int, ...], *, max_operations: int
+    key: jax.Array, magnitude: Array, shape: tuple[int, ...], *, max_operations: int
 ) -> tuple[jax.Array, jax.Array]:
     """What is done to a batch of ``shape`` [B, H, W, C] at ``magnitude`` float32 [B], of 10.
 
@@ -93,7 +93,7 @@ def draw_operations(
 
 
 def amounts(
-    code: jax.Array, magnitude: jax.Array, sign: jax.Array, height: int, width: int
+    code: jax.Array, magnitude: Array, sign: jax.Array, height: int, width: int
 ) -> jax.Array:
     """Amount of each operation at a magnitude of 10; float32 like code."""
     share = magnitude / 10

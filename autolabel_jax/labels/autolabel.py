@@ -67,7 +67,7 @@ class AutoLabel(base.LabelRule):
     )
     monotone: bool = setting(False, "labels never rise with the distance")
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         """Refuses settings that do not go together."""
         if self.step == "signed_gap" and self.ece_estimate != "plugin":
             raise ValueError(
@@ -122,6 +122,7 @@ class AutoLabel(base.LabelRule):
         """The labels after a calibration pass, see the class."""
         measured = calibration.count(stats) > 0
         if self.momentum:
+            assert isinstance(state, TrackedState)
             stats = jax.tree.map(lambda old, new: self.momentum * old + new, state.stats, stats)
             state = state.replace(stats=stats)
         accuracy = calibration.accuracy(stats)
@@ -132,6 +133,8 @@ class AutoLabel(base.LabelRule):
             state = state.replace(ece=jnp.where(calibration.count(stats) > 0, ece, 0))
         alpha = self.alpha
         if self.alpha_decay:
+            assert isinstance(state, TrackedState)
+            assert state.updates is not None
             alpha = alpha / (1 + state.updates.astype(jnp.float32)) ** self.alpha_decay
             state = state.replace(updates=state.updates + 1)
         move = gap if self.step == "signed_gap" else ece * jnp.sign(gap)
@@ -144,7 +147,11 @@ class AutoLabel(base.LabelRule):
     def metrics(self, state: base.LabelState) -> dict[str, jax.Array]:
         """The labels, and the ECE that the last update read where it is not the bucket's own."""
         shown = super().metrics(state)
-        return shown | ({"ece": state.ece} if self._reads_other_ece else {})
+        if not self._reads_other_ece:
+            return shown
+        assert isinstance(state, TrackedState)
+        assert state.ece is not None
+        return {**shown, "ece": state.ece}
 
     @property
     def _reads_other_ece(self) -> bool:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from autolabel_jax.calibration import NUM_BINS
-from autolabel_jax.types import BucketStats, Distance
+from autolabel_jax.types import Array, BucketStats, Distance
 
 
 class LabelState(struct.PyTreeNode):
@@ -120,7 +120,7 @@ class LabelRule:
 
 
 def spread(
-    confidence: jax.Array,
+    confidence: Array,
     label: jax.Array,
     *,
     num_classes: int,
@@ -146,10 +146,11 @@ def spread(
       float32 [B, K].
     """
     true = jax.nn.one_hot(label, num_classes)
-    mine = confidence[:, None] * true
+    mine = jnp.asarray(confidence)[:, None] * true
     if second_label is None:
         named, second = true, jnp.zeros_like(true)
     else:
+        assert second_weight is not None
         gamma = second_weight
         share = jnp.minimum(confidence * gamma / (1 - gamma), 1 - confidence)
         mixed = jax.nn.one_hot(second_label, num_classes) * (gamma > 0)[:, None]

@@ -41,6 +41,7 @@ class CCAT(base.LabelRule):
     ) -> jax.Array:
         """The labels by each example's share of the largest ε; adversaries hold one class."""
         del state, bucket, second_label, second_weight
+        assert distance is not None
         weight = (1 - jnp.minimum(distance.value, 1)) ** self.rho
         confidence = weight + (1 - weight) / num_classes
         return base.spread(confidence, label, num_classes=num_classes)

@@ -31,5 +31,6 @@ class OneHot(base.LabelRule):
         own = jax.nn.one_hot(label, num_classes)
         if second_label is None:
             return own
+        assert second_weight is not None
         gamma = second_weight[:, None]
         return (1 - gamma) * own + gamma * jax.nn.one_hot(second_label, num_classes)

@@ -36,6 +36,7 @@ class Polynomial(base.LabelRule):
     ) -> jax.Array:
         """The labels of each example's own distance; the state is not read."""
         del state, bucket
+        assert distance is not None
         confidence = 1 - (1 - 1 / num_classes) * distance.value**self.power
         return base.spread(
             confidence,

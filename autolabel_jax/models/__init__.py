@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from ml_collections import ConfigDict
+from numpy.typing import ArrayLike
 
 from autolabel_jax import registry
 from autolabel_jax.datasets import KINDS, InputSpec
@@ -72,8 +73,8 @@ def create(
     *,
     num_classes: int,
     spec: InputSpec,
-    mean: float | Sequence[float],
-    std: float | Sequence[float],
+    mean: ArrayLike,
+    std: ArrayLike,
 ) -> Classifier:
     """The model that ``config.model`` names, with activations of ``config.dtype``.
 

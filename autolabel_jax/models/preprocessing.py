@@ -1,12 +1,12 @@
 """Preprocessing of inputs inside the model, chosen by their kind."""
 
 import dataclasses
-from collections.abc import Sequence
 from typing import Protocol
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from numpy.typing import ArrayLike
 
 from autolabel_jax.datasets import InputSpec
 
@@ -28,7 +28,9 @@ class Standardize:
 
     def __call__(self, inputs: jax.Array, dtype: jnp.dtype) -> jax.Array:
         """Float inputs [B, ...] → the same shape."""
-        return ((inputs - np.float32(self.mean)) / np.float32(self.std)).astype(dtype)
+        return ((inputs - np.array(self.mean, np.float32)) / np.array(self.std, np.float32)).astype(
+            dtype
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,9 +43,7 @@ class Unchanged:
         return inputs
 
 
-def create(
-    spec: InputSpec, mean: float | Sequence[float], std: float | Sequence[float]
-) -> Preprocessing:
+def create(spec: InputSpec, mean: ArrayLike, std: ArrayLike) -> Preprocessing:
     """The preprocessing for inputs of a kind.
 
     Args:
