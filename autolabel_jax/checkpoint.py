@@ -4,6 +4,7 @@ A checkpoint is whole or absent; the last k are kept.
 """
 
 import pathlib
+from typing import cast
 
 import jax
 import jax.numpy as jnp
@@ -13,21 +14,22 @@ from flax import struct
 
 from autolabel_jax import experiment as experiment_lib
 from autolabel_jax import processes
-from autolabel_jax.types import StepMetrics, TrainState
+from autolabel_jax.types import Array, StepMetrics, TrainState
 
 
 class Snapshot(struct.PyTreeNode):
     """What is saved: a state and where in the run it stands."""
 
     state: TrainState
-    epoch: jax.Array  # int32 [], being trained
-    step: jax.Array  # int32 [], steps of that epoch already taken
+    epoch: Array | np.int32  # int32 [], being trained
+    step: Array | np.int32  # int32 [], steps of that epoch already taken
     metrics: StepMetrics  # sums over those steps
 
 
 def no_metrics() -> StepMetrics:
     """Sums over no step."""
-    return StepMetrics(loss=np.float32(0), correct=np.float32(0), count=np.float32(0))
+    zero = np.zeros((), np.float32)
+    return StepMetrics(loss=zero, correct=zero, count=zero)
 
 
 def first_snapshot(
@@ -87,9 +89,8 @@ class Checkpoints:
         if self._manager.latest_step() is None:
             return None
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
-        return self._manager.restore(
-            self._manager.latest_step(), args=ocp.args.StandardRestore(abstract)
-        )
+        arguments = ocp.args.StandardRestore(abstract)
+        return cast(Snapshot, self._manager.restore(self._manager.latest_step(), args=arguments))
 
     def clear(self) -> None:
         """Deletes all of them."""

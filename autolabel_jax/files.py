@@ -29,7 +29,7 @@ def write_npz(path: pathlib.Path, **arrays: np.ndarray) -> None:
     """Writes arrays by their names, whole or not at all."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     with open(temporary, "wb") as file:
-        np.savez(file, **arrays)
+        np.savez(file, **arrays)  # ty: ignore[invalid-argument-type] no array is named allow_pickle
     os.replace(temporary, path)
 
 

@@ -34,7 +34,7 @@ class MetricWriter:
             run.drop_metrics(first_epoch)
             from tensorboardX import SummaryWriter  # slow to import
 
-        self._events = SummaryWriter(str(run.tensorboard), purge_step=first_epoch)
+            self._events = SummaryWriter(str(run.tensorboard), purge_step=first_epoch)
 
     def write(self, line: dict[str, Any]) -> None:
         """Writes the metrics of one epoch; lists become one TensorBoard curve per bucket."""

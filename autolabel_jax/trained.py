@@ -54,7 +54,7 @@ def restore(workdir: str | pathlib.Path, config: ConfigDict) -> Trained:
       FileNotFoundError: no checkpoint, or the data are not there.
       ValueError: the data are not those that the run was trained with.
     """
-    run_dir = RunDir(workdir)
+    run_dir = RunDir(pathlib.Path(workdir))
     dataset = datasets.load(config)
     run_dir.check_dataset(dataset)
     experiment = experiment_lib.create(config, dataset, input_pipeline.make_mesh())

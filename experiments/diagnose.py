@@ -14,8 +14,7 @@ examples is not done again. All terms are in docs/diagnosis.md.
 
 import functools
 import pathlib
-from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import matplotlib
 from absl import flags
@@ -92,7 +91,15 @@ def _say(workdir: pathlib.Path, todo: dict[str, str]) -> None:
     print("what was measured of this checkpoint before is not measured again", flush=True)
 
 
-def _keep(workdir: pathlib.Path, name: str, measure: Callable[..., dict[str, Any]]) -> Any:
+class Measure(Protocol):
+    """Measures one part of a diagnosis."""
+
+    def __call__(self, *, before: dict[str, Any] | None) -> dict[str, Any]:
+        """Returns the part, given what the file has of it."""
+        ...
+
+
+def _keep(workdir: pathlib.Path, name: str, measure: Measure) -> Any:
     """Measures a part, given what the file has of it, and puts it into the file."""
     run_dir = RunDir(workdir)
     measured = measure(before=run_dir.read_diagnosis().get(name))

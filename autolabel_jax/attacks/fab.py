@@ -37,7 +37,7 @@ Minimal = Callable[[jax.Array, jax.Array, jax.Array], tuple[jax.Array, jax.Array
 
 def make_fab(
     logits_fn: search.LogitsFn, ball: Ball, *, num_steps: int = 100, in_python: bool | None = None
-) -> search.Attack:
+) -> search.TargetedAttack:
     """Makes an attack that returns the nearest adversarial image in the ball, else the clean one.
 
     Its keyword ``rank`` (from 0) selects the class it targets, by the order of the clean logits.

@@ -7,8 +7,7 @@ The ratio, ``affinity``, is 1 without a shift and comparable between models of d
 accuracy; the difference, ``affinity_difference``, is 0 without a shift and counts images lost.
 """
 
-from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol, cast
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +17,7 @@ from flax import struct
 from autolabel_jax import buckets, calibration, image_ops, input_pipeline
 from autolabel_jax.experiment import Experiment, apply_augmentation
 from autolabel_jax.metrics import bootstrap
-from autolabel_jax.types import Batch, BucketStats
+from autolabel_jax.types import Array, Batch, BucketStats
 
 
 def _accuracy(name, logits, label):
@@ -152,8 +151,8 @@ def distance_curve(stats: BucketStats, edges: np.ndarray, num_groups: int = 1) -
             f"{stats.count.shape[0]} buckets of the statistics; give the edges they were made with"
         )
     return DistanceCurve(
-        group=middle.group,
-        distance=middle.value,
+        group=np.asarray(middle.group),
+        distance=np.asarray(middle.value),
         count=np.asarray(calibration.count(stats)),
         accuracy=np.asarray(calibration.accuracy(stats)),
         confidence=np.asarray(calibration.confidence(stats)),
@@ -174,8 +173,8 @@ class Moved(struct.PyTreeNode):
 def move_batch(
     variables: dict[str, Any],
     whole: Batch,
-    rows: jax.Array,
-    bucket: jax.Array | None,
+    rows: Array,
+    bucket: Array | None,
     key: jax.Array,
     *,
     experiment: Experiment,
@@ -210,7 +209,7 @@ def move_batch(
     change = jnp.nan * change if experiment.augmentation.distance_is_given else change
     pixels = tuple(range(1, change.ndim))
     return Moved(
-        logits=experiment.model.apply(variables, augmented.input, train=False),
+        logits=cast(jax.Array, experiment.model.apply(variables, augmented.input, train=False)),
         label=augmented.label,
         bucket=bucket,
         l2=jnp.sqrt(jnp.sum(jnp.square(change), pixels)),
@@ -218,12 +217,28 @@ def move_batch(
     )
 
 
+class MoveStep(Protocol):
+    """``move_batch`` with its experiment bound."""
+
+    def __call__(
+        self,
+        variables: dict[str, Any],
+        whole: Batch,
+        rows: Array,
+        bucket: Array | None,
+        key: jax.Array,
+        /,
+    ) -> Moved:
+        """See ``move_batch``."""
+        ...
+
+
 def move(
     variables: dict[str, Any],
     whole: Batch,
     key: jax.Array,
     *,
-    step: Callable[..., Moved],
+    step: MoveStep,
     experiment: Experiment,
     bucket: int | None = None,
 ) -> Moved:

@@ -27,7 +27,7 @@ def evaluate(
       intervals; and logits float32 [n, K].
     """
     logits, label, scaling = predictor.logits(dataset.test), dataset.test.label, predictor.scaling
-    by_name = scaled_scores(logits, label, scaling)
+    by_name: dict[str, float | list[float]] = {**scaled_scores(logits, label, scaling)}
     if dataset.superclass is not None:
         by_name |= superclass_metrics(logits, label, scaling, dataset.superclass)
     by_name |= {"temperature": scaling.temperature, **intervals(logits, label, scaling)}

@@ -65,7 +65,7 @@ class CorruptedSets:
 def sets_of(test: Split, mesh: Mesh) -> CorruptedSets:
     """The sets of these test images; those of the split asked for before are let go."""
     image = np.ascontiguousarray(test.input)
-    return _last((image.shape, str(image.dtype), zlib.crc32(image), mesh))
+    return _last((image.shape, str(image.dtype), zlib.crc32(image.data), mesh))
 
 
 def forget() -> None:
@@ -92,7 +92,7 @@ def put(split: Split | StreamedSplit, mesh: Mesh) -> OnDevice:
 
 def start(predictor: Predictor, test: OnDevice, name: str, severity: int) -> Callable[[], Finished]:
     """Starts one corrupted set on the device; what is returned waits for its metrics."""
-    if test.sets is None:
+    if test.sets is None or isinstance(test.whole, StreamedSplit):
         transform = corruptions.create(name, severity, size=test.split.input.shape[1])
         fetch = predictor.dispatch(test.whole, transform)
     else:

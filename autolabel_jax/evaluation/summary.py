@@ -63,7 +63,7 @@ def _averages(sets: Sequence[Line], ledger: Ledger) -> dict[str, Any]:
 
 def _joint_intervals(sets, names, ledger):
     """Resample s takes the same images out of every set, as all show the same ones."""
-    totals = dict.fromkeys(names, 0.0)
+    totals: dict[str, Any] = dict.fromkeys(names, 0.0)
     for line in sets:
         resamples = ledger.resamples(line["piece"])
         for name in names:

@@ -17,7 +17,7 @@ from flax import struct
 
 from autolabel_jax import calibration, losses
 from autolabel_jax.metrics import pairs
-from autolabel_jax.types import BucketStats
+from autolabel_jax.types import Array, BucketStats
 
 NAMES = (
     "accuracy",
@@ -54,10 +54,10 @@ class Examples(struct.PyTreeNode):
     Equal-mass ECE, AUROC and AURC need all confidences at once, and intervals all rows.
     """
 
-    confidence: np.ndarray  # float32 [n], top probability
-    correct: np.ndarray  # bool [n]
-    nll: np.ndarray  # float32 [n]
-    brier: np.ndarray  # float32 [n]
+    confidence: Array  # float32 [n], top probability
+    correct: Array  # bool [n]
+    nll: Array  # float32 [n]
+    brier: Array  # float32 [n]
 
 
 class Metrics(struct.PyTreeNode):

@@ -15,6 +15,7 @@ from flax import struct
 from autolabel_jax import calibration
 from autolabel_jax.calibration import NUM_BINS
 from autolabel_jax.metrics import Examples, pairs
+from autolabel_jax.types import Array
 
 # Resampled values that are in memory at once, for each column.
 CHUNK_ELEMENTS = 2**21
@@ -22,7 +23,7 @@ CHUNK_ELEMENTS = 2**21
 
 def interval(
     statistic: Callable[..., np.ndarray],
-    columns: Sequence[np.ndarray],
+    columns: Sequence[Array],
     *,
     seed: int,
     level: float = 0.95,
@@ -141,9 +142,9 @@ def headline_resamples(examples: Examples, counts: np.ndarray) -> dict[str, np.n
     )
     rows[:, NUM_BINS:] = np.stack([examples.correct, examples.nll, examples.brier], -1)
     means = counts @ rows / num
-    ece = calibration.ece_of_gaps(means[:, :NUM_BINS], np.float32(1))
+    ece = calibration.ece_of_gaps(means[:, :NUM_BINS], np.ones((), np.float32))
     accuracy, nll, brier = means[:, NUM_BINS:].T
-    return {"accuracy": accuracy, "ece": ece, "nll": nll, "brier": brier}
+    return {"accuracy": accuracy, "ece": np.asarray(ece), "nll": nll, "brier": brier}
 
 
 def percentiles(values: np.ndarray, level: float = 0.95) -> list[float]:
@@ -206,9 +207,9 @@ def reliability(
     band = interval(accuracy, (bins, correct), seed=seed, level=level, resamples=resamples)
     sums = pairs.bin_sums(bins, np.asarray(confidence), np.asarray(correct), num_bins)
     return Reliability(
-        count=sums.count,
-        accuracy=calibration.ratio(sums.correct, sums.count),
-        confidence=calibration.ratio(sums.confidence, sums.count),
+        count=np.asarray(sums.count),
+        accuracy=np.asarray(calibration.ratio(sums.correct, sums.count)),
+        confidence=np.asarray(calibration.ratio(sums.confidence, sums.count)),
         low=band[0],
         high=band[1],
     )

@@ -12,11 +12,11 @@ import numpy as np
 
 from autolabel_jax import calibration
 from autolabel_jax.calibration import NUM_BINS
-from autolabel_jax.types import BucketStats
+from autolabel_jax.types import Array, BucketStats
 
 
 def bin_sums(
-    bins: np.ndarray, confidence: np.ndarray, correct: np.ndarray, num_bins: int = NUM_BINS
+    bins: Array, confidence: Array, correct: Array, num_bins: int = NUM_BINS
 ) -> BucketStats:
     """Sums by bin, float64 [..., R], of examples whose bins are known, int [..., n]."""
     rows = bins.reshape(math.prod(bins.shape[:-1]), bins.shape[-1])
@@ -30,14 +30,14 @@ def bin_sums(
     return BucketStats(count=sums(), correct=sums(correct), confidence=sums(confidence))
 
 
-def ece(confidence: np.ndarray, correct: np.ndarray, num_bins: int = NUM_BINS) -> np.ndarray:
+def ece(confidence: Array, correct: Array, num_bins: int = NUM_BINS) -> np.ndarray:
     """Top-label ECE with equal-width bins: the number of ``calibration.ece``, in float64 [...]."""
     bins = calibration.bin_index(np.asarray(confidence), num_bins)
-    return calibration.ece(bin_sums(bins, confidence, correct, num_bins))
+    return np.asarray(calibration.ece(bin_sums(bins, confidence, correct, num_bins)))
 
 
 def ece_equal_mass(
-    confidence: np.ndarray, correct: np.ndarray, num_bins: int = NUM_BINS
+    confidence: Array, correct: Array, num_bins: int = NUM_BINS
 ) -> np.ndarray:
     """Top-label ECE whose bins hold equally many examples (Nixon et al. 2019), float64 [...].
 
@@ -53,7 +53,7 @@ def ece_equal_mass(
     edges = np.sort(confidence, axis=-1)[..., place]
     bins = sum(confidence > edges[..., r, None] for r in range(num_bins - 1))
     bins = np.broadcast_to(bins, confidence.shape).astype(np.int64)
-    return calibration.ece(bin_sums(bins, confidence, correct, num_bins))
+    return np.asarray(calibration.ece(bin_sums(bins, confidence, correct, num_bins)))
 
 
 def mce(sums: BucketStats) -> np.ndarray:
@@ -66,7 +66,7 @@ def mce(sums: BucketStats) -> np.ndarray:
     return np.where(sums.count.sum(-1) > 0, worst, np.nan)
 
 
-def auroc(confidence: np.ndarray, correct: np.ndarray) -> np.ndarray:
+def auroc(confidence: Array, correct: Array) -> np.ndarray:
     """How well confidence tells right from wrong: area under the ROC curve, float64 [...].
 
     The score is the confidence and the positive class is *correct*: the probability that a
@@ -76,10 +76,11 @@ def auroc(confidence: np.ndarray, correct: np.ndarray) -> np.ndarray:
     correct = np.asarray(correct, np.float64)
     right, wrong = correct.sum(-1), (1 - correct).sum(-1)
     ranks = _ranks(confidence, "average") if correct.shape[-1] else correct
-    return calibration.ratio((ranks * correct).sum(-1) - right * (right + 1) / 2, right * wrong)
+    wins = (ranks * correct).sum(-1) - right * (right + 1) / 2
+    return np.asarray(calibration.ratio(wins, right * wrong))
 
 
-def aurc(confidence: np.ndarray, correct: np.ndarray) -> np.ndarray:
+def aurc(confidence: Array, correct: Array) -> np.ndarray:
     """Area under the risk-coverage curve, float64 [...]; lower is better.
 
     The mean over the n examples of the error rate among those at least as confident: the
@@ -97,7 +98,7 @@ def aurc(confidence: np.ndarray, correct: np.ndarray) -> np.ndarray:
     return np.where(unknown.any(-1), np.nan, np.mean(errors / kept, axis=-1))
 
 
-def _ranks(values: np.ndarray, method: str) -> np.ndarray:
+def _ranks(values: Array, method: str) -> np.ndarray:
     """Ranks along the last axis, from 1; ``method`` says which rank tied values share."""
     from scipy import stats  # slow to import
 
