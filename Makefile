@@ -41,9 +41,10 @@ test: export JAX_PLATFORMS ?= cpu
 test: $(VENV)/.dev  ## run all tests, on WORKERS=2 processes
 	$(VENV)/bin/python -m pytest -n $(WORKERS) --dist loadgroup -q
 
-lint: $(VENV)/.dev  ## check style and formatting
+lint: $(VENV)/.dev  ## check style, formatting and the types of the library
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/ty check autolabel_jax --python $(VENV)
 
 format: $(VENV)/.dev  ## sort imports, fix what can be fixed, format
 	$(VENV)/bin/ruff check --fix .

@@ -31,9 +31,9 @@ class MetricWriter:
         """Opens both files for the epochs from ``first_epoch`` on."""
         self._run, self._events = run, None
         if processes.is_first():
-            run.drop_metrics(first_epoch)
             from tensorboardX import SummaryWriter  # slow to import
 
+            run.drop_metrics(first_epoch)
             self._events = SummaryWriter(str(run.tensorboard), purge_step=first_epoch)
 
     def write(self, line: dict[str, Any]) -> None:

@@ -1,12 +1,19 @@
 """Settings that classes declare, and names in a config that stand for classes."""
 
 import dataclasses
+import importlib
+from typing import ClassVar
 
+import jax
 import pytest
 from ml_collections import ConfigDict
 
-from autolabel_jax import augment, labels, models, registry
-from configs import base
+from autolabel_jax import augment, image_ops, labels, models, registry, train
+from configs import base, sweeps
+from experiments import config_help
+from experiments.reporting import cells, run_files
+from experiments.sweeping import search as sweep_search
+from tests import helpers
 
 OWN = f"{__name__}:Own"
 
@@ -112,3 +119,63 @@ def test_completing_a_config_leaves_what_is_there():
 def test_what_is_no_method_is_named(name, message):
     with pytest.raises(ValueError, match=rf"labels\.rule: got '{name}'.*{message}"):
         labels.find(name)
+
+
+@dataclasses.dataclass(frozen=True)
+class Shift(augment.Augmentation):
+    """A throw-away augmentation: adds up to ``shift`` to every pixel."""
+
+    title: ClassVar[str] = "shift"
+    group_name: ClassVar[str] = "shift"
+    num_buckets: ClassVar[int | None] = 2
+    shift: float = registry.setting(0.1, "largest shift", low=0, high=1, search="0.1..0.5")
+
+    def draw(self, key, num):
+        return augment.one_group(jax.random.uniform(key, (num,)))
+
+    def apply(self, key, batch, distance, input_gradient=None):
+        moved = image_ops.to_float(batch.input)
+        moved += self.shift * distance.value.reshape(-1, *(1,) * (moved.ndim - 1))
+        return augment.unmixed(moved, batch.label, distance)
+
+
+@dataclasses.dataclass(frozen=True)
+class Halfway(labels.OneHot):
+    """A throw-away label rule: the mean of one-hot labels and of the state's."""
+
+    title: ClassVar[str] = "halfway"
+    share: float = registry.setting(0.5, "share of the state's labels", low=0, high=1)
+
+
+def test_a_new_row_of_a_table_is_all_that_a_built_in_method_takes(monkeypatch, tmp_path):
+    """Trained, swept, searched, listed and tabled: nothing but the row knows of it."""
+    monkeypatch.setitem(augment.TABLE, "shift", Shift)
+    monkeypatch.setitem(labels.TABLE, "halfway", Halfway)
+    config = base.base()
+    assert (config.augment.shift, config.labels.share) == (0.1, 0.5)
+    assert config_help.describe(config)["augment.shift"] == "shift: largest shift"
+    config.update(helpers.small_config(augment__name="shift", labels__rule="halfway"))
+    assert sweep_search.default_space(config) == "augment.shift=0.1..0.5"
+    runs = []
+    importlib.reload(sweeps).sweep(lambda **run: runs.append(run), "table", seeds=[0])
+    assert {"shift", "none"} < {run["augment.name"] for run in runs}
+    assert "halfway" in {run["labels.rule"] for run in runs}
+    assert {r.get("buckets.num") for r in runs if r["augment.name"] == "shift"} == {2}
+    config.augment.shift = 0.2
+    train.train(config, tmp_path, progress=False)
+    (block,) = cells.make([run_files.read(tmp_path)])
+    assert block[0].names["augmentation"] == "shift"
+    assert block[0].label == "halfway"
+    settings = run_files.settings(block[0].runs[0])
+    assert settings["augment.shift"] == 0.2
+    assert "augment.severity" not in settings
+    monkeypatch.undo()
+    importlib.reload(sweeps)
+
+
+def test_a_setting_of_a_built_in_method_out_of_range_is_named(monkeypatch):
+    monkeypatch.setitem(augment.TABLE, "shift", Shift)
+    config = base.base()
+    config.augment.update(name="shift", shift=2.0)
+    with pytest.raises(ValueError, match=r"augment\.shift: got 2\.0, must be between 0 and 1"):
+        augment.create(config)

@@ -173,8 +173,8 @@ class Moved(struct.PyTreeNode):
 def move_batch(
     variables: dict[str, Any],
     whole: Batch,
-    rows: Array,
-    bucket: Array | None,
+    rows: jax.Array,
+    bucket: jax.Array | None,
     key: jax.Array,
     *,
     experiment: Experiment,

@@ -36,9 +36,7 @@ def ece(confidence: Array, correct: Array, num_bins: int = NUM_BINS) -> np.ndarr
     return np.asarray(calibration.ece(bin_sums(bins, confidence, correct, num_bins)))
 
 
-def ece_equal_mass(
-    confidence: Array, correct: Array, num_bins: int = NUM_BINS
-) -> np.ndarray:
+def ece_equal_mass(confidence: Array, correct: Array, num_bins: int = NUM_BINS) -> np.ndarray:
     """Top-label ECE whose bins hold equally many examples (Nixon et al. 2019), float64 [...].
 
     The upper edge of bin r is the r/R quantile of the empirical distribution, the confidence
