@@ -28,7 +28,7 @@ class _State(struct.PyTreeNode):
     target: jax.Array  # int32 [B]
     image: jax.Array  # float32 [B, ...]
     nearest: jax.Array  # float32 [B, ...], nearest adversarial image
-    distance: jax.Array  # float32 [B], its distance; inf if none is found
+    distance: jax.Array  # float32 [B], its distance; inf if there is none
 
 
 # (image [B, ...], label [B], target [B]) → (nearest adversarial image [B, ...], its distance [B])

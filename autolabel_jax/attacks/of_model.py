@@ -1,6 +1,6 @@
 """An ensemble whose compiled programs take the model's weights as arguments.
 
-A model that is closed over is a constant of every program: slow to compile, and compiled anew
+A model that is closed over is a constant of every program: slow to compile, and compiled again
 for the next model of the same shape. Here, all models of a shape share their programs, in the
 persistent compilation cache too.
 """

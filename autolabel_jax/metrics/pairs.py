@@ -1,9 +1,9 @@
-"""(confidence, correct) of each example → calibration errors, AUROC and AURC.
+"""Computes calibration errors, AUROC and AURC from the confidence of each example.
 
-Confidence is the top probability, float [..., n]; correct is bool [..., n]; each function works
-along the last axis, so that many resamples are one call. Equal confidences are never told
-apart: no number here hangs on the order of the examples. Float32 probabilities within 6e-8 of
-1 are such equals, and very sharp models have many. NaN in, NaN out. NumPy, in float64.
+Confidence is the top probability, float [..., n]; correct is bool [..., n]; all functions work
+along the last axis, so that one call handles many resamples. No result depends on the order of
+the examples, because equal confidences are treated alike. Float32 probabilities within 6e-8 of 1
+are equal, and very sharp models have many. NaN gives NaN. All is NumPy in float64.
 """
 
 import math
@@ -18,7 +18,7 @@ from autolabel_jax.types import Array, BucketStats
 def bin_sums(
     bins: Array, confidence: Array, correct: Array, num_bins: int = NUM_BINS
 ) -> BucketStats:
-    """Sums by bin, float64 [..., R], of examples whose bins are known, int [..., n]."""
+    """Sums examples by their bins int [..., n]; the sums are float64 [..., R]."""
     rows = bins.reshape(math.prod(bins.shape[:-1]), bins.shape[-1])
     cell = (rows + num_bins * np.arange(len(rows))[:, None]).ravel()
 
@@ -31,13 +31,13 @@ def bin_sums(
 
 
 def ece(confidence: Array, correct: Array, num_bins: int = NUM_BINS) -> np.ndarray:
-    """Top-label ECE with equal-width bins: the number of ``calibration.ece``, in float64 [...]."""
+    """Computes top-label ECE with equal-width bins as ``calibration.ece``, in float64 [...]."""
     bins = calibration.bin_index(np.asarray(confidence), num_bins)
     return np.asarray(calibration.ece(bin_sums(bins, confidence, correct, num_bins)))
 
 
 def ece_equal_mass(confidence: Array, correct: Array, num_bins: int = NUM_BINS) -> np.ndarray:
-    """Top-label ECE whose bins hold equally many examples (Nixon et al. 2019), float64 [...].
+    """Computes top-label ECE with bins of equal counts (Nixon et al. 2019), float64 [...].
 
     The upper edge of bin r is the r/R quantile of the empirical distribution, the confidence
     at place ⌈r·n/R⌉ in ascending order; bins are right-closed. Without ties they hold n/R
@@ -55,9 +55,9 @@ def ece_equal_mass(confidence: Array, correct: Array, num_bins: int = NUM_BINS) 
 
 
 def mce(sums: BucketStats) -> np.ndarray:
-    """Maximum calibration error, max_r |acc(B_r) - conf(B_r)| over filled bins, float64 [...].
+    """Computes the maximum calibration error, max_r |acc(B_r) - conf(B_r)|, float64 [...].
 
-    From sums [..., R]; Naeini et al. (2015), Guo et al. (2017), eq. 5.
+    It takes sums [..., R] and ignores empty bins; Naeini et al. (2015), Guo et al. (2017), eq. 5.
     """
     gap = calibration.ratio(np.abs(sums.correct - sums.confidence), sums.count)
     worst = np.where(sums.count > 0, gap, 0).max(-1)
@@ -65,11 +65,11 @@ def mce(sums: BucketStats) -> np.ndarray:
 
 
 def auroc(confidence: Array, correct: Array) -> np.ndarray:
-    """How well confidence tells right from wrong: area under the ROC curve, float64 [...].
+    """Computes the area under the ROC curve of correctness by confidence, float64 [...].
 
     The score is the confidence and the positive class is *correct*: the probability that a
     correct example is more confident than a wrong one, a tie counting one half (Mann-Whitney).
-    NaN where all examples are correct, or all wrong: there is nothing to tell apart.
+    NaN where all examples are correct or all are wrong.
     """
     correct = np.asarray(correct, np.float64)
     right, wrong = correct.sum(-1), (1 - correct).sum(-1)
@@ -79,7 +79,7 @@ def auroc(confidence: Array, correct: Array) -> np.ndarray:
 
 
 def aurc(confidence: Array, correct: Array) -> np.ndarray:
-    """Area under the risk-coverage curve, float64 [...]; lower is better.
+    """Computes the area under the risk-coverage curve, float64 [...]; lower is better.
 
     The mean over the n examples of the error rate among those at least as confident: the
     selective risk (Geifman & El-Yaniv 2017) at n thresholds (Geifman et al. 2019, sec. 2).
@@ -97,7 +97,7 @@ def aurc(confidence: Array, correct: Array) -> np.ndarray:
 
 
 def _ranks(values: Array, method: str) -> np.ndarray:
-    """Ranks along the last axis, from 1; ``method`` says which rank tied values share."""
+    """Ranks along the last axis from 1; ``method`` says which rank tied values share."""
     from scipy import stats  # slow to import
 
     return stats.rankdata(np.asarray(values), method=method, axis=-1)
