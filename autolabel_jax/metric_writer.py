@@ -110,7 +110,7 @@ def _revision() -> str:
     here = pathlib.Path(__file__).resolve().parent
     describe = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
-        told = subprocess.run(describe, cwd=here, capture_output=True, text=True, check=True)
+        output = subprocess.run(describe, cwd=here, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return f"autolabel_jax {autolabel_jax.__version__}"
-    return told.stdout.strip()
+    return output.stdout.strip()

@@ -82,7 +82,8 @@ def heat_map(
     """Measures the error rate at each frequency, with frequency 0 at the centre (``fftshift``).
 
     U_ij and U_-i,-j are the same image, which is measured once. This takes about H·W/2 calls of
-    ``predict``, so about a thousand images are advisable. Signs depend on the frequency alone, not on the radius.
+    ``predict``, so about a thousand images are advisable. Signs depend on the frequency alone,
+    not on the radius.
 
     Args:
       key: typed PRNG key.
