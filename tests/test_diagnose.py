@@ -91,14 +91,14 @@ def test_mistakes_are_told_in_a_line(folder):
     done = diagnose(folder / "mixup")
     assert done.returncode == 1
     assert done.stderr == (
-        "error: nothing asked for; give some of --affinity, --fourier, --buckets\n"
+        "error: nothing to measure; give one or more of --affinity, --fourier, --buckets\n"
     )
 
 
 def test_without_a_baseline_the_command_says_what_it_needs(folder):
     done = diagnose(folder / "mixup", "--affinity")
     assert done.returncode == 0, done.stderr
-    assert "left out: needs --baseline_workdir, a run with augment.name='none'" in done.stdout
+    assert "skipped: needs --baseline_workdir, a run with augment.name='none'" in done.stdout
 
 
 def test_buckets(trained):
