@@ -86,7 +86,7 @@ class RunDir:
         differing = [f for f in fields if before.get(f) != now.get(f)]
         if differing:
             changes = "; ".join(
-                f"{f}: {before.get(f)!r} there, {now.get(f)!r} requested" for f in differing
+                f"{f}: {before.get(f)!r} there, {now.get(f)!r} asked for" for f in differing
             )
             raise ValueError(
                 f"--workdir={self.path} holds a run of another config ({changes}); "
