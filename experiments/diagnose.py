@@ -4,7 +4,7 @@
         --affinity --fourier --buckets
         [--baseline_workdir=runs/clean] [--augmentations=augmix,mixup,randaugment,none]
 
-Reads the last checkpoint of a run, finished or not. --buckets: how far each bucket moves images, and
+Reads the last checkpoint of a run, finished or not. --buckets: how far each bucket moves images,
 its accuracy, confidence and label. --affinity: affinity and diversity of the augmentation
 (Gontijo-Lopes et al. 2020), by a baseline trained on clean images. --fourier: error with
 each Fourier basis image added (Yin et al. 2019). Figures are written as PNG and PDF, numbers to

@@ -68,9 +68,7 @@ def draw(run: RunRecord, data_dir: str | None = None) -> Figure:
         experiment = experiment_lib.create(config, dataset, input_pipeline.make_mesh())
     shape = dataset.train.input.shape[1:]
     if len(shape) != 3 or shape[-1] not in (1, 3):
-        raise ValueError(
-            f"dataset: {config.dataset!r} holds examples of shape {shape}, expected images"
-        )
+        raise ValueError(f"dataset: {config.dataset!r} holds examples of shape {shape}, not images")
     make = _given if experiment.augmentation.distance_is_given else _moved
     return _grid(make(experiment, dataset, variables), experiment, run)
 

@@ -76,7 +76,7 @@ HELD = Outcome(BUSY, "locked by another process")
 
 
 class Stop:
-    """Tells whether to stop: after a signal, after a deadline, or after ``request``.
+    """Tells whether to stop: after a signal, after a deadline, or after ``tell``.
 
     Args:
       deadline: time in seconds since the epoch, or None.
@@ -93,7 +93,7 @@ class Stop:
         late = self.deadline is not None and time.time() >= self.deadline
         return late or self._requested.is_set()
 
-    def request(self) -> None:
+    def tell(self) -> None:
         """Requests the stop, from any thread."""
         self._requested.set()
 
@@ -105,7 +105,7 @@ class Stop:
     def _received(self, number: int, _) -> None:
         if number != signal.SIGALRM:
             self.signal = number
-            self.request()
+            self.tell()
         if self._raises:
             raise train.Stopped("stopped during the evaluation; finished sets are kept")
 
