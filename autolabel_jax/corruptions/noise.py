@@ -11,7 +11,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy import special, stats
+from scipy import special
 
 from autolabel_jax.corruptions.settings import Prepared
 from autolabel_jax.types import Array
@@ -98,6 +98,8 @@ def _gaussian_table(deviation: float, relative: float) -> np.ndarray:
 
 @functools.cache
 def _poisson_table(photons: float) -> np.ndarray:
+    from scipy import stats  # slow to import
+
     count = np.arange(int(photons + 12 * np.sqrt(photons) + 30))
     probability = stats.poisson.pmf(count, photons * np.arange(LEVELS)[:, None] / 255)
     after = np.floor(np.minimum(count / photons, 1) * 255 + 1e-9).astype(int)

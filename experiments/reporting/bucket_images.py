@@ -112,6 +112,7 @@ def _grid(shown: np.ndarray, experiment: experiment_lib.Experiment, run: RunReco
     num = len(edges) - 1
     images = shown.shape[1]
     rows, columns = num_groups * images, num + 1
+    labels = run.lines[-1]["label_confidence"] if run.lines else None  # after the last epoch
     with plots.panels(rows, columns, panel=(0.95, 0.95)) as (figure, axes):
         for row, column in np.ndindex(rows, columns):
             group, i = divmod(row, images)
@@ -126,6 +127,8 @@ def _grid(shown: np.ndarray, experiment: experiment_lib.Experiment, run: RunReco
             if row == 0:
                 inside = f"({edges[column - 1]:.2f}, {edges[column]:.2f}]" if column else "clean"
                 place.set_title(inside, fontsize=7)
+            if column and i == images - 1 and labels:
+                place.set_xlabel(f"label {labels[n]:.3f}", fontsize=7)
             if column == 0 and i == 0:
                 place.set_ylabel(plots.group_name(run, group, num_groups), fontsize=7)
         return figure
