@@ -28,8 +28,7 @@ class Snapshot(struct.PyTreeNode):
 
 def no_metrics() -> StepMetrics:
     """Returns metrics before the first step: zeros."""
-    zero = np.zeros((), np.float32)
-    return StepMetrics(loss=zero, correct=zero, count=zero)
+    return StepMetrics(*(np.zeros((), np.float32) for _ in range(3)))
 
 
 def first_snapshot(

@@ -187,7 +187,7 @@ def test_fourier_defaults_are_those_of_the_paper_and_data_are_checked(trained):
 
     with pytest.raises(ValueError, match=r"--fourier: 'digits' .* shape \(7,\), expected images"):
         diagnose_parts.fourier_map(with_images(np.zeros((4, 7))), 0, 0, None, None)
-    with pytest.raises(ValueError, match="has values from -2 to -1; norms are of pixels"):
+    with pytest.raises(ValueError, match="has values from -2 to -1; expected pixels"):
         diagnose_parts.fourier_map(with_images(-1 - np.eye(4)[None, :, :, None]), 0, 0, None, None)
 
 

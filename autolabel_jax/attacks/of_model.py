@@ -32,7 +32,7 @@ def create(
     Args:
       name: one of ``attacks.TABLE``.
       model_fn: pure.
-      variables: of the model.
+      variables: variables of the model.
       num_classes: K.
       in_python: see ``search.make_loop``. A loop in Python is not one program: the variables
         are closed over there. None: on the CPU with convolutions, nowhere else.

@@ -186,7 +186,7 @@ def move_batch(
     data, there are no clean images: l2 and absolute are NaN.
 
     Args:
-      variables: of the model, see ``experiment_lib.inference_variables``; an adversary attacks it.
+      variables: variables of the model for inference, which an adversary attacks.
       whole: held-out images [n, ...].
       rows: int32 [B].
       bucket: int32 [B] in [0, N); None: distances as training draws them.
@@ -245,7 +245,7 @@ def move(
     """Augments all images of a split once, in batches.
 
     Args:
-      variables: of the model.
+      variables: variables of the model.
       whole: held-out images [n, ...].
       key: typed key of this pass.
       step: ``move_batch`` with its experiment bound, jitted.

@@ -31,7 +31,7 @@ class CorruptedSets:
     """The corrupted sets of one test split.
 
     Args:
-      fingerprint: of the test images; the same for the same images on the same devices.
+      fingerprint: fingerprint of the test images and devices.
     """
 
     def __init__(self, fingerprint: Any):
@@ -47,11 +47,11 @@ class CorruptedSets:
         """Returns the corrupted split, from the cache or newly made.
 
         Args:
-          name: of the corruption.
+          name: name of the corruption.
           severity: 1 … 5.
           whole: the clean split uint8 [n, H, W, 3], from ``input_pipeline.put_split``.
-          batch_size: global, of the work on the device.
-          mesh: of all devices.
+          batch_size: global batch size of the work on the device.
+          mesh: mesh of all devices.
         """
         place = name, severity
         image = self._kept.get(place)

@@ -20,7 +20,7 @@ def start(
       predictor: the trained model.
       test: the clean test split; its number and shape of images are read.
       sets: the folder's reader.
-      name: of the corruption.
+      name: name of the corruption.
       severity: 1 … 5.
 
     Raises:
