@@ -48,7 +48,7 @@ def test_train_leaves_everything_and_prints_the_figures(trained):
     assert len(printed) == 3
     assert f"{100 * found['accuracy']:.2f}" in printed[2].split()
     assert f"{100 * found['ece_ts']:.2f}" in printed[2].split()
-    assert f"everything is in {workdir}" in done.stdout
+    assert f"results are in {workdir}" in done.stdout
 
 
 def test_the_progress_bar_has_loss_accuracy_speed_and_time_left(trained):

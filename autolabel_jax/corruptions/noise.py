@@ -14,6 +14,7 @@ import numpy as np
 from scipy import special
 
 from autolabel_jax.corruptions.settings import Prepared
+from autolabel_jax.types import Array
 
 LEVELS = 256
 
@@ -47,7 +48,7 @@ def prepare_impulse(size: int, share: float) -> Prepared:
     return Prepared((_impulse_table(share),))
 
 
-def redraw(key: jax.Array, image: jax.Array, table: jax.Array) -> jax.Array:
+def redraw(key: jax.Array, image: jax.Array, table: Array) -> jax.Array:
     """Replaces each level by one drawn from its row of an alias table, uint32 [256, 256].
 
     The upper byte of a random word chooses a column, and the other three choose between the column
