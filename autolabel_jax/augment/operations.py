@@ -38,7 +38,7 @@ CHUNK_PIXELS = 8 * 32 * 32  # 8 images of CIFAR, on CPUs; see _in_chunks
 
 @dataclasses.dataclass(frozen=True)
 class Chained(base.Augmentation):
-    """Is the base of augmentations that chain PIL's operations; groups are numbers of operations."""
+    """Is the base of augmentations that chain PIL's operations; a group is a number of them."""
 
     kinds: ClassVar[tuple[str, ...]] = ("image",)
 

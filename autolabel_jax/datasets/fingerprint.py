@@ -55,7 +55,7 @@ def describe(dataset: Dataset) -> dict[str, Any]:
     """
     return {
         "name": dataset.name,
-        "input": {**dataclasses.asdict(dataset.spec), "shape": list(dataset.spec.shape)},
+        "input": dataclasses.asdict(dataset.spec) | {"shape": list(dataset.spec.shape)},
         "mean": dataset.mean.tolist(),
         "std": dataset.std.tolist(),
         "num_classes": dataset.num_classes,

@@ -57,7 +57,7 @@ class BucketTemperature(one_hot.OneHot):
         return TemperatureState(confidence=confidence, temperature=jnp.ones_like(confidence))
 
     def loss_scale(self, state: TemperatureState, bucket: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Returns τ of each example, and the divisor of the loss: τ with ``divide_loss``, else 1."""
+        """Returns τ of each example, and the divisor of the loss: τ if ``divide_loss``, else 1."""
         temperature = state.temperature[bucket]
         return temperature, temperature if self.divide_loss else jnp.ones_like(temperature)
 
