@@ -91,8 +91,8 @@ class Dataset:
     """Holds a data set that is ready for a run.
 
     ``mean`` and ``std`` are those of the training inputs for each entry of the last axis, with
-    uint8 scaled to [0, 1]. They are computed before calibration is cut, so that they are the same
-    for every seed. A constant entry has std 1.
+    uint8 scaled to [0, 1]. They are computed before calibration is cut, so that all seeds share
+    them. A constant entry has std 1.
     """
 
     name: str
