@@ -141,9 +141,9 @@ def make_run(
     bar: tqdm,
 ) -> Run:
     """Builds the parts of a run, with arrays on the device and compiled functions."""
-    # Results are replicated on every device, because each process reads them.
     calibration = input_pipeline.put_split(dataset.calibration, experiment.mesh)
-    assert isinstance(calibration, Batch)  # ``datasets.load`` decodes a streamed one
+    assert isinstance(calibration, Batch)  # ``datasets.load`` decodes a streamed split
+    # Results are replicated on every device, because each process reads them.
     jit = functools.partial(jax.jit, out_shardings=NamedSharding(experiment.mesh, PartitionSpec()))
     return Run(
         config=config,
