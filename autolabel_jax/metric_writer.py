@@ -89,7 +89,7 @@ def evaluate_clean(
 
 
 def provenance() -> dict[str, Any]:
-    """What made a result: ``revision``, ``versions``, ``device``, ``peak_memory_gib``.
+    """What made a result: code, ``versions``, ``device`` and ``peak_memory_gib``.
 
     The last is the most memory that this process has held so far on a device of its own, 2^30
     bytes; None where the backend does not count, as on the CPU.
@@ -99,6 +99,7 @@ def provenance() -> dict[str, Any]:
     peaks = [stats["peak_bytes_in_use"] for stats in held if "peak_bytes_in_use" in stats]
     return {
         "revision": _revision(),
+        "numerics_version": autolabel_jax.NUMERICS_VERSION,
         "versions": run_dir.library_versions(),
         "device": f"{len(devices)} x {devices[0].device_kind} ({devices[0].platform})",
         "peak_memory_gib": max(peaks) / 2**30 if peaks else None,
