@@ -1,7 +1,8 @@
 """Finds and reads runs, and separates those that can be compared from the others.
 
 A run is a folder with ``config.json``, ``metrics.jsonl`` and, once it is finished,
-``result.json``. Tables, figures and the report are made from these files alone.
+``result.json``, or a row of a packed study. Tables, figures and the report are made from these
+files alone.
 """
 
 import collections
@@ -13,11 +14,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from flax import traverse_util
+from ml_collections import ConfigDict
 
 from autolabel_jax import registry, run_dir
 from autolabel_jax.run_dir import RunDir
 from configs import base
-from experiments.reporting import methods, numerics
+from experiments.reporting import methods, numerics, packed
 
 NEEDED = ("dataset", "model", "augmentation", "label_rule", "seed", "epochs", "revision")
 NEEDED_CONFIG = ("dataset", "epochs", "model.name", "augment.name", "labels.rule")
@@ -35,10 +37,10 @@ SCHEDULE = ("labels.update_every", "labels.warmup_epochs")
 
 @dataclasses.dataclass(frozen=True)
 class RunRecord:
-    """The files of one run.
+    """What the files of one run hold.
 
     Attributes:
-      workdir: the folder that holds them.
+      workdir: the folder that holds them, or held them before they were packed.
       config: flat, with keys such as 'labels.rule'.
       lines: of metrics.jsonl, one per epoch.
       result: None if result.json is missing or cannot be read.
@@ -50,6 +52,11 @@ class RunRecord:
     result: dict[str, Any] | None
 
     @property
+    def full_config(self) -> ConfigDict:
+        """The config with all fields; those that were added after the run have their defaults."""
+        return ConfigDict(traverse_util.unflatten_dict(DEFAULTS | self.config, sep="."))
+
+    @property
     def dirty(self) -> bool:
         """Whether the code of the run differed from its commit."""
         return str((self.result or {}).get("revision", "")).endswith("-dirty")
@@ -57,6 +64,8 @@ class RunRecord:
 
 def find(arguments: Sequence[str]) -> list[pathlib.Path]:
     """Returns the folders of runs: each given folder that is a run, else all runs below it.
+
+    Packed runs have paths as if they were folders; ``packed.find`` says what names them.
 
     Raises:
       ValueError: no folder is given, one does not exist, or one holds no run.
@@ -66,9 +75,11 @@ def find(arguments: Sequence[str]) -> list[pathlib.Path]:
     workdirs = {}
     for argument in arguments:
         folder = pathlib.Path(argument)
-        if not folder.is_dir():
-            raise ValueError(f"{argument}: no such folder; expected the --workdir of a run")
-        inside = run_dir.find(folder)
+        inside = [*run_dir.find(folder), *packed.find(folder)]
+        if not inside and not folder.is_dir():
+            raise ValueError(
+                f"{argument}: no such folder or packed study; expected the --workdir of a run"
+            )
         if not inside:
             raise ValueError(
                 f"{argument}: found no config.json there nor in any folder below; "
@@ -79,11 +90,15 @@ def find(arguments: Sequence[str]) -> list[pathlib.Path]:
 
 
 def read(workdir: pathlib.Path) -> RunRecord:
-    """Reads the files of one run.
+    """Reads one run, from its folder or, where there is none, from a packed study.
 
     Raises:
       ValueError: config.json is not a JSON object.
     """
+    if not RunDir(workdir).is_claimed and (found := packed.read(workdir)):
+        row, lines = found
+        config = traverse_util.flatten_dict(row["config"], sep=".")
+        return RunRecord(workdir, config, lines, row["result"])
     config = _object(RunDir(workdir).read_config)
     if config is None:
         raise ValueError(f"{workdir}: config.json cannot be read as a JSON object")
