@@ -40,7 +40,7 @@ def find(path: pathlib.Path) -> list[pathlib.Path]:
     studies = [*whole, *([named] if named.is_file() else [])]
     found = [_folder(study) / name for study in studies for name in _rows(study)]
     names = _rows(_study(path)) if _study(path).is_file() else ()
-    return found + [path.with_name(n) for n in names if fnmatch.fnmatchcase(n, path.name)]
+    return found + [path.with_name(name) for name in fnmatch.filter(names, path.name)]
 
 
 def read(workdir: pathlib.Path) -> tuple[Row, Lines] | None:
