@@ -89,7 +89,7 @@ def evaluate_clean(
 
 
 def provenance() -> dict[str, Any]:
-    """Returns ``revision``, ``versions``, ``device`` and ``peak_memory_gib`` of a result.
+    """Returns the code, ``versions``, ``device`` and ``peak_memory_gib`` of a result.
 
     The last is the largest memory that this process has used so far on one of its devices, in 2^30
     bytes; None on backends without this count, such as the CPU.
@@ -99,6 +99,7 @@ def provenance() -> dict[str, Any]:
     peaks = [stats["peak_bytes_in_use"] for stats in held if "peak_bytes_in_use" in stats]
     return {
         "revision": _revision(),
+        "numerics_version": autolabel_jax.NUMERICS_VERSION,
         "versions": run_dir.library_versions(),
         "device": f"{len(devices)} x {devices[0].device_kind} ({devices[0].platform})",
         "peak_memory_gib": max(peaks) / 2**30 if peaks else None,

@@ -31,7 +31,7 @@ PACKAGES = ("jax", "flax", "optax", "numpy")
 # Fields that do not affect the results; they may differ when a run is resumed.
 FREE_FIELDS = ("data_dir", "loader_workers", "checkpoint.keep", "checkpoint.every_epochs")
 # Entries of the result that only the training process can know.
-OF_TRAINING = ("revision", "versions", "device", "peak_memory_gib", "seconds")
+OF_TRAINING = ("revision", "numerics_version", "versions", "device", "peak_memory_gib", "seconds")
 TAIL = 1 << 16  # bytes at the end of metrics.jsonl that contain its last line
 
 
@@ -209,8 +209,8 @@ class RunDir:
 
         def write() -> dict[str, Any]:
             before = self.read_result() or {}
-            kept = {name: before[name] for name in OF_TRAINING if name in before}
-            files.write_json(self.path / RESULT, whole := {**before, **result, **kept})
+            new = {n: v for n, v in result.items() if not before or n not in OF_TRAINING}
+            files.write_json(self.path / RESULT, whole := {**before, **new})
             return whole
 
         return processes.on_first(write)

@@ -7,6 +7,7 @@ import subprocess
 
 import pytest
 
+import autolabel_jax
 from autolabel_jax import metric_writer
 from autolabel_jax.run_dir import RunDir
 
@@ -94,7 +95,8 @@ def test_peak_memory_is_that_of_the_fullest_device(monkeypatch, devices, gib):
 
 def test_provenance_names_the_commit_and_the_versions(tmp_path):
     found = metric_writer.provenance()
-    assert set(found) == {"revision", "versions", "device", "peak_memory_gib"}
+    assert set(found) == {"revision", "numerics_version", "versions", "device", "peak_memory_gib"}
+    assert found["numerics_version"] == autolabel_jax.NUMERICS_VERSION
     assert {"autolabel_jax", "python", "jax", "flax", "optax", "numpy"} <= set(found["versions"])
     assert "cpu" in found["device"].lower() or " x " in found["device"]
     git = subprocess.run(

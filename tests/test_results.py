@@ -1,14 +1,14 @@
-"""Tables in docs/ and README.md are exactly those that the run files in results/ give."""
+"""Tables in docs/ and README.md are exactly those that the packed runs in results/ give."""
 
 import pathlib
 import re
 
 import pytest
 
-from experiments.reporting import documents, run_files, summary
+from experiments.reporting import documents, numerics, run_files, summary
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-FOLDERS = sorted(path.name for path in (ROOT / "results").iterdir() if path.is_dir())
+STUDIES = sorted(path.stem for path in (ROOT / "results").glob("*.jsonl"))
 DOCUMENTS = ("README.md", "docs/results.md", "docs/studies.md")
 
 
@@ -17,7 +17,7 @@ def read(name):
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
-def test_tables_are_what_the_run_files_give(name):
+def test_tables_are_what_the_runs_give(name):
     made = documents.regenerated(read(name), name, ROOT)
     assert not documents.differences(read(name), made, name)
     assert made == read(name)
@@ -32,15 +32,22 @@ def test_every_row_with_a_standard_deviation_is_made(name):
     assert by_hand and set(by_hand) <= made
 
 
-def test_every_folder_of_runs_is_shown():
+def test_every_study_is_shown():
     blocks = [block for name in DOCUMENTS for block in documents.find(read(name), name)]
     assert not documents.not_shown(run_files.find([str(ROOT / "results")]), blocks, ROOT)
 
 
-@pytest.mark.parametrize("folder", FOLDERS)
-def test_runs_of_a_folder_share_a_clean_revision(folder):
-    comparable, excluded = summary.load([str(ROOT / "results" / folder)])
-    assert not [reason for _, reason in excluded if "revision" in reason]
+@pytest.mark.parametrize("study", STUDIES)
+def test_runs_of_a_study_share_a_known_numerics_version_and_a_clean_revision(study):
+    comparable, excluded = summary.load([str(ROOT / "results" / study)])
+    assert comparable and not [reason for _, reason in excluded if "numerics" in reason]
+    assert len({numerics.version(run.result) for run in comparable} - {numerics.UNKNOWN}) == 1
     revisions = {run.result["revision"] for run in comparable}
     assert len(revisions) == 1
     assert "dirty" not in revisions.pop()
+
+
+def test_results_are_few_and_small():
+    paths = [path for path in (ROOT / "results").rglob("*") if path.is_file()]
+    assert len(paths) == len(STUDIES) + 1 <= 35
+    assert sum(path.stat().st_size for path in paths) <= 8e6

@@ -12,10 +12,12 @@ import pytest
 import run_folders
 from scipy import stats
 
+import autolabel_jax
 from experiments.reporting import (
     cells,
     columns,
     label_names,
+    numerics,
     printing,
     rendering,
     run_files,
@@ -275,7 +277,10 @@ def test_folders_may_be_of_different_revisions_and_are_not_averaged(tmp_path):
     ]
     assert [column(figures, row, "n").text for row in range(4)] == ["2", "1"] * 2
     assert [row[0].text for row in apart.rows] == [str(tmp_path / "two" / "late")]
-    assert apart.rows[0][1].text == f"of revision {'c' * 40}, most are of {'b' * 40}"
+    assert apart.rows[0][1].text == (
+        f"of numerics version 0, revision {'c' * 40}, "
+        f"the others are of numerics version 0, revision {'b' * 40}"
+    )
 
 
 def test_duplicate_seeds_are_refused_by_name(tmp_path):
@@ -302,8 +307,8 @@ NAN_LINES = [run_folders.line(0), run_folders.line(1, train_loss=None)]
         ({"corrupted_ece_by_severity": [0.1, float("nan")]}, "corrupted_ece_by_severity"),
         ({"accuracy": None}, "result.json lacks accuracy"),
         ({"lines": NAN_LINES}, "not finite in epoch 2 of metrics.jsonl: train_loss"),
-        ({"revision": "b" * 40}, f"of revision {'b' * 40}, most are of {'a' * 40}"),
-        ({"revision": "a" * 40 + "-dirty"}, f"of revision {'a' * 40}-dirty, most are of"),
+        ({"revision": "b" * 40}, f"of numerics version 0, revision {'b' * 40}, the others are of"),
+        ({"numerics_version": 3}, "of numerics version 3, the others are of numerics version 0, r"),
     ],
 )
 def test_what_does_not_count_is_listed_apart(tmp_path, changes, reason):
@@ -341,11 +346,38 @@ def test_dirty_revisions_are_marked(tmp_path):
     assert any(note.startswith("† ") and "c0ffee-dirty" in note for note in table.notes)
 
 
-def test_two_revisions_with_as_many_runs_are_refused(tmp_path):
-    for seed, revision in enumerate(("old", "new", "old", "new")):
-        run_folders.write(tmp_path / f"{seed}", seed=seed, revision=revision)
-    with pytest.raises(ValueError, match=r"revision: as many runs \(2\) of (old|new) as of"):
-        tables_of(tmp_path)
+def test_a_dirty_run_stands_with_those_of_its_commit(tmp_path):
+    for seed, end in enumerate(("", "-dirty", "-dirty")):
+        run_folders.write(tmp_path / f"{seed}", seed=seed, revision="c0ffee" + end)
+    (table,) = tables_of(tmp_path)
+    assert column(table, 0, "n").text == "3"
+    (row,) = read_csv(tmp_path)
+    assert row["revision"] == "c0ffee c0ffee-dirty"
+
+
+def test_runs_of_other_revisions_compare_where_the_numerics_version_agrees(tmp_path):
+    (known, version) = list(numerics.VERSIONS.items())[-1]
+    run_folders.write(tmp_path / "old", seed=0, revision=known)
+    run_folders.write(tmp_path / "new", seed=1, revision="b" * 40, numerics_version=version)
+    (table,) = tables_of(tmp_path)
+    assert column(table, 0, "n").text == "2"
+    assert column(table, 0, "labels").text == "one_hot"
+
+
+def test_of_two_equally_common_numerics_versions_the_newest_counts(tmp_path):
+    for seed, version in enumerate((1, 2, 1, 2)):
+        run_folders.write(tmp_path / f"{seed}", seed=seed, numerics_version=version)
+    figures, apart = tables_of(tmp_path)
+    assert [row[0].text for row in apart.rows] == [str(tmp_path / name) for name in ("0", "2")]
+    assert "of numerics version 1, the others are of numerics version 2" in apart.rows[0][1].text
+    (row, *_) = read_csv(tmp_path)
+    assert row["numerics_version"] == "2" and row["seeds"] == "1 3"
+
+
+def test_old_versions_are_not_above_todays():
+    versions = list(numerics.VERSIONS.values())
+    assert versions == sorted(versions) and versions[0] == 1
+    assert versions[-1] <= autolabel_jax.NUMERICS_VERSION
 
 
 def test_a_figure_that_only_some_seeds_have_says_so(tmp_path):

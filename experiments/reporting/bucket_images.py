@@ -11,7 +11,6 @@ from autolabel_jax import augment, buckets, datasets, image_ops, input_pipeline,
 from autolabel_jax import experiment as experiment_lib
 from autolabel_jax.datasets import Dataset
 from autolabel_jax.run_dir import RunDir
-from configs import base
 from experiments.reporting import methods, plots
 from experiments.reporting.run_files import RunRecord
 
@@ -56,7 +55,7 @@ def draw(run: RunRecord, data_dir: str | None = None) -> Figure:
       ValueError: the data are not images, or do not match the config.
       FileNotFoundError: the data are missing.
     """
-    config = RunDir(run.workdir).load_config(base.base())
+    config = run.full_config
     if data_dir is not None:
         config.data_dir = data_dir
     if augment.find(config.augment.name).attacks_model:

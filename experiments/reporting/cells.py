@@ -136,7 +136,8 @@ def _name_what_varies(cell: Cell, others: Sequence[Cell]) -> Cell:
     alike = [run_files.settings(c.runs[0]) for c in others if c.names == cell.names]
     own = run_files.settings(cell.runs[0])
     fields = [f for f in own if any(f not in other or other[f] != own[f] for other in alike)]
-    own["revision"] = own["revision"][:7]
+    if "revision" in own:
+        own["revision"] = own["revision"][:7]
     return dataclasses.replace(cell, varied=", ".join(f"{f}={own[f]}" for f in fields))
 
 

@@ -13,7 +13,7 @@ import pathlib
 import shlex
 from collections.abc import Iterator, Sequence
 
-from experiments.reporting import cells, rendering, run_files, summary
+from experiments.reporting import cells, packed, rendering, run_files, summary
 from experiments.reporting.choices import Choice
 from experiments.reporting.rendering import Table
 
@@ -183,7 +183,8 @@ def not_shown(
       blocks: blocks of all documents.
       root: folder that the paths in markers are relative to.
     """
-    shown = {(root / folder).resolve() for block in blocks for folder in block.folders}
+    folders = (folder.removesuffix(packed.SUFFIX) for block in blocks for folder in block.folders)
+    shown = {(root / folder).resolve() for folder in folders}
     return [w for w in workdirs if not shown & {w.resolve(), *w.resolve().parents}]
 
 

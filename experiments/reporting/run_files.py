@@ -1,7 +1,8 @@
 """Finds and reads runs, and separates those that can be compared from the others.
 
 A run is a folder with ``config.json``, ``metrics.jsonl`` and, once it is finished,
-``result.json``. Tables, figures and the report are made from these files alone.
+``result.json``, or a row of a packed study. Tables, figures and the report are made from these
+files alone.
 """
 
 import collections
@@ -13,11 +14,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from flax import traverse_util
+from ml_collections import ConfigDict
 
 from autolabel_jax import registry, run_dir
 from autolabel_jax.run_dir import RunDir
 from configs import base
-from experiments.reporting import methods
+from experiments.reporting import methods, numerics, packed
 
 NEEDED = ("dataset", "model", "augmentation", "label_rule", "seed", "epochs", "revision")
 NEEDED_CONFIG = ("dataset", "epochs", "model.name", "augment.name", "labels.rule")
@@ -35,10 +37,10 @@ SCHEDULE = ("labels.update_every", "labels.warmup_epochs")
 
 @dataclasses.dataclass(frozen=True)
 class RunRecord:
-    """The files of one run.
+    """What the files of one run hold.
 
     Attributes:
-      workdir: the folder that holds them.
+      workdir: the folder that holds them, or held them before they were packed.
       config: flat, with keys such as 'labels.rule'.
       lines: of metrics.jsonl, one per epoch.
       result: None if result.json is missing or cannot be read.
@@ -50,6 +52,11 @@ class RunRecord:
     result: dict[str, Any] | None
 
     @property
+    def full_config(self) -> ConfigDict:
+        """The config with all fields; those that were added after the run have their defaults."""
+        return ConfigDict(traverse_util.unflatten_dict(DEFAULTS | self.config, sep="."))
+
+    @property
     def dirty(self) -> bool:
         """Whether the code of the run differed from its commit."""
         return str((self.result or {}).get("revision", "")).endswith("-dirty")
@@ -57,6 +64,8 @@ class RunRecord:
 
 def find(arguments: Sequence[str]) -> list[pathlib.Path]:
     """Returns the folders of runs: each given folder that is a run, else all runs below it.
+
+    Packed runs have paths as if they were folders; ``packed.find`` says what names them.
 
     Raises:
       ValueError: no folder is given, one does not exist, or one holds no run.
@@ -66,9 +75,11 @@ def find(arguments: Sequence[str]) -> list[pathlib.Path]:
     workdirs = {}
     for argument in arguments:
         folder = pathlib.Path(argument)
-        if not folder.is_dir():
-            raise ValueError(f"{argument}: no such folder; expected the --workdir of a run")
-        inside = run_dir.find(folder)
+        inside = [*run_dir.find(folder), *packed.find(folder)]
+        if not inside and not folder.is_dir():
+            raise ValueError(
+                f"{argument}: no such folder or packed study; expected the --workdir of a run"
+            )
         if not inside:
             raise ValueError(
                 f"{argument}: found no config.json there nor in any folder below; "
@@ -79,11 +90,15 @@ def find(arguments: Sequence[str]) -> list[pathlib.Path]:
 
 
 def read(workdir: pathlib.Path) -> RunRecord:
-    """Reads the files of one run.
+    """Reads one run, from its folder or, where there is none, from a packed study.
 
     Raises:
       ValueError: config.json is not a JSON object.
     """
+    if not RunDir(workdir).is_claimed and (found := packed.read(workdir)):
+        row, lines = found
+        config = traverse_util.flatten_dict(row["config"], sep=".")
+        return RunRecord(workdir, config, lines, row["result"])
     config = _object(RunDir(workdir).read_config)
     if config is None:
         raise ValueError(f"{workdir}: config.json cannot be read as a JSON object")
@@ -108,46 +123,34 @@ def split_comparable(
 ) -> tuple[list[RunRecord], list[tuple[RunRecord, str]]]:
     """Separates the runs that can be compared from the others.
 
-    All comparable runs of a folder have the same revision; folders may differ in it.
+    All comparable runs of a folder have the same numerics version, the most common one there or,
+    of equally common ones, the newest; folders may differ in it.
 
     Returns:
       The comparable runs, and the excluded ones, each with the reason.
-
-    Raises:
-      ValueError: two revisions are equally common in a folder.
     """
     reasons = {run.workdir: _exclusion_reason(run) for run in runs}
     folders: dict[pathlib.Path, list[RunRecord]] = {}
     for run in runs:
         if not reasons[run.workdir]:
             folders.setdefault(run.workdir.resolve().parent, []).append(run)
-    for folder, together in folders.items():
-        revision = _majority(folder, [run.result["revision"] for run in together])
-        for run in together:
-            own = run.result["revision"]
-            if own != revision:
-                reasons[run.workdir] = f"of revision {own}, most are of {revision}"
+    for together in folders.values():
+        identities = [tuple(numerics.identity(run.result).items()) for run in together]
+        counts = collections.Counter(identities)
+        usual = max(counts, key=lambda identity: (counts[identity], identity))
+        for run, own in zip(together, identities, strict=True):
+            if own != usual:
+                reasons[run.workdir] = f"of {_listed(own)}, the others are of {_listed(usual)}"
     comparable = [run for run in runs if not reasons[run.workdir]]
     return comparable, [(run, reasons[run.workdir]) for run in runs if reasons[run.workdir]]
 
 
-def _majority(folder: pathlib.Path, revisions: Sequence[str]) -> str:
-    """Returns the most common revision; of two equally common ones the one without -dirty."""
-    counts = collections.Counter(revisions)
-    ranked = sorted(counts, key=lambda r: (-counts[r], r.endswith("-dirty")))
-    if len(ranked) > 1:
-        first, second = ranked[:2]
-        tied = counts[first] == counts[second]
-        if tied and first.endswith("-dirty") == second.endswith("-dirty"):
-            raise ValueError(
-                f"revision: as many runs ({counts[first]}) of {first} as of {second} in {folder}, "
-                "and runs of different code are not compared; pass the runs of one of them"
-            )
-    return ranked[0]
+def _listed(identity: tuple[tuple[str, Any], ...]) -> str:
+    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in identity)
 
 
 def _exclusion_reason(run: RunRecord) -> str | None:
-    """Returns why a run cannot be compared, apart from its revision; None if it can."""
+    """Returns why a run cannot be compared, its numerics version aside; None if it can."""
     epochs = run.config.get("epochs")
     if run.result is None:
         there = RunDir(run.workdir).is_finished
@@ -196,7 +199,7 @@ def settings(run: RunRecord) -> dict[str, Any]:
 
     Fields that the model, augmentation and label rule do not read are left out. Fields that were
     added after the run have their defaults. The sizes of the splits come from the result, because
-    a config may ask for all examples. The revision is one of the settings.
+    a config may ask for all examples. The numerics version is one of the settings.
     """
     config, result = DEFAULTS | run.config, run.result
     kept = {
@@ -206,8 +209,9 @@ def settings(run: RunRecord) -> dict[str, Any]:
     }
     if config.get("dataset") == "arrays":
         kept["data_dir"] = config.get("data_dir")
-    sizes = ("train_examples", "calibration_examples", "test_examples", "revision")
-    return kept | {name: result[name] for name in sizes if name in result}
+    sizes = ("train_examples", "calibration_examples", "test_examples")
+    kept |= {name: result[name] for name in sizes if name in result}
+    return kept | numerics.identity(result)
 
 
 def block(run: RunRecord) -> dict[str, Any]:

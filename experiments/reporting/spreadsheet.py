@@ -5,12 +5,12 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
-from experiments.reporting import cells, columns
+from experiments.reporting import cells, columns, numerics
 from experiments.reporting.cells import Cell
 from experiments.reporting.run_files import RunRecord
 
 NAMES = ("dataset", "model", "augmentation", "labels", "settings", "train_examples", "epochs")
-NAMES += ("n", "seeds", "revision")
+NAMES += ("n", "seeds", "revision", "numerics_version")
 
 
 def as_csv(comparable: Sequence[RunRecord], excluded: Sequence[tuple[RunRecord, str]]) -> str:
@@ -54,7 +54,8 @@ def _row(cell: Cell, base: Cell | None, metrics: Sequence[str]) -> dict[str, Any
         "settings": cell.varied,
         "n": len(cell.runs),
         "seeds": " ".join(str(run.result["seed"]) for run in cell.runs),
-        "revision": cell.first["revision"],
+        "revision": " ".join(dict.fromkeys(run.result["revision"] for run in cell.runs)),
+        "numerics_version": numerics.version(cell.first),
     }
     for metric in metrics:
         estimate = cells.estimate(cell, metric)

@@ -1,0 +1,144 @@
+"""Packed studies: a file of JSON lines each, and one Parquet file of their label curves.
+
+``results/digits.jsonl`` holds a row for each run, sorted by name: ``name`` of its folder,
+``config``, ``result``, and ``epochs``, the number of lines of ``metrics.jsonl``. These lines are
+rows of ``results/curves.parquet``, with ``study`` and ``name``. The path of a packed run is that
+of its folder, ``results/digits/NAME``.
+"""
+
+import fnmatch
+import functools
+import itertools
+import os
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow as pa
+from pyarrow import compute, parquet
+
+from autolabel_jax import files
+from autolabel_jax.run_dir import RunDir
+
+SUFFIX, CURVES = ".jsonl", "curves.parquet"
+
+Row = dict[str, Any]
+Lines = list[dict[str, Any]]
+
+
+def find(path: pathlib.Path) -> list[pathlib.Path]:
+    """Returns the packed runs that a path names, in the order of their files.
+
+    Args:
+      path: a study, 'results/digits' or 'results/digits.jsonl'; a run of one, or a pattern of
+        names, 'results/digits/labels.rule=one_hot,*'; or a folder of studies, 'results'.
+    """
+    if RunDir(path).is_claimed:
+        return []
+    named = path.with_name(path.name.removesuffix(SUFFIX) + SUFFIX)
+    whole = sorted(path.glob(f"*{SUFFIX}")) if path.is_dir() else []
+    studies = [*whole, *([named] if named.is_file() else [])]
+    found = [_folder(study) / name for study in studies for name in _rows(study)]
+    names = _rows(_study(path)) if _study(path).is_file() else ()
+    return found + [path.with_name(name) for name in fnmatch.filter(names, path.name)]
+
+
+def read(workdir: pathlib.Path) -> tuple[Row, Lines] | None:
+    """Returns row and metrics of a packed run; None if there is no such run."""
+    study = _study(workdir)
+    row = _rows(study).get(workdir.name) if study.is_file() else None
+    return None if row is None else (row, _lines(study).get(workdir.name, []))
+
+
+def pack(workdirs: Sequence[pathlib.Path], study: pathlib.Path) -> int:
+    """Adds runs to a study, whole or not at all; an exact repeat changes nothing.
+
+    Args:
+      workdirs: folders of finished runs, whose names become those of the rows.
+      study: file of the study, made if it does not exist; the curves are beside it.
+
+    Returns:
+      The number of runs that were not there before.
+
+    Raises:
+      ValueError: the study has another run of a name, or curves cannot be stored exactly.
+    """
+    rows = dict(_rows(study)) if study.is_file() else {}
+    lines = {name: _lines(study)[name] for name in rows if rows[name]["epochs"]}
+    before = len(rows)
+    for workdir in workdirs:
+        run, name = RunDir(workdir), workdir.resolve().name
+        curve = run.read_metrics()
+        row = {"name": name, "config": run.read_config(), "result": run.read_result()}
+        row["epochs"] = len(curve)
+        if name in rows and (rows[name], lines.get(name, [])) != (row, curve):
+            raise ValueError(f"{workdir}: {study} has another run of the name {name}; rename one")
+        rows[name], lines[name] = row, curve
+    if len(rows) > before:
+        study.parent.mkdir(parents=True, exist_ok=True)
+        _write_curves(study, {name: lines[name] for name in sorted(rows) if lines[name]})
+        files.rewrite_json_lines(study, [rows[name] for name in sorted(rows)])
+    return len(rows) - before
+
+
+def _folder(study: pathlib.Path) -> pathlib.Path:
+    return study.with_name(study.name.removesuffix(SUFFIX))
+
+
+def _study(workdir: pathlib.Path) -> pathlib.Path:
+    return workdir.parent.parent / f"{workdir.parent.name}{SUFFIX}"
+
+
+def _rows(study: pathlib.Path) -> dict[str, Row]:
+    return _rows_of(study, study.stat().st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=64)
+def _rows_of(study: pathlib.Path, changed: int) -> dict[str, Row]:
+    del changed  # a file that was replaced is read again
+    rows = files.read_json_lines(study)
+    if not all(isinstance(row, dict) and row.keys() >= {"name", "config"} for row in rows):
+        raise ValueError(f"{study}: expected a file of experiments.results, with a run a line")
+    return {row["name"]: row for row in rows}
+
+
+def _lines(study: pathlib.Path) -> dict[str, Lines]:
+    curves = study.with_name(CURVES)
+    return _lines_of(curves, _folder(study).name, curves.stat().st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=64)
+def _lines_of(curves: pathlib.Path, study: str, changed: int) -> dict[str, Lines]:
+    """Returns the lines of each run; a field that is null in all of them was not there."""
+    del changed
+    table = parquet.read_table(curves, filters=[("study", "==", study)]).drop_columns("study")
+    runs = {}
+    for name, group in itertools.groupby(table.to_pylist(), key=lambda line: line.pop("name")):
+        lines = list(group)
+        there = [f for f in table.column_names if any(line.get(f) is not None for line in lines)]
+        runs[name] = [{field: line[field] for field in there} for line in lines]
+    return runs
+
+
+def _write_curves(study: pathlib.Path, lines: dict[str, Lines]) -> None:
+    """Replaces the curves of a study; each study is a row group, so that it is read alone."""
+    curves, own = study.with_name(CURVES), _folder(study).name
+    tables = [_table(own, lines)] if lines else []
+    if curves.is_file():
+        tables.append(parquet.read_table(curves, filters=[("study", "!=", own)]))
+    table = pa.concat_tables(tables, promote_options="permissive").sort_by("study")
+    temporary = curves.with_name(f".{curves.name}.{os.getpid()}")
+    settings = {"compression": "zstd", "compression_level": 19, "use_dictionary": False}
+    with parquet.ParquetWriter(temporary, table.schema, **settings) as writer:
+        for name in table["study"].unique().to_pylist():
+            writer.write_table(table.filter(compute.equal(table["study"], name)))
+    if _lines_of(temporary, own, temporary.stat().st_mtime_ns) != lines:
+        temporary.unlink()
+        raise ValueError(f"{study}: a line of metrics.jsonl cannot be stored exactly")
+    os.replace(temporary, curves)
+
+
+def _table(study: str, lines: dict[str, Lines]) -> pa.Table:
+    flat = [{"study": study, "name": name, **line} for name in lines for line in lines[name]]
+    fields = dict.fromkeys(field for line in flat for field in line)
+    return pa.table({field: [line.get(field) for line in flat] for field in fields})

@@ -1,0 +1,70 @@
+"""A tiny run gives the very numbers that it gave when NUMERICS_VERSION was last raised.
+
+After a change that is meant to move bits, raise ``NUMERICS_VERSION`` and write the new numbers:
+
+    PYTHONPATH=. JAX_PLATFORMS=cpu python tests/test_numerics.py
+"""
+
+import pathlib
+import platform
+import tempfile
+
+import helpers
+import jax
+import pytest
+
+import autolabel_jax
+from autolabel_jax import files, run_dir, train
+
+GOLDEN = pathlib.Path(__file__).with_name("golden_run.json")
+SETTINGS = {
+    **{"augment__name": "augmix", "buckets__num": 2, "buckets__edges": "kmeans"},
+    **{"optimizer__ema": 0.9, "epochs": 3},
+}
+
+
+def environment() -> dict:
+    """What the bits hang on besides the code."""
+    try:
+        flags = pathlib.Path("/proc/cpuinfo").read_text().split()
+    except OSError:
+        flags = []
+    return {
+        "platform": jax.devices()[0].platform,
+        "devices": jax.device_count(),
+        "machine": platform.machine(),
+        "vectors": [name for name in ("avx2", "avx512f") if name in flags],
+        "versions": {name: run_dir.library_versions()[name] for name in run_dir.PACKAGES},
+    }
+
+
+def numbers(folder: pathlib.Path) -> dict:
+    """The metrics of each epoch and of the result, without times."""
+    result = train.train(helpers.small_config(**SETTINGS), folder, progress=False)
+    return {
+        "metrics": helpers.read_metrics(folder),
+        "result": {n: v for n, v in result.items() if n not in run_dir.OF_TRAINING},
+    }
+
+
+def test_the_stored_numbers_are_of_this_numerics_version():
+    stored = files.read_json(GOLDEN)["numerics_version"]
+    assert stored == autolabel_jax.NUMERICS_VERSION, (
+        "run PYTHONPATH=. JAX_PLATFORMS=cpu python tests/test_numerics.py, commit golden_run.json"
+    )
+
+
+def test_no_number_of_a_run_moves(tmp_path):
+    golden, here = files.read_json(GOLDEN), environment()
+    other = {n: here[n] for n in here if here[n] != golden["environment"][n]}
+    if other:
+        pytest.skip(f"the stored run is of another environment: {other} here")
+    assert numbers(tmp_path) == golden["numbers"], "raise NUMERICS_VERSION if this is meant"
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as folder:
+        made = numbers(pathlib.Path(folder))
+    version = autolabel_jax.NUMERICS_VERSION
+    written = {"numerics_version": version, "environment": environment(), "numbers": made}
+    files.write_json(GOLDEN, written)
