@@ -283,10 +283,18 @@ def test_folders_may_be_of_different_revisions_and_are_not_averaged(tmp_path):
     )
 
 
-def test_duplicate_seeds_are_refused_by_name(tmp_path):
-    one, two = (run_folders.write(tmp_path / name, seed=5) for name in ("one", "two"))
-    with pytest.raises(ValueError, match=f"seed 5 twice in one cell: {one} and {two}"):
-        tables_of(tmp_path)
+def test_a_repeated_run_counts_once(tmp_path):
+    one = run_folders.write(tmp_path / "one", seed=5, accuracy=0.8)
+    run_folders.write(tmp_path / "same", seed=5, accuracy=0.8)
+    run_folders.write(tmp_path / "unlike", seed=5, accuracy=0.7)
+    run_folders.write(tmp_path / "other", seed=6, accuracy=0.9)
+    metrics, excluded = tables_of(tmp_path)[0], tables_of(tmp_path)[-1]
+    assert column(metrics, 0, "n").text == "2"
+    assert column(metrics, 0, "accuracy %").text.startswith("85.00")
+    assert [(row[0].text, row[1].text) for row in excluded.rows] == [
+        (str(tmp_path / name), f"repeats config and seed of {one}, with {what}; counted once")
+        for name, what in (("same", "the same metrics"), ("unlike", "other metrics"))
+    ]
 
 
 def test_the_same_folder_given_twice_counts_once(tmp_path):

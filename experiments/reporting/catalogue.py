@@ -36,9 +36,6 @@ def of_runs(comparable: Sequence[RunRecord]) -> list[Drawing]:
 
     Args:
       comparable: runs that can be compared.
-
-    Raises:
-      ValueError: two runs of one cell have the same seed.
     """
     blocks = cells.make(comparable)
     drawings = []
@@ -172,9 +169,6 @@ def everything(
       runs: all runs.
       comparable: those that can be compared.
       data_dir: folder of the data sets, if it has moved.
-
-    Raises:
-      ValueError: two runs of one cell have the same seed.
     """
     names = run_names(runs)
     single = [drawing for run in runs for drawing in of_run(run, names[run.workdir])]

@@ -85,9 +85,6 @@ def make(runs: Sequence[RunRecord]) -> list[list[Cell]]:
 
     Blocks of one data set, model and number of images are adjacent, in the order of
     ``augment.TABLE``; cells have the order of ``label_names``.
-
-    Raises:
-      ValueError: two runs of one cell have the same seed.
     """
     blocks: dict[str, dict[str, list[RunRecord]]] = {}
     for run in runs:
@@ -120,16 +117,7 @@ def _key(settings: dict[str, Any]) -> str:
 
 
 def _cell(runs: list[RunRecord]) -> Cell:
-    by_seed = {}
-    for run in runs:
-        seed = run.result["seed"]
-        if seed in by_seed:
-            raise ValueError(
-                f"seed {seed} twice in one cell: {by_seed[seed].workdir} and {run.workdir} "
-                "differ in nothing else; pass one of them"
-            )
-        by_seed[seed] = run
-    return Cell(tuple(by_seed[seed] for seed in sorted(by_seed)))
+    return Cell(tuple(sorted(runs, key=lambda run: run.result["seed"])))
 
 
 def _name_what_varies(cell: Cell, others: Sequence[Cell]) -> Cell:

@@ -124,7 +124,8 @@ def split_comparable(
     """Separates the runs that can be compared from the others.
 
     All comparable runs of a folder have the same numerics version, the most common one there or,
-    of equally common ones, the newest; folders may differ in it.
+    of equally common ones, the newest; folders may differ in it. Of runs with the same settings
+    and seed the first one counts.
 
     Returns:
       The comparable runs, and the excluded ones, each with the reason.
@@ -141,8 +142,25 @@ def split_comparable(
         for run, own in zip(together, identities, strict=True):
             if own != usual:
                 reasons[run.workdir] = f"of {_listed(own)}, the others are of {_listed(usual)}"
+    reasons |= _repeats([run for run in runs if not reasons[run.workdir]])
     comparable = [run for run in runs if not reasons[run.workdir]]
     return comparable, [(run, reasons[run.workdir]) for run in runs if reasons[run.workdir]]
+
+
+def _repeats(runs: Sequence[RunRecord]) -> dict[pathlib.Path, str]:
+    """Returns the runs whose settings and seed another run before them has, with the reason."""
+    first: dict[str, RunRecord] = {}
+    reasons = {}
+    for run in runs:
+        key = json.dumps([settings(run), run.result["seed"]], sort_keys=True)
+        counted = first.setdefault(key, run)
+        if counted is not run:
+            same = all(run.result[name] == counted.result[name] for name in METRICS)
+            metrics = "the same metrics" if same else "other metrics"
+            reasons[run.workdir] = (
+                f"repeats config and seed of {counted.workdir}, with {metrics}; counted once"
+            )
+    return reasons
 
 
 def _listed(identity: tuple[tuple[str, Any], ...]) -> str:

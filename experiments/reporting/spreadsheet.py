@@ -21,9 +21,6 @@ def as_csv(comparable: Sequence[RunRecord], excluded: Sequence[tuple[RunRecord, 
     Args:
       comparable: runs that can be compared.
       excluded: the other runs, each with the reason.
-
-    Raises:
-      ValueError: two runs of one cell have the same seed.
     """
     blocks = cells.make(comparable)
     metrics = columns.present(cell for block in blocks for cell in block)

@@ -60,9 +60,6 @@ def tables(
     Args:
       comparable: runs that can be compared.
       excluded: the other runs, each with the reason.
-
-    Raises:
-      ValueError: two runs of one cell have the same seed.
     """
     return [*chosen(cells.make(comparable), Choice()), *left_out(excluded)]
 

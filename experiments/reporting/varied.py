@@ -70,7 +70,7 @@ def make(runs: Sequence[RunRecord], field: str) -> Study:
 
     Raises:
       ValueError: no AutoLabel run has the field, it does not vary, no two runs differ in it
-        alone, or two runs of one cell have the same seed.
+        alone.
     """
     flat = [cell for block in cells.make(runs) for cell in block]
     learned = [cell for cell in flat if cell.first["label_rule"] == "autolabel"]
