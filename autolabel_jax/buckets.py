@@ -1,39 +1,39 @@
-"""distance → bucket index.
+"""Places edges of buckets, and maps distances to the indices of their buckets.
 
 A bucket is a group (the discrete part of a distance) and an interval of its
 value. Intervals are open below and closed above, (e_m, e_{m+1}], and the
-first one holds its lower edge too: mixup's bucket ⌈2N·min(γ, 1-γ)⌉.
+first one contains its lower edge too, as in mixup's bucket ⌈2N·min(γ, 1-γ)⌉.
 """
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from autolabel_jax.types import Distance
+from autolabel_jax.types import Array, Distance
 
 EDGES = ("equal_width", "equal_mass", "kmeans")
 
 
 def make_edges(kind: str, num: int, drawn: np.ndarray | None = None) -> np.ndarray:
-    """Edges of ``num`` intervals that cover [0, 1].
+    """Places the edges of ``num`` intervals that cover [0, 1].
 
     Args:
-      kind: 'equal_width'; 'equal_mass' (each interval holds as many of the
-        drawn distances); 'kmeans' (one-dimensional k-means on them, edges
-        half-way between neighbouring centres).
+      kind: 'equal_width', 'equal_mass' (each interval contains equally many of the
+        drawn distances) or 'kmeans' (one-dimensional k-means on the drawn distances,
+        with edges half-way between neighbouring centres).
       num: number of intervals.
-      drawn: distances as training draws them, float [D], in [0, 1]; 'equal_width'
-        needs none.
+      drawn: distances drawn as in training, float [D], in [0, 1]; 'equal_width' does
+        not need them.
 
     Returns:
       float32 [num + 1], strictly increasing from 0 to 1.
 
     Raises:
-      ValueError: unknown kind, num < 1, or drawn distances with too few
-        different values for so many intervals.
+      ValueError: the kind is unknown, num < 1, or the drawn distances have too few
+        different values for ``num`` intervals.
     """
     if kind not in EDGES:
-        raise ValueError(f"buckets.edges: got {kind!r}, known are {', '.join(EDGES)}")
+        raise ValueError(f"buckets.edges: got {kind!r}, expected one of: {', '.join(EDGES)}")
     if num < 1:
         raise ValueError(f"buckets.num: got {num}, must be at least 1")
     if kind == "equal_width" or num == 1:
@@ -58,30 +58,30 @@ def make_edges(kind: str, num: int, drawn: np.ndarray | None = None) -> np.ndarr
             return edges
     raise ValueError(
         f"buckets.num: got {num} with buckets.edges={kind!r}, but the drawn distances "
-        f"({different} different values) do not fill so many intervals; take fewer "
+        f"({different} different values) do not fill {num} intervals; use fewer "
         "buckets or buckets.edges='equal_width'"
     )
 
 
-def bucket_index(distance: Distance | jax.Array, edges: jax.Array) -> jax.Array:
-    """Bucket of each distance.
+def bucket_index(distance: Distance | Array, edges: Array) -> jax.Array:
+    """Returns the bucket of each distance.
 
     Args:
-      distance: group [B] and value [B], or the values alone where there is one
-        group; values outside [0, 1] go to the end buckets.
+      distance: group [B] and value [B], or only the values if there is one group;
+        values outside [0, 1] belong to the first and the last interval.
       edges: float32 [M + 1].
 
     Returns:
       int32 [B], group · M + interval, in [0, G · M).
     """
-    grouped = isinstance(distance, Distance)
-    value = distance.value if grouped else distance
-    interval = jnp.searchsorted(jnp.asarray(edges)[1:-1], value, side="left").astype(jnp.int32)
-    return distance.group * (edges.shape[0] - 1) + interval if grouped else interval
+    if isinstance(distance, Distance):
+        interval = bucket_index(distance.value, edges)
+        return jnp.asarray(distance.group) * (edges.shape[0] - 1) + interval
+    return jnp.searchsorted(jnp.asarray(edges)[1:-1], distance, side="left").astype(jnp.int32)
 
 
-def draw_inside(key: jax.Array, bucket: jax.Array, edges: jax.Array) -> Distance:
-    """A distance drawn evenly inside a given bucket, for held-out images.
+def draw_inside(key: jax.Array, bucket: jax.Array, edges: Array) -> Distance:
+    """Draws distances uniformly inside given buckets, for held-out inputs.
 
     Args:
       key: typed PRNG key.
@@ -91,17 +91,17 @@ def draw_inside(key: jax.Array, bucket: jax.Array, edges: jax.Array) -> Distance
     Returns:
       Distance [B] with value in (e_m, e_{m+1}].
     """
-    num, edges = edges.shape[0] - 1, jnp.asarray(edges)
+    num, on_device = edges.shape[0] - 1, jnp.asarray(edges)
     group, interval = bucket // num, bucket % num
-    low, high = edges[interval], edges[interval + 1]
+    low, high = on_device[interval], on_device[interval + 1]
     value = high - (high - low) * jax.random.uniform(key, bucket.shape)
-    # Rounding may carry a value down to the lower edge, which is the next bucket's.
+    # Rounding can move a value to the lower edge, which belongs to the bucket below.
     value = jnp.clip(value, jnp.nextafter(low, high), high)
     return Distance(group=group.astype(jnp.int32), value=value)
 
 
 def middles(edges: np.ndarray, num_groups: int) -> Distance:
-    """The middle of every bucket, in bucket order: Distance [G · M] of NumPy arrays."""
+    """Returns the middle of every bucket as Distance [G · M] of NumPy arrays."""
     num = len(edges) - 1
     group, interval = np.divmod(np.arange(num_groups * num, dtype=np.int32), num)
     value = (edges[:-1] + edges[1:]) / 2

@@ -1,12 +1,12 @@
-"""logits, label, bucket → sums [bucket, bin] → accuracy, confidence, ECE.
+"""Computes sums by bucket and confidence bin, and from them accuracy, confidence and ECE.
 
 Confidence is the top probability. Its R bins have equal width and are open
 below and closed above, as in Guo et al. (2017), "On Calibration of Modern
-Neural Networks", eq. 3. Everything here is pure and jittable; what reads sums
-takes those of JAX and of NumPy, with any leading axes.
+Neural Networks", eq. 3. All functions are pure and jittable; those that read
+sums accept JAX and NumPy arrays with any leading axes.
 """
 
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -14,31 +14,33 @@ import numpy as np
 
 from autolabel_jax.types import Array, BucketStats
 
+A = TypeVar("A", bound=Array)  # JAX sums give JAX results, and NumPy sums give NumPy results
+
 NUM_BINS = 15
 
 
 def bin_edges(num_bins: int = NUM_BINS) -> np.ndarray:
-    """Edges of the equal-width confidence bins, float32 [R + 1].
+    """Returns the edges of the equal-width confidence bins, float32 [R + 1].
 
-    They are k/R rounded once; those of jnp.linspace may be one float off.
+    They are k/R rounded once; jnp.linspace can be one float off.
     """
     return np.linspace(0, 1, num_bins + 1, dtype=np.float32)
 
 
-def bin_index(confidence: Array, num_bins: int = NUM_BINS) -> Array:
-    """Bin of each confidence, int of the same shape; bins are open below and closed above."""
+def bin_index(confidence: A, num_bins: int = NUM_BINS) -> A:
+    """Returns the bin of each confidence, int of the same shape."""
     xp = _namespace(confidence)
     return xp.searchsorted(xp.asarray(bin_edges(num_bins)[1:-1]), confidence, side="left")
 
 
 def _namespace(array: Array) -> Any:
-    """NumPy for NumPy arrays, jax.numpy for JAX arrays: results keep the type of the sums."""
+    """Returns jax.numpy for JAX arrays, and NumPy for others, so that results keep their type."""
     return jnp if isinstance(array, jax.Array) else np
 
 
 def empty_stats(num_buckets: int, num_bins: int = NUM_BINS) -> BucketStats:
-    """Statistics of no example at all: zeros [num_buckets, num_bins]."""
-    # Each its own memory, as a state that holds them is donated.
+    """Returns statistics without any example, which are zeros [num_buckets, num_bins]."""
+    # The arrays must not share memory, because a state that holds them is donated.
     return BucketStats(*(jnp.zeros((num_buckets, num_bins), jnp.float32) for _ in range(3)))
 
 
@@ -51,14 +53,14 @@ def stats_from_probabilities(
     num_bins: int = NUM_BINS,
     mask: jax.Array | None = None,
 ) -> BucketStats:
-    """Sums over a batch, by bucket and by bin of the top probability.
+    """Sums over a batch by bucket and by bin of the top probability.
 
     Args:
       probabilities: float [B, K], rows sum to 1.
       label: int32 [B].
       bucket: int32 [B] in [0, num_buckets).
-      num_buckets: N.
-      num_bins: R.
+      num_buckets: number of buckets N.
+      num_bins: number of confidence bins R.
       mask: float or bool [B], 0 for rows that do not count.
 
     Returns:
@@ -69,7 +71,7 @@ def stats_from_probabilities(
     weight = jnp.ones_like(confidence) if mask is None else mask.astype(jnp.float32)
     cell = bucket * num_bins + bin_index(confidence, num_bins)
 
-    def sums(values):
+    def sums(values: jax.Array) -> jax.Array:
         counted = jnp.where(weight > 0, values * weight, 0)  # padding may hold NaN
         total = jax.ops.segment_sum(counted, cell, num_buckets * num_bins)
         return total.reshape(num_buckets, num_bins)
@@ -81,58 +83,60 @@ def stats_from_probabilities(
     )
 
 
-def bucket_stats(logits: jax.Array, label: jax.Array, bucket: jax.Array, **settings) -> BucketStats:
-    """``stats_from_probabilities`` of softmax(logits), taken in float32."""
+def bucket_stats(
+    logits: jax.Array, label: jax.Array, bucket: jax.Array, **settings: Any
+) -> BucketStats:
+    """Applies ``stats_from_probabilities`` to softmax(logits), computed in float32."""
     probabilities = jax.nn.softmax(logits.astype(jnp.float32), axis=-1)
     return stats_from_probabilities(probabilities, label, bucket, **settings)
 
 
 def merge(a: BucketStats, b: BucketStats) -> BucketStats:
-    """Statistics of two sets of examples together."""
+    """Adds the statistics of two sets of examples."""
     return jax.tree.map(jnp.add, a, b)
 
 
-def ratio(numerator: Array, count: Array) -> Array:
-    """numerator / count, and NaN where count is 0; arrays of any shapes that broadcast."""
+def ratio(numerator: A, count: Array) -> A:
+    """Returns numerator / count, and NaN where count is 0; the shapes must broadcast."""
     xp = _namespace(numerator)
     return xp.where(count > 0, numerator / xp.where(count > 0, count, 1), xp.nan)
 
 
 def count(stats: BucketStats) -> Array:
-    """Number of examples in each bucket [...]."""
+    """Returns the number of examples in each bucket [...]."""
     return stats.count.sum(-1)
 
 
 def accuracy(stats: BucketStats) -> Array:
-    """Accuracy of each bucket, a fraction [...]; NaN where it is empty."""
+    """Returns the accuracy of each bucket as a fraction [...]; NaN if it is empty."""
     return ratio(stats.correct.sum(-1), count(stats))
 
 
 def confidence(stats: BucketStats) -> Array:
-    """Mean top probability of each bucket [...]; NaN where it is empty."""
+    """Returns the mean top probability of each bucket [...]; NaN if it is empty."""
     return ratio(stats.confidence.sum(-1), count(stats))
 
 
 def ece(stats: BucketStats) -> Array:
-    """Expected calibration error of each bucket, a fraction [...]; NaN where empty.
+    """Returns the expected calibration error of each bucket as a fraction [...]; NaN if empty.
 
     Σ_r |B_r|/m · |acc(B_r) - conf(B_r)|, Naeini et al. (2015); Guo et al. (2017), eq. 3.
     """
     return ece_of_gaps(stats.correct - stats.confidence, count(stats))
 
 
-def ece_of_gaps(gap: Array, total: Array) -> Array:
-    """ECE from what the sums of a bin differ by.
+def ece_of_gaps(gap: A, total: Array) -> A:
+    """Returns the ECE from the gap of each bin.
 
     Args:
-      gap: [..., R], number of correct examples of a bin - sum of their confidences.
-      total: number of examples in all bins [...].
+      gap: [..., R], number of correct examples in the bin - sum of the confidences in it.
+      total: [...], number of examples in all bins.
     """
-    return ratio(abs(gap).sum(-1), total)
+    return ratio(_namespace(gap).abs(gap).sum(-1), total)
 
 
 def debiased_ece(stats: BucketStats) -> jax.Array:
-    """ECE of each bucket less its estimated bias, never below 0 [N]; NaN where empty.
+    """Returns the ECE of each bucket less its estimated bias, at least 0 [N]; NaN if empty.
 
     The gap g_r of a bin is known to about s_r, s_r² = conf_r (1 - conf_r) / n_r, and the mean
     of |N(g_r, s_r²)|, a folded normal, lies above |g_r|. That excess is taken as the bias:
@@ -141,9 +145,9 @@ def debiased_ece(stats: BucketStats) -> jax.Array:
 
     with z = |g_r| / s_r. It is the estimator that Kumar, Liang and Ma (2019), "Verified
     Uncertainty Calibration", simulate in their library (``normal_debiased_ce``), in closed form
-    and with conf_r for acc_r in the variance: a bin all right or all wrong, as any of one image
-    is, would have no variance. Of a calibrated model's ECE it takes away no more than about
-    √2 - 1, as g_r itself lies s_r from the truth.
+    and with conf_r in place of acc_r in the variance: otherwise a bin with only correct or only
+    wrong examples, such as any bin of one example, would have no variance. It removes at most
+    about √2 - 1 of a calibrated model's ECE, because g_r itself differs from the truth by s_r.
     """
     gap = jnp.abs(stats.correct - stats.confidence)  # n_r |g_r|
     share = jnp.where(stats.count > 0, stats.confidence / jnp.maximum(stats.count, 1e-30), 0)
@@ -161,16 +165,16 @@ def expected_calibration_error(
     num_bins: int = NUM_BINS,
     mask: jax.Array | None = None,
 ) -> jax.Array:
-    """Top-label ECE with equal-width bins, a fraction in [0, 1].
+    """Returns the top-label ECE with equal-width bins as a fraction in [0, 1].
 
     Args:
       probabilities: float [B, K], rows sum to 1.
       label: int32 [B].
-      num_bins: R, 15 in the literature.
+      num_bins: number of bins R, 15 in the literature.
       mask: float or bool [B], 0 for rows that do not count.
 
     Returns:
-      float32 []; NaN for no example.
+      float32 []; NaN without any example.
     """
     bucket = jnp.zeros_like(label)
     stats = stats_from_probabilities(

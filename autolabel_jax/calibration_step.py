@@ -1,18 +1,29 @@
-"""The calibration pass: held-out images in every bucket → BucketStats.
+"""Measures the model on held-out inputs in every bucket, in a calibration pass.
 
 dataset → augment → (image, distance) → bucket → model → BucketStats.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from typing import Protocol, cast
 
 import jax
 import numpy as np
 
 from autolabel_jax import buckets, calibration, input_pipeline
 from autolabel_jax.experiment import Experiment, apply_augmentation, inference_variables
-from autolabel_jax.types import Batch, BucketStats, TrainState
+from autolabel_jax.types import Array, Batch, BucketStats, TrainState
 
-SUBSET = 2**31 - 1  # folded into a key beside the numbers of buckets, which are small
+SUBSET = 2**31 - 1  # folded into a key like the indices of buckets, which are smaller
+
+
+class CalibrationStep(Protocol):
+    """Is ``calibration_step`` with its experiment bound."""
+
+    def __call__(
+        self, state: TrainState, whole: Batch, rows: Array, bucket: Array, key: jax.Array
+    ) -> BucketStats:
+        """Computes the statistics of one batch, see ``calibration_step``."""
+        ...
 
 
 def calibration_step(
@@ -24,19 +35,19 @@ def calibration_step(
     *,
     experiment: Experiment,
 ) -> BucketStats:
-    """Statistics of images moved by distances drawn inside given buckets.
+    """Computes statistics of inputs that are moved by distances drawn inside given buckets.
 
-    Images are neither cropped nor flipped; the model is in inference mode.
-    Where the distances are the data's own, each example counts in its own
-    bucket, whatever ``bucket`` is.
+    Inputs are neither cropped nor flipped, and the model is in inference mode. If distances are
+    given with the data, each example counts in the bucket of its distance, and ``bucket`` has no
+    effect.
 
     Args:
-      state: only read.
-      whole: the calibration split [n, ...].
-      rows: int32 [B]; those past its end do not count.
+      state: state of the run.
+      whole: calibration split [n, ...].
+      rows: int32 [B], rows of the split; rows past its end do not count.
       bucket: int32 [B] in [0, N).
-      key: typed key of this batch alone.
-      experiment: the fixed parts of the run.
+      key: typed key of this batch.
+      experiment: fixed parts of the run.
 
     Returns:
       BucketStats [N, R] of the batch.
@@ -48,7 +59,7 @@ def calibration_step(
     augmented = apply_augmentation(experiment, variables, batch, apply_key, distance)
     if experiment.augmentation.distance_is_given:
         bucket = buckets.bucket_index(augmented.distance, experiment.edges)
-    logits = experiment.model.apply(variables, augmented.input, train=False)
+    logits = cast("jax.Array", experiment.model.apply(variables, augmented.input, train=False))
     return calibration.bucket_stats(
         logits,
         augmented.label,
@@ -60,12 +71,15 @@ def calibration_step(
 
 
 def choose(key: jax.Array, num_examples: int, num: int) -> np.ndarray | None:
-    """int [num], rising: the images of one update, drawn without replacement.
+    """Draws the examples of one update without replacement.
 
     Args:
       key: typed key of the epoch's calibration.
-      num_examples: of the calibration split.
-      num: images of an update; 0, or as many as there are, for all: None.
+      num_examples: number of examples in the calibration split.
+      num: number of examples per update (0 = all).
+
+    Returns:
+      Rows of the split, int [num], increasing; None for all.
     """
     if num == 0 or num >= num_examples:
         return None
@@ -78,23 +92,23 @@ def calibrate(
     whole: Batch,
     key: jax.Array,
     *,
-    step: Callable[..., BucketStats],
+    step: CalibrationStep,
     experiment: Experiment,
     chosen: np.ndarray | None = None,
 ) -> BucketStats:
-    """The whole pass: every image in every bucket, once.
+    """Measures every example once in every bucket.
 
     Args:
-      state: only read.
-      whole: the calibration split [n, ...].
+      state: state of the run.
+      whole: calibration split [n, ...].
       key: typed key of the epoch's calibration.
-      step: ``calibration_step`` with its experiment bound, jitted.
-      experiment: the fixed parts of the run.
-      chosen: int [m], the images of this pass; None: all n.
+      step: ``calibration_step`` with its experiment bound, compiled.
+      experiment: fixed parts of the run.
+      chosen: int [m], rows of this pass; None for all n.
 
     Returns:
-      BucketStats [N, R]; n (or m) examples in each bucket, or in all where
-      distances are the data's own.
+      BucketStats [N, R] with n (or m) examples in each bucket; if distances are given with the
+      data, with n (or m) examples in total.
     """
     total = calibration.empty_stats(experiment.num_buckets, experiment.num_bins)
     for batch in plan(whole, key, experiment=experiment, chosen=chosen):
@@ -105,7 +119,7 @@ def calibrate(
 def plan(
     whole: Batch, key: jax.Array, *, experiment: Experiment, chosen: np.ndarray | None = None
 ) -> Iterator[tuple[np.ndarray, np.ndarray, jax.Array]]:
-    """(rows, bucket, key) of each ``calibration_step`` of a pass; arguments as ``calibrate``."""
+    """Yields (rows, bucket, key) of each step of a pass; arguments are those of ``calibrate``."""
     passes = 1 if experiment.augmentation.distance_is_given else experiment.num_buckets
     for n in range(passes):
         batches = input_pipeline.padded_rows(

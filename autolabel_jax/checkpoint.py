@@ -1,9 +1,10 @@
-"""Saving and restoring all of a run with orbax: state, position, sums of the epoch so far.
+"""Saves and restores the whole state of a run with orbax.
 
-A checkpoint is whole or absent; the last k are kept.
+Checkpoints are written atomically, and the last k are kept.
 """
 
 import pathlib
+from typing import cast
 
 import jax
 import jax.numpy as jnp
@@ -13,27 +14,30 @@ from flax import struct
 
 from autolabel_jax import experiment as experiment_lib
 from autolabel_jax import processes
-from autolabel_jax.types import StepMetrics, TrainState
+from autolabel_jax.types import Array, StepMetrics, TrainState
 
 
 class Snapshot(struct.PyTreeNode):
-    """What is saved: a state and where in the run it stands."""
+    """Contents of a checkpoint: the training state and its position in the run."""
 
     state: TrainState
-    epoch: jax.Array  # int32 [], being trained
-    step: jax.Array  # int32 [], steps of that epoch already taken
+    epoch: Array | np.int32  # int32 [], index of the epoch in progress
+    step: Array | np.int32  # int32 [], steps of that epoch already taken
     metrics: StepMetrics  # sums over those steps
 
 
 def no_metrics() -> StepMetrics:
-    """Sums over no step."""
-    return StepMetrics(loss=np.float32(0), correct=np.float32(0), count=np.float32(0))
+    """Returns metrics before the first step: zeros."""
+    return StepMetrics(*(np.zeros((), np.float32) for _ in range(3)))
 
 
 def first_snapshot(
     experiment: experiment_lib.Experiment, seed: int, example_shape: tuple[int, ...]
 ) -> Snapshot:
-    """Where a run begins, on every device of the mesh; arguments as of its ``init_state``."""
+    """Makes the snapshot at which a run begins, on every device of the mesh.
+
+    Arguments are those of ``experiment.init_state``.
+    """
     snapshot = Snapshot(
         state=experiment_lib.init_state(experiment, seed, example_shape),
         epoch=np.int32(0),
@@ -48,11 +52,12 @@ class Checkpoints:
 
     Args:
       folder: ``RunDir.checkpoints``.
-      keep: how many of the last ones stay; None only to read, as a run may be writing there.
+      keep: number of last checkpoints to keep; None opens them for reading only, for example
+        while a run is writing there.
     """
 
     def __init__(self, folder: pathlib.Path, keep: int | None):
-        """Opens the folder; who writes clears what a killed process left half written."""
+        """Opens the folder; with ``keep``, also deletes incomplete checkpoints."""
         self.folder = folder.absolute()
         options = ocp.CheckpointManagerOptions(
             max_to_keep=keep, cleanup_tmp_directories=keep is not None, create=True
@@ -60,44 +65,43 @@ class Checkpoints:
         self._manager = ocp.CheckpointManager(self.folder, options=options)
 
     def __enter__(self) -> "Checkpoints":
-        """For a ``with`` block, at whose end the write under way is waited for."""
+        """Enters a ``with`` block, whose end waits for a write in progress."""
         return self
 
     def __exit__(self, kind, error, trace) -> None:
-        """Waits for the write under way, unless it waits for a process that is gone."""
+        """Waits for a write in progress, unless another process is lost."""
         if processes.is_peer_lost(error):
             return
         self._manager.wait_until_finished()
         self._manager.close()
 
     def save(self, snapshot: Snapshot, steps_per_epoch: int) -> None:
-        """Starts writing a snapshot; a checkpoint's name is its place in the run.
+        """Starts writing a snapshot, named by its position in the run.
 
-        An epoch has a place for each step taken, and one for the end of its
-        calibration, which is step 0 of the next.
+        An epoch has one position per step, and one for the end of its calibration, which is step 0
+        of the next epoch.
         """
         place = int(snapshot.epoch) * (steps_per_epoch + 1) + int(snapshot.step)
         if place != self._manager.latest_step():
-            # A copy, as the next step may take the snapshot's own memory while it is written.
+            # Copied, because the next step may reuse the snapshot's memory during the write.
             copy = jax.tree.map(jnp.copy, snapshot)
             self._manager.save(place, args=ocp.args.StandardSave(copy))
 
     def restore(self, like: Snapshot) -> Snapshot | None:
-        """The last whole snapshot, with shapes and shardings as ``like``; None if there is none."""
+        """Restores the last snapshot, with the shapes and shardings of ``like``, or None."""
         if self._manager.latest_step() is None:
             return None
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
-        return self._manager.restore(
-            self._manager.latest_step(), args=ocp.args.StandardRestore(abstract)
-        )
+        arguments = ocp.args.StandardRestore(abstract)
+        return cast(Snapshot, self._manager.restore(self._manager.latest_step(), args=arguments))
 
     def clear(self) -> None:
-        """Deletes all of them."""
+        """Deletes all checkpoints."""
         for step in self._manager.all_steps():
             self._manager.delete(step)
 
     def latest(self) -> pathlib.Path | None:
-        """Folder of the last whole checkpoint, after any write under way; None if there is none."""
+        """Waits for a write in progress and returns the last checkpoint's folder, or None."""
         self._manager.wait_until_finished()
         step = self._manager.latest_step()
         return None if step is None else self.folder / str(step)

@@ -1,12 +1,12 @@
-"""Everything fixed of a training run: config and data set → functions and edges.
+"""Builds the fixed parts of a training run from a config and a data set.
 
-What a config asks for is checked here, once, before the first step.
+The config is checked here, once, before the first step.
 """
 
 import dataclasses
 import math
 import warnings
-from typing import Any
+from typing import Any, cast
 
 import flax.linen as nn
 import jax
@@ -26,7 +26,7 @@ from autolabel_jax import (
     models,
     optimizer,
 )
-from autolabel_jax.datasets import Dataset, Split
+from autolabel_jax.datasets import Dataset, Split, StreamedSplit
 from autolabel_jax.types import (
     Augmented,
     Batch,
@@ -40,18 +40,18 @@ EDGE_DRAWS = 100_000  # distances drawn to place data-driven bucket edges
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
-    """What ``train_step`` and ``calibration_step`` need besides arrays."""
+    """Holds what ``train_step`` and ``calibration_step`` need besides arrays."""
 
     model: nn.Module
     augmentation: augment.Augmentation
     rule: labels.LabelRule
     optimizer: optax.GradientTransformation
-    edges: np.ndarray  # float32 [M + 1], where training puts distances into buckets
-    calibration_edges: np.ndarray  # float32 [M + 1], where held-out distances are drawn
+    edges: np.ndarray  # float32 [M + 1], buckets of distances in training
+    calibration_edges: np.ndarray  # float32 [M + 1], buckets of distances in calibration
     num_classes: int
     num_bins: int
-    batch_size: int  # global, of training
-    accumulate: int  # parts of a training batch, one after another
+    batch_size: int  # global, in training
+    accumulate: int  # number of parts of a training batch, which run one after another
     eval_batch_size: int  # global
     steps_per_epoch: int
     crop_pad: int
@@ -61,7 +61,7 @@ class Experiment:
 
     @property
     def num_buckets(self) -> int:
-        """N = groups × intervals."""
+        """Number of buckets N = groups × intervals."""
         return self.augmentation.num_groups * (len(self.edges) - 1)
 
 
@@ -69,7 +69,7 @@ def create(config: ConfigDict, dataset: Dataset, mesh: Mesh) -> Experiment:
     """Builds and checks all parts of a run.
 
     Raises:
-      ValueError: names the field, what came, and what would do.
+      ValueError: a field of the config is not valid.
     """
     _check_counts(config)
     augmentation = augment.create(config)
@@ -82,7 +82,7 @@ def create(config: ConfigDict, dataset: Dataset, mesh: Mesh) -> Experiment:
     if config.batch_size > num_train:
         raise ValueError(
             f"batch_size: got {config.batch_size}, more than the {num_train} training examples "
-            f"of {dataset.name}; take a smaller one"
+            f"of {dataset.name}; reduce it"
         )
     steps_per_epoch = num_train // config.batch_size
     cropped = _is_cropped(config, dataset)
@@ -114,12 +114,12 @@ def create(config: ConfigDict, dataset: Dataset, mesh: Mesh) -> Experiment:
 
 
 def init_state(experiment: Experiment, seed: int, example_shape: tuple[int, ...]) -> TrainState:
-    """The state before the first step: fresh parameters, labels as the augmentation gives them.
+    """Makes the state before the first step: random parameters, and the augmentation's own labels.
 
     Args:
-      experiment: the fixed parts of the run.
-      seed: of the parameters.
-      example_shape: of one input, without the batch axis.
+      experiment: fixed parts of the run.
+      seed: seed of the parameters.
+      example_shape: shape of one input, without the batch axis.
     """
     params, batch_stats = models.init(experiment.model, jax.random.key(seed), example_shape)
     middles = buckets.middles(experiment.edges, experiment.augmentation.num_groups)
@@ -136,25 +136,25 @@ def init_state(experiment: Experiment, seed: int, example_shape: tuple[int, ...]
 
 
 def inference_variables(state: TrainState) -> dict[str, Any]:
-    """What the model runs on in inference mode: averaged parameters where there are any."""
+    """Returns the model's variables for inference, with averaged parameters if EMA is on."""
     params = state.params if state.ema_params is None else state.ema_params
     return {"params": params, "batch_stats": state.batch_stats}
 
 
 def input_gradient(experiment: Experiment, variables: dict[str, Any]) -> InputGradient:
-    """Gradient of each example's cross-entropy in its own pixels, in inference mode."""
+    """Makes the function that differentiates each example's cross-entropy by its input."""
 
-    def total_loss(image, label):
-        logits = experiment.model.apply(variables, image, train=False)
+    def total_loss(inputs: jax.Array, label: jax.Array) -> jax.Array:
+        logits = cast("jax.Array", experiment.model.apply(variables, inputs, train=False))
         return jnp.sum(losses.integer_cross_entropy(logits, label))
 
-    def in_parts(image, label):
-        def of_part(part):
+    def in_parts(inputs: jax.Array, label: jax.Array) -> jax.Array:
+        def of_part(part: tuple[jax.Array, jax.Array]) -> tuple[tuple[()], jax.Array]:
             return (), jax.grad(total_loss)(*part)
 
-        # Batches of evaluation may be small; those of training are divided exactly.
+        # Evaluation batches may be small. Training batches are always divided exactly.
         parts = math.gcd(experiment.accumulate, label.shape[0] // experiment.mesh.devices.size)
-        return accumulation.mean(of_part, (image, label), parts, experiment.mesh)[1]
+        return accumulation.mean(of_part, (inputs, label), parts, experiment.mesh)[1]
 
     return in_parts
 
@@ -166,20 +166,20 @@ def apply_augmentation(
     key: jax.Array,
     distance: Distance,
 ) -> Augmented:
-    """Moves each image by its distance; an adversary attacks the model with these variables."""
+    """Moves each input by its distance; an adversary attacks the model with these variables."""
     gradient = input_gradient(experiment, variables)
     augmented = experiment.augmentation.apply(key, batch, distance, gradient)
     return augmented.replace(input=jax.lax.stop_gradient(augmented.input))
 
 
 def _make_edges(
-    config: ConfigDict, augmentation: augment.Augmentation, train: Split
+    config: ConfigDict, augmentation: augment.Augmentation, train: Split | StreamedSplit
 ) -> tuple[np.ndarray, np.ndarray]:
     if augmentation.distance_is_given:
         if train.distance is None:
             raise ValueError(
                 "augment.name: got 'given', but the data set has no distances; "
-                "take dataset='arrays' with an array `distance` in train.npz"
+                "use dataset='arrays' with an array `distance` in train.npz"
             )
         drawn = train.distance
     else:
@@ -189,7 +189,9 @@ def _make_edges(
     calibration_kind = config.buckets.calibration_edges or kind
     if calibration_kind not in buckets.EDGES:
         known = ", ".join(buckets.EDGES)
-        raise ValueError(f"buckets.calibration_edges: got {calibration_kind!r}, known are {known}")
+        raise ValueError(
+            f"buckets.calibration_edges: got {calibration_kind!r}, expected one of: {known}"
+        )
     return edges, buckets.make_edges(calibration_kind, num, drawn)
 
 
@@ -214,13 +216,13 @@ def _check_parts(config: ConfigDict, mesh: Mesh) -> None:
     if config.batch_size % unit:
         raise ValueError(
             f"accumulate: got {config.accumulate}; {config.accumulate} parts on "
-            f"{mesh.devices.size} devices do not divide batch_size={config.batch_size}; take a "
+            f"{mesh.devices.size} devices do not divide batch_size={config.batch_size}; use a "
             f"multiple of {unit} as batch_size, or another number of parts"
         )
 
 
 def _is_cropped(config: ConfigDict, dataset: Dataset) -> bool:
-    """Whether inputs may be cropped and flipped; says so where the config asks in vain."""
+    """Returns whether inputs can be cropped and flipped; warns if the config asks for it anyway."""
     if dataset.spec.kind == "image":
         return True
     if config.crop_pad or config.flip:

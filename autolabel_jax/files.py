@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and files with one JSON value a line."""
+"""Writes files atomically, and reads and writes files with one JSON value per line."""
 
 import json
 import math
@@ -10,7 +10,7 @@ import numpy as np
 
 
 def write_json(path: pathlib.Path, value: Any) -> None:
-    """Writes a JSON file whole or not at all; numbers that are not finite become null."""
+    """Writes a JSON file atomically; numbers that are not finite become null."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     with open(temporary, "w") as file:
         json.dump(_null_for_nan(value), file, indent=2, allow_nan=False)
@@ -21,20 +21,20 @@ def write_json(path: pathlib.Path, value: Any) -> None:
 
 
 def read_json(path: pathlib.Path) -> Any:
-    """The value in a JSON file."""
+    """Reads the value in a JSON file."""
     return json.loads(path.read_text())
 
 
 def write_npz(path: pathlib.Path, **arrays: np.ndarray) -> None:
-    """Writes arrays by their names, whole or not at all."""
+    """Writes arrays by their names, atomically."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     with open(temporary, "wb") as file:
-        np.savez(file, **arrays)
+        np.savez(file, **arrays)  # ty: ignore[invalid-argument-type] no array is named allow_pickle
     os.replace(temporary, path)
 
 
 def read_json_lines(path: pathlib.Path) -> list[dict[str, Any]]:
-    """The values of a file with one a line; a last line cut off by a kill is left out."""
+    """Reads the values of a file with one per line; ignores an incomplete last line."""
     lines = []
     for line in path.read_text().splitlines() if path.exists() else []:
         try:
@@ -45,7 +45,7 @@ def read_json_lines(path: pathlib.Path) -> list[dict[str, Any]]:
 
 
 def append_json_line(path: pathlib.Path, value: dict[str, Any]) -> None:
-    """Adds a line that is on the disk when this returns; numbers not finite become null."""
+    """Appends a line and syncs it to disk; numbers that are not finite become null."""
     with open(path, "a") as file:
         file.write(json.dumps(_null_for_nan(value), allow_nan=False) + "\n")
         file.flush()
@@ -53,14 +53,14 @@ def append_json_line(path: pathlib.Path, value: dict[str, Any]) -> None:
 
 
 def rewrite_json_lines(path: pathlib.Path, lines: list[dict[str, Any]]) -> None:
-    """Replaces a file of lines, whole or not at all."""
+    """Replaces a file of JSON lines atomically."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     temporary.write_text("".join(json.dumps(line) + "\n" for line in lines))
     os.replace(temporary, path)
 
 
 def _null_for_nan(value: Any) -> Any:
-    """JSON has no NaN: metrics of an empty bucket are null."""
+    """Replaces NaN and infinity, which JSON lacks, by None."""
     if isinstance(value, dict):
         return {name: _null_for_nan(v) for name, v in value.items()}
     if isinstance(value, list):

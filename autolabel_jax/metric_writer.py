@@ -1,4 +1,4 @@
-"""What a run writes of itself: a line of metrics each epoch, its result, what made it."""
+"""Writes the metrics of a run: a line per epoch, its result and its provenance."""
 
 import pathlib
 import subprocess
@@ -23,18 +23,18 @@ class MetricWriter:
 
     Args:
       run: the run's folder.
-      first_epoch: where the run is resumed; lines of this epoch and later, left
-        by a process that was killed before its checkpoint, are dropped.
+      first_epoch: epoch at which the run starts or resumes; lines of this epoch and later, from a
+        process that was killed before its checkpoint, are removed.
     """
 
     def __init__(self, run: RunDir, first_epoch: int):
-        """Opens both files for the epochs from ``first_epoch`` on."""
+        """Opens both files, for epochs from ``first_epoch``."""
         self._run, self._events = run, None
         if processes.is_first():
-            run.drop_metrics(first_epoch)
             from tensorboardX import SummaryWriter  # slow to import
 
-        self._events = SummaryWriter(str(run.tensorboard), purge_step=first_epoch)
+            run.drop_metrics(first_epoch)
+            self._events = SummaryWriter(str(run.tensorboard), purge_step=first_epoch)
 
     def write(self, line: dict[str, Any]) -> None:
         """Writes the metrics of one epoch; lists become one TensorBoard curve per bucket."""
@@ -57,14 +57,14 @@ class MetricWriter:
 def evaluate_clean(
     predictor: Predictor, config: ConfigDict, dataset: Dataset, run: RunDir, *, began: float
 ) -> dict[str, Any]:
-    """What ``result.json`` holds of the clean test split; its logits are left in the folder.
+    """Evaluates the clean test split for ``result.json``, and writes its logits.
 
     Args:
       predictor: the trained model.
-      config: of the run.
-      dataset: its data.
-      run: the run's folder.
-      began: when evaluating began, by ``time.perf_counter``.
+      config: config of the run.
+      dataset: data of the run.
+      run: folder of the run.
+      began: time when the evaluation began, by ``time.perf_counter``.
     """
     metrics, logits = clean.evaluate(predictor, dataset)
     run.write_logits(logits, dataset.test.label)
@@ -89,10 +89,10 @@ def evaluate_clean(
 
 
 def provenance() -> dict[str, Any]:
-    """What made a result: code, ``versions``, ``device`` and ``peak_memory_gib``.
+    """Returns the code, ``versions``, ``device`` and ``peak_memory_gib`` of a result.
 
-    The last is the most memory that this process has held so far on a device of its own, 2^30
-    bytes; None where the backend does not count, as on the CPU.
+    The last is the largest memory that this process has used so far on one of its devices, in 2^30
+    bytes; None on backends without this count, such as the CPU.
     """
     devices = jax.devices()
     held = [device.memory_stats() or {} for device in jax.local_devices()]
@@ -107,11 +107,11 @@ def provenance() -> dict[str, Any]:
 
 
 def _revision() -> str:
-    """The commit of the source tree, with -dirty where files differ from it; else the version."""
+    """Returns the commit of the source, with -dirty if files differ, or else the version."""
     here = pathlib.Path(__file__).resolve().parent
     describe = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
-        told = subprocess.run(describe, cwd=here, capture_output=True, text=True, check=True)
+        output = subprocess.run(describe, cwd=here, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return f"autolabel_jax {autolabel_jax.__version__}"
-    return told.stdout.strip()
+    return output.stdout.strip()

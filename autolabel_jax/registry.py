@@ -1,8 +1,8 @@
-"""Methods by name: how a class declares its settings, and how a config names a class.
+"""Finds methods by name, and reads the settings that their classes declare.
 
 An augmentation, a label rule, a model or a data set is a class whose dataclass fields are its
-settings. A config names a built-in one by its row in a table, or one from outside the project as
-``module:Class``; its settings are fields of the config beside the name.
+settings. A config names a built-in class by its key in a table, and a class from outside the
+project as ``module:Class``; the settings are fields of the config next to the name.
 """
 
 import dataclasses
@@ -10,33 +10,35 @@ import importlib
 import math
 import re
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from ml_collections import ConfigDict
 
-# Field of the config that names a method → group of fields that holds its settings.
+# Maps the field of the config that names a method to the group of fields with its settings.
 GROUPS = {
     "augment.name": "augment",
     "labels.rule": "labels",
     "model.name": "model",
     "dataset": "data",
 }
+T = TypeVar("T")
+
 NOT_SETTINGS = ("num_classes", "dtype", "parent", "name")  # fields of a Flax model
 
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-    """One setting of a method.
+    """Describes one setting of a method.
 
     Attributes:
       default: value in a new config; its type is the type of the field.
       help: what the setting does, for ``--help``.
-      low: smallest allowed value; None: no limit.
-      high: largest allowed value; None: no limit.
-      choices: allowed values; (): all.
-      valid: a further condition; None: there is none.
+      low: smallest allowed value (None = no limit).
+      high: largest allowed value (None = no limit).
+      choices: allowed values (() = no restriction).
+      valid: returns whether a value fulfils a further condition (None = no condition).
       needs: the condition in words.
-      search: range worth searching, as ``experiments.sweep --axes`` takes it; "": none.
+      search: range worth searching, in the form of ``experiments.sweep --axes`` ("" = none).
     """
 
     default: Any
@@ -49,10 +51,10 @@ class Setting:
     search: str = ""
 
     def check(self, field: str, value: Any) -> None:
-        """Refuses a value out of range.
+        """Checks that a value is allowed.
 
         Raises:
-          ValueError: names the field, the value and what is allowed.
+          ValueError: the value is not allowed.
         """
         if self.choices:
             if value not in self.choices:
@@ -73,7 +75,7 @@ class Setting:
 
 
 def setting(default: Any, help: str, **limits: Any) -> Any:
-    """A dataclass field that is a setting of a method.
+    """Makes a dataclass field that is a setting of a method.
 
     Args:
       default: value in a new config.
@@ -86,9 +88,9 @@ def setting(default: Any, help: str, **limits: Any) -> Any:
 
 
 def settings(method: type) -> dict[str, Setting]:
-    """The settings that a method's class declares, by name.
+    """Returns the settings that a method's class declares, by name.
 
-    A dataclass field with a plain default is a setting without limits.
+    A dataclass field with a plain default counts as a setting without limits.
     """
     declared = {}
     for field in dataclasses.fields(method) if dataclasses.is_dataclass(method) else ():
@@ -100,21 +102,26 @@ def settings(method: type) -> dict[str, Setting]:
 
 
 def is_external(name: str) -> bool:
-    """Whether a name in a config is ``module:Class``; 'mnist:3.0.1', a data set, is not."""
+    """Returns whether a name is of the form ``module:Class``; the data set 'mnist:3.0.1' is not."""
     return re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", name) is not None
 
 
-def find(field: str, name: str, table: Mapping[str, type], base: type | None = None) -> type:
-    """The class that a field of the config names.
+def find(
+    field: str,
+    name: str,
+    table: Mapping[str, type[T]],
+    base: type[T] = object,  # ty: ignore[invalid-parameter-default]  # any class
+) -> type[T]:
+    """Finds the class that a field of the config names.
 
     Args:
-      field: such as 'augment.name', for messages.
-      name: a row of the table, or ``module:Class``.
+      field: name of the field for messages, such as 'augment.name'.
+      name: key of the table, or ``module:Class``.
       table: built-in classes by name.
-      base: what an external class must be a subclass of; None: anything.
+      base: class of which an external class must be a subclass.
 
     Raises:
-      ValueError: no such row, module or class, or a class of another kind.
+      ValueError: the key, module or class does not exist, or is not a subclass of ``base``.
     """
     if is_external(name):
         return load(field, name, base)
@@ -125,12 +132,16 @@ def find(field: str, name: str, table: Mapping[str, type], base: type | None = N
     return table[name]
 
 
-def load(field: str, name: str, base: type | None = None) -> type:
-    """The class ``module:Class`` from outside the project; arguments and errors as ``find``."""
+def load(
+    field: str,
+    name: str,
+    base: type[T] = object,  # ty: ignore[invalid-parameter-default]  # any class
+) -> type[T]:
+    """Loads the external class ``module:Class``; arguments and errors are those of ``find``."""
     module_name, _, class_name = name.partition(":")
     try:
         module = importlib.import_module(module_name)
-    except Exception as error:  # whatever the module raises as it is imported
+    except Exception as error:  # importing a module can raise anything
         raise ValueError(
             f"{field}: got {name!r}, but the module {module_name!r} cannot be imported "
             f"({type(error).__name__}: {error}); put its folder on PYTHONPATH or install it"
@@ -138,7 +149,7 @@ def load(field: str, name: str, base: type | None = None) -> type:
     method = getattr(module, class_name, None)
     if not isinstance(method, type):
         raise ValueError(f"{field}: got {name!r}, but {module_name} has no class {class_name!r}")
-    if base is not None and not issubclass(method, base):
+    if not issubclass(method, base):
         raise ValueError(
             f"{field}: got {name!r}, which must be a subclass of {base.__module__}.{base.__name__}"
         )
@@ -146,16 +157,16 @@ def load(field: str, name: str, base: type | None = None) -> type:
 
 
 def bind(group: str, method: type, values: Mapping[str, Any], **others: Any) -> Any:
-    """An instance of a method with the settings that a config holds, checked.
+    """Creates an instance of a method, after checking the settings in the config.
 
     Args:
-      group: of the config, such as 'augment', for messages.
-      method: from ``find``.
-      values: the group; a setting that it lacks has its default.
+      group: name of the config's group for messages, such as 'augment'.
+      method: class from ``find``.
+      values: fields of the group; missing settings get their defaults.
       **others: further arguments of the class.
 
     Raises:
-      ValueError: names a setting out of range.
+      ValueError: a setting is out of range.
     """
     chosen = {}
     for name, declared in settings(method).items():
@@ -165,7 +176,7 @@ def bind(group: str, method: type, values: Mapping[str, Any], **others: Any) -> 
 
 
 def defaults(table: Mapping[str, type]) -> dict[str, Any]:
-    """The settings of all methods of a table with their defaults."""
+    """Returns the default of every setting of all methods in a table."""
     return {
         name: declared.default
         for method in table.values()
@@ -174,7 +185,7 @@ def defaults(table: Mapping[str, type]) -> dict[str, Any]:
 
 
 def complete(config: ConfigDict) -> ConfigDict:
-    """Adds the settings of external methods that the config lacks, in place; returns it."""
+    """Adds missing settings of external methods to the config, in place, and returns it."""
     for field in GROUPS:
         *groups, last = field.split(".")
         name = (config[groups[0]] if groups else config)[last]
@@ -184,12 +195,12 @@ def complete(config: ConfigDict) -> ConfigDict:
 
 
 def choose(config: ConfigDict, field: str, name: str) -> None:
-    """Names another method in the config, in place; an external one brings its defaults.
+    """Sets the name of a method in the config, in place; an external method adds its defaults.
 
     Args:
-      config: of the run.
-      field: a key of GROUPS.
-      name: a row of a table, or ``module:Class``.
+      config: config of the run.
+      field: key of GROUPS.
+      name: key of a table, or ``module:Class``.
     """
     config.update_from_flattened_dict({field: name})
     if is_external(name):
@@ -200,13 +211,13 @@ def add_settings(config: ConfigDict, field: str, name: str, *, replace: bool = F
     """Adds the settings of an external method to a config, with their defaults, in place.
 
     Args:
-      config: of the run.
-      field: a key of GROUPS.
+      config: config of the run.
+      field: key of GROUPS.
       name: ``module:Class``.
-      replace: also where the config has a field of that name.
+      replace: whether to overwrite fields that already exist.
 
     Raises:
-      ValueError: there is no such class.
+      ValueError: the class does not exist.
     """
     with config.unlocked():
         if GROUPS[field] not in config:

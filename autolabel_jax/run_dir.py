@@ -1,13 +1,13 @@
 """The working directory of a run: the one place that names its files.
 
-- config.json: the whole config that the run was started with.
-- dataset.json: what its data are, see ``datasets.fingerprint``, and library versions.
-- metrics.jsonl: one line an epoch; tensorboard/ has the same.
-- checkpoints/: the last whole states, written by ``checkpoint``.
-- result.json: metrics of the trained state; a run that has it is finished.
+- config.json: the whole config of the run.
+- dataset.json: fingerprint of its data, see ``datasets.fingerprint``, and library versions.
+- metrics.jsonl: one line per epoch; tensorboard/ has the same metrics.
+- checkpoints/: the last states, written by ``checkpoint``.
+- result.json: metrics of the trained state; a run with this file is finished.
 - test_logits.npz: logits and labels of the clean test split.
 - evaluation.jsonl: finished units of an evaluation; evaluation/ has their resamples.
-- diagnosis.json: what ``experiments.diagnose`` measured; diagnosis/ has its figures.
+- diagnosis.json: measurements of ``experiments.diagnose``; diagnosis/ has its figures.
 """
 
 import dataclasses
@@ -28,35 +28,35 @@ from autolabel_jax.evaluation.ledger import Ledger
 
 CONFIG, RESULT = "config.json", "result.json"
 PACKAGES = ("jax", "flax", "optax", "numpy")
-# Fields that say where and how to run, not what: they may differ when a run is resumed.
+# Fields that do not affect the results; they may differ when a run is resumed.
 FREE_FIELDS = ("data_dir", "loader_workers", "checkpoint.keep", "checkpoint.every_epochs")
-# What an evaluation in a later process does not know.
+# Entries of the result that only the training process can know.
 OF_TRAINING = ("revision", "numerics_version", "versions", "device", "peak_memory_gib", "seconds")
-TAIL = 1 << 16  # bytes; the last line of metrics.jsonl is in them
+TAIL = 1 << 16  # bytes at the end of metrics.jsonl that contain its last line
 
 
 @dataclasses.dataclass(frozen=True)
 class RunDir:
-    """The files of one run, read and written by their meaning.
+    """Reads and writes the files of one run.
 
-    Writing is whole or not at all. Where several processes train together, ``claim``,
-    ``check_dataset``, ``result`` and ``write_result`` must be called by all of them; other
-    writing is the first one's.
+    Files are written atomically. Where several processes train together, ``claim``,
+    ``check_dataset``, ``result`` and ``write_result`` must be called by all of them, and
+    the first one writes everything else.
     """
 
     path: pathlib.Path
 
     def __post_init__(self):
-        """Takes a path given as text, too."""
+        """Converts a path given as a string."""
         object.__setattr__(self, "path", pathlib.Path(self.path))
 
     # --- config and data ---------------------------------------------------------------------
 
     def claim(self, config: ConfigDict, dataset: Dataset) -> None:
-        """Makes the folder this config's and data set's, or checks that it already is.
+        """Claims the folder for a config and data set, or checks that it has the same ones.
 
         Raises:
-          ValueError: the folder belongs to a run with other settings or data; lists them.
+          ValueError: the folder belongs to a run with other settings or data.
         """
         processes.on_first(lambda: self._claim(config, dataset))
 
@@ -76,10 +76,10 @@ class RunDir:
         return (self.path / CONFIG).exists()
 
     def check_config(self, config: ConfigDict) -> None:
-        """Refuses another config than the run's, where to run aside.
+        """Checks that a config equals that of the run, except for ``FREE_FIELDS``.
 
         Raises:
-          ValueError: lists the fields that differ.
+          ValueError: fields differ; the message lists them.
         """
         before, now = _flat(self.read_config()), _flat(json.loads(config.to_json()))
         fields = sorted(f for f in before.keys() | now.keys() if f not in FREE_FIELDS)
@@ -90,14 +90,14 @@ class RunDir:
             )
             raise ValueError(
                 f"--workdir={self.path} holds a run of another config ({changes}); "
-                "take another --workdir, or the settings that it was started with"
+                "use another --workdir, or the settings of that run"
             )
 
     def check_dataset(self, dataset: Dataset) -> None:
-        """Refuses other data than the run was trained with; older runs do not know theirs.
+        """Checks that data equal those that the run was trained on; skips runs without record.
 
         Raises:
-          ValueError: names the splits and class names that differ.
+          ValueError: splits or class names differ; the message lists them.
         """
         processes.on_first(lambda: self._check_dataset(dataset))
 
@@ -107,14 +107,14 @@ class RunDir:
         if differing:
             raise ValueError(
                 f"--workdir={self.path} holds a run on other data ({'; '.join(differing)}); "
-                "give the --data_dir that the run was trained with, with the data as they were"
+                "give the --data_dir of the original, unchanged data"
             )
 
     def load_config(self, defaults: ConfigDict | None = None) -> ConfigDict:
-        """The config that the run was started with.
+        """Loads the config of the run.
 
         Args:
-          defaults: give the fields that came to the project after the run.
+          defaults: config with defaults of fields that the run lacks, such as newer ones.
 
         Raises:
           FileNotFoundError: the folder holds no run.
@@ -128,11 +128,11 @@ class RunDir:
         return ConfigDict(_merged(later, self.read_config()))
 
     def read_config(self) -> Any:
-        """The config as it is in the file."""
+        """Reads the config exactly as it is in the file."""
         return files.read_json(self.path / CONFIG)
 
     def read_dataset(self) -> dict[str, Any] | None:
-        """What the data are; None for a run from before this was kept."""
+        """Reads the fingerprint of the data; None for an older run without one."""
         return _read(self.path / "dataset.json")
 
     # --- training ----------------------------------------------------------------------------
@@ -143,7 +143,8 @@ class RunDir:
         return self.path / "checkpoints"
 
     def last_checkpoint(self) -> pathlib.Path | None:
-        """Folder of the last whole one (orbax gives it its number last); None: there is none."""
+        """Returns the folder of the last complete checkpoint, or None."""
+        # Orbax gives a folder its number once it is complete.
         saved = [p for p in self.checkpoints.glob("*") if p.name.isdigit()]
         return max(saved, key=lambda p: int(p.name), default=None)
 
@@ -153,20 +154,20 @@ class RunDir:
         return self.path / "tensorboard"
 
     def read_metrics(self) -> list[dict[str, Any]]:
-        """One line an epoch."""
+        """Reads the metrics, one line per epoch."""
         return files.read_json_lines(self._metrics)
 
     def write_metrics(self, line: dict[str, Any]) -> None:
-        """Adds the line of an epoch."""
+        """Appends the line of an epoch."""
         files.append_json_line(self._metrics, line)
 
     def drop_metrics(self, first_epoch: int) -> None:
-        """Drops the lines of this epoch and later ones."""
+        """Removes the lines of this epoch and later ones."""
         kept = [line for line in self.read_metrics() if line["epoch"] < first_epoch]
         files.rewrite_json_lines(self._metrics, kept)
 
     def last_metrics(self) -> dict[str, Any] | None:
-        """The last whole line, read from the end of the file; None: there is none."""
+        """Reads the last complete line from the end of the file, or None."""
         try:
             with open(self._metrics, "rb") as file:
                 file.seek(max(file.seek(0, 2) - TAIL, 0))
@@ -176,7 +177,7 @@ class RunDir:
         for text in reversed(lines):
             try:
                 return json.loads(text)
-            except ValueError:  # cut off, or being written
+            except ValueError:  # incomplete
                 continue
         return None
 
@@ -188,22 +189,22 @@ class RunDir:
 
     @property
     def is_finished(self) -> bool:
-        """Whether there is a result."""
+        """Whether the run has a result."""
         return (self.path / RESULT).exists()
 
     def result(self) -> dict[str, Any] | None:
-        """The result, as the first process reads it; None for a run that is not finished."""
+        """Reads the result in the first process for all; None for an unfinished run."""
         return processes.on_first(self.read_result)
 
     def read_result(self) -> Any:
-        """The result as it is in the file; None for a run that is not finished."""
+        """Reads the result from the file; None for an unfinished run."""
         return _read(self.path / RESULT)
 
     def write_result(self, result: dict[str, Any]) -> dict[str, Any]:
-        """Writes the result, and keeps of an earlier one what only the training knew.
+        """Merges metrics into the result, but keeps the entries ``OF_TRAINING`` of an earlier one.
 
         Returns:
-          What the file holds now.
+          The new contents of the file.
         """
 
         def write() -> dict[str, Any]:
@@ -220,19 +221,19 @@ class RunDir:
         return self.path / "test_logits.npz"
 
     def write_logits(self, logits: np.ndarray, label: np.ndarray) -> None:
-        """Keeps ``logits`` float32 [n, K] and ``label`` int32 [n] of the clean test split."""
+        """Writes ``logits`` float32 [n, K] and ``label`` int32 [n] of the clean test split."""
         if processes.is_first():
             files.write_npz(self.logits_file, logits=logits, label=label)
 
     @property
     def ledger(self) -> Ledger:
-        """Finished units of an evaluation."""
+        """The ledger of finished evaluation units."""
         return Ledger(self.path / "evaluation.jsonl", self.path / "evaluation")
 
     # --- diagnosis ---------------------------------------------------------------------------
 
     def read_diagnosis(self) -> dict[str, Any]:
-        """What was measured, by part; {} before anything was."""
+        """Reads the measurements by part; {} if there are none."""
         return _read(self.path / "diagnosis.json") or {}
 
     def write_diagnosis(self, part: str, measured: dict[str, Any]) -> None:
@@ -241,24 +242,24 @@ class RunDir:
 
     @property
     def fourier_file(self) -> pathlib.Path:
-        """Lines of a Fourier map that is being measured."""
+        """The file of a Fourier map in progress."""
         return self.path / "diagnosis_fourier.jsonl"
 
     @property
     def figures(self) -> pathlib.Path:
-        """Folder of the figures of a diagnosis."""
+        """Folder of the figures of the diagnosis."""
         return self.path / "diagnosis"
 
 
 def find(folder: pathlib.Path) -> list[pathlib.Path]:
-    """The folder, if it holds a run; else the folders below it that do, sorted."""
+    """Returns the folder if it holds a run, or else the sorted folders below it that do."""
     if RunDir(folder).is_claimed:
         return [folder]
     return sorted(path.parent for path in folder.rglob(CONFIG))
 
 
 def library_versions() -> dict[str, str]:
-    """Versions of this library, of Python and of what numbers hang on."""
+    """Returns versions of this library, of Python and of packages that affect results."""
     return {
         "autolabel_jax": autolabel_jax.__version__,
         "python": platform.python_version(),
@@ -271,7 +272,7 @@ def _read(path: pathlib.Path) -> Any:
 
 
 def _merged(later: dict[str, Any], saved: dict[str, Any]) -> dict[str, Any]:
-    """``saved``, and the entries of ``later`` that it lacks, at any depth."""
+    """Adds to ``saved`` the entries of ``later`` that it lacks, at any depth."""
     nested = ((name, value) for name, value in saved.items() if isinstance(value, dict))
     inner = {name: _merged(later.get(name, {}), value) for name, value in nested}
     return {**later, **saved, **inner}

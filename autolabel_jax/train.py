@@ -1,4 +1,4 @@
-"""A whole training run: epochs of steps, with calibration and the label update between them."""
+"""Trains a model: epochs of steps, each followed by calibration and the label update."""
 
 import contextlib
 import dataclasses
@@ -6,7 +6,7 @@ import functools
 import pathlib
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -32,10 +32,10 @@ from autolabel_jax import (
 from autolabel_jax.checkpoint import Snapshot
 from autolabel_jax.evaluation import clean, predict
 from autolabel_jax.run_dir import RunDir
-from autolabel_jax.types import Batch, BucketStats, StepMetrics, TrainState
+from autolabel_jax.types import Array, Batch, BucketStats, StepMetrics, TrainState
 
-STEPS_PER_DISPATCH = 100  # at the most, on accelerators
-TRAINING, CALIBRATION = 1, 2  # what the random numbers of an epoch are for
+STEPS_PER_DISPATCH = 100  # at most, on accelerators
+TRAINING, CALIBRATION = 1, 2  # purposes of an epoch's random numbers
 
 
 class NonFiniteLossError(RuntimeError):
@@ -43,25 +43,42 @@ class NonFiniteLossError(RuntimeError):
 
 
 class Stopped(Exception):
-    """The run was asked to stop, and has saved its place."""
+    """The run was asked to stop, and has saved a checkpoint."""
+
+
+class TrainSteps(Protocol):
+    """Is ``train_step.train_steps`` with its experiment bound."""
+
+    def __call__(
+        self,
+        state: TrainState,
+        whole: Batch,
+        order: jax.Array | None,
+        key: jax.Array,
+        first_step: Array,
+        *,
+        num_steps: int,
+    ) -> tuple[TrainState, StepMetrics]:
+        """Runs ``num_steps`` steps, see ``train_step.train_steps``."""
+        ...
 
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """What stays the same from the first epoch to the last."""
+    """Holds what stays the same from the first epoch to the last."""
 
     config: ConfigDict
     experiment: experiment_lib.Experiment
-    batches: input_pipeline.Resident | input_pipeline.Streamed  # of training
-    calibration: Batch  # the whole split, on the device
+    batches: input_pipeline.Resident | input_pipeline.Streamed  # for training
+    calibration: Batch  # whole split on the device
     saved: checkpoint.Checkpoints
     should_stop: Callable[[], bool]
     bar: tqdm
-    train_steps: Callable[..., tuple[TrainState, StepMetrics]]
-    calibration_step: Callable[..., BucketStats]
-    update_labels: Callable[[Any, BucketStats], Any]  # of the label rule's own state
+    train_steps: TrainSteps
+    calibration_step: calibration_step.CalibrationStep
+    update_labels: Callable[[Any, BucketStats], Any]  # of the label rule's state
     is_finite: Callable[[TrainState], jax.Array]
-    predict: Callable[..., np.ndarray]
+    predict: Callable[[dict[str, Any], Batch], np.ndarray]  # (variables, split) → logits [n, K]
 
 
 def train(
@@ -71,24 +88,25 @@ def train(
     should_stop: Callable[[], bool] = lambda: False,
     progress: bool = True,
 ) -> dict[str, Any]:
-    """Trains, or goes on training, and evaluates at the end.
+    """Trains, resuming from the last checkpoint if there is one, and evaluates at the end.
 
     Args:
-      config: see ``configs/base.py``.
-      workdir: where everything is left, see ``run_dir``.
-      should_stop: asked after every dispatch; true saves and stops.
-      progress: show a bar.
+      config: config of the run, see ``configs/base.py``.
+      workdir: folder for all outputs, see ``run_dir``.
+      should_stop: called after every dispatch; the run saves a checkpoint and stops if it
+        returns True.
+      progress: whether to show a progress bar.
 
     Returns:
-      What ``result.json`` holds.
+      The content of ``result.json``.
 
     Raises:
-      ValueError: a setting that cannot be, or a working directory of another config or of
+      ValueError: a setting is not valid, or the working directory belongs to another config or
         other data.
-      NonFiniteLossError: names the step and the last good checkpoint.
-      Stopped: after saving, when ``should_stop`` says so.
+      NonFiniteLossError: the loss or the state is NaN or infinite.
+      Stopped: ``should_stop`` returned True; a checkpoint is saved.
     """
-    run_dir, config = RunDir(workdir), registry.complete(config)
+    run_dir, config = RunDir(pathlib.Path(workdir)), registry.complete(config)
     mesh = input_pipeline.make_mesh()
     dataset = datasets.load(config)
     experiment = experiment_lib.create(config, dataset, mesh)
@@ -114,9 +132,18 @@ def train(
     return run_dir.write_result(result)
 
 
-def make_run(config, experiment, dataset, saved, should_stop, bar) -> Run:
-    """The parts of a run with its arrays on the device and its functions jitted."""
-    # Whole on every device, however XLA would divide them, as each process reads them.
+def make_run(
+    config: ConfigDict,
+    experiment: experiment_lib.Experiment,
+    dataset: datasets.Dataset,
+    saved: checkpoint.Checkpoints,
+    should_stop: Callable[[], bool],
+    bar: tqdm,
+) -> Run:
+    """Builds the parts of a run, with arrays on the device and compiled functions."""
+    calibration = input_pipeline.put_split(dataset.calibration, experiment.mesh)
+    assert isinstance(calibration, Batch)  # ``datasets.load`` decodes a streamed split
+    # Results are replicated on every device, because each process reads them.
     jit = functools.partial(jax.jit, out_shardings=NamedSharding(experiment.mesh, PartitionSpec()))
     return Run(
         config=config,
@@ -130,7 +157,7 @@ def make_run(config, experiment, dataset, saved, should_stop, bar) -> Run:
             most_steps=1 if jax.default_backend() == "cpu" else STEPS_PER_DISPATCH,
             mesh=experiment.mesh,
         ),
-        calibration=input_pipeline.put_split(dataset.calibration, experiment.mesh),
+        calibration=calibration,
         saved=saved,
         should_stop=should_stop,
         bar=bar,
@@ -151,7 +178,7 @@ def make_run(config, experiment, dataset, saved, should_stop, bar) -> Run:
 
 
 def _epochs(run: Run, snapshot: Snapshot, run_dir: RunDir) -> Snapshot:
-    """All epochs from the snapshot's place on."""
+    """Runs all epochs that remain after the snapshot."""
     config = run.config
     writer = metric_writer.MetricWriter(run_dir, first_epoch=int(snapshot.epoch))
     while (epoch := int(snapshot.epoch)) < config.epochs:
@@ -172,8 +199,8 @@ def _epochs(run: Run, snapshot: Snapshot, run_dir: RunDir) -> Snapshot:
         )
         snapshot = Snapshot(
             state=state,
-            epoch=np.int32(epoch + 1),
-            step=np.int32(0),
+            epoch=np.array(epoch + 1, np.int32),
+            step=np.array(0, np.int32),
             metrics=checkpoint.no_metrics(),
         )
         if (epoch + 1) % config.checkpoint.every_epochs == 0 or epoch + 1 == config.epochs:
@@ -183,7 +210,7 @@ def _epochs(run: Run, snapshot: Snapshot, run_dir: RunDir) -> Snapshot:
 
 
 def _train_epoch(run: Run, snapshot: Snapshot) -> Snapshot:
-    """The rest of an epoch. Sums are read one dispatch late, so the device never waits."""
+    """Runs the rest of an epoch; sums are read one dispatch late, so the device never waits."""
     epoch, step = int(snapshot.epoch), int(snapshot.step)
     batches = run.batches.epoch(epoch, step)
     key = input_pipeline.epoch_key(run.config.seed, epoch, TRAINING)
@@ -194,7 +221,7 @@ def _train_epoch(run: Run, snapshot: Snapshot) -> Snapshot:
     while step < run.experiment.steps_per_epoch and not stop:
         examples, order, num_steps = next(batches)
         state, metrics = run.train_steps(
-            state, examples, order, key, np.int32(step), num_steps=num_steps
+            state, examples, order, key, np.array(step, np.int32), num_steps=num_steps
         )
         if unread is not None:
             sums = _add_metrics(run, sums, *unread)
@@ -206,13 +233,18 @@ def _train_epoch(run: Run, snapshot: Snapshot) -> Snapshot:
         stop = run.should_stop()
     if unread is not None:
         sums = _add_metrics(run, sums, *unread)
-    snapshot = Snapshot(state=state, epoch=np.int32(epoch), step=np.int32(step), metrics=sums)
+    snapshot = Snapshot(
+        state=state,
+        epoch=np.array(epoch, np.int32),
+        step=np.array(step, np.int32),
+        metrics=sums,
+    )
     if stop:
         _save(run, snapshot)
         raise Stopped(
             f"stopped in epoch {epoch + 1} of {run.config.epochs} after step {step} of "
             f"{run.experiment.steps_per_epoch}; saved {run.saved.latest()}; "
-            "the same command goes on from there"
+            "run the same command to resume"
         )
     return snapshot
 
@@ -222,20 +254,20 @@ def _add_metrics(
 ) -> StepMetrics:
     """Adds the sums of one dispatch [num_steps] in the order of its steps."""
     metrics = jax.tree.map(np.asarray, metrics)
-    bad = np.flatnonzero(~np.isfinite(metrics.loss))
-    if bad.size:
-        step = first_step + int(bad[0]) + 1
-        raise _diverged(run, f"the training loss is {metrics.loss[bad[0]]}", epoch, step)
+    not_finite = np.flatnonzero(~np.isfinite(metrics.loss))
+    if not_finite.size:
+        step = first_step + int(not_finite[0]) + 1
+        raise _diverged(run, f"the training loss is {metrics.loss[not_finite[0]]}", epoch, step)
     for i in range(len(metrics.loss)):
         sums = jax.tree.map(lambda total, x, i=i: total + x[i], sums, metrics)
     return sums
 
 
 def _save(run: Run, snapshot: Snapshot) -> None:
-    """Saves what is finite: a last update may overflow after a loss that did not."""
+    """Saves a finite state; the last update can overflow after a finite loss."""
     steps, state = run.experiment.steps_per_epoch, snapshot.state
     if not run.is_finite(state):
-        done = int(state.step) - 1  # updates before the last one
+        done = int(state.step) - 1  # number of updates before the last one
         raise _diverged(run, "the state is not finite", done // steps, done % steps + 1)
     run.saved.save(processes.replicate(snapshot, run.experiment.mesh), steps)
 
@@ -245,7 +277,7 @@ def _diverged(run: Run, what: str, epoch: int, step: int) -> NonFiniteLossError:
         f"{what} in epoch {epoch + 1}, step {step} of {run.experiment.steps_per_epoch}; "
         f"last good checkpoint: {run.saved.latest() or 'none yet'}. "
         f"A lower optimizer.learning_rate (now {run.config.optimizer.learning_rate}) or a "
-        "longer optimizer.warmup_epochs often helps; start it in a new --workdir"
+        "longer optimizer.warmup_epochs often helps; start again in a new --workdir"
     )
 
 
@@ -261,7 +293,7 @@ def _postfix(epoch: int, sums: StepMetrics, images_per_second: float) -> str:
 
 
 def _measure(run: Run, state: TrainState, epoch: int) -> tuple[BucketStats, dict[str, float]]:
-    """Calibration on augmented held-out images by bucket, and on all the clean ones."""
+    """Measures calibration on augmented held-out inputs by bucket, and on all clean ones."""
     key = input_pipeline.epoch_key(run.config.seed, epoch, CALIBRATION)
     chosen = calibration_step.choose(
         key, len(run.calibration.label), run.config.calibration.images_per_update
@@ -279,7 +311,7 @@ def _measure(run: Run, state: TrainState, epoch: int) -> tuple[BucketStats, dict
 
 
 def _update_is_due(config: ConfigDict, epoch: int) -> bool:
-    """Whether the labels are updated after this epoch."""
+    """Returns whether the labels are updated after this epoch."""
     since_warmup = epoch + 1 - config.labels.warmup_epochs
     return since_warmup > 0 and since_warmup % config.labels.update_every == 0
 
@@ -292,11 +324,11 @@ def _epoch_line(
     stats: BucketStats,
     clean: dict[str, float],
 ) -> dict[str, Any]:
-    """The line of ``metrics.jsonl``: statistics after this epoch, and the labels they led to."""
+    """Makes the line of ``metrics.jsonl``: statistics after this epoch, and the updated labels."""
     labels = run.experiment.rule.metrics(state.labels)
 
-    def numbers(values):
-        # As many digits as tell one float32 from the next.
+    def numbers(values: Array) -> list[float]:
+        # str gives the fewest digits that identify a float32.
         return [float(str(v)) for v in np.asarray(values, np.float32)]
 
     return {

@@ -1,7 +1,9 @@
-"""(TrainState, Batch, key) → (TrainState, metrics): pure; ``train.py`` jits it.
+"""Defines the training step, a pure function that ``train.py`` compiles.
 
 dataset → augment → (image, distance) → bucket → soft label → loss → parameters.
 """
+
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -22,13 +24,13 @@ from autolabel_jax.types import Augmented, Batch, StepMetrics, TrainState
 def train_step(
     state: TrainState, batch: Batch, key: jax.Array, *, experiment: Experiment
 ) -> tuple[TrainState, StepMetrics]:
-    """One optimiser update on freshly augmented images.
+    """Does one optimiser update on augmented inputs.
 
     Args:
-      state: before the step.
-      batch: clean images [B, ...].
-      key: typed key of this step alone.
-      experiment: the fixed parts of the run.
+      state: state before the step.
+      batch: clean inputs [B, ...].
+      key: typed key of this step.
+      experiment: fixed parts of the run.
 
     Returns:
       The state after the step, and sums over the batch.
@@ -46,7 +48,7 @@ def train_step(
     )
     scale = experiment.rule.loss_scale(state.labels, bucket)
 
-    def mean_loss(params, part):
+    def mean_loss(params: Any, part: Any) -> tuple[jax.Array, Any]:
         image, soft_label, scale = part
         logits, updated = experiment.model.apply(
             {"params": params, "batch_stats": state.batch_stats},
@@ -57,9 +59,9 @@ def train_step(
         loss = losses.cross_entropy(logits, soft_label, scale)
         return jnp.mean(loss), (loss, logits.argmax(-1), updated.get("batch_stats", {}))
 
-    def gradient_of(part):
-        found, (loss, top, batch_stats) = jax.grad(mean_loss, has_aux=True)(state.params, part)
-        return (found, batch_stats), (loss, top)
+    def gradient_of(part: Any) -> tuple[Any, Any]:
+        gradient, (loss, top, batch_stats) = jax.grad(mean_loss, has_aux=True)(state.params, part)
+        return (gradient, batch_stats), (loss, top)
 
     (gradient, batch_stats), (loss, top) = accumulation.mean(
         gradient_of, (augmented.input, soft_label, scale), experiment.accumulate, experiment.mesh
@@ -94,23 +96,23 @@ def train_steps(
     num_steps: int,
     experiment: Experiment,
 ) -> tuple[TrainState, StepMetrics]:
-    """``num_steps`` steps of an epoch in one dispatch.
+    """Does ``num_steps`` steps of an epoch in one dispatch.
 
     Args:
-      state: before the first of them.
-      whole: the training split, on the device; or the one batch of a streamed split.
-      order: int32 [n], the epoch's order of rows; or None.
+      state: state before the first of these steps.
+      whole: training split on the device, or one batch of a streamed split.
+      order: int32 [n], rows of the split in the order of the epoch; None if ``whole`` is a batch.
       key: typed key of the epoch.
-      first_step: int32 [], place of the first of these steps in the epoch.
-      num_steps: static; 1 on the CPU, where convolution gradients inside a
+      first_step: int32 [], index of the first of these steps in the epoch.
+      num_steps: number of steps, static; 1 on the CPU, where convolution gradients inside a
         scan are 15-80 times slower (jax issue 12868).
-      experiment: the fixed parts of the run.
+      experiment: fixed parts of the run.
 
     Returns:
-      The state after the last of them, and metrics [num_steps].
+      The state after the last of these steps, and metrics [num_steps].
     """
 
-    def one(state, step):
+    def one(state: TrainState, step: jax.Array) -> tuple[TrainState, StepMetrics]:
         batch = input_pipeline.step_batch(
             whole, order, step, experiment.batch_size, experiment.mesh
         )
@@ -125,7 +127,7 @@ def train_steps(
 def draw_augmented(
     state: TrainState, batch: Batch, key: jax.Array, *, experiment: Experiment
 ) -> Augmented:
-    """Crops, flips, draws a distance, moves each image by it."""
+    """Crops and flips each input, draws its distance, and moves it by that distance."""
     crop_key, flip_key, draw_key, apply_key = jax.random.split(key, 4)
     image = batch.input
     if experiment.crop_pad:

@@ -1,4 +1,4 @@
-"""A run's last checkpoint, restored with its data, and its evaluation."""
+"""Restores the last checkpoint of a run with its data, and evaluates it."""
 
 import dataclasses
 import pathlib
@@ -19,7 +19,7 @@ from autolabel_jax.run_dir import RunDir
 
 @dataclasses.dataclass(frozen=True)
 class Trained:
-    """A run's last checkpoint, ready to be evaluated."""
+    """The last checkpoint of a run, ready for evaluation."""
 
     run_dir: RunDir
     config: ConfigDict
@@ -29,32 +29,32 @@ class Trained:
 
     @property
     def variables(self) -> dict[str, Any]:
-        """Variables of the model, in inference mode."""
+        """Variables of the model for inference."""
         return experiment_lib.inference_variables(self.snapshot.state)
 
     @property
     def checkpoint(self) -> int:
-        """Optimiser updates of the state."""
+        """Number of optimiser updates of the state."""
         return int(self.snapshot.state.step)
 
     def predictor(self, *, vector: bool = False) -> Predictor:
-        """The model with its scaling fitted, with ``vector`` by vector scaling too."""
+        """Makes the predictor: fits temperature scaling, and with ``vector`` vector scaling."""
         calibration = self.dataset.calibration
         return predict.create(self.experiment, self.variables, calibration, vector=vector)
 
 
 def restore(workdir: str | pathlib.Path, config: ConfigDict) -> Trained:
-    """The last checkpoint of a run, with its data.
+    """Restores the last checkpoint of a run, with its data.
 
     Args:
-      workdir: of the run.
-      config: that the run was started with; ``data_dir`` and ``loader_workers`` may differ.
+      workdir: folder of the run.
+      config: config of the run; ``data_dir`` and ``loader_workers`` may differ.
 
     Raises:
-      FileNotFoundError: no checkpoint, or the data are not there.
-      ValueError: the data are not those that the run was trained with.
+      FileNotFoundError: there is no checkpoint, or the data are missing.
+      ValueError: the data differ from those that the run was trained on.
     """
-    run_dir = RunDir(workdir)
+    run_dir = RunDir(pathlib.Path(workdir))
     dataset = datasets.load(config)
     run_dir.check_dataset(dataset)
     experiment = experiment_lib.create(config, dataset, input_pipeline.make_mesh())
@@ -80,26 +80,27 @@ def evaluate(
     vector_scaling: bool = False,
     examples: int = 0,
 ) -> dict[str, Any]:
-    """Evaluates the last checkpoint; of a finished run, writes ``result.json`` anew.
+    """Evaluates the last checkpoint; updates ``result.json`` of a finished run.
 
     Args:
-      workdir: of the run.
-      config: that the run was started with.
-      corrupted: also on the 15 corruptions × 5 severities of the test split.
-      extra_corrupted: also on the 4 extra corruptions × 5 severities, which enter no average.
-      corrupted_data: folder of published corrupted sets to read; '': they are made.
-      attack_names: also under these attacks.
-      vector_scaling: also after vector scaling, fitted on the calibration set.
-      examples: corrupted and attacked are the first so many test images; 0: all.
+      workdir: folder of the run.
+      config: config of the run.
+      corrupted: also evaluates on the 15 corruptions × 5 severities of the test split.
+      extra_corrupted: also evaluates on the 4 extra corruptions × 5 severities, which are in no
+        average.
+      corrupted_data: folder of published corrupted sets to read; '' makes the sets.
+      attack_names: also evaluates under these attacks.
+      vector_scaling: also evaluates after vector scaling, fitted on the calibration set.
+      examples: corrupts and attacks the first N test images (0 = all).
 
     Returns:
-      What ``result.json`` holds, with ``epochs`` the epochs trained so far.
+      The contents of ``result.json``, where ``epochs`` is the number of epochs trained so far.
 
     Raises:
-      FileNotFoundError, ValueError: as ``restore``, or published sets that are not complete.
+      FileNotFoundError, ValueError: as ``restore``, or the published sets are incomplete.
     """
     asked = {"corrupted": corrupted, "extra": extra_corrupted, "attack_names": attack_names}
-    # What cannot be is refused before anything is read.
+    # Invalid requests fail before anything is read.
     names = dict.fromkeys(unit.name for unit in run.plan(**asked, num_examples=0))
     sets = published.open_sets(corrupted_data, list(names)) if corrupted_data else None
     trained = restore(workdir, config)

@@ -1,14 +1,23 @@
-"""The runs of ``get_sweep``: tables of label rules, and studies of one setting at a time.
+"""Defines the runs of ``get_sweep``: tables of label rules, and studies of one setting.
 
-Seeds come outermost, so that a sweep that is stopped has fewer seeds of everything.
+Seeds are the outermost loop, so that a sweep that is stopped has fewer seeds of every run.
 """
 
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, Protocol
 
 from autolabel_jax import augment, labels
 
 Settings = dict[str, Any]
+
+
+class AddRun(Protocol):
+    """Adds a run to a sweep."""
+
+    def __call__(self, **settings: Any) -> None:
+        """Adds the run whose config has these settings, such as ``seed=0``."""
+        ...
+
 
 ONE_HOT = {"labels.rule": "one_hot"}
 AUTOLABEL = {"labels.rule": "autolabel"}
@@ -16,11 +25,11 @@ TEMPERATURES = (
     {"labels.rule": "bucket_temperature"},
     {"labels.rule": "bucket_temperature", "labels.divide_loss": True},
 )
-# Augmentations that draw distances, in the order of tables.
+# Augmentations that draw their distances, in the order of the tables.
 AUGMENTATIONS = tuple(
     name for name, method in augment.TABLE.items() if not method.distance_is_given
 )
-# Each rule with the settings that it is compared at.
+# Each rule with the settings at which it is compared.
 RULES = tuple(
     {"labels.rule": name, **{f"labels.{field}": value for field, value in settings.items()}}
     for name, rule in labels.TABLE.items()
@@ -29,7 +38,7 @@ RULES = tuple(
 
 
 def _vary(field: str, values: Iterable[Any]) -> tuple[Settings, ...]:
-    """AutoLabel with each value of a setting, and the one-hot labels to compare with."""
+    """Returns AutoLabel with each value of a setting, and one-hot labels for comparison."""
     return (ONE_HOT, *({**AUTOLABEL, field: value} for value in values))
 
 
@@ -40,7 +49,7 @@ STUDIES: dict[str, tuple[Settings, ...]] = {
     "images": _vary("calibration.images_per_update", (12, 24, 48, 96, 0)),
     "updates": _vary("labels.update_every", (1, 2, 5, 10)),
     "warmup": _vary("labels.warmup_epochs", (0, 10, 20, 40)),
-    # What might mend the published rule, docs/method.md; it stands beside them.
+    # Changes that may improve the published rule, see docs/method.md, next to the rule itself.
     "remedies": (
         ONE_HOT,
         {**AUTOLABEL, "labels.step": "ece"},
@@ -64,25 +73,25 @@ STUDIES: dict[str, tuple[Settings, ...]] = {
 
 
 def sweep(
-    add: Callable[..., None],
+    add: AddRun,
     name: str,
     seeds: Iterable[int],
     augmentations: Iterable[str] = AUGMENTATIONS,
 ) -> None:
-    """The runs of one study, each with every seed.
+    """Adds the runs of one study, each with every seed.
 
     Args:
-      add: called once for each run with its settings.
-      name: 'table', every augmentation with every label rule; 'rules', the rules with the
-        config's augmentation; or one of the other STUDIES, a setting of AutoLabel.
-      seeds: of the runs.
-      augmentations: of 'table'.
+      add: function that is called once per run with its settings.
+      name: 'table' for every augmentation with every label rule, 'rules' for every rule with
+        the config's augmentation, or another key of STUDIES, for a setting of AutoLabel.
+      seeds: seeds of the runs.
+      augmentations: augmentations of 'table'.
 
     Raises:
-      ValueError: another name.
+      ValueError: the name is unknown.
     """
     if name != "table" and name not in STUDIES:
-        raise ValueError(f"--sweep={name}: known are table, {', '.join(STUDIES)}")
+        raise ValueError(f"--sweep={name}: expected one of: table, {', '.join(STUDIES)}")
     chosen = _table(augmentations) if name == "table" else STUDIES[name]
     for seed in seeds:
         for settings in chosen:
@@ -95,7 +104,7 @@ def _table(augmentations: Iterable[str]) -> list[Settings]:
         method = augment.find(name)
         buckets = {} if method.num_buckets is None else {"buckets.num": method.num_buckets}
         for rule in RULES:
-            # Where every distance is 0, a function of the distance is a one-hot label.
+            # If every distance is 0, a rule that reads the distance gives one-hot labels.
             if method.moves_inputs or not labels.find(rule["labels.rule"]).reads_distance:
                 runs.append({"augment.name": name, **rule, **buckets})
     return runs

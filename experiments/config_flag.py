@@ -1,4 +1,4 @@
-"""The flag ``--config=FILE.py[:tiny]``, whose fields are flags; external methods bring theirs."""
+"""Defines ``--config=FILE.py[:tiny]``, with flags for its fields and for external methods."""
 
 import re
 import sys
@@ -17,19 +17,19 @@ class _Parser(flags.ArgumentParser):
         self._inner = inner
 
     def parse(self, argument: str) -> ConfigDict:
-        """The config of a file, before fields are overridden."""
+        """Loads the config of a file, before flags override fields."""
         config = registry.complete(self._inner.parse(argument))
         for field, name in named_methods(sys.argv).items():
             registry.choose(config, field, name)
         return config
 
     def flag_type(self) -> str:
-        """For the help text."""
+        """Returns the type for the help text."""
         return self._inner.flag_type()
 
 
 def named_methods(argv: Sequence[str]) -> dict[str, str]:
-    """Fields of the config that flags set to ``module:Class``, each with its last value."""
+    """Finds config fields that flags set to ``module:Class``, each with its last value."""
     names = {}
     for place, argument in enumerate(argv):
         match = re.fullmatch(r"--?config\.([\w.]+)(?:=(.*))?", argument, re.DOTALL)

@@ -1,4 +1,4 @@
-"""``--help``: the program, its flags, and every field of the config with its default."""
+"""Prints ``--help``: the program, its flags, and all config fields with their defaults."""
 
 import inspect
 import re
@@ -23,10 +23,10 @@ def is_asked(argv: list[str]) -> bool:
 
 
 def text(argv: list[str]) -> str:
-    """The whole help text.
+    """Returns the whole help text.
 
     Args:
-      argv: the command line; a --config that it gives has its values shown as defaults.
+      argv: the command line; the values of its --config are shown as defaults.
 
     Raises:
       ValueError, OSError: the config file cannot be read.
@@ -40,9 +40,9 @@ def text(argv: list[str]) -> str:
 
 
 def given_config(argv: list[str]) -> ConfigDict:
-    """The config that --config names, with the settings of the methods that flags name.
+    """Loads the config that --config names, with settings of the methods that flags name.
 
-    Without --config, all fields at their defaults.
+    Without --config, it has all fields at their defaults.
 
     Raises:
       ValueError, OSError: the file cannot be read.
@@ -54,7 +54,7 @@ def given_config(argv: list[str]) -> ConfigDict:
 
 
 def fields(config: ConfigDict) -> list[str]:
-    """A line for each field: '--config.labels.alpha  1.0  autolabel: step size'."""
+    """Formats a line for each field: '--config.labels.alpha  1.0  autolabel: step size'."""
     flat = traverse_util.flatten_dict(config.to_dict(), sep=".")
     comments = describe(config)
     names = [f"--config.{name}" for name in flat]
@@ -67,7 +67,7 @@ def fields(config: ConfigDict) -> list[str]:
 
 
 def describe(config: ConfigDict) -> dict[str, str]:
-    """What each field does: comments of configs/base.py, and what methods declare."""
+    """Maps fields to their help: comments of configs/base.py, and help of declared settings."""
     flat = traverse_util.flatten_dict(config.to_dict(), sep=".")
     comments = dict.fromkeys(flat, "") | dict(FIELD.findall(inspect.getsource(base)))
     comments |= _declared("augment", augment.TABLE) | _declared("labels", labels.TABLE)
@@ -88,7 +88,7 @@ def _declared(group: str, table: Mapping[str, type]) -> dict[str, str]:
 
 
 def _own_flags() -> list[flags.Flag]:
-    """Flags of this project, in the order of their modules."""
+    """Lists the flags of this project, in the order of their modules."""
     by_module = flags.FLAGS.flags_by_module_dict()
     own = [m for m in by_module if m == sys.argv[0] or m.startswith("experiments.")]
     return [flag for module in own for flag in by_module[module]]

@@ -1,21 +1,20 @@
-"""Looks at a run's model and augmentation: how far, how hard, which frequencies.
+"""Diagnoses a run: distances moved, affinity and diversity, and sensitivity to frequencies.
 
     python -m experiments.diagnose --workdir=runs/a [--data_dir=…] [--examples=1000] [--out=FOLDER]
         --affinity --fourier --buckets
         [--baseline_workdir=runs/clean] [--augmentations=augmix,mixup,randaugment,none]
 
-Reads the last checkpoint of a run, finished or not. --buckets: for each bucket of distances, how
-far it moves images, accuracy, confidence and label. --affinity: affinity and diversity of the
-augmentation (Gontijo-Lopes et al. 2020), by a baseline that was trained on clean images.
---fourier: error with each Fourier basis image added (Yin et al. 2019). Figures are written as PNG
-and PDF, numbers into ``diagnosis.json`` of the run. What was done for the same checkpoint and
-examples is not done again. All terms are in docs/diagnosis.md.
+Reads the last checkpoint of a run, finished or not. --buckets: how far each bucket moves images,
+its accuracy, confidence and label. --affinity: affinity and diversity of the augmentation
+(Gontijo-Lopes et al. 2020), by a baseline trained on clean images. --fourier: error with
+each Fourier basis image added (Yin et al. 2019). Figures are written as PNG and PDF, numbers to
+``diagnosis.json`` of the run. Parts that were measured for the same checkpoint and examples are not
+measured again. docs/diagnosis.md explains all terms.
 """
 
 import functools
 import pathlib
-from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import matplotlib
 from absl import flags
@@ -42,15 +41,15 @@ _BASELINE = flags.DEFINE_string(
     "baseline_workdir", None, "Folder of a run with augment.name=none, for --affinity."
 )
 _AUGMENTATIONS = flags.DEFINE_list(
-    "augmentations", [], "For --affinity: others, at their defaults."
+    "augmentations", [], "For --affinity: other augmentations, at their defaults."
 )
 _EXAMPLES = flags.DEFINE_integer(
-    "examples", 1000, "The first so many images of each split; 0: all.", lower_bound=0
+    "examples", 1000, "Measure on the first N images of each split (0 = all).", lower_bound=0
 )
 _NORM = flags.DEFINE_float(
     "norm",
     0.0,
-    "For --fourier: L2 norm of what is added to a channel; 0: 4 at 32 px, 15.7 at 224 px.",
+    "For --fourier: L2 norm added to each channel; 0 = 4 at 32 px, 15.7 at 224 px.",
     lower_bound=0.0,
 )
 _RADIUS = flags.DEFINE_integer(
@@ -70,7 +69,7 @@ def _load(workdir: pathlib.Path) -> ConfigDict:
 
 
 def _baseline(workdir: pathlib.Path, config: ConfigDict) -> pathlib.Path | None:
-    """Folder of the run on clean images: the one given, or the run itself if it is one."""
+    """Returns the folder of the run on clean images: the given one, or this run if it is one."""
     if _BASELINE.value is not None:
         return pathlib.Path(_BASELINE.value)
     return None if augment.find(config.augment.name).moves_inputs else workdir
@@ -78,22 +77,30 @@ def _baseline(workdir: pathlib.Path, config: ConfigDict) -> pathlib.Path | None:
 
 def _check_flags() -> None:
     if not (_AFFINITY.value or _FOURIER.value or _BUCKETS.value):
-        raise ValueError("nothing asked for; give some of --affinity, --fourier, --buckets")
+        raise ValueError("nothing to measure; give one or more of --affinity, --fourier, --buckets")
     if not _AFFINITY.value and (_BASELINE.value or _AUGMENTATIONS.value):
-        raise ValueError("--baseline_workdir, --augmentations: are for --affinity; give it too")
+        raise ValueError("--baseline_workdir, --augmentations: require --affinity")
 
 
 def _say(workdir: pathlib.Path, todo: dict[str, str]) -> None:
-    """Says what will be done."""
+    """Prints what will be measured."""
     images = f"the first {_EXAMPLES.value}" if _EXAMPLES.value else "all"
-    print(f"the last checkpoint of {workdir}, {images} images of a split:")
+    print(f"measuring the last checkpoint of {workdir} on {images} images of a split:")
     for name, what in todo.items():
         print(f"  {name}: {what}")
-    print("what was measured of this checkpoint before is not measured again", flush=True)
+    print("parts that were measured for this checkpoint before are not repeated", flush=True)
 
 
-def _keep(workdir: pathlib.Path, name: str, measure: Callable[..., dict[str, Any]]) -> Any:
-    """Measures a part, given what the file has of it, and puts it into the file."""
+class Measure(Protocol):
+    """Measures one part of a diagnosis."""
+
+    def __call__(self, *, before: dict[str, Any] | None) -> dict[str, Any]:
+        """Returns the part, given what the file has of it."""
+        ...
+
+
+def _keep(workdir: pathlib.Path, name: str, measure: Measure) -> Any:
+    """Measures a part, given what the file has of it, and writes it to the file."""
     run_dir = RunDir(workdir)
     measured = measure(before=run_dir.read_diagnosis().get(name))
     run_dir.write_diagnosis(name, measured)
@@ -101,7 +108,7 @@ def _keep(workdir: pathlib.Path, name: str, measure: Callable[..., dict[str, Any
 
 
 def _restore(workdir: pathlib.Path) -> Trained:
-    """The last checkpoint; says so where the run is not at its end."""
+    """Restores the last checkpoint; prints a line if the run is not finished."""
     trained = trained_lib.restore(workdir, _load(workdir))
     done, epochs = int(trained.snapshot.epoch), trained.config.epochs
     if done < epochs:
@@ -160,7 +167,7 @@ def main(argv: list[str]) -> None:
     if _AFFINITY.value:
         names = ", ".join(settings["name"] for settings in wanted)
         where = f"of {names}, by the model of {clean}, on its calibration split"
-        todo["affinity and diversity"] = where if clean else f"left out: {diagnose_affinity.NEEDS}"
+        todo["affinity and diversity"] = where if clean else f"skipped: {diagnose_affinity.NEEDS}"
     if _FOURIER.value:
         todo["fourier"] = "error with each frequency added, on the test split"
     _say(workdir, todo)

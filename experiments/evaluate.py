@@ -3,9 +3,9 @@
     python -m experiments.evaluate --workdir=runs/a [--data_dir=…] [--corruptions]
         [--attacks=fgsm,pgd20,auto] [--temperature] [--examples=1000]
 
-Figures are given before and after temperature scaling; with --temperature also after vector
-scaling, both fitted on the calibration set. Of a finished run, ``result.json`` is written
-anew. An evaluation that was stopped goes on where it was, from ``evaluation.jsonl``.
+Metrics are reported before and after temperature scaling, and with --temperature also after vector
+scaling, both fitted on the calibration set. ``result.json`` of a finished run is updated. An
+interrupted evaluation resumes from ``evaluation.jsonl``.
 On several hosts: docs/distributed.md.
 """
 
@@ -21,7 +21,7 @@ _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a training run.")
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of the data sets, if it has moved.")
 _CORRUPTIONS = flags.DEFINE_bool("corruptions", False, "15 corruptions at 5 severities.")
 _EXTRA = flags.DEFINE_bool(
-    "extra_corruptions", False, "The 4 extra corruptions, reported apart, in no average."
+    "extra_corruptions", False, "The 4 extra corruptions, reported separately, in no average."
 )
 _CORRUPTED_DATA = flags.DEFINE_string(
     "corrupted_data",
@@ -31,10 +31,10 @@ _CORRUPTED_DATA = flags.DEFINE_string(
 )
 _ATTACKS = flags.DEFINE_list("attacks", [], "Some of fgsm, pgd20, auto; l-inf 8/255.")
 _TEMPERATURE = flags.DEFINE_bool(
-    "temperature", False, "Fit vector scaling too, beside the temperature that always is."
+    "temperature", False, "Also fit vector scaling; temperature scaling is always fitted."
 )
 _EXAMPLES = flags.DEFINE_integer(
-    "examples", 0, "Corrupt and attack the first so many test images; 0: all.", lower_bound=0
+    "examples", 0, "Corrupt and attack the first N test images (0 = all).", lower_bound=0
 )
 
 
@@ -51,10 +51,8 @@ def main(argv: list[str]) -> None:
     todo += [f"20 extra corrupted sets{source}"] if _EXTRA.value else []
     todo += [f"the attack {name}" for name in _ATTACKS.value]
     if processes.is_first():
-        told = (
-            f"evaluating on {', '.join(todo)}; sets done before are in {run_dir.ledger.file.name}"
-        )
-        print(told, flush=True)
+        print(f"evaluating on {', '.join(todo)}", flush=True)
+        print(f"finished sets are read from {run_dir.ledger.file.name}", flush=True)
     result = trained.evaluate(
         run_dir.path,
         config,

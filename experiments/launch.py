@@ -1,4 +1,4 @@
-"""How every program here starts: flags read, logs quiet, a user's mistake told in one line."""
+"""Starts the programs: parses flags, sets up logging, and reports user errors in one line."""
 
 import difflib
 import sys
@@ -11,7 +11,7 @@ from autolabel_jax import processes
 from autolabel_jax.train import NonFiniteLossError
 from experiments import compilation_cache, config_help, distributed
 
-# What a wrong setting, a missing file or a diverging run raises; all else is a bug.
+# Errors of a wrong setting, a missing file or a diverging run; all others are bugs.
 MISTAKES = (ValueError, OSError, NonFiniteLossError)
 
 
@@ -21,26 +21,26 @@ def run(
     *,
     several_processes: bool = False,
 ) -> None:
-    """Calls ``main`` with what is left of the command line once flags are read.
+    """Parses the flags and calls ``main`` with the remaining arguments.
 
-    Exits with 1 and one line on standard error for a mistake of the user's.
+    A user error exits with 1 and one line on standard error.
 
     Args:
-      main: takes argv, the program's name first.
-      required: flags that must be given.
-      several_processes: the program may be one of several, see ``distributed``.
+      main: function of argv, which begins with the program's name.
+      required: names of required flags.
+      several_processes: whether several processes may run it together, see ``distributed``.
     """
     flags.mark_flags_as_required(required)
 
     def guarded(argv):
-        logging.set_verbosity(logging.WARNING)  # orbax tells much at info
+        logging.set_verbosity(logging.WARNING)  # orbax logs much at info
         leave = distributed.leave if distributed.is_worker() else sys.exit
         try:
             join(several_processes)
             compilation_cache.enable()
             main(argv)
         except KeyboardInterrupt:
-            leave("stopped; what was done is kept, and the same command goes on from there")
+            leave("stopped; finished work is kept: run the same command to resume")
         except Exception as error:
             if distributed.is_worker() and processes.is_peer_lost(error):
                 leave(f"error: {distributed.peer_lost(error)}")
@@ -54,17 +54,17 @@ def run(
 
 
 def join(several_processes: bool) -> None:
-    """Where several processes are asked for: starts the worker, or as that joins the others.
+    """With --distributed, starts the worker process, or joins the others as a worker.
 
     Raises:
-      ValueError: flags that lack others, or a program that is not made for it.
+      ValueError: flags are missing, or the program does not support several processes.
     """
     if not distributed.asked():
         return
     if not several_processes:
         raise ValueError(
-            "--distributed: this program is one process; several may be of experiments.train "
-            "and experiments.evaluate"
+            "--distributed: this program runs in one process; only experiments.train and "
+            "experiments.evaluate support several"
         )
     if not distributed.is_worker():
         sys.exit(distributed.supervise())
@@ -72,10 +72,10 @@ def join(several_processes: bool) -> None:
 
 
 def no_more(argv: list[str]) -> None:
-    """Refuses arguments that are no flags.
+    """Rejects arguments that are not flags.
 
     Raises:
-      ValueError: names them.
+      ValueError: there are such arguments.
     """
     if argv[1:]:
         raise ValueError(f"unexpected arguments: {' '.join(argv[1:])}")
@@ -90,14 +90,14 @@ def _parse(argv: list[str]) -> list[str]:
     except flags.Error as error:
         sys.exit(f"error: {error}")
     except (AttributeError, KeyError, TypeError, ValueError, OSError) as error:
-        # ml_collections' own, of a field that the config lacks or a value of another type.
-        sys.exit(f"error: {_unknown_field(argv) or _told(argv, error)}")
+        # Raised by ml_collections for unknown fields and for values of a wrong type.
+        sys.exit(f"error: {_unknown_field(argv) or _in_one_line(argv, error)}")
 
 
-def _told(argv: list[str], error: Exception) -> str:
-    """An error of ml_collections in one line, with the flags that it may be of."""
+def _in_one_line(argv: list[str], error: Exception) -> str:
+    """Formats an error of ml_collections in one line, with the flags that may have caused it."""
     text = str(error).replace("\\n", "; ").replace("\n", "; ").replace("\\'", "'")
-    if text[:1] == text[-1:] == "'":  # a message that was quoted once more on its way
+    if text[:1] == text[-1:] == "'":  # a message that was quoted twice
         text = text[1:-1]
     return f"{' '.join(a for a in argv if a.startswith('--config'))}: {text}"
 
@@ -108,7 +108,7 @@ def _unknown_field(argv: list[str]) -> str | None:
     names = [flag.removeprefix("--config.") for flag in given if flag.startswith("--config.")]
     try:
         known = list(config_help.describe(config_help.given_config(argv))) if names else []
-    except (ValueError, OSError):  # no config to compare with, which is the error to tell
+    except (ValueError, OSError):  # the config cannot be read, which is the error to report
         return None
     for name in names:
         if name not in known:

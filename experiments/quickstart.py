@@ -1,12 +1,13 @@
-"""One-hot against AutoLabel on handwritten digits: two short runs, a table, a figure.
+"""Compares one-hot labels with AutoLabel on handwritten digits in two short runs.
 
     python -m experiments.quickstart [--workdir=runs/quickstart] [--seed=0]
 
-Trains with AugMix on 200 of scikit-learn's digits, once with each label rule,
-and compares them on clean and on noised test images.
+Trains with AugMix on 200 of scikit-learn's digits, once with each label rule, and prints a table
+and draws a figure of the results on clean and noisy test images.
 """
 
 import pathlib
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -28,7 +29,7 @@ NOISE = 0.4  # standard deviation of the noise on the test images, of a pixel ra
 
 
 def add_noise(index: jax.Array, image: jax.Array) -> jax.Array:
-    """Gaussian noise, the same at every call; uint8 [B, H, W, C] → float32 in [0, 1]."""
+    """Adds Gaussian noise, the same at every call; uint8 [B, H, W, C] → float32 in [0, 1]."""
 
     def one(i, x):
         return noise.gaussian_noise(jax.random.fold_in(jax.random.key(0), i), x, NOISE)
@@ -36,8 +37,8 @@ def add_noise(index: jax.Array, image: jax.Array) -> jax.Array:
     return jnp.clip(jax.vmap(one)(index, image_ops.to_float(image)), 0, 1)
 
 
-def run(rule: str, seed: int, workdir: pathlib.Path) -> dict:
-    """Trains with one rule and evaluates; what it returns has the noisy figures too."""
+def run(rule: str, seed: int, workdir: pathlib.Path) -> dict[str, Any]:
+    """Trains with one rule and evaluates; the result includes metrics on noisy images."""
     config = digits_augmix.get_config()
     config.labels.rule = rule
     config.seed = seed
@@ -67,7 +68,7 @@ def main(argv: list[str]) -> None:
     print(printing.result_table(list(results.values())))
     figure = root / f"quickstart_{_SEED.value}.png"
     plots.quickstart({rule: root / f"{rule}_{_SEED.value}" for rule in RULES}, figure)
-    print(f"\nfigure: {figure}\nto look further: tensorboard --logdir {root}")
+    print(f"\nfigure: {figure}\nfor training curves: tensorboard --logdir {root}")
 
 
 if __name__ == "__main__":

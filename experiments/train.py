@@ -1,9 +1,9 @@
-"""Trains one configuration, or goes on with it.
+"""Trains one configuration, or resumes its run.
 
     python -m experiments.train --config=configs/cifar10_augmix.py --workdir=runs/a \
         [--data_dir=…] [--config.labels.rule=autolabel …]
 
-The same command goes on after an interruption; SIGTERM and Ctrl-C save first.
+The same command resumes an interrupted run; SIGTERM and Ctrl-C save a checkpoint first.
 On several hosts: docs/distributed.md.
 """
 
@@ -17,7 +17,7 @@ from experiments import config_flag, launch
 from experiments.reporting import printing
 
 _CONFIG = config_flag.define()
-_WORKDIR = flags.DEFINE_string("workdir", None, "Folder that the run leaves everything in.")
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of all files of the run.")
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of the data sets; sets config.data_dir.")
 
 
@@ -36,7 +36,7 @@ def main(argv: list[str]) -> None:
         sys.exit(128 + (asked[0] if asked else signal.SIGTERM))  # the signal of another process
     if processes.is_first():
         print(printing.result_table([result]))
-        print(f"everything is in {_WORKDIR.value}")
+        print(f"results are in {_WORKDIR.value}")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import pytest
 
 from autolabel_jax import accumulation, input_pipeline, train_step
 from autolabel_jax import experiment as experiment_lib
-from autolabel_jax.augment import adversarial
+from autolabel_jax.augment import Adversarial
 from autolabel_jax.types import Batch, Distance
 
 SHAPE = (8, 8, 3)
@@ -96,8 +96,8 @@ def test_an_adversary_finds_the_same_images_in_parts(dataset):
         ones = jnp.ones(16)
         batch = Batch(jnp.asarray(image), label, jnp.arange(16), ones, ones)
         distance = Distance(jnp.zeros(16, jnp.int32), ones)
-        settings = {"max_epsilon": 8 / 255, "num_steps": 3, "step_ratio": 0.25}
-        augmented = adversarial.apply(jax.random.key(0), batch, distance, gradient, **settings)
+        attack = Adversarial(max_epsilon=8 / 255, num_steps=3, step_ratio=0.25)
+        augmented = attack.apply(jax.random.key(0), batch, distance, gradient)
         images.append(np.asarray(augmented.input))
     np.testing.assert_allclose(images[0], images[1], atol=1e-6)
     clean = dataset.train.input[:16] / np.float32(255)

@@ -165,5 +165,5 @@ def test_a_class_that_is_never_seen_and_separable_logits_stay_finite():
 
 @pytest.mark.parametrize("logits", [np.zeros((0, 3)), np.array([[0.0, np.nan]])])
 def test_vector_scaling_refuses_what_temperature_scaling_does(logits):
-    with pytest.raises(ValueError, match="logits: got shape .* needs finite logits"):
+    with pytest.raises(ValueError, match="logits: got shape .* expected finite logits"):
         temperature.fit_vector(logits, np.zeros(len(logits), int))

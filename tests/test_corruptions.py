@@ -541,7 +541,7 @@ def test_open_sets_of_tfds_names_what_is_not_prepared(tmp_path):
 
 
 def test_open_sets_refuses_other_folders(tmp_path):
-    with pytest.raises(FileNotFoundError, match="holds no published sets; needed are .npy files"):
+    with pytest.raises(FileNotFoundError, match="holds no published sets; expected .npy files"):
         published.open_sets(str(tmp_path))
 
 

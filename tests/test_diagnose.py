@@ -91,14 +91,14 @@ def test_mistakes_are_told_in_a_line(folder):
     done = diagnose(folder / "mixup")
     assert done.returncode == 1
     assert done.stderr == (
-        "error: nothing asked for; give some of --affinity, --fourier, --buckets\n"
+        "error: nothing to measure; give one or more of --affinity, --fourier, --buckets\n"
     )
 
 
 def test_without_a_baseline_the_command_says_what_it_needs(folder):
     done = diagnose(folder / "mixup", "--affinity")
     assert done.returncode == 0, done.stderr
-    assert "left out: needs --baseline_workdir, a run with augment.name='none'" in done.stdout
+    assert "skipped: needs --baseline_workdir, a run with augment.name='none'" in done.stdout
 
 
 def test_buckets(trained):
@@ -185,9 +185,9 @@ def test_fourier_defaults_are_those_of_the_paper_and_data_are_checked(trained):
         dataset = dataclasses.replace(run.dataset, test=test)
         return dataclasses.replace(run, dataset=dataset)
 
-    with pytest.raises(ValueError, match=r"--fourier: 'digits' .* shape \(7,\), no images"):
+    with pytest.raises(ValueError, match=r"--fourier: 'digits' .* shape \(7,\), expected images"):
         diagnose_parts.fourier_map(with_images(np.zeros((4, 7))), 0, 0, None, None)
-    with pytest.raises(ValueError, match="has values from -2 to -1; norms are of pixels"):
+    with pytest.raises(ValueError, match="has values from -2 to -1; expected pixels"):
         diagnose_parts.fourier_map(with_images(-1 - np.eye(4)[None, :, :, None]), 0, 0, None, None)
 
 

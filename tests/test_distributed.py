@@ -139,7 +139,7 @@ def test_two_processes_equal_one(tmp_path, undisturbed):
 
 def test_only_the_first_process_prints_and_writes(undisturbed):
     workdir, (first, second) = undisturbed
-    assert f"everything is in {workdir}" in first.stdout
+    assert f"results are in {workdir}" in first.stdout
     assert "step" in first.stderr
     assert "everything" not in second.stdout
     assert "%|" not in second.stderr
@@ -301,7 +301,7 @@ def parsed():
             {"coordinator_address": "a:1", "num_processes": 2, "process_id": 2},
             "--process_id: got 2 of 2 processes",
         ),
-        ({"distributed": True}, "this program is one process"),
+        ({"distributed": True}, "this program runs in one process"),
     ],
 )
 def test_flags_that_cannot_be(given, message):

@@ -188,7 +188,7 @@ def test_counts_batches_without_padding_and_compiles_once():
         ({"images": np.zeros((4, 4, 1))}, r"images: got shape \(4, 4, 1\)"),
         ({"label": np.zeros(3, int)}, r"labels \(3,\)"),
         ({"norm": 0.0}, "norm: got 0.0, must be positive"),
-        ({"radius": 2}, r"radius: got 2, needs 0 to 1 for 4 pixels"),
+        ({"radius": 2}, r"radius: got 2, must be 0 to 1 for 4 pixels"),
         ({"radius": -1}, "radius: got -1"),
     ],
 )

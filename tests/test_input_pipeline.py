@@ -77,7 +77,7 @@ def test_batch_that_the_devices_do_not_divide_is_refused():
         devices = np.zeros(2)
 
     input_pipeline.check_batch_size("batch_size", 6, TwoDevices())
-    with pytest.raises(ValueError, match="batch_size: got 7.*2 devices.*take 6 or 8"):
+    with pytest.raises(ValueError, match="batch_size: got 7.*2 devices.*use 6 or 8"):
         input_pipeline.check_batch_size("batch_size", 7, TwoDevices())
     with pytest.raises(ValueError, match="eval_batch_size: got 0"):
         input_pipeline.check_batch_size("eval_batch_size", 0, TwoDevices())
@@ -221,5 +221,5 @@ def test_this_process_holds_all_rows_where_it_is_alone():
 
 def test_without_grain_a_stream_says_what_to_install(photos, monkeypatch):
     monkeypatch.setitem(sys.modules, "grain", None)
-    with pytest.raises(ValueError, match="stream: .*takes grain.*pip install 'grain"):
+    with pytest.raises(ValueError, match="stream: .*needs grain.*pip install 'grain"):
         loader.decode(streamed(photos[0], 2))

@@ -53,9 +53,10 @@ def test_a_field_that_is_not_there_is_named_with_the_nearest(flag, message, tmp_
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_training_starts_without_slow_imports():
+@pytest.mark.parametrize("program", ["train", "evaluate", "sweep"])
+def test_a_program_starts_without_slow_imports(program):
     """They are imported where they are used, see ``benchmarks.start --imports``."""
     slow = ("sklearn", "tensorflow_datasets", "scipy.stats", "tensorboardX", "matplotlib", "grain")
-    code = f"import sys, experiments.train; print([m for m in {slow} if m in sys.modules])"
+    code = f"import sys, experiments.{program}; print([m for m in {slow} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

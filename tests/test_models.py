@@ -306,7 +306,7 @@ def test_init_is_he_normal_and_follows_the_key():
             r"dtype: got 'float16', expected one of: float32",
         ),
         ({"name": "wide_resnet", "depth": 27}, r"model\.depth: got 27"),
-        ({"name": "wide_resnet", "depth": 4}, r"model\.depth: got 4;"),
+        ({"name": "wide_resnet", "depth": 4}, r"model\.depth: got 4, must be 6n \+ 4"),
         ({"name": "small_cnn", "width": 0}, r"model\.width: got 0"),
         ({"name": "small_cnn", "kind": "features"}, r"accepts inputs of kind image, audio; got"),
         ({"name": "mlp", "std": (0.2, 0.0, 0.2)}, r"std: got \(0\.2, 0\.0"),

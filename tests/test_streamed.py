@@ -208,7 +208,7 @@ def test_too_many_calibration_images_are_refused_before_they_are_decoded(photos,
     ("fields", "message"),
     [
         ({"crop_pad": 4}, "crop_pad: got 4, but streamed images"),
-        ({"image_size": 0}, "image_size: got 0, must be 1 or more"),
+        ({"image_size": 0}, "image_size: got 0, must be at least 1"),
         ({"loader_workers": -1}, "loader_workers: got -1"),
         ({"calibration.images": -1}, "calibration.images: got -1"),
     ],
@@ -231,10 +231,10 @@ def test_folders_that_do_not_fit(tmp_path):
     photograph_folders.write(tmp_path, train=2, held=1, held_name="test")
     assert len(datasets.folder.read(str(tmp_path))[1]) == 3
     (tmp_path / "test" / "dog").mkdir()
-    with pytest.raises(ValueError, match="has 1 classes that train/ has not: dog"):
+    with pytest.raises(ValueError, match="has 1 classes that are not in train/: dog"):
         datasets.load(make_config("folder", tmp_path))
     (tmp_path / "val").mkdir()
-    with pytest.raises(ValueError, match="val holds no image"):
+    with pytest.raises(ValueError, match="val has no images"):
         datasets.load(make_config("folder", tmp_path))
 
 
@@ -244,7 +244,7 @@ def test_a_broken_photograph_is_named(tmp_path):
     path.write_bytes(path.read_bytes()[:200])
     records = folder.read(str(tmp_path))[1]
     split = StreamedSplit(records, np.arange(3), 14, 0)
-    with pytest.raises(OSError, match=f"data_dir: {path} is no readable image"):
+    with pytest.raises(OSError, match=f"data_dir: {path} is not a readable image"):
         datasets.in_memory(split)
 
 
@@ -324,5 +324,5 @@ def test_tfrecords_are_refused_with_the_command_that_converts_them(prepared, tmp
 
 def test_differing_sizes_without_stream_say_what_would_do(prepared):
     prepared.stream = False
-    with pytest.raises(ValueError, match="differing sizes, .*; take stream=True"):
+    with pytest.raises(ValueError, match="differing sizes, .*; use stream=True"):
         datasets.load(prepared)

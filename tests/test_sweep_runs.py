@@ -94,7 +94,7 @@ def test_sweeps_of_the_configs():
     for name, runs in (("rules", 7), ("alpha", 7), ("buckets", 6)):  # one-hot is in each
         settings = sweep_runs.from_module(digits_augmix, name)
         assert len(sweep_runs.make_runs(digits_augmix.get_config(), settings)) == 5 * runs
-    with pytest.raises(ValueError, match="known are table, rules, alpha, buckets"):
+    with pytest.raises(ValueError, match="expected one of: table, rules, alpha, buckets"):
         sweep_runs.from_module(digits_augmix, "rulez")
 
 

@@ -222,7 +222,7 @@ def test_a_batch_that_the_devices_do_not_divide_is_refused(tmp_path):
         devices=8,
     )
     assert done.returncode == 1
-    assert "error: batch_size: got 12, which 8 devices do not divide; take 8 or 16" in done.stderr
+    assert "error: batch_size: got 12, which 8 devices do not divide; use 8 or 16" in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "run").exists()
 
@@ -381,7 +381,7 @@ def test_asked_to_stop_saves_in_mid_epoch_and_goes_on(tmp_path, undisturbed):
     saved = workdir / "checkpoints" / "4"  # epoch 1 of 2 + 1 places, one step in
     assert "stopped in epoch 2 of 4 after step 1 of 2" in said
     assert f"saved {saved}" in said
-    assert "the same command goes on from there" in said
+    assert "run the same command to resume" in said
     assert "Traceback" not in done.stderr
     assert helpers.read_checkpoint(saved)["['metrics']['count']"] == 16
     run_on(workdir)

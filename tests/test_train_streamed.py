@@ -105,7 +105,7 @@ def test_ctrl_c_reaches_workers_and_saves(tmp_path, settings, undisturbed):
     os.killpg(child.pid, signal.SIGINT)
     said = child.communicate(timeout=120)[1]
     assert child.returncode == 128 + signal.SIGINT, said
-    assert "the same command goes on from there" in said.splitlines()[-1]
+    assert "run the same command to resume" in said.splitlines()[-1]
     assert helpers.last_checkpoint(workdir)
     first = helpers.read_metrics(undisturbed)[0]["train_loss"]
     assert helpers.read_metrics(workdir)[0]["train_loss"] == pytest.approx(first, rel=1e-5)

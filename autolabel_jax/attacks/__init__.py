@@ -34,6 +34,7 @@ class MakeStages(Protocol):
         self, logits_fn: LogitsFn, ball: Ball, num_classes: int, **settings: Any
     ) -> Stages:
         """Returns (name, attack) pairs in the order in which they run."""
+        ...
 
 
 def _fgsm(logits_fn: LogitsFn, ball: Ball, num_classes: int, **how: Any) -> Stages:
@@ -61,12 +62,11 @@ def _auto(
     **how: Any,
 ) -> Stages:
     """Makes the attacks of AutoAttack's standard version."""
-    steps = {"num_steps": num_steps, **how}
     ranks = range(min(9, num_classes - 1))
-    apgd_t = apgd.make_apgd(logits_fn, ball, loss="dlr", **steps)
-    fab_t = fab.make_fab(logits_fn, ball, **steps)
+    apgd_t = apgd.make_apgd(logits_fn, ball, loss="dlr", num_steps=num_steps, **how)
+    fab_t = fab.make_fab(logits_fn, ball, num_steps=num_steps, **how)
     return [
-        ("apgd_ce", apgd.make_apgd(logits_fn, ball, **steps)),
+        ("apgd_ce", apgd.make_apgd(logits_fn, ball, num_steps=num_steps, **how)),
         *((f"apgd_t_{rank + 1}", functools.partial(apgd_t, rank=rank)) for rank in ranks),
         *((f"fab_t_{rank + 1}", functools.partial(fab_t, rank=rank)) for rank in ranks),
         ("square", square.make_square(logits_fn, ball, num_queries=num_queries, **how)),

@@ -44,7 +44,7 @@ def make_apgd(
     num_steps: int = 100,
     loss: str = "ce",
     in_python: bool | None = None,
-) -> search.Attack:
+) -> search.TargetedAttack:
     """Makes APGD from one random start on the surface of the ball.
 
     The attack returns the first misclassified point, or else the point of highest loss. Its keyword

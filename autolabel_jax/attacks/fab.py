@@ -28,7 +28,7 @@ class _State(struct.PyTreeNode):
     target: jax.Array  # int32 [B]
     image: jax.Array  # float32 [B, ...]
     nearest: jax.Array  # float32 [B, ...], nearest adversarial image
-    distance: jax.Array  # float32 [B], its distance; inf if none is found
+    distance: jax.Array  # float32 [B], its distance; inf if there is none
 
 
 # (image [B, ...], label [B], target [B]) → (nearest adversarial image [B, ...], its distance [B])
@@ -37,7 +37,7 @@ Minimal = Callable[[jax.Array, jax.Array, jax.Array], tuple[jax.Array, jax.Array
 
 def make_fab(
     logits_fn: search.LogitsFn, ball: Ball, *, num_steps: int = 100, in_python: bool | None = None
-) -> search.Attack:
+) -> search.TargetedAttack:
     """Makes an attack that returns the nearest adversarial image in the ball, else the clean one.
 
     Its keyword ``rank`` (from 0) selects the class it targets, by the order of the clean logits.

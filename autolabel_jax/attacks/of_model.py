@@ -1,6 +1,6 @@
 """An ensemble whose compiled programs take the model's weights as arguments.
 
-A model that is closed over is a constant of every program: slow to compile, and compiled anew
+A model that is closed over is a constant of every program: slow to compile, and compiled again
 for the next model of the same shape. Here, all models of a shape share their programs, in the
 persistent compilation cache too.
 """
@@ -32,7 +32,7 @@ def create(
     Args:
       name: one of ``attacks.TABLE``.
       model_fn: pure.
-      variables: of the model.
+      variables: variables of the model.
       num_classes: K.
       in_python: see ``search.make_loop``. A loop in Python is not one program: the variables
         are closed over there. None: on the CPU with convolutions, nowhere else.

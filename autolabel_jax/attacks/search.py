@@ -1,7 +1,7 @@
 """Provides the loop of attacks, the loss with its gradient, and the best image so far."""
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +15,18 @@ LogitsFn = Callable[[jax.Array], jax.Array]
 Attack = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
 
 State = TypeVar("State")
+
+
+class TargetedAttack(Protocol):
+    """An ``Attack`` whose target is chosen by the order of the clean logits."""
+
+    def __call__(
+        self, image: jax.Array, label: jax.Array, keys: jax.Array, rank: int = 0
+    ) -> jax.Array:
+        """Attacks towards the class of this rank, from 0, among the wrong classes."""
+        ...
+
+
 CHECK_EVERY = 10  # steps between two checks from the host whether the loop is done
 
 

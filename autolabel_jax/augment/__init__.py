@@ -1,4 +1,4 @@
-"""The table of augmentations: each is a class in a file of its own, see ``base.Augmentation``."""
+"""Defines the table of augmentations; each is a class in its own file."""
 
 from ml_collections import ConfigDict
 
@@ -26,7 +26,7 @@ __all__ = [
     "unmixed",
 ]
 
-# Name in the config → class, in the order of the blocks of tables.
+# Maps the name in the config to the class, in the order of the blocks of tables.
 TABLE: dict[str, type[Augmentation]] = {
     "none": Identity,
     "augmix": AugMix,
@@ -38,18 +38,18 @@ TABLE: dict[str, type[Augmentation]] = {
 
 
 def find(name: str) -> type[Augmentation]:
-    """The class that ``augment.name`` names: a row of TABLE, or ``module:Class``.
+    """Finds the class that ``augment.name`` names: a key of TABLE, or ``module:Class``.
 
     Raises:
-      ValueError: there is none.
+      ValueError: the class does not exist.
     """
     return registry.find("augment.name", name, TABLE, Augmentation)
 
 
 def create(config: ConfigDict) -> Augmentation:
-    """The augmentation that ``config.augment`` names, with its settings.
+    """Creates the augmentation that ``config.augment`` describes.
 
     Raises:
-      ValueError: unknown ``augment.name``, or a setting out of its range.
+      ValueError: ``augment.name`` is unknown, or a setting is out of range.
     """
     return registry.bind("augment", find(config.augment.name), config.augment)

@@ -1,4 +1,4 @@
-"""Adversarial training: max over ‖δ‖∞ ≤ ε of the loss, by projected gradient ascent.
+"""Implements adversarial training: max over ‖δ‖∞ ≤ ε of the loss, by projected gradient ascent.
 
 PGD of Madry et al. (2018), "Towards Deep Learning Models Resistant to
 Adversarial Attacks", with ε ~ U[0, max_epsilon] for each example; the
@@ -38,7 +38,7 @@ class Adversarial(base.Augmentation):
     step_ratio: float = setting(0.25, "length of a PGD step as a share of ε", low=0, high=100)
 
     def check_input(self, spec: InputSpec) -> None:
-        """Refuses inputs that leave [0, 1], as ε is a share of that range."""
+        """Checks that inputs are in [0, 1], because ε is a share of that range."""
         super().check_input(spec)
         if spec.dtype != "uint8" and not 0 <= spec.low <= spec.high <= 1:
             raise ValueError(
@@ -47,7 +47,7 @@ class Adversarial(base.Augmentation):
             )
 
     def draw(self, key: jax.Array, num: int) -> Distance:
-        """ε / max_epsilon ~ U[0, 1]."""
+        """Draws ε / max_epsilon ~ U[0, 1]."""
         return base.one_group(jax.random.uniform(key, (num,)))
 
     def apply(
@@ -57,13 +57,14 @@ class Adversarial(base.Augmentation):
         distance: Distance,
         input_gradient: InputGradient | None = None,
     ) -> Augmented:
-        """Runs PGD from a random start, each example in its own ball."""
+        """Runs PGD from a random start, with each example in its own ball."""
         clean = image_ops.to_float(batch.input)
         epsilon = (self.max_epsilon * distance.value).reshape((-1,) + (1,) * (clean.ndim - 1))
         low, high = jnp.maximum(clean - epsilon, 0), jnp.minimum(clean + epsilon, 1)
         start = clean + epsilon * jax.random.uniform(key, clean.shape, minval=-1, maxval=1)
 
-        def ascend(_, moved):
+        def ascend(_: jax.Array, moved: jax.Array) -> jax.Array:
+            assert input_gradient is not None  # every caller gives it
             gradient = input_gradient(moved, batch.label)
             return jnp.clip(moved + self.step_ratio * epsilon * jnp.sign(gradient), low, high)
 

@@ -1,4 +1,4 @@
-"""AugMix with one chain: x̃ = λ·x + (1-λ)·chain_d(x).
+"""Implements AugMix with one chain: x̃ = λ·x + (1-λ)·chain_d(x).
 
 Hendrycks, Mu, Cubuk, Zoph, Gilmer, Lakshminarayanan (2020), "AugMix: A Simple
 Data Processing Method to Improve Robustness and Uncertainty": nine operations
@@ -32,9 +32,9 @@ NAMES = (
 
 @dataclasses.dataclass(frozen=True)
 class AugMix(operations.Chained):
-    """Mixes each image with its own chain of operations, as deep as its group says.
+    """Mixes each image with its own chain of operations.
 
-    The group is the depth - 1, the value of the distance is 1-λ.
+    The group of the distance is the depth of the chain - 1, and the value is 1-λ.
     """
 
     title: ClassVar[str] = "augmix"
@@ -47,7 +47,7 @@ class AugMix(operations.Chained):
 
     @property
     def num_groups(self) -> int:
-        """One group for each depth of the chain."""
+        """Number of depths of the chain."""
         return self.max_depth
 
     def apply(
@@ -57,13 +57,13 @@ class AugMix(operations.Chained):
         distance: Distance,
         input_gradient: InputGradient | None = None,
     ) -> Augmented:
-        """Applies the chain and mixes; images uint8 [B, H, W, C] with C = 1 or 3."""
+        """Applies the chains and mixes; images are uint8 [B, H, W, C] with C = 1 or 3."""
         del input_gradient
         code, amount = draw_operations(
             key, batch.input.shape, severity=self.severity, max_depth=self.max_depth
         )
         chained = operations.chain(batch.input, code, amount, distance.group + 1)
-        share = distance.value[:, None, None, None]
+        share = jnp.asarray(distance.value)[:, None, None, None]
         mixed = (1 - share) * image_ops.to_float(batch.input) + share * image_ops.to_float(chained)
         return base.unmixed(mixed, batch.label, distance)
 
@@ -71,11 +71,11 @@ class AugMix(operations.Chained):
 def draw_operations(
     key: jax.Array, shape: tuple[int, ...], *, severity: float, max_depth: int
 ) -> tuple[jax.Array, jax.Array]:
-    """What the chains of a batch of ``shape`` [B, H, W, C] are made of.
+    """Draws the chains for a batch of ``shape`` [B, H, W, C].
 
     Returns:
-      code: int32 [max_depth, B], place in ``operations.NAMES``.
-      amount: float32 [max_depth, B], in the operation's unit.
+      code: int32 [max_depth, B], index into ``operations.NAMES``.
+      amount: float32 [max_depth, B], in the unit of the operation.
     """
     code_key, level_key, sign_key = jax.random.split(key, 3)
     size = (max_depth, shape[0])
@@ -88,9 +88,9 @@ def draw_operations(
 def amounts(
     code: jax.Array, level: jax.Array, sign: jax.Array, height: int, width: int
 ) -> jax.Array:
-    """Amount of each operation at a level of 10, as in the authors' code; float32 like level."""
+    """Returns the amount of each operation at a level of 10, as in the authors' code; float32."""
 
-    def whole(most):
+    def whole(most: float) -> jax.Array:
         return jnp.trunc(level * most / 10)
 
     amount = {

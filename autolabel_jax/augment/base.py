@@ -1,4 +1,4 @@
-"""What an augmentation is: it draws distances, moves examples by them, and describes itself."""
+"""Defines the base class of augmentations."""
 
 import dataclasses
 from typing import ClassVar
@@ -12,17 +12,17 @@ from autolabel_jax.types import Augmented, Batch, Distance, InputGradient
 
 @dataclasses.dataclass(frozen=True)
 class Augmentation:
-    """An augmentation method; the dataclass fields of a subclass are its settings.
+    """Draws distances and moves examples by them; dataclass fields of a subclass are its settings.
 
-    A subclass defines ``draw`` and ``apply``, and whatever else differs from here.
+    A subclass defines ``draw`` and ``apply``, and overrides what differs from this class.
 
     Attributes:
-      title: name in tables; "": the name in the config.
-      kinds: kinds of input that it accepts, see ``datasets.InputSpec``.
-      group_name: what the discrete part of the distance counts, for tables and figures.
-      num_buckets: intervals of the distance in sweeps over augmentations; None: the config's.
-      distance_is_given: whether distances come with the data instead of ``draw``.
-      moves_inputs: whether the input ever differs from the clean one.
+      title: name in tables ("" = name of the class).
+      kinds: kinds of input that the method accepts, see ``datasets.InputSpec``.
+      group_name: name of the discrete part of the distance, for tables and figures.
+      num_buckets: number of intervals in sweeps over augmentations (None = that of the config).
+      distance_is_given: whether distances come from the data instead of ``draw``.
+      moves_inputs: whether augmented inputs can differ from clean ones.
       attacks_model: whether ``apply`` depends on the model's parameters.
     """
 
@@ -36,14 +36,14 @@ class Augmentation:
 
     @property
     def num_groups(self) -> int:
-        """G, the number of values of the discrete part of the distance."""
+        """Number of groups G, the values of the discrete part of the distance."""
         return 1
 
     def check_input(self, spec: InputSpec) -> None:
-        """Refuses inputs that it cannot move.
+        """Checks that the method accepts the inputs.
 
         Raises:
-          ValueError: names the field, the inputs and what would do.
+          ValueError: it does not.
         """
         if spec.kind not in self.kinds:
             raise ValueError(
@@ -57,7 +57,7 @@ class Augmentation:
         return self.title or type(self).__name__
 
     def draw(self, key: jax.Array, num: int) -> Distance:
-        """Distances as training draws them.
+        """Draws distances for training.
 
         Args:
           key: typed PRNG key.
@@ -75,13 +75,13 @@ class Augmentation:
         distance: Distance,
         input_gradient: InputGradient | None = None,
     ) -> Augmented:
-        """Moves each example by exactly its distance, whoever drew it.
+        """Moves each example by its distance.
 
         Args:
           key: typed PRNG key.
           batch: clean examples [B, ...].
-          distance: [B]; training draws it with ``draw``, calibration inside a bucket.
-          input_gradient: gradient of each example's loss in its input.
+          distance: Distance [B], drawn by ``draw`` in training and inside a bucket in calibration.
+          input_gradient: computes the gradient of each example's loss in its input.
 
         Returns:
           Augmented [B, ...].
@@ -89,22 +89,22 @@ class Augmentation:
         raise NotImplementedError(f"{type(self).__name__} defines no apply")
 
     def own_confidence(self, distance: Distance) -> jax.Array:
-        """Probability that the method's own label gives the dominant class, float32 [B]."""
+        """Returns the probability of the dominant class in the method's own label, float32 [B]."""
         return jnp.ones_like(jnp.asarray(distance.value))
 
 
 def one_group(value: jax.Array) -> Distance:
-    """Distances [B] of an augmentation with a single group."""
+    """Makes distances [B] of an augmentation with a single group."""
     return Distance(group=jnp.zeros(value.shape, jnp.int32), value=value)
 
 
 def unmixed(moved: jax.Array, label: jax.Array, distance: Distance) -> Augmented:
-    """Augmented examples that hold one class each.
+    """Makes augmented examples of one class each.
 
     Args:
-      moved: float32 [B, ...].
+      moved: augmented inputs, float32 [B, ...].
       label: int32 [B].
-      distance: [B].
+      distance: Distance [B].
     """
     return Augmented(
         input=moved,

@@ -1,4 +1,4 @@
-"""Examples that came augmented, each with its distance in the data set."""
+"""Accepts examples that are already augmented, with their distances in the data set."""
 
 import dataclasses
 from typing import ClassVar
@@ -11,7 +11,7 @@ from autolabel_jax.types import Augmented, Batch, Distance, InputGradient
 
 @dataclasses.dataclass(frozen=True)
 class Given(none.Identity):
-    """Takes distances from the data; ``draw`` is never called."""
+    """Reads distances from the data; ``draw`` is never called."""
 
     title: ClassVar[str] = "given"
     num_buckets: ClassVar[int | None] = None
@@ -25,6 +25,6 @@ class Given(none.Identity):
         distance: Distance,
         input_gradient: InputGradient | None = None,
     ) -> Augmented:
-        """Returns the inputs at the distances that came with them."""
+        """Returns the inputs with the distances from the data."""
         given = distance.replace(value=batch.distance)
         return super().apply(key, batch, given, input_gradient)

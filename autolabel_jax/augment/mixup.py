@@ -1,8 +1,9 @@
-"""mixup: x̃ = γ·x_i + (1-γ)·x_j (Zhang et al. 2018, "mixup: Beyond Empirical Risk Minimization").
+"""Implements mixup: x̃ = γ·x_i + (1-γ)·x_j.
 
-Each example of the batch is the dominant one, x_j, of one mixture; its
-partner x_i is another of the batch, so γ is the smaller of the two drawn
-weights, and the distance is s = 2γ in [0, 1].
+Zhang et al. (2018), "mixup: Beyond Empirical Risk Minimization". Each example
+of the batch is the dominant one, x_j, in one mixture, and its partner x_i is
+another example of the batch. So γ is the smaller of the two drawn weights, and
+the distance is s = 2γ in [0, 1].
 """
 
 import dataclasses
@@ -23,7 +24,7 @@ class Mixup(base.Augmentation):
 
     title: ClassVar[str] = "mixup"
     kinds: ClassVar[tuple[str, ...]] = ("image", "audio", "features")
-    num_buckets: ClassVar[int | None] = 10  # its own label falls within an interval
+    num_buckets: ClassVar[int | None] = 10  # mixup's own label varies inside an interval
 
     concentration: float = setting(
         1.0,
@@ -34,7 +35,7 @@ class Mixup(base.Augmentation):
     )
 
     def draw(self, key: jax.Array, num: int) -> Distance:
-        """2·min(γ, 1-γ) with γ ~ Beta(concentration, concentration)."""
+        """Draws 2·min(γ, 1-γ) with γ ~ Beta(concentration, concentration)."""
         gamma = jax.random.beta(key, self.concentration, self.concentration, (num,))
         return base.one_group(2 * jnp.minimum(gamma, 1 - gamma))
 
@@ -45,10 +46,10 @@ class Mixup(base.Augmentation):
         distance: Distance,
         input_gradient: InputGradient | None = None,
     ) -> Augmented:
-        """Mixes each row with another; rows that pad a short batch mix with one another only."""
+        """Mixes each row with another; rows that pad a short batch mix only with each other."""
         del input_gradient
         partner = _partners(key, batch.mask)
-        gamma = distance.value / 2
+        gamma = jnp.asarray(distance.value) / 2
         clean = image_ops.to_float(batch.input)
         weight = gamma.reshape((-1,) + (1,) * (clean.ndim - 1))
         return Augmented(
@@ -60,12 +61,12 @@ class Mixup(base.Augmentation):
         )
 
     def own_confidence(self, distance: Distance) -> jax.Array:
-        """1 - γ, mixup's own label for the dominant class."""
+        """Returns 1 - γ, the probability of the dominant class in mixup's own label."""
         return 1 - jnp.asarray(distance.value) / 2
 
 
 def _partners(key: jax.Array, mask: jax.Array) -> jax.Array:
-    """int32 [B]: a random cyclic order of the real rows, each row's partner being the next."""
+    """Draws partners, int32 [B]: the next rows in a random cyclic order of the real rows."""
     num = mask.shape[0]
     order = jnp.argsort(jax.random.uniform(key, (num,)) + (mask <= 0))
     real = jnp.maximum(jnp.sum(mask > 0), 1).astype(jnp.int32)

@@ -1,4 +1,4 @@
-"""No augmentation beyond crop and flip: every distance is 0."""
+"""Adds no augmentation to crop and flip: every distance is 0."""
 
 import dataclasses
 from typing import ClassVar
@@ -13,14 +13,14 @@ from autolabel_jax.types import Augmented, Batch, Distance, InputGradient
 
 @dataclasses.dataclass(frozen=True)
 class Identity(base.Augmentation):
-    """Leaves the inputs as they are; uint8 inputs are scaled to [0, 1]."""
+    """Does not change inputs, except that uint8 is scaled to [0, 1]."""
 
     title: ClassVar[str] = "none"
     num_buckets: ClassVar[int | None] = 1
     moves_inputs: ClassVar[bool] = False
 
     def draw(self, key: jax.Array, num: int) -> Distance:
-        """Distance 0 for each of ``num`` examples."""
+        """Returns distance 0 for each of ``num`` examples."""
         del key
         return base.one_group(jnp.zeros(num, jnp.float32))
 

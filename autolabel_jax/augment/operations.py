@@ -1,8 +1,8 @@
-"""The operations that AugMix and RandAugment chain: one step for a whole batch.
+"""Implements the operations that AugMix and RandAugment chain, on whole batches.
 
-Every image has an operation of its own. ``vmap`` of a ``switch`` would run all
-of them on every image; here an image gets one table of grey levels and one
-affine matrix, either of which may be the identity.
+Every image has its own operation. ``vmap`` of a ``switch`` would run all
+operations on every image; instead, an image gets one table of grey levels and
+one affine matrix, and either can be the identity.
 """
 
 import dataclasses
@@ -16,43 +16,43 @@ from autolabel_jax import image_ops
 from autolabel_jax.augment import base
 from autolabel_jax.datasets import InputSpec
 from autolabel_jax.image_ops import warp
-from autolabel_jax.types import Distance
+from autolabel_jax.types import Array, Distance
 
-# What changes grey levels one by one, what moves pixels, and what blends images.
+# Operations that change grey levels, that move pixels, and that blend images.
 TABLES = ("autocontrast", "equalize", "posterize", "solarize", "brightness", "contrast")
 WARPS = ("rotate", "shear_x", "translate_x", "shear_y", "translate_y")
 BLENDS = ("color", "sharpness")
 
-# An operation is its place here. Its amount is: bits kept (posterize), threshold
-# (solarize), degrees counter-clockwise (rotate), pixels a row or column (shear),
-# pixels to the left or upwards (translate), or a factor, 1 for no change
+# The code of an operation is its index in NAMES. Its amount is the number of bits kept
+# (posterize), a threshold (solarize), degrees counter-clockwise (rotate), pixels per row or
+# column (shear), pixels to the left or upwards (translate), or a factor with 1 for no change
 # (brightness, contrast, color, sharpness).
-# Those warps that change one coordinate need half the work of one that changes both.
+# Warps that change one coordinate need half the work of those that change both.
 WARPS_BY_AXES = {"xy": WARPS[:1], "x": WARPS[1:3], "y": WARPS[3:]}
 
 NAMES = ("identity",) + TABLES + WARPS + BLENDS
 CODE = {name: code for code, name in enumerate(NAMES)}
 
-CHUNK_PIXELS = 8 * 32 * 32  # on CPUs, see _in_chunks; 8 images of CIFAR
+CHUNK_PIXELS = 8 * 32 * 32  # 8 images of CIFAR, on CPUs; see _in_chunks
 
 
 @dataclasses.dataclass(frozen=True)
 class Chained(base.Augmentation):
-    """Base of augmentations that chain PIL's operations; a group is a number of operations."""
+    """Is the base of augmentations that chain PIL's operations; a group is a number of them."""
 
     kinds: ClassVar[tuple[str, ...]] = ("image",)
 
     def check_input(self, spec: InputSpec) -> None:
-        """Refuses all but uint8 images [H, W, C] with 1 or 3 channels."""
+        """Checks that inputs are uint8 images [H, W, C] with 1 or 3 channels."""
         if spec.kind != "image" or spec.dtype != "uint8" or spec.shape[-1] not in (1, 3):
             raise ValueError(
                 f"augment.name: {self.name!r} takes uint8 images [height, width, channels] with 1 "
-                f"or 3 channels, got {spec.dtype} {list(spec.shape)} of kind {spec.kind!r}; give "
-                "such images, or take augment.name='none', 'mixup' or 'adversarial'"
+                f"or 3 channels, got {spec.dtype} {list(spec.shape)} of kind {spec.kind!r}; use "
+                "such images, or augment.name='none', 'mixup' or 'adversarial'"
             )
 
     def draw(self, key: jax.Array, num: int) -> Distance:
-        """Group ~ U{0 … num_groups - 1}, value ~ U[0, 1]."""
+        """Draws group ~ U{0 … num_groups - 1} and value ~ U[0, 1]."""
         group_key, value_key = jax.random.split(key)
         return Distance(
             group=jax.random.randint(group_key, (num,), 0, self.num_groups),
@@ -61,12 +61,12 @@ class Chained(base.Augmentation):
 
 
 def codes(names: tuple[str, ...]) -> jax.Array:
-    """The places of ``names`` in NAMES, int32 [len(names)]."""
+    """Returns the indices of ``names`` in NAMES, int32 [len(names)]."""
     return jnp.array([CODE[name] for name in names], jnp.int32)
 
 
 def choose(code: jax.Array, amount: dict[str, jax.Array]) -> jax.Array:
-    """The amount of each image's operation, 0 for those that take none; float32 like code."""
+    """Returns the amount of each operation, 0 for operations without one; float32 like code."""
     zero = jnp.zeros(code.shape, jnp.float32)
     return sum((jnp.where(code == CODE[name], amount[name], 0) for name in amount), zero)
 
@@ -75,19 +75,19 @@ def chain(
     image: jax.Array,
     code: jax.Array,
     amount: jax.Array,
-    depth: jax.Array,
+    depth: Array,
     *,
     enhance: bool = False,
 ) -> jax.Array:
-    """The first ``depth`` of D operations in sequence, on each image.
+    """Applies the first ``depth`` of D operations in sequence to each image.
 
     Args:
       image: uint8 [B, H, W, C] with C = 1 or 3.
-      code: int32 [D, B], place in NAMES.
-      amount: float32 [D, B], in the operation's unit.
+      code: int32 [D, B], index into NAMES.
+      amount: float32 [D, B], in the unit of the operation.
       depth: int32 [B], up to D.
-      enhance: whether brightness, contrast, color and sharpness may be asked
-        for; where they are not, False saves their time.
+      enhance: whether brightness, contrast, color and sharpness can occur; False saves
+        their time.
 
     Returns:
       uint8 [B, H, W, C].
@@ -107,10 +107,10 @@ def chain(
 
 
 def _in_chunks(step, packed: jax.Array, code: jax.Array, amount: jax.Array) -> jax.Array:
-    """``step`` on a few images at a time, sorted by operation.
+    """Applies ``step`` to a few images at a time, sorted by operation.
 
-    A CPU then skips most of what a chunk has no use for, and keeps the chunk in
-    its cache. An accelerator rather takes the whole batch at once.
+    A CPU then skips most operations that a chunk does not need, and keeps the
+    chunk in its cache. On an accelerator, the whole batch at once is faster.
     """
     num, height, width = packed.shape
     size = min(num, max(1, CHUNK_PIXELS // (height * width)))
@@ -129,11 +129,11 @@ def _step(
     enhance: bool,
     sparse: bool,
 ) -> jax.Array:
-    """One operation on each image, from words [B, H, W] to words (see ``warp.pack``).
+    """Applies one operation to each image, from words [B, H, W] to words (see ``warp.pack``).
 
-    With ``sparse``, what none of the images asks for is skipped: for a chunk on
-    a CPU. A whole batch asks for everything, and an accelerator would have to
-    wait for each answer.
+    With ``sparse``, operations that no image needs are skipped, which helps for a
+    chunk on a CPU. A whole batch needs all operations, and an accelerator would
+    wait for each condition.
     """
     when = _when_any if sparse else lambda wanted, operation, value: operation(value)
     table = when(
@@ -161,21 +161,21 @@ def _among(code: jax.Array, names: tuple[str, ...]) -> jax.Array:
 
 
 def _when_any(wanted: jax.Array, operation, value: jax.Array) -> jax.Array:
-    """The operation on the value if any of ``wanted`` holds, else the value."""
+    """Applies the operation to the value if any of ``wanted`` is true."""
     return jax.lax.cond(jnp.any(wanted), operation, lambda value: value, value)
 
 
 def _table(
     packed: jax.Array, code: jax.Array, amount: jax.Array, channels: int, enhance: bool, when
 ) -> jax.Array:
-    """Table of each image's operation, uint8 [B, C, 256]; the identity where it needs none.
+    """Returns the table of each image's operation, uint8 [B, C, 256]; the default is the identity.
 
-    Each kind of table has a branch of its own, apart from the look-up: in one
-    computation, XLA's CPU backend would work an entry out anew for every pixel.
+    Each kind of table has its own branch, separate from the look-up. In one
+    computation, XLA's CPU backend would recompute an entry for every pixel.
     """
     num, height, width = packed.shape
     whole = amount.astype(jnp.int32)
-    # Two of them look at one channel at a time, and a CPU reads it fastest in one piece.
+    # Two tables depend on one channel at a time, which a CPU reads fastest if it is contiguous.
     planes = when(
         (code == CODE["autocontrast"]) | (code == CODE["equalize"]),
         lambda _: jnp.moveaxis(warp.unpack(packed, channels), -1, 1),
@@ -210,7 +210,7 @@ def _table(
 
 
 def _look_up(packed: jax.Array, table: jax.Array, channels: int) -> jax.Array:
-    """``image_ops.look_up`` from words to words."""
+    """Applies ``image_ops.look_up`` to words."""
     start = jnp.arange(packed.shape[0])[:, None, None] * channels
     entries = table.reshape(-1)
 
@@ -225,7 +225,7 @@ def _look_up(packed: jax.Array, table: jax.Array, channels: int) -> jax.Array:
 def _matrix(
     code: jax.Array, amount: jax.Array, height: int, width: int, names: tuple[str, ...] = WARPS
 ) -> jax.Array:
-    """Matrix of each image's operation, float32 [B, 6]; the identity where it is not in names."""
+    """Returns the matrix of each operation, float32 [B, 6]; the identity if it is not in names."""
 
     def only(name):
         return jnp.where(code == CODE[name], amount, 0) if name in names else 0.0
@@ -237,7 +237,7 @@ def _matrix(
 
 
 def _blend(image: jax.Array, code: jax.Array, amount: jax.Array) -> jax.Array:
-    """Color and sharpness where an image's operation is that, else the image; uint8."""
+    """Applies color and sharpness to the images with these operations; uint8."""
 
     def here(name):
         return (code == CODE[name])[:, None, None, None]

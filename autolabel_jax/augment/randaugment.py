@@ -1,11 +1,11 @@
-"""RandAugment: a few operations out of fourteen, all at one magnitude.
+"""Implements RandAugment: a few of fourteen operations, all at one magnitude.
 
 Cubuk, Zoph, Shlens, Le (2020), "RandAugment: Practical Automated Data
 Augmentation with a Reduced Search Space". The distance is the pair of the
 number of operations and the magnitude. Ranges at magnitude 10 of 10 are those
 of AutoAugment (Cubuk et al. 2019): rotation 30°, shear .3, translation 150/331
 of the side, posterize to 4 bits, solarize from 0, and enhancement by 1 ± .9;
-the sign is random wherever there are two.
+signs are random.
 """
 
 import dataclasses
@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from autolabel_jax import image_ops
 from autolabel_jax.augment import base, operations
 from autolabel_jax.registry import setting
-from autolabel_jax.types import Augmented, Batch, Distance, InputGradient
+from autolabel_jax.types import Array, Augmented, Batch, Distance, InputGradient
 
 NAMES = (
     "identity",
@@ -39,9 +39,10 @@ NAMES = (
 
 @dataclasses.dataclass(frozen=True)
 class RandAugment(operations.Chained):
-    """Applies as many random operations as each image's group says, at one magnitude.
+    """Applies random operations to each image, all at one magnitude.
 
-    The group is the number of operations - 1, the value is magnitude / max_magnitude.
+    The group of the distance is the number of operations - 1, and the value is
+    magnitude / max_magnitude.
     """
 
     title: ClassVar[str] = "randaugment"
@@ -56,7 +57,7 @@ class RandAugment(operations.Chained):
 
     @property
     def num_groups(self) -> int:
-        """One group for each number of operations."""
+        """Number of possible numbers of operations."""
         return self.max_operations
 
     def apply(
@@ -66,7 +67,7 @@ class RandAugment(operations.Chained):
         distance: Distance,
         input_gradient: InputGradient | None = None,
     ) -> Augmented:
-        """Applies the operations; images uint8 [B, H, W, C] with C = 1 or 3."""
+        """Applies the operations; images are uint8 [B, H, W, C] with C = 1 or 3."""
         del input_gradient
         magnitude = distance.value * self.max_magnitude
         code, amount = draw_operations(
@@ -77,13 +78,13 @@ class RandAugment(operations.Chained):
 
 
 def draw_operations(
-    key: jax.Array, magnitude: jax.Array, shape: tuple[int, ...], *, max_operations: int
+    key: jax.Array, magnitude: Array, shape: tuple[int, ...], *, max_operations: int
 ) -> tuple[jax.Array, jax.Array]:
-    """What is done to a batch of ``shape`` [B, H, W, C] at ``magnitude`` float32 [B], of 10.
+    """Draws operations for a batch of ``shape`` [B, H, W, C] at ``magnitude`` float32 [B], of 10.
 
     Returns:
-      code: int32 [max_operations, B], place in ``operations.NAMES``.
-      amount: float32 [max_operations, B], in the operation's unit.
+      code: int32 [max_operations, B], index into ``operations.NAMES``.
+      amount: float32 [max_operations, B], in the unit of the operation.
     """
     code_key, sign_key = jax.random.split(key)
     size = (max_operations, shape[0])
@@ -93,9 +94,9 @@ def draw_operations(
 
 
 def amounts(
-    code: jax.Array, magnitude: jax.Array, sign: jax.Array, height: int, width: int
+    code: jax.Array, magnitude: Array, sign: jax.Array, height: int, width: int
 ) -> jax.Array:
-    """Amount of each operation at a magnitude of 10; float32 like code."""
+    """Returns the amount of each operation at a magnitude of 10; float32 like code."""
     share = magnitude / 10
     enhancement = 1 + sign * 0.9 * share
     amount = {

@@ -4,17 +4,19 @@ import numpy as np
 
 LOG_RANGE = (np.log(1e-2), np.log(1e2))
 
-# Nats: e^100 to one is certain in any data, and a class that is never seen asks for -infinity.
+# Nats. The optimal bias of a class without examples is -infinity.
 LARGEST_BIAS = 100.0
 
 
 def _checked(logits, label):
     logits, label = np.asarray(logits, np.float64), np.asarray(label)
     if len(logits) == 0 or not np.isfinite(logits).all():
-        raise ValueError(f"logits: got shape {logits.shape}; needs finite logits of ≥ 1 example")
+        raise ValueError(
+            f"logits: got shape {logits.shape}; expected finite logits of 1 or more examples"
+        )
     if label.shape != logits.shape[:1] or label.min() < 0 or label.max() >= logits.shape[1]:
         raise ValueError(
-            f"label: got shape {label.shape}, {label.min()} to {label.max()}; needs one label "
+            f"label: got shape {label.shape}, {label.min()} to {label.max()}; expected one label "
             f"from 0 to {logits.shape[1] - 1} for each of {len(logits)} rows of logits"
         )
     return logits, label
@@ -28,17 +30,17 @@ def _nll(logits, label):
 
 
 def fit_temperature(logits: np.ndarray, label: np.ndarray) -> float:
-    """The temperature T > 0 that minimises the NLL of softmax(logits / T).
+    """Finds the temperature T > 0 that minimises the NLL of softmax(logits / T).
 
-    The NLL is convex in 1/T, so Brent's search in log T finds the minimum;
-    it stays within [0.01, 100] where the data ask for 0 or infinity.
+    The NLL is convex in 1/T, so Brent's search in log T finds the minimum. T is limited to
+    [0.01, 100], for data whose optimum is 0 or infinity.
 
     Args:
       logits: float [n, K] on the calibration set, never on test.
       label: int [n].
 
     Raises:
-      ValueError: no example, logits that are not finite, or labels that do not fit them.
+      ValueError: there is no example, logits are not finite, or labels do not match them.
     """
     from scipy import optimize  # slow to import
 
@@ -52,13 +54,13 @@ def fit_temperature(logits: np.ndarray, label: np.ndarray) -> float:
 
 
 def fit_vector(logits: np.ndarray, label: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Scales and biases (w, b) that minimise the NLL of softmax(logits · w + b).
+    """Finds scales and biases (w, b) that minimise the NLL of softmax(logits · w + b).
 
     The NLL is convex in (w, b). L-BFGS starts from the better of no scaling and the fitted
-    temperature, so on these logits the NLL is never above either. Where the data ask for
-    infinity, |w| stays within 100 and |b| within 100 nats. A constant added to every bias
-    changes nothing: b has mean 0. Unlike a temperature it may change which class is on top,
-    and with 2K numbers it wants many calibration examples for each class.
+    temperature, so on these logits the NLL is never above either. |w| is limited to 100 and |b| to
+    100 nats, for data whose optimum is infinite. b has mean 0, as a constant added to every bias
+    has no effect. Unlike a temperature, vector scaling may change the top class, and its 2K
+    parameters need many calibration examples per class.
 
     Args:
       logits: float [n, K] on the calibration set, never on test.

@@ -55,6 +55,7 @@ class Corrupt(Protocol):
 
     def __call__(self, key: jax.Array, image: jax.Array, *prepared: Any) -> jax.Array:
         """Returns the corrupted image, float32 [H, W, 3]; values may lie outside [0, 1]."""
+        ...
 
 
 # (index int32 [B], image uint8 [B, H, W, 3]) → uint8 [B, H, W, 3].

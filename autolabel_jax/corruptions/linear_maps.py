@@ -11,12 +11,14 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import ndimage
 
+from autolabel_jax.types import Array
 
-def both_axes(image: jax.Array, matrix: np.ndarray) -> jax.Array:
+
+def both_axes(image: jax.Array, matrix: Array) -> jax.Array:
     """Applies a matrix float [m, n] to rows and columns: [n, n, C] → [m, m, C]."""
-    matrix = jnp.asarray(matrix, image.dtype)
-    rows = jnp.einsum("ij,jwc->iwc", matrix, image, precision="highest")
-    return jnp.einsum("kw,iwc->ikc", matrix, rows, precision="highest")
+    weights = jnp.asarray(matrix, image.dtype)
+    rows = jnp.einsum("ij,jwc->iwc", weights, image, precision="highest")
+    return jnp.einsum("kw,iwc->ikc", weights, rows, precision="highest")
 
 
 @functools.cache

@@ -11,9 +11,10 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy import special, stats
+from scipy import special
 
 from autolabel_jax.corruptions.settings import Prepared
+from autolabel_jax.types import Array
 
 LEVELS = 256
 
@@ -47,7 +48,7 @@ def prepare_impulse(size: int, share: float) -> Prepared:
     return Prepared((_impulse_table(share),))
 
 
-def redraw(key: jax.Array, image: jax.Array, table: jax.Array) -> jax.Array:
+def redraw(key: jax.Array, image: jax.Array, table: Array) -> jax.Array:
     """Replaces each level by one drawn from its row of an alias table, uint32 [256, 256].
 
     The upper byte of a random word chooses a column, and the other three choose between the column
@@ -97,6 +98,8 @@ def _gaussian_table(deviation: float, relative: float) -> np.ndarray:
 
 @functools.cache
 def _poisson_table(photons: float) -> np.ndarray:
+    from scipy import stats  # slow to import
+
     count = np.arange(int(photons + 12 * np.sqrt(photons) + 30))
     probability = stats.poisson.pmf(count, photons * np.arange(LEVELS)[:, None] / 255)
     after = np.floor(np.minimum(count / photons, 1) * 255 + 1e-9).astype(int)

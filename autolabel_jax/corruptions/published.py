@@ -1,7 +1,7 @@
 """Readers of the published corrupted sets: CIFAR-10-C, CIFAR-100-C, ImageNet-C, TFDS.
 
-Each refuses a set that lacks a corruption or a severity, and names what is
-missing: an average over fewer than 75 sets is another number.
+Each reader rejects a set that lacks a corruption or a severity and names what is missing, because
+an average over fewer than 75 sets is not comparable.
 """
 
 import dataclasses
@@ -14,20 +14,20 @@ from PIL import Image
 from autolabel_jax.corruptions import CORRUPTIONS, SEVERITIES
 from autolabel_jax.datasets import Split
 
-# Where TFDS calls a corruption otherwise.
+# Corruptions whose name in TFDS differs.
 TFDS_NAMES = {"glass_blur": "frosted_glass_blur", "elastic_transform": "elastic"}
 SUFFIXES = (".jpeg", ".jpg", ".png")
 TFDS_SET = "cifar10_corrupted"
-READ_AT_ONCE = 10_000  # images of a set that are in memory together
+READ_AT_ONCE = 10_000  # number of images of a set in memory at once
 
 
 @dataclasses.dataclass(frozen=True)
 class Published:
-    """A folder of published sets, found complete.
+    """A folder of published sets, which is checked to be complete.
 
     Attributes:
-      folder: as it was given.
-      read: (corruption, severity, first so many images, side in pixels) → the set in parts.
+      folder: path of the folder, as the user gave it.
+      read: (corruption, severity, number of images, side in pixels) → the set in parts.
     """
 
     folder: str
@@ -35,16 +35,16 @@ class Published:
 
 
 def open_sets(folder: str, names: Sequence[str] = CORRUPTIONS) -> Published:
-    """The published sets in a folder, told apart by what lies there.
+    """Opens the published sets in a folder; their format is recognised from its files.
 
     Args:
       folder: CIFAR-10-C or CIFAR-100-C (NAME.npy files and labels.npy), ImageNet-C
         (NAME/SEVERITY/WNID/*.JPEG), or a folder of TFDS sets with ``cifar10_corrupted``.
-      names: of the corruptions that are needed.
+      names: names of the required corruptions.
 
     Raises:
-      FileNotFoundError: no such folder or none of these, or a corruption or a severity of it
-        is missing; all that are missing are named.
+      FileNotFoundError: the folder does not exist or holds none of these, or corruptions or
+        severities are missing; the message names them.
     """
     root = pathlib.Path(folder).expanduser()
     if any(root.glob("*.npy")):
@@ -67,7 +67,7 @@ def open_sets(folder: str, names: Sequence[str] = CORRUPTIONS) -> Published:
             ),
         )
     raise FileNotFoundError(
-        f"--corrupted_data: {folder} holds no published sets; needed are .npy files as in "
+        f"--corrupted_data: {folder} holds no published sets; expected .npy files as in "
         f"CIFAR-10-C, folders {names[0]}/1/… as in ImageNet-C, or TFDS's {TFDS_SET}"
     )
 
@@ -89,8 +89,8 @@ def _cifar_part(root: pathlib.Path, name: str, severity: int, num: int) -> Itera
     image = np.load(root / f"{name}.npy", mmap_mode="r")
     if len(image) != len(label) or len(label) % 5 or image.dtype != np.uint8:
         raise ValueError(
-            f"--corrupted_data: {root / name}.npy holds {image.dtype} {image.shape}; needed are "
-            f"uint8 images, five severities of them, as many as labels.npy has ({len(label)})"
+            f"--corrupted_data: {root / name}.npy holds {image.dtype} {image.shape}; expected "
+            f"uint8 images of five severities, as many as labels.npy has ({len(label)})"
         )
     each = len(label) // 5
     first = (severity - 1) * each
@@ -99,7 +99,7 @@ def _cifar_part(root: pathlib.Path, name: str, severity: int, num: int) -> Itera
 
 
 def _tfds_configs(data_dir: str, names: Sequence[str]) -> dict[tuple[str, int], str]:
-    """(corruption, severity) → TFDS's name of the set, all of them prepared."""
+    """(corruption, severity) → TFDS's name of the set; checks that all are prepared."""
     import tensorflow_datasets as tfds  # slow to import
 
     configs = {
@@ -126,7 +126,7 @@ def _tfds_part(data_dir: str, config: str, num: int) -> Iterator[Split]:
 def _imagenet_paths(
     root: pathlib.Path, classes: list[str], name: str, severity: int
 ) -> list[tuple[pathlib.Path, int]]:
-    """(file, label) of a set, class by class."""
+    """Lists (file, label) of a set, class by class."""
     return [
         (path, label)
         for label, wnid in enumerate(classes)
@@ -137,7 +137,7 @@ def _imagenet_paths(
 
 def _imagenet_parts(root, classes, name, severity, num, size) -> Iterator[Split]:
     paths = _imagenet_paths(root, classes, name, severity)
-    # The first so many files would be of the first classes alone.
+    # Evenly spaced, because the first ``num`` files would be of the first classes alone.
     paths = paths[:: max(len(paths) // num, 1)][:num]
     first = 0
     for image, label in _decoded(paths, READ_AT_ONCE, size):
@@ -146,7 +146,7 @@ def _imagenet_parts(root, classes, name, severity, num, size) -> Iterator[Split]
 
 
 def _classes(folder: str, root: pathlib.Path, names: Sequence[str]) -> list[str]:
-    """Names of the class folders, the same in all sets."""
+    """Returns the names of the class folders, which must be the same in all sets."""
     by_set = {}
     for name in names:
         for severity in SEVERITIES:

@@ -123,7 +123,7 @@ class Prepared(NamedTuple):
       fixed: constants of the compiled program, passed after the arrays.
     """
 
-    arrays: tuple[np.ndarray, ...]
+    arrays: tuple[np.ndarray | np.number, ...]
     fixed: tuple[int, ...] = ()
 
 

@@ -7,6 +7,7 @@ distance transform. Both are array operations here, with Euclidean distances ins
 
 import functools
 from collections.abc import Sequence
+from typing import cast
 
 import jax
 import jax.numpy as jnp
@@ -127,7 +128,8 @@ def _neighbour(padded: jax.Array, down: int, right: int) -> jax.Array:
 
 def _most(edge: jax.Array) -> jax.Array:
     near = functools.partial(_neighbour, jnp.pad(edge, 1).astype(jnp.int32))
-    return sum(near(i, j) for i in (-1, 0, 1) for j in (-1, 0, 1))
+    total = sum(near(i, j) for i in (-1, 0, 1) for j in (-1, 0, 1))
+    return cast(jax.Array, total)
 
 
 def _distance(edge: jax.Array) -> jax.Array:
@@ -153,10 +155,11 @@ def _box(image: jax.Array) -> jax.Array:
 
 
 def _correlate(
-    image: jax.Array, kernel: Sequence[Sequence[float]], mode: str = "reflect"
+    image: jax.Array, kernel: Sequence[Sequence[float]] | np.ndarray, mode: str = "reflect"
 ) -> jax.Array:
     near = functools.partial(_neighbour, jnp.pad(image, 1, mode=mode))
-    return sum(kernel[i][j] * near(i - 1, j - 1) for i in range(3) for j in range(3))
+    total = sum(kernel[i][j] * near(i - 1, j - 1) for i in range(3) for j in range(3))
+    return cast(jax.Array, total)
 
 
 def _equalized(level: jax.Array) -> jax.Array:

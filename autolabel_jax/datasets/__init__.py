@@ -1,7 +1,9 @@
-"""name → train / calibration / test arrays; calibration is cut from train only."""
+"""Loads a data set by name; the calibration split is cut from the training split only."""
 
 import functools
 import warnings
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -30,41 +32,40 @@ __all__ = [
 ]
 
 CALIBRATION_SOURCES = ("heldout", "train")
-MOMENT_IMAGES = 100_000  # of a larger set, about so many give mean and standard deviation
-IN_MEMORY = ("digits", "arrays")  # what cannot be streamed
-PHOTOGRAPH_MEAN, PHOTOGRAPH_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet
-CALIBRATION_BYTES = 16 * 2**30  # decoded calibration images that are still put on a device
+MOMENT_IMAGES = 100_000  # mean and std of a larger set are those of about this number of images
+IN_MEMORY = ("digits", "arrays")  # data sets that cannot be streamed
+PHOTOGRAPH_MEAN, PHOTOGRAPH_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's
+CALIBRATION_BYTES = 16 * 2**30  # maximum size of decoded calibration images on a device
 
 
 def load(config: ConfigDict) -> Dataset:
-    """The data set that ``config.dataset`` names.
+    """Loads the data set that ``config.dataset`` names.
 
-    Where ``train_examples`` is set, only the first so many of the official
-    training split are there at all; calibration is cut from these. With
-    ``calibration.source='train'`` nothing is cut, and the calibration split
-    is the training split, or ``calibration.images`` of it. With ``stream``,
-    only the calibration images are decoded now, as evaluation sees them.
+    The official splits are reduced to their first ``train_examples`` and ``test_examples``
+    examples (0 = all), and calibration is cut from the reduced training split. With
+    ``calibration.source='train'`` nothing is cut, and the calibration split is the training split,
+    or ``calibration.images`` examples of it. With ``stream``, only the calibration images are
+    decoded now, with the preprocessing of evaluation.
 
     Args:
-      config: reads dataset, data_dir, seed, train_examples, test_examples, stream,
+      config: config with the fields dataset, data_dir, seed, train_examples, test_examples, stream,
         image_size, loader_workers and calibration.*.
 
     Raises:
-      ValueError: a field is out of range, or the data do not fit.
-      FileNotFoundError: the data are not there.
+      ValueError: a field is out of range, or the data are not valid.
+      FileNotFoundError: the data do not exist.
     """
     _check_config(config)
     source = _streamed(config) if is_streamed(config) else _read(config)
     train = source.train.take(_first(config.train_examples))
     test = source.test.take(_first(config.test_examples))
     if isinstance(train, StreamedSplit):
-        mean, std = np.float32(PHOTOGRAPH_MEAN), np.float32(PHOTOGRAPH_STD)
+        mean, std = (np.array(x, np.float32) for x in (PHOTOGRAPH_MEAN, PHOTOGRAPH_STD))
     else:
-        # Before the cut: they are constants of the program, which all seeds can then share.
+        # Computed before the cut, so that they, and the program with them, are equal for all seeds.
         mean, std = _moments(train.input[:: max(1, len(train) // MOMENT_IMAGES)])
-    train, calibration = _cut(train, config)
-    if isinstance(train, StreamedSplit):
-        calibration = _decoded(calibration)
+    train, cut = _cut(train, config)
+    calibration = _decoded(cut) if isinstance(cut, StreamedSplit) else cut
     dataset = Dataset(
         name=config.dataset,
         train=train,
@@ -95,7 +96,7 @@ def _read(config: ConfigDict) -> Source:
 
 
 def is_streamed(config: ConfigDict) -> bool:
-    """Whether photographs stay on disk until they are needed; those in folders always do."""
+    """Returns whether images stay on disk until they are needed, which is always so in folders."""
     return config.stream or config.dataset == "folder"
 
 
@@ -114,7 +115,7 @@ def _streamed(config: ConfigDict) -> Source:
 
 
 def in_memory(split: Split | StreamedSplit) -> Split:
-    """The split, its photographs decoded as evaluation sees them."""
+    """Returns the split in memory; photographs are decoded as in evaluation."""
     return loader.decode(split) if isinstance(split, StreamedSplit) else split
 
 
@@ -123,7 +124,7 @@ def _decoded(split: StreamedSplit) -> Split:
     if size > CALIBRATION_BYTES:
         raise ValueError(
             f"calibration.images: {len(split)} images would take {size / 2**30:.0f} GiB of each "
-            "device; take calibration.images=10000, or a smaller calibration.fraction"
+            "device; use calibration.images=10000, or a smaller calibration.fraction"
         )
     return in_memory(split)
 
@@ -132,8 +133,10 @@ def _first(num: int) -> slice:
     return slice(num or None)
 
 
-def _cut(split: Split, config: ConfigDict) -> tuple[Split, Split]:
-    """Training and calibration part; who goes where depends on the seed alone."""
+def _cut(
+    split: Split | StreamedSplit, config: ConfigDict
+) -> tuple[Split | StreamedSplit, Split | StreamedSplit]:
+    """Cuts a split into training and calibration parts, which depend on the seed only."""
     fraction, most = config.calibration.fraction, config.calibration.images or len(split)
     if config.calibration.source == "train":
         if most >= len(split):
@@ -144,18 +147,18 @@ def _cut(split: Split, config: ConfigDict) -> tuple[Split, Split]:
     if not 0 < num < len(split):
         raise ValueError(
             f"calibration.fraction: got {fraction}, which cuts {num} of {len(split)} training "
-            "examples; at least one must be left on each side"
+            "examples; each part needs at least one"
         )
     order = np.random.default_rng(config.seed).permutation(len(split))
     return split.take(np.sort(order[num:])), split.take(np.sort(order[:num]))
 
 
 def _moments(image: np.ndarray, rows: int = 500) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation over all but the last axis, a few rows at a time."""
+    """Computes mean and standard deviation over all but the last axis, a few rows at a time."""
     scale = 255.0 if image.dtype == np.uint8 else 1.0
     last = image.shape[-1]
 
-    def average(of):
+    def average(of: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
         # Rows are summed first: NumPy is slow along a last axis of three channels.
         starts = range(0, len(image), rows)
         sums = sum(of(image[i : i + rows].astype(np.float64) / scale).sum(0) for i in starts)
@@ -164,7 +167,7 @@ def _moments(image: np.ndarray, rows: int = 500) -> tuple[np.ndarray, np.ndarray
     mean = average(lambda x: x)
     centre = np.broadcast_to(mean, image.shape[1:]).copy()
     std = np.sqrt(average(lambda x: np.square(x - centre)))
-    # A constant entry carries nothing; divided by 1 it stays small when an augmentation moves it.
+    # A constant entry is divided by 1, so that it stays small if an augmentation changes it.
     std = np.where(std > 1e-6 * np.maximum(np.abs(mean), 1e-3), std, 1.0)
     return mean.astype(np.float32), std.astype(np.float32)
 
@@ -173,39 +176,39 @@ def _check_config(config: ConfigDict) -> None:
     source, fraction = config.calibration.source, config.calibration.fraction
     if source not in CALIBRATION_SOURCES:
         known = ", ".join(CALIBRATION_SOURCES)
-        raise ValueError(f"calibration.source: got {source!r}, known are {known}")
+        raise ValueError(f"calibration.source: got {source!r}, expected one of: {known}")
     if source == "heldout" and not 0 < fraction < 1:
         raise ValueError(
             f"calibration.fraction: got {fraction}, must be between 0 and 1; to measure on the "
-            "training images take calibration.source='train'"
+            "training images use calibration.source='train'"
         )
     least = {"train_examples": 0, "test_examples": 0, "seed": 0, "loader_workers": 0}
     least |= {"image_size": 1, "calibration.images": 0, "calibration.images_per_update": 0}
     for field, low in least.items():
-        found = functools.reduce(lambda tree, name: tree[name], field.split("."), config)
-        if found < low:
-            raise ValueError(f"{field}: got {found}, must be {low} or more")
+        value: Any = functools.reduce(lambda tree, name: tree[name], field.split("."), config)
+        if value < low:
+            raise ValueError(f"{field}: got {value}, must be at least {low}")
     if config.stream and config.dataset in IN_MEMORY:
         raise ValueError(
-            f"stream: got True with dataset={config.dataset!r}, which is in memory; take False"
+            f"stream: got True with dataset={config.dataset!r}, which is in memory; use False"
         )
     if is_streamed(config) and config.crop_pad:
         raise ValueError(
-            f"crop_pad: got {config.crop_pad}, but streamed images are cropped at random as they "
-            "are decoded; take crop_pad=0"
+            f"crop_pad: got {config.crop_pad}, but streamed images are cropped at random when they "
+            "are decoded; use crop_pad=0"
         )
 
 
 def _check(dataset: Dataset) -> None:
-    """What must hold of every data set, wherever it comes from."""
+    """Checks what every source of data must fulfil."""
     num_classes = dataset.num_classes
     for name in ("train", "calibration", "test"):
         split = getattr(dataset, name)
         where = f"dataset: {dataset.name!r}, {name} split"
         if not len(split):
-            raise ValueError(f"{where}: has no example")
+            raise ValueError(f"{where}: has no examples")
         if name == "train" and isinstance(split, StreamedSplit):
-            continue  # all its labels would take a pass over all its images
+            continue  # reading its labels can take as long as reading its images
         low, high = split.label.min(), split.label.max()
         if low < 0 or high >= num_classes:
             raise ValueError(

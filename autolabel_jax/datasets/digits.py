@@ -1,4 +1,4 @@
-"""The handwritten digits that come with scikit-learn: real images with no download.
+"""Reads the handwritten digits of scikit-learn, which are real images without a download.
 
 Alpaydin, Kaynak (1998), "Optical Recognition of Handwritten Digits", UCI.
 """
@@ -8,14 +8,14 @@ from PIL import Image
 
 from autolabel_jax.datasets.split import Source, Split
 
-SIDE = 32  # of an image, from 8
-SPLIT_SEED = 0  # of the test third; never the seed of a run
+SIDE = 32  # side of an image in pixels, enlarged from 8
+SPLIT_SEED = 0  # draws the test third; independent of the seed of a run
 
 
 def read() -> Source:
-    """1,198 training and 599 test images, uint8 [n, 32, 32, 3], ten classes.
+    """Reads 1,198 training and 599 test images, uint8 [n, 32, 32, 3], of ten classes.
 
-    The test third is the same in every run and holds a third of each class.
+    The test split is the same in every run and contains a third of each class.
     """
     from sklearn.datasets import load_digits  # slow to import
 
@@ -37,11 +37,11 @@ def read() -> Source:
 
 
 def _rows(label: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of the training split, shuffled, and of the test split.
+    """Returns the rows of the training split, shuffled, and of the test split.
 
-    scikit-learn's rows are ordered by writer; shuffled, the first so many are a fair sample.
+    scikit-learn orders rows by writer; shuffling makes the first N examples a fair sample.
     """
-    # RandomState, unlike Generator, promises the same stream in every version of NumPy.
+    # RandomState, unlike Generator, guarantees the same stream in every version of NumPy.
     random = np.random.RandomState(SPLIT_SEED)
     test = []
     for k in range(10):
@@ -52,7 +52,7 @@ def _rows(label: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _enlarge(grey: np.ndarray) -> np.ndarray:
-    """uint8 [n, 8, 8] → [n, 32, 32, 3], bilinear."""
+    """Enlarges uint8 [n, 8, 8] to [n, 32, 32, 3], bilinearly."""
     size = (SIDE, SIDE)
     large = [np.asarray(Image.fromarray(g).resize(size, Image.Resampling.BILINEAR)) for g in grey]
     return np.repeat(np.stack(large)[..., None], 3, axis=-1)

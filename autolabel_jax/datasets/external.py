@@ -1,4 +1,4 @@
-"""Data sets from outside the project: ``dataset=module:Class``, a class with ``read(data_dir)``."""
+"""Reads external data sets: ``dataset=module:Class``, a class with ``read(data_dir)``."""
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -8,13 +8,13 @@ from autolabel_jax.datasets.split import Source, Split
 
 
 def read(config: ConfigDict) -> Source:
-    """What the named class reads; its settings are the fields of ``config.data``.
+    """Reads a data set with the named class, whose settings are the fields of ``config.data``.
 
     Args:
-      config: reads dataset, data_dir and data.
+      config: config with the fields dataset, data_dir and data.
 
     Raises:
-      ValueError: no such class, one without ``read``, or arrays that do not fit ``Split``.
+      ValueError: the class does not exist or has no ``read``, or its arrays do not fit ``Split``.
     """
     name = config.dataset
     method = registry.load("dataset", name)
@@ -37,5 +37,5 @@ def _check(where: str, split: Split) -> None:
     if label.dtype != np.int32 or label.shape != (len(inputs),) or inputs.ndim < 2:
         raise ValueError(
             f"{where}: got inputs {list(inputs.shape)} with labels {label.dtype} "
-            f"{list(label.shape)}; needs [n, ...] and int32 [n]"
+            f"{list(label.shape)}, expected [n, ...] and int32 [n]"
         )

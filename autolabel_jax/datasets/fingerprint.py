@@ -1,7 +1,7 @@
-"""What a data set is, in a few lines of JSON: enough to use a model, and to tell data apart.
+"""Describes a data set in a few lines of JSON, to use a model and to recognise its data.
 
-Fingerprints are SHA-256 of bytes in a fixed order: the same on any machine, in any folder and in
-any process.
+Fingerprints are SHA-256 of bytes in a fixed order, so they do not depend on machine, folder or
+process.
 """
 
 import dataclasses
@@ -13,16 +13,16 @@ import numpy as np
 from autolabel_jax.datasets.split import Dataset, Split
 from autolabel_jax.datasets.streamed import StreamedSplit
 
-CHUNK_BYTES = 2**24  # hashed at once, so that no second copy of a large array is made
+CHUNK_BYTES = 2**24  # hashed at a time, so that a large array is not copied
 SHOWN = 12  # hexadecimal digits of a fingerprint in messages
 
 
 def of_split(split: Split | StreamedSplit) -> str:
-    """SHA-256 of a split, in hexadecimal.
+    """Computes the SHA-256 of a split, in hexadecimal.
 
-    In memory: inputs, labels and distances, with their shapes and types. On disk, where decoding
-    may differ between versions of a library: the records, by their own ``fingerprint``, and
-    which of them the split has.
+    For a split in memory, it covers inputs, labels and distances, with their shapes and types. For
+    a split on disk, whose decoding can differ between versions of a library, it covers the
+    ``fingerprint`` of the records and the rows of the split.
     """
     digest = hashlib.sha256()
     if isinstance(split, StreamedSplit):
@@ -38,7 +38,7 @@ def of_split(split: Split | StreamedSplit) -> str:
 
 
 def add_array(digest: Any, array: np.ndarray) -> None:
-    """Adds shape, type and values to a hash of ``hashlib``, little-endian and row by row."""
+    """Adds shape, type and values to a ``hashlib`` hash, little-endian and in row order."""
     little = array.dtype.newbyteorder("<")
     digest.update(f"{little.str} {array.shape}".encode())
     row = max(1, array[:1].nbytes)
@@ -48,14 +48,14 @@ def add_array(digest: Any, array: np.ndarray) -> None:
 
 
 def describe(dataset: Dataset) -> dict[str, Any]:
-    """All that using a trained model needs of its data, as JSON has it.
+    """Returns what a trained model needs to know about its data, as JSON values.
 
-    ``input`` (its ``InputSpec``), ``mean``, ``std``, ``class_names``,
-    ``num_classes``, and of each of ``splits`` its ``sha256`` and number of ``examples``.
+    These are ``input`` (the ``InputSpec``), ``mean``, ``std``, ``class_names``, ``num_classes``,
+    and for each of ``splits`` the ``sha256`` and the number of ``examples``.
     """
     return {
         "name": dataset.name,
-        "input": dataclasses.asdict(dataset.spec),
+        "input": dataclasses.asdict(dataset.spec) | {"shape": list(dataset.spec.shape)},
         "mean": dataset.mean.tolist(),
         "std": dataset.std.tolist(),
         "num_classes": dataset.num_classes,
@@ -69,24 +69,24 @@ def describe(dataset: Dataset) -> dict[str, Any]:
 
 
 def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """What tells two data sets apart, each with both values; nothing for the same data.
+    """Lists the differences of two data sets, each with both values.
 
     Args:
-      before: from ``describe``.
-      now: likewise.
+      before: earlier result of ``describe``.
+      now: current result of ``describe``.
     """
-    told = []
+    changes = []
     for name, split in now["splits"].items():
         was = before["splits"][name]
         if split != was:
-            told.append(
+            changes.append(
                 f"{name} split: {was['examples']} examples, sha256 {was['sha256'][:SHOWN]}… then; "
                 f"{split['examples']}, {split['sha256'][:SHOWN]}… now"
             )
     names = before["class_names"] or [], now["class_names"] or []
     if names[0] != names[1]:
-        told.append(f"class names: {_first_difference(*names)}")
-    return told
+        changes.append(f"class names: {_first_difference(*names)}")
+    return changes
 
 
 def _split(split: Split | StreamedSplit) -> dict[str, Any]:
@@ -94,7 +94,7 @@ def _split(split: Split | StreamedSplit) -> dict[str, Any]:
 
 
 def _stored_calibration(dataset: Dataset) -> Split | StreamedSplit:
-    """The calibration split as it is stored: a streamed one is decoded when it is loaded."""
+    """Returns the calibration split as stored, since loading decodes a streamed one."""
     if isinstance(dataset.train, StreamedSplit):
         return dataclasses.replace(dataset.train, index=dataset.calibration.index)
     return dataset.calibration

@@ -1,4 +1,4 @@
-"""Photographs in folders by class: train/CLASS/*.jpg, and val/ (or validation/, test/) the same."""
+"""Reads photographs from folders: train/CLASS/*.jpg, and val/CLASS/ (or validation/, test/)."""
 
 import dataclasses
 import functools
@@ -9,27 +9,27 @@ import pathlib
 import numpy as np
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
-HELD_OUT = ("val", "validation", "test")  # the first of them that is there
-ORDER_SEED = 0  # of the order of the images; never the seed of a run
+HELD_OUT = ("val", "validation", "test")  # the first existing folder is used
+ORDER_SEED = 0  # shuffles the images; independent of the seed of a run
 
 
 @dataclasses.dataclass(frozen=True)
 class FolderRecords:
-    """Image files in a fixed order, shuffled, so that the first so many are a fair sample."""
+    """Lists image files in a fixed shuffled order, so that the first N are a fair sample."""
 
     folder: str
-    name: np.ndarray  # bytes [n], paths in the folder: shorter to send than as str
+    name: np.ndarray  # bytes [n], paths in the folder; bytes are smaller to send than str
     label: np.ndarray  # int32 [n]
 
     def __len__(self) -> int:
         return len(self.name)
 
     def read(self, row: int) -> tuple[str, int]:
-        """Path and label of an image."""
+        """Returns path and label of an image."""
         return os.path.join(self.folder, os.fsdecode(self.name[row])), int(self.label[row])
 
     def labels(self) -> np.ndarray:
-        """int32 [n]."""
+        """Returns all labels, int32 [n]."""
         return self.label
 
     @functools.cached_property
@@ -48,11 +48,11 @@ class FolderRecords:
 
 
 def read(data_dir: str) -> tuple[FolderRecords, FolderRecords, tuple[str, ...]]:
-    """Training images, held-out images, and the classes: the names in train/, sorted.
+    """Lists training images, held-out images and classes, which are the sorted names in train/.
 
     Raises:
       FileNotFoundError: a folder is missing.
-      ValueError: no image, or a held-out class that training has not.
+      ValueError: there is no image, or a held-out class is missing in train/.
     """
     if not data_dir:
         raise ValueError("data_dir: got '', dataset='folder' needs the folder of train/ and val/")
@@ -72,20 +72,20 @@ def _records(folder: pathlib.Path, classes: tuple[str, ...]) -> FolderRecords:
     unknown = sorted({e.name for e in os.scandir(folder) if e.is_dir()} - set(classes))
     if unknown:
         raise ValueError(
-            f"data_dir: {folder} has {len(unknown)} classes that train/ has not: "
+            f"data_dir: {folder} has {len(unknown)} classes that are not in train/: "
             f"{', '.join(unknown[:5])}"
         )
     names, labels = [], []
     for label, of_class in enumerate(classes):
-        found = sorted(_images(folder / of_class))
-        names += [os.fsencode(f"{of_class}/{name}") for name in found]
-        labels += [label] * len(found)
+        images = sorted(_images(folder / of_class))
+        names += [os.fsencode(f"{of_class}/{name}") for name in images]
+        labels += [label] * len(images)
     if not names:
         raise ValueError(
-            f"data_dir: {folder} holds no image; needed are folders, one a class, of files "
+            f"data_dir: {folder} has no images; expected one folder per class with files "
             f"that end in {', '.join(ENDINGS)}"
         )
-    # RandomState, unlike Generator, promises the same stream in every version of NumPy.
+    # RandomState, unlike Generator, guarantees the same stream in every version of NumPy.
     order = np.random.RandomState(ORDER_SEED).permutation(len(names))
     return FolderRecords(str(folder), np.array(names)[order], np.array(labels, np.int32)[order])
 

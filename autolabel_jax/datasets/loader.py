@@ -1,8 +1,8 @@
-"""Host batches of a streamed split: decoded by grain's workers, each a function of its place.
+"""Makes host batches of a streamed split, decoded by grain's workers.
 
-A plan says which rows a step has and how they are seen. Workers get blocks of
-a step, so whatever their number, batches are the same; nothing of a worker's
-state need be saved to go on in the middle of a run.
+A plan says which rows a step has and how they are preprocessed. A worker decodes
+blocks of a step, so batches do not depend on the number of workers, and a run
+resumes without any saved state of the workers.
 """
 
 import dataclasses
@@ -11,8 +11,8 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Iterator
-from typing import Protocol
+from collections.abc import Generator
+from typing import Any, Protocol
 
 import numpy as np
 from absl import flags
@@ -20,30 +20,35 @@ from absl import flags
 from autolabel_jax.datasets.split import Split
 from autolabel_jax.datasets.streamed import StreamedSplit
 
-BLOCK = 16  # images that a worker hands over at once, 2.4 MB at 224 px
-THREADS = 4  # where no worker processes are asked for
-BUFFERED = 2  # blocks that a worker process is ahead
-# Blocks come by pipe, which costs this process no more time than shared memory does; containers
-# often have little of that, and grain 0.2.18 leaves some of it behind.
-NEVER_SHARED = 2**62  # bytes from which on shared memory would be used
+BLOCK = 16  # number of images that a worker sends at once, 2.4 MB at 224 px
+THREADS = 4  # number of threads if there are no worker processes
+BUFFERED = 2  # number of blocks that a worker process decodes ahead
+# Blocks come through pipes, which take this process no more time than shared memory. Containers
+# often have little shared memory, and grain 0.2.18 does not free all of it.
+NEVER_SHARED = 2**62  # minimum size in bytes of arrays in shared memory
 
 
 class Plan(Protocol):
-    """What one process reads in each step."""
+    """Says what one process reads in each step."""
 
-    split: StreamedSplit
-    local: np.ndarray  # int [b], rows of the global batch that this process holds
+    @property
+    def split(self) -> StreamedSplit:
+        """Split that is read."""
+
+    @property
+    def local(self) -> np.ndarray:
+        """Rows of the global batch that this process holds, int [b]."""
 
     def rows(self, step: int) -> np.ndarray:
-        """int [b]: rows of the split; those at or past its end are padding."""
+        """Returns rows of the split, int [b]; rows at or past its end are padding."""
 
     def random(self, step: int, row: int) -> np.random.RandomState | None:
-        """Source of what training draws for an image; None: as evaluation sees it."""
+        """Returns the random source for an image in training; None for evaluation."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Training:
-    """Shuffled epochs of whole batches, images cropped at random; a step counts from the start."""
+    """Reads shuffled epochs of complete batches; steps count from the start of the run."""
 
     split: StreamedSplit
     seed: int
@@ -52,19 +57,19 @@ class Training:
     local: np.ndarray
 
     def rows(self, step: int) -> np.ndarray:
-        """int [b], rows of the split."""
+        """Returns rows of the split, int [b]."""
         epoch, place = divmod(step, self.steps_per_epoch)
         order = epoch_order(self.seed, epoch, len(self.split))
         return order[place * self.batch_size :][: self.batch_size][self.local]
 
     def random(self, step: int, row: int) -> np.random.RandomState:
-        """Depends on the seed, the epoch and the row of the split alone."""
+        """Returns a source that depends only on the seed, the epoch and the row of the split."""
         return np.random.RandomState([self.seed, step // self.steps_per_epoch, 1, row])
 
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """The split once in its order, the last batch padded."""
+    """Reads the split once in order, and pads the last batch."""
 
     split: StreamedSplit
     batch_size: int  # global
@@ -72,26 +77,26 @@ class Evaluation:
 
     @property
     def num_steps(self) -> int:
-        """Batches that cover the split."""
+        """Number of batches that cover the split."""
         return -(-len(self.split) // self.batch_size)
 
     def rows(self, step: int) -> np.ndarray:
-        """int [b], rows of the split, from len(split) on padding."""
+        """Returns rows of the split, int [b]; rows from len(split) on are padding."""
         return step * self.batch_size + self.local
 
     def random(self, step: int, row: int) -> None:
-        """Nothing is drawn."""
+        """Returns None, since evaluation draws nothing."""
 
 
 @functools.lru_cache(maxsize=4)
 def epoch_order(seed: int, epoch: int, num_examples: int) -> np.ndarray:
-    """int [num_examples]: the rows of a streamed training split in the order of one epoch."""
-    # RandomState, unlike Generator, promises the same stream in every version of NumPy.
+    """Returns the rows of a streamed split in the order of one epoch, int [num_examples]."""
+    # RandomState, unlike Generator, guarantees the same stream in every version of NumPy.
     return np.random.RandomState([seed, epoch, 0]).permutation(num_examples)
 
 
-def host_batches(plan: Plan, first: int, last: int) -> Iterator[dict[str, np.ndarray]]:
-    """The rows of this process in steps first … last - 1, as ``types.Batch`` names them.
+def host_batches(plan: Plan, first: int, last: int) -> Generator[dict[str, np.ndarray], None, None]:
+    """Yields this process's rows of steps first … last - 1, by the field names of ``types.Batch``.
 
     Raises:
       ValueError: grain is not installed.
@@ -111,14 +116,14 @@ def host_batches(plan: Plan, first: int, last: int) -> Iterator[dict[str, np.nda
     blocks = iter(blocks)
     try:
         for _ in range(first, last):
-            found = [next(blocks) for _ in range(parts)]
-            yield {name: np.concatenate([block[name] for block in found]) for name in found[0]}
+            of_step = [next(blocks) for _ in range(parts)]
+            yield {name: np.concatenate([block[name] for block in of_step]) for name in of_step[0]}
     finally:
         blocks.close()
 
 
 def decode(split: StreamedSplit, batch_size: int = 256) -> Split:
-    """The whole split in host memory, as evaluation sees it."""
+    """Decodes a whole split into host memory, with the preprocessing of evaluation."""
     plan = Evaluation(split, batch_size, np.arange(batch_size))
     image = np.zeros(split.input.shape, np.uint8)
     label = np.zeros(len(split), np.int32)
@@ -130,7 +135,7 @@ def decode(split: StreamedSplit, batch_size: int = 256) -> Split:
 
 
 def _block(place: int, *, plan: Plan, parts: int) -> dict[str, np.ndarray]:
-    """One of the ``parts`` blocks that make the rows of a step."""
+    """Decodes one of the ``parts`` blocks of a step."""
     step, part = divmod(place, parts)
     rows = plan.rows(step)[part * BLOCK :][:BLOCK]
     size = plan.split.image_size
@@ -148,25 +153,27 @@ def _block(place: int, *, plan: Plan, parts: int) -> dict[str, np.ndarray]:
     }
 
 
-def _begin_worker(*_) -> None:
-    """A worker ends with the main process, and only then: Ctrl-C is for that one to answer."""
+def _begin_worker(*_: Any) -> None:
+    """Makes a worker ignore signals, which the main process handles, and end when that ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a cluster sends it to all of a job's processes
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # clusters send it to all processes
 
-    def end_with_parent():
-        multiprocessing.parent_process().join()
+    def end_with_parent() -> None:
+        parent = multiprocessing.parent_process()
+        assert parent is not None  # this is a worker process
+        parent.join()
         os._exit(1)
 
     threading.Thread(target=end_with_parent, daemon=True).start()
 
 
-def _grain():
-    """The module; its processes want the command line's flags to be read, whoever calls."""
+def _grain() -> Any:
+    """Imports grain; marks flags as parsed, which grain's worker processes require."""
     try:
         import grain
     except ImportError as error:
         raise ValueError(
-            "stream: reading photographs as they are needed takes grain, which is not installed: "
+            "stream: reading photographs from disk needs grain, which is not installed; run "
             "pip install 'grain>=0.2.18'"
         ) from error
     if not flags.FLAGS.is_parsed():

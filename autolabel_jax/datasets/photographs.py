@@ -1,7 +1,7 @@
-"""Encoded photographs → uint8 squares, as ImageNet networks see them; with Pillow, on the host.
+"""Decodes photographs to uint8 squares, as is usual for ImageNet, with Pillow on the host.
 
-In training a random part of random shape, resized (Szegedy et al. 2015, "Going
-Deeper with Convolutions"); elsewhere the middle of the resized image.
+Training uses a resized random part of random shape (Szegedy et al. 2015, "Going
+Deeper with Convolutions"), evaluation the middle of the resized image.
 """
 
 import io
@@ -12,20 +12,20 @@ from PIL import Image
 
 AREA = (0.08, 1.0)  # of a random part, as a share of the image
 RATIO = (3 / 4, 4 / 3)  # width / height of a random part
-ATTEMPTS = 10  # to find a part that the image holds
+ATTEMPTS = 10  # number of attempts to draw a part that fits into the image
 MIDDLE = 0.875  # side of the middle, as a share of the resized image's shorter side
 
 
 def training_square(encoded: str | bytes, random: np.random.RandomState, size: int) -> np.ndarray:
-    """A random part of a photograph, resized: uint8 [size, size, 3].
+    """Decodes a random part of a photograph, and resizes it to uint8 [size, size, 3].
 
-    A JPEG of which the part is at least twice as large as the square is decoded at half
-    (a quarter, an eighth of) its size, which the format gives nearly for free.
+    If the part of a JPEG is at least twice as large as the square, it is decoded at a half, a
+    quarter or an eighth of its size, which saves most of the time.
 
     Args:
       encoded: path or content of the file.
-      random: source of the part's size, shape and place.
-      size: side in pixels.
+      random: random source of the part's size, shape and position.
+      size: side of the square in pixels.
     """
     with _open(encoded) as image:
         width, height = image.size
@@ -40,11 +40,11 @@ def training_square(encoded: str | bytes, random: np.random.RandomState, size: i
 
 
 def evaluation_square(encoded: str | bytes, size: int) -> np.ndarray:
-    """The middle of a photograph whose shorter side becomes size / MIDDLE: [size, size, 3]."""
+    """Resizes a photograph's shorter side to size / MIDDLE; returns the middle [size, size, 3]."""
     with _open(encoded) as image:
         image = image.convert("RGB")
     shorter, target = min(image.size), round(size / MIDDLE)
-    # The longer side is cut off, not rounded, as in torchvision's Resize.
+    # The longer side is rounded down, as in torchvision's Resize.
     width, height = (int(target * side / shorter) for side in image.size)
     image = image.resize((width, height), Image.Resampling.BILINEAR)
     left, top = round((width - size) / 2), round((height - size) / 2)
@@ -52,11 +52,11 @@ def evaluation_square(encoded: str | bytes, size: int) -> np.ndarray:
 
 
 def random_box(random: np.random.RandomState, width: int, height: int) -> tuple[int, int, int, int]:
-    """(left, top, right, bottom) of a random part, in pixels.
+    """Draws (left, top, right, bottom) of a random part, in pixels.
 
-    The area is uniform in AREA and the logarithm of the ratio in that of RATIO, as in
-    torchvision's RandomResizedCrop; where ATTEMPTS such parts stick out, the
-    largest in the middle with an allowed ratio.
+    The area is uniform in AREA and the ratio is log-uniform in RATIO, as in torchvision's
+    RandomResizedCrop. If ATTEMPTS parts do not fit, the result is the largest part in the middle
+    with an allowed ratio.
     """
     for _ in range(ATTEMPTS):
         area = width * height * random.uniform(*AREA)

@@ -1,25 +1,27 @@
-"""What every source of data returns: splits as NumPy arrays in host memory."""
+"""Defines splits and data sets, which every source of data returns."""
 
 import dataclasses
 import functools
 
 import numpy as np
 
+from autolabel_jax.datasets.streamed import Squares, StreamedSplit
+
 KINDS = ("image", "audio", "text", "features")
 
 
 @dataclasses.dataclass(frozen=True)
 class InputSpec:
-    """What one input of a data set is.
+    """Describes one input of a data set.
 
     Attributes:
       kind: 'image' [height, width, channels], 'audio' [time, frequency, 1], 'text' [tokens] or
-        'features', anything else; augmentations and models declare the kinds they accept.
-      shape: of one input, without the batch axis.
+        'features' for anything else; augmentations and models declare the kinds they accept.
+      shape: shape of one input, without the batch axis.
       dtype: 'uint8', 'float32' or 'int32'.
       low: smallest value; 0 for uint8.
       high: largest value; 255 for uint8.
-      pad_value: what fills an input that is too short.
+      pad_value: value that fills an input that is too short.
     """
 
     kind: str
@@ -29,79 +31,82 @@ class InputSpec:
     high: float
     pad_value: float = 0.0
 
-    def __post_init__(self):
-        """Refuses an unknown kind."""
+    def __post_init__(self) -> None:
+        """Checks the kind."""
         if self.kind not in KINDS:
             raise ValueError(f"kind: got {self.kind!r}, expected one of: {', '.join(KINDS)}")
 
 
-def spec_of(values: np.ndarray, kind: str | None = None) -> InputSpec:
-    """The specification of a split's inputs.
+def spec_of(values: np.ndarray | Squares, kind: str | None = None) -> InputSpec:
+    """Describes the inputs of a split.
 
     Args:
-      values: uint8 or float [n, ...]; or ``StreamedSplit.input``, of which none is decoded.
-      kind: of the inputs; None: 'image' for [n, height, width, channels], else 'features'.
+      values: uint8 or float [n, ...], or ``StreamedSplit.input``, which is not decoded.
+      kind: kind of the inputs; None = 'image' for [n, height, width, channels], else 'features'.
     """
     kind = kind or ("image" if values.ndim == 4 else "features")
-    low, high = (0, 255) if values.dtype == np.uint8 else (np.min(values), np.max(values))
+    if isinstance(values, Squares) or values.dtype == np.uint8:
+        low, high = 0, 255
+    else:
+        low, high = np.min(values), np.max(values)
     shape = tuple(int(side) for side in values.shape[1:])
     return InputSpec(kind, shape, str(np.dtype(values.dtype)), float(low), float(high))
 
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-    """Examples in a fixed order.
+    """Holds examples in a fixed order, in host memory.
 
-    ``index`` is the place of each example in the official split that it comes
-    from (digits: in scikit-learn's 1,797), so a cut can be proved disjoint.
+    ``index`` is the row of each example in its official split (for digits, in scikit-learn's 1,797
+    rows), which shows that the parts of a cut are disjoint.
     """
 
     input: np.ndarray  # uint8 [n, ...] in 0 … 255, or float32 [n, ...]
     label: np.ndarray  # int32 [n]
-    distance: np.ndarray | None  # float32 [n] in [0, 1], where the data come augmented
+    distance: np.ndarray | None  # float32 [n] in [0, 1], if the data are already augmented
     index: np.ndarray  # int64 [n]
 
     def __len__(self) -> int:
         return len(self.label)
 
     def take(self, rows: np.ndarray | slice) -> "Split":
-        """The given rows, in the given order."""
+        """Returns the given rows, in the given order."""
         distance = None if self.distance is None else self.distance[rows]
         return Split(self.input[rows], self.label[rows], distance, self.index[rows])
 
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """A data set as it is stored, before anything is cut."""
+    """Holds a data set as stored, before calibration is cut."""
 
-    train: Split
-    test: Split
+    train: Split | StreamedSplit
+    test: Split | StreamedSplit
     num_classes: int
     class_names: tuple[str, ...] | None
-    kind: str | None = None  # of the inputs, see ``InputSpec``; None: by their shape
+    kind: str | None = None  # kind of the inputs, see ``InputSpec``; None = by their shape
 
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-    """A data set ready for a run.
+    """Holds a data set that is ready for a run.
 
-    ``mean`` and ``std`` are taken over the training pixels before calibration images are cut
-    from them, so that they are the same for every seed; uint8 ones scaled to [0, 1], for each
-    entry of the last axis. A constant entry has std 1.
+    ``mean`` and ``std`` are those of the training inputs for each entry of the last axis, with
+    uint8 scaled to [0, 1]. They are computed before calibration is cut, so that all seeds share
+    them. A constant entry has std 1.
     """
 
     name: str
-    train: Split
+    train: Split | StreamedSplit
     calibration: Split
-    test: Split
+    test: Split | StreamedSplit
     num_classes: int
     class_names: tuple[str, ...] | None
     mean: np.ndarray  # float32 [last axis]
     std: np.ndarray  # float32 [last axis], positive
-    superclass: np.ndarray | None = None  # int32 [K], of each class, where there are some
-    kind: str | None = None  # of the inputs, see ``InputSpec``; None: by their shape
+    superclass: np.ndarray | None = None  # int32 [K], superclass of each class, if defined
+    kind: str | None = None  # kind of the inputs, see ``InputSpec``; None = by their shape
 
     @functools.cached_property
     def spec(self) -> InputSpec:
-        """What one input is; the range of float values is that of the training split."""
+        """Description of one input; the range of float values is that of the training split."""
         return spec_of(self.train.input, self.kind)

@@ -1,8 +1,7 @@
-"""Splits whose photographs stay on disk, encoded, until a step needs them."""
+"""Defines splits whose photographs stay encoded on disk until a step needs them."""
 
 import dataclasses
 import functools
-from collections.abc import Iterable
 from typing import Protocol
 
 import numpy as np
@@ -11,69 +10,69 @@ from autolabel_jax.datasets import photographs
 
 
 class Records(Protocol):
-    """Random access to encoded photographs. It is sent to other processes, so it holds no file."""
+    """Gives random access to encoded photographs; picklable, as it is sent to other processes."""
 
     def read(self, row: int) -> tuple[str | bytes, int]:
-        """Path or content of an image file, and its label."""
+        """Returns path or content of an image file, and its label."""
 
     def labels(self) -> np.ndarray:
-        """int32 [n]: all labels, which may take as long as reading all images."""
+        """Returns all labels, int32 [n]; this can take as long as reading all images."""
 
     @property
     def fingerprint(self) -> str:
-        """Tells these records from others, without decoding one; the same in any folder."""
+        """String that identifies the records without decoding; it does not depend on the folder."""
 
 
 @dataclasses.dataclass(frozen=True)
 class StreamedSplit:
-    """Stands where a ``Split`` stands; its ``input`` is decoded as it is indexed."""
+    """Replaces a ``Split``; its ``input`` is decoded when it is indexed."""
 
     records: Records
     index: np.ndarray  # int64 [n], rows of the records
-    image_size: int  # side of the squares that photographs become
-    workers: int  # processes that read and decode; 0: threads of this one
+    image_size: int  # side of the decoded squares in pixels
+    workers: int  # number of processes that read and decode (0 = threads of this process)
     distance: None = None
 
     def __len__(self) -> int:
         return len(self.index)
 
     def take(self, rows: np.ndarray | slice) -> "StreamedSplit":
-        """The given rows, in the given order."""
+        """Returns the given rows, in the given order."""
         return dataclasses.replace(self, index=self.index[rows])
 
     @functools.cached_property
     def label(self) -> np.ndarray:
-        """int32 [n]."""
+        """Labels, int32 [n]."""
         return self.records.labels()[self.index]
 
     @property
     def input(self) -> "Squares":
-        """uint8 [n, image_size, image_size, 3], as evaluation sees it."""
+        """Images as in evaluation, uint8 [n, image_size, image_size, 3]."""
         return Squares(self)
 
     def square(self, row: int, random: np.random.RandomState | None) -> tuple[np.ndarray, int]:
-        """One image uint8 [image_size, image_size, 3] and its label.
+        """Decodes one image to uint8 [image_size, image_size, 3], and returns it with its label.
 
         Args:
-          row: of this split.
-          random: of the part that training sees; None: as evaluation sees it.
+          row: row of this split.
+          random: random source of the part used in training; None for evaluation.
 
         Raises:
-          OSError: names the record that cannot be read.
+          OSError: the record cannot be read.
         """
         encoded, label = self.records.read(int(self.index[row]))
         try:
             if random is None:
                 return photographs.evaluation_square(encoded, self.image_size), label
             return photographs.training_square(encoded, random, self.image_size), label
-        except (OSError, ValueError, SyntaxError) as error:  # what Pillow raises for a broken file
+        except (OSError, ValueError, SyntaxError) as error:  # Pillow's errors for a broken file
             where = encoded if isinstance(encoded, str) else f"record {self.index[row]}"
-            raise OSError(f"data_dir: {where} is no readable image ({error})") from error
+            raise OSError(f"data_dir: {where} is not a readable image ({error})") from error
 
 
 @dataclasses.dataclass(frozen=True)
 class Squares:
-    """What of an array of images its users need: shape, type, and rows."""
+    """Acts as an array of images, with shape, dtype and indexing by rows."""
 
     split: StreamedSplit
     dtype: np.dtype = np.dtype(np.uint8)
@@ -88,9 +87,9 @@ class Squares:
         return len(self.split)
 
     def __getitem__(self, rows: slice | np.ndarray) -> np.ndarray:
-        """uint8 [len(rows), image_size, image_size, 3]."""
-        chosen: Iterable[int] = np.arange(len(self.split))[rows]
-        found = np.zeros((len(chosen), *self.shape[1:]), np.uint8)
+        """Decodes the given rows to uint8 [len(rows), image_size, image_size, 3]."""
+        chosen = np.arange(len(self.split))[rows]
+        images = np.zeros((len(chosen), *self.shape[1:]), np.uint8)
         for place, row in enumerate(chosen):
-            found[place], _ = self.split.square(row, None)
-        return found
+            images[place], _ = self.split.square(row, None)
+        return images

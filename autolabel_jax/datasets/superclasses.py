@@ -1,4 +1,4 @@
-"""Classes that a data set puts together: CIFAR-100's 20 superclasses of five.
+"""Defines superclasses of data sets: 20 in CIFAR-100, with five classes each.
 
 Krizhevsky (2009), "Learning Multiple Layers of Features from Tiny Images", and
 https://www.cs.toronto.edu/~kriz/cifar.html; the numbers of classes and superclasses
@@ -32,10 +32,10 @@ CIFAR100 = {
 
 
 def of(name: str) -> np.ndarray | None:
-    """int32 [K]: the superclass of each class; None for a data set that has none.
+    """Returns the superclass of each class, int32 [K]; None if the data set has no superclasses.
 
     Args:
-      name: of the data set, as TFDS spells it: 'cifar100', 'cifar100:3.0.2'.
+      name: name of the data set in TFDS, such as 'cifar100' or 'cifar100:3.0.2'.
     """
     if name.split(":")[0] != "cifar100":
         return None

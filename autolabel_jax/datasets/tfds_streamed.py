@@ -1,9 +1,10 @@
-"""Any image-classification set of TFDS as encoded records, read one by one without TensorFlow."""
+"""Reads encoded records of image-classification sets of TFDS one by one, without TensorFlow."""
 
 import dataclasses
 import functools
 import zipfile
 import zlib
+from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -13,21 +14,21 @@ from autolabel_jax.datasets.tfds import FORMAT, cache_path, open_set, write
 
 @dataclasses.dataclass(frozen=True)
 class TfdsRecords:
-    """A split of a prepared set, in TFDS's own order, which is shuffled once and fixed."""
+    """Gives access to a split of a prepared set, in the fixed, shuffled order of TFDS."""
 
-    folder: str  # of the prepared set: data_dir / name [/ config] / version
+    folder: str  # folder of the prepared set: data_dir / name [/ config] / version
     split: str
 
     def __len__(self) -> int:
         return len(_source(self.folder, self.split))
 
     def read(self, row: int) -> tuple[bytes, int]:
-        """Content of an image file, and its label."""
-        found = _source(self.folder, self.split)[row]
-        return found["image"], int(found["label"])
+        """Returns content of an image file, and its label."""
+        record = _source(self.folder, self.split)[row]
+        return record["image"], int(record["label"])
 
     def labels(self) -> np.ndarray:
-        """int32 [n]: takes a pass over the records, once; then kept beside the prepared folder."""
+        """Returns all labels, int32 [n], from the cache or from a pass over the records."""
         builder = tfds.builder_from_directory(self.folder)
         info = builder.info.splits[self.split]
         made_from = np.asarray([info.num_examples, info.num_bytes])
@@ -37,38 +38,38 @@ class TfdsRecords:
                 if np.array_equal(file["made_from"], made_from):
                     return file["label"]
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
-            pass  # none yet, or a damaged one
+            pass  # missing or damaged
         label = np.array([self.read(row)[1] for row in range(len(self))], np.int32)
         write(path, label=label, made_from=made_from)
         return label
 
     @property
     def fingerprint(self) -> str:
-        """Name and version of the set, the split, its number of examples and of bytes."""
+        """Name and version of the set, name of the split, number of examples and bytes."""
         info = tfds.builder_from_directory(self.folder).info
         split = info.splits[self.split]
         return f"{info.full_name} {self.split} {split.num_examples} {int(split.num_bytes)}"
 
 
 def read(name: str, data_dir: str) -> tuple[TfdsRecords, TfdsRecords, tuple[str, ...]]:
-    """The 'train' split, the 'test' (or 'validation') split, and the names of the classes.
+    """Opens the 'train' and the 'test' (or 'validation') split, and returns the class names too.
 
-    A 'test' split without labels, as that of imagenet2012, is passed over.
+    A 'test' split without labels, such as that of imagenet2012, is skipped.
 
     Args:
-      name: as TFDS spells it.
+      name: name in TFDS.
       data_dir: folder of prepared sets; see ``tfds.read``.
 
     Raises:
-      ValueError: no such set, or records without random access.
+      ValueError: the set does not exist, or its records have no random access.
       FileNotFoundError: the set is not prepared and cannot be prepared now.
     """
     builder, label, held = open_set(name, data_dir)
     folder = str(builder.data_path)
     if builder.info.file_format == tfds.core.FileFormat.TFRECORD:
         raise ValueError(
-            f"stream: {folder} holds {name!r} as TFRECORD, whose records cannot be read in any "
-            f"order; write it anew with `tfds convert_format --dataset_version_dir={folder} "
+            f"stream: {folder} holds {name!r} as TFRECORD, whose records have no random "
+            f"access; convert it with `tfds convert_format --dataset_version_dir={folder} "
             f"--out_file_format={FORMAT} --out_dir=…`"
         )
     splits = [TfdsRecords(folder, split) for split in held]
@@ -79,7 +80,8 @@ def read(name: str, data_dir: str) -> tuple[TfdsRecords, TfdsRecords, tuple[str,
 
 
 @functools.lru_cache(maxsize=8)
-def _source(folder: str, split: str):
-    """The records of a split, opened once in each process."""
+def _source(folder: str, split: str) -> Any:
+    """Opens the records of a split, once in each process."""
     decoders = {"image": tfds.decode.SkipDecoding()}
-    return tfds.builder_from_directory(folder).as_data_source(split=split, decoders=decoders)
+    builder: Any = tfds.builder_from_directory(folder)  # its decorators hide the signatures
+    return builder.as_data_source(split=split, decoders=decoders)

@@ -1,14 +1,13 @@
-"""How far an augmentation moves the data, and how much it adds: affinity, diversity, distance.
+"""Measures affinity and diversity of an augmentation, and how far it moves the data.
 
 Gontijo-Lopes et al., "Affinity and Diversity: Quantifying Mechanisms of Data Augmentation"
 (arXiv 2002.08973, 2020), published as "Tradeoffs in Data Augmentation" (ICLR 2021). The first
-takes the *difference* of two accuracies as affinity, the second their *ratio*; both are here.
-The ratio, ``affinity``, is 1 without a shift and comparable between models of different
-accuracy; the difference, ``affinity_difference``, is 0 without a shift and counts images lost.
+defines affinity as the *difference* of two accuracies, the second as their *ratio*; this module
+has both. The ratio, ``affinity``, is 1 without a shift and comparable between models of different
+accuracy. The difference, ``affinity_difference``, is 0 without a shift.
 """
 
-from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol, cast
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +17,7 @@ from flax import struct
 from autolabel_jax import buckets, calibration, image_ops, input_pipeline
 from autolabel_jax.experiment import Experiment, apply_augmentation
 from autolabel_jax.metrics import bootstrap
-from autolabel_jax.types import Batch, BucketStats
+from autolabel_jax.types import Array, Batch, BucketStats
 
 
 def _accuracy(name, logits, label):
@@ -26,7 +25,7 @@ def _accuracy(name, logits, label):
     if len(label) == 0 or logits.ndim != 2 or logits.shape[:1] != label.shape:
         raise ValueError(
             f"{name}_logits: got shape {logits.shape} with labels {label.shape}; "
-            "needs [n, K] and [n] of n ≥ 1 examples"
+            "expected [n, K] and [n] of 1 or more examples"
         )
     return float(np.mean(logits.argmax(-1) == label))
 
@@ -37,9 +36,9 @@ def affinity(
     augmented_logits: np.ndarray,
     augmented_label: np.ndarray,
 ) -> float:
-    """Accuracy on augmented validation images ÷ accuracy on clean ones (ICLR 2021, def. 1).
+    """Computes accuracy on augmented validation images ÷ accuracy on clean ones (def. 1).
 
-    1: the model does not see the augmentation as a shift; smaller: out of its distribution.
+    At 1 the augmentation is no shift for the model; below 1 it is out of distribution.
 
     Args:
       clean_logits: float [n, K], of a model trained on *clean* data, on held-out images.
@@ -48,10 +47,10 @@ def affinity(
       augmented_label: int [m]; where images are mixed, the class that dominates.
 
     Returns:
-      A ratio ≥ 0; NaN where nothing clean is classified rightly.
+      A ratio of 0 or more; NaN if no clean image is classified correctly.
 
     Raises:
-      ValueError: no example, or shapes that do not fit.
+      ValueError: there is no example, or the shapes do not match.
     """
     clean = _accuracy("clean", clean_logits, clean_label)
     augmented = _accuracy("augmented", augmented_logits, augmented_label)
@@ -64,9 +63,9 @@ def affinity_difference(
     augmented_logits: np.ndarray,
     augmented_label: np.ndarray,
 ) -> float:
-    """Accuracy on augmented images - accuracy on clean ones (arXiv 2020), in [-1, 1].
+    """Computes accuracy on augmented images - accuracy on clean ones (arXiv 2020), in [-1, 1].
 
-    0 is no shift, below it is a shift. Arguments and errors as in ``affinity``.
+    0 means no shift, and values below 0 mean a shift. Arguments and errors as in ``affinity``.
     """
     clean = _accuracy("clean", clean_logits, clean_label)
     return _accuracy("augmented", augmented_logits, augmented_label) - clean
@@ -75,17 +74,17 @@ def affinity_difference(
 def affinity_interval(
     clean_correct: np.ndarray, augmented_correct: np.ndarray, *, seed: int = 0
 ) -> list[float]:
-    """95 % percentile interval [low, high] of ``affinity`` over the validation images.
+    """Computes the 95 % percentile interval [low, high] of ``affinity`` over images.
 
     An image and its augmented versions are resampled together, see ``bootstrap``.
 
     Args:
-      clean_correct: bool or float [n], clean images that are classified rightly.
+      clean_correct: bool or float [n], clean images that are classified correctly.
       augmented_correct: float [n], share of each image's augmented versions that are.
-      seed: of the resampling.
+      seed: seed of the resampling.
 
     Returns:
-      Ratios; NaN where no resample has anything right.
+      Ratios; NaN if no resample has a correct clean image.
     """
     counts = bootstrap.resample_counts(len(clean_correct), seed=seed).astype(np.float64)
     clean, augmented = counts @ clean_correct, counts @ augmented_correct
@@ -94,22 +93,22 @@ def affinity_interval(
 
 
 def diversity(augmented_loss: np.ndarray, clean_loss: np.ndarray) -> float:
-    """Final training loss with the augmentation ÷ the one without (def. 2, relative to clean).
+    """Computes final training loss with the augmentation ÷ the one without (def. 2).
 
-    Above 1: the augmented images are harder to fit. Both models must be trained alike and
-    with the same loss: soft labels have an entropy that no model gets below, so that a run
-    with other labels differs in its labels and not in its diversity.
+    Above 1 the augmented images are harder to fit. Both models must be trained in the same way and
+    with the same loss: the entropy of soft labels is a lower bound of the loss, so a run with other
+    labels would differ by its labels.
 
     Args:
       augmented_loss: float [...], losses of examples, or of steps of equal size, at the end
-        of training on augmented images; their mean counts.
-      clean_loss: float [...], the same of training on clean images.
+        of training on augmented images; their mean is used.
+      clean_loss: float [...], the same for training on clean images.
 
     Returns:
-      A ratio ≥ 0; NaN where the clean loss is 0.
+      A ratio of 0 or more; NaN if the clean loss is 0.
 
     Raises:
-      ValueError: no loss given, or one that is negative or not finite.
+      ValueError: there is no loss, or one is negative or not finite.
     """
     means = []
     for name, loss in (("augmented_loss", augmented_loss), ("clean_loss", clean_loss)):
@@ -124,7 +123,7 @@ def diversity(augmented_loss: np.ndarray, clean_loss: np.ndarray) -> float:
 
 
 class DistanceCurve(struct.PyTreeNode):
-    """What a model does at each distance, one row a bucket, in bucket order."""
+    """Metrics of a model at each distance, with one row per bucket, in bucket order."""
 
     group: np.ndarray  # int32 [N], the discrete part of the distance
     distance: np.ndarray  # float32 [N], the bucket's middle, in [0, 1]
@@ -135,7 +134,7 @@ class DistanceCurve(struct.PyTreeNode):
 
 
 def distance_curve(stats: BucketStats, edges: np.ndarray, num_groups: int = 1) -> DistanceCurve:
-    """Accuracy, confidence and ECE of each bucket against its distance.
+    """Computes accuracy, confidence and ECE of each bucket, with its distance.
 
     Args:
       stats: sums [N, R] with N = num_groups · M.
@@ -143,7 +142,7 @@ def distance_curve(stats: BucketStats, edges: np.ndarray, num_groups: int = 1) -
       num_groups: G, such as the chain depths of AugMix.
 
     Raises:
-      ValueError: stats of another number of buckets.
+      ValueError: the statistics have another number of buckets.
     """
     middle = buckets.middles(np.asarray(edges), num_groups)
     if len(middle.value) != stats.count.shape[0]:
@@ -152,8 +151,8 @@ def distance_curve(stats: BucketStats, edges: np.ndarray, num_groups: int = 1) -
             f"{stats.count.shape[0]} buckets of the statistics; give the edges they were made with"
         )
     return DistanceCurve(
-        group=middle.group,
-        distance=middle.value,
+        group=np.asarray(middle.group),
+        distance=np.asarray(middle.value),
         count=np.asarray(calibration.count(stats)),
         accuracy=np.asarray(calibration.accuracy(stats)),
         confidence=np.asarray(calibration.confidence(stats)),
@@ -162,7 +161,7 @@ def distance_curve(stats: BucketStats, edges: np.ndarray, num_groups: int = 1) -
 
 
 class Moved(struct.PyTreeNode):
-    """Augmented images before a model, one row an example."""
+    """Outputs of a model on augmented images, with one row per example."""
 
     logits: jax.Array  # float32 [n, K]
     label: jax.Array  # int32 [n], the class that dominates the image
@@ -180,18 +179,18 @@ def move_batch(
     *,
     experiment: Experiment,
 ) -> Moved:
-    """Moves images, by distances inside given buckets or as training draws them, and classifies.
+    """Augments images, at distances inside given buckets or as in training, and classifies them.
 
-    Images are neither cropped nor flipped; the model is in inference mode. A mixed image is
-    measured from the one that dominates it. Where the distances are the data's own, images
-    come augmented and have no clean selves: l2 and absolute are NaN.
+    Images are neither cropped nor flipped, and the model is in inference mode. The change of a
+    mixed image is measured from the image that dominates it. Where distances are given with the
+    data, there are no clean images: l2 and absolute are NaN.
 
     Args:
-      variables: of the model, see ``experiment_lib.inference_variables``; an adversary attacks it.
+      variables: variables of the model for inference, which an adversary attacks.
       whole: held-out images [n, ...].
       rows: int32 [B].
       bucket: int32 [B] in [0, N); None: distances as training draws them.
-      key: typed key of this batch alone.
+      key: typed key of this batch.
       experiment: the fixed parts of the run.
 
     Returns:
@@ -210,7 +209,7 @@ def move_batch(
     change = jnp.nan * change if experiment.augmentation.distance_is_given else change
     pixels = tuple(range(1, change.ndim))
     return Moved(
-        logits=experiment.model.apply(variables, augmented.input, train=False),
+        logits=cast(jax.Array, experiment.model.apply(variables, augmented.input, train=False)),
         label=augmented.label,
         bucket=bucket,
         l2=jnp.sqrt(jnp.sum(jnp.square(change), pixels)),
@@ -218,24 +217,40 @@ def move_batch(
     )
 
 
+class MoveStep(Protocol):
+    """``move_batch`` with its experiment bound."""
+
+    def __call__(
+        self,
+        variables: dict[str, Any],
+        whole: Batch,
+        rows: Array,
+        bucket: Array | None,
+        key: jax.Array,
+        /,
+    ) -> Moved:
+        """See ``move_batch``."""
+        ...
+
+
 def move(
     variables: dict[str, Any],
     whole: Batch,
     key: jax.Array,
     *,
-    step: Callable[..., Moved],
+    step: MoveStep,
     experiment: Experiment,
     bucket: int | None = None,
 ) -> Moved:
-    """All images of a split, moved once.
+    """Augments all images of a split once, in batches.
 
     Args:
-      variables: of the model.
+      variables: variables of the model.
       whole: held-out images [n, ...].
       key: typed key of this pass.
       step: ``move_batch`` with its experiment bound, jitted.
       experiment: the fixed parts of the run.
-      bucket: that they all go into; None: as training draws distances.
+      bucket: bucket of all images; None draws distances as in training.
 
     Returns:
       Moved [n] of NumPy arrays.

@@ -1,4 +1,4 @@
-"""Fourier heat map of a model: its error when one frequency is added to its images.
+"""Computes the Fourier heat map of a model: its error when one frequency is added to images.
 
 Yin et al. (2019), "A Fourier Perspective on Model Robustness in Computer Vision", sec. 3. They
 take a norm of 4 for CIFAR-10 images and 15.7 for ImageNet images in [0, 1]. The basis is that
@@ -14,7 +14,7 @@ import numpy as np
 
 
 def basis_image(row: jax.Array, column: jax.Array, height: int, width: int) -> jax.Array:
-    """U_ij: the real image of one frequency and its conjugate, of L2 norm 1.
+    """Returns U_ij, the real image of one frequency and its conjugate, with L2 norm 1.
 
     The wave is an eighth of a turn off its crest at the first pixel, as in the published code.
     A sine would be zero at 0 and at Nyquist, and a cosine would leave every other pixel alone
@@ -46,9 +46,9 @@ def basis_image(row: jax.Array, column: jax.Array, height: int, width: int) -> j
 def add_frequency(
     key: jax.Array, images: jax.Array, row: jax.Array, column: jax.Array, norm: jax.Array
 ) -> jax.Array:
-    """images + r · norm · U_ij, with r = ±1 drawn for each channel of each image.
+    """Computes images + r · norm · U_ij, with r = ±1 drawn for each channel of each image.
 
-    Not clipped to [0, 1], which would add other frequencies.
+    The result is not clipped to [0, 1], because clipping would add other frequencies.
 
     Args:
       key: typed PRNG key.
@@ -67,7 +67,7 @@ def add_frequency(
 
 Predict = Callable[[jax.Array], jax.Array]  # float32 [B, H, W, C] → labels [B] or logits [B, K]
 
-IN_FLIGHT = 4  # batches that the device may be behind, so that their images fit into its memory
+IN_FLIGHT = 4  # most batches waiting on the device, whose images must fit into its memory
 
 
 def heat_map(
@@ -79,10 +79,11 @@ def heat_map(
     norm: float,
     radius: int | None = None,
 ) -> np.ndarray:
-    """Error rate at each frequency, the frequency 0 at the centre as ``np.fft.fftshift`` has it.
+    """Measures the error rate at each frequency, with frequency 0 at the centre (``fftshift``).
 
-    U_ij and U_-i,-j are one image, measured once: about H·W/2 calls of ``predict``, so take
-    about a thousand images. Signs hang on the frequency alone, not on the radius.
+    U_ij and U_-i,-j are the same image, which is measured once. This takes about H·W/2 calls of
+    ``predict``, so about a thousand images are advisable. Signs depend on the frequency alone,
+    not on the radius.
 
     Args:
       key: typed PRNG key.
@@ -90,20 +91,20 @@ def heat_map(
       images: float [B, H, W, C] in [0, 1].
       label: int [B].
       norm: L2 norm of what is added to one channel.
-      radius: only frequencies of at most so many cycles either way; all without it.
+      radius: highest frequency in cycles per side; None measures all frequencies.
 
     Returns:
       float64 [H, W], or [2·radius + 1, 2·radius + 1].
 
     Raises:
-      ValueError: images that are no batch, labels that do not fit it, a norm that is not
-        positive, or a radius that the image cannot hold.
+      ValueError: the images are not a batch, the labels do not match, the norm is not positive,
+        or the radius is too large for the image.
     """
     images, label = jnp.asarray(images, jnp.float32), np.asarray(label)
     if images.ndim != 4 or label.shape != images.shape[:1] or len(label) == 0:
         raise ValueError(
             f"images: got shape {images.shape} with labels {label.shape}; "
-            "needs [B, H, W, C] and [B] of B ≥ 1 images"
+            "expected [B, H, W, C] and [B] of 1 or more images"
         )
     chosen = frequencies(*images.shape[1:3], radius)
     batches = [(images, jnp.asarray(label), jnp.ones(len(label)))]
@@ -113,7 +114,7 @@ def heat_map(
 
 
 def frequencies(height: int, width: int, radius: int | None = None) -> list[tuple[int, int]]:
-    """One (row, column) of each pair (i, j), (-i, -j) on the map, in the order of its rows.
+    """Lists one (row, column) of each pair (i, j), (-i, -j) on the map, in the order of its rows.
 
     Args:
       height: H.
@@ -121,7 +122,7 @@ def frequencies(height: int, width: int, radius: int | None = None) -> list[tupl
       radius: as in ``heat_map``.
 
     Raises:
-      ValueError: a radius that the image cannot hold.
+      ValueError: the radius is too large for the image.
     """
     rows, columns = _cycles(height, radius), _cycles(width, radius)
     return list(dict.fromkeys(_one_of_pair(i, j, height, width) for i in rows for j in columns))
@@ -135,10 +136,10 @@ def count_errors(
     *,
     norm: float,
 ) -> np.ndarray:
-    """How many images are classified wrongly with each frequency added.
+    """Counts the images that are misclassified with each frequency added.
 
-    The device is kept busy: a result is waited for once others have been asked for. Nothing
-    is compiled for a frequency of its own.
+    Results are fetched a few batches late, which keeps the device busy. One program serves all
+    frequencies.
 
     Args:
       key: typed PRNG key.
@@ -148,26 +149,26 @@ def count_errors(
       norm: L2 norm of what is added to one channel.
 
     Returns:
-      int64, one entry a frequency.
+      int64, one entry per frequency.
 
     Raises:
-      ValueError: a norm that is not positive.
+      ValueError: the norm is not positive.
     """
     if not norm > 0:
         raise ValueError(f"norm: got {norm}, must be positive, such as 4 for CIFAR-10 images")
-    found, waiting = [], collections.deque()
+    errors, waiting = [], collections.deque()
     for place, (row, column) in enumerate(chosen):
-        found.append(0)
+        errors.append(0)
         own = jax.random.fold_in(jax.random.fold_in(key, row), column)
         for i, (images, label, mask) in enumerate(batches):
             moved = add_frequency(jax.random.fold_in(own, i), images, row, column, norm)
             waiting.append((place, _wrong(predict(moved), label, mask)))
             if len(waiting) > IN_FLIGHT:
                 before, number = waiting.popleft()
-                found[before] += int(number)
+                errors[before] += int(number)
     for place, number in waiting:
-        found[place] += int(number)
-    return np.array(found)
+        errors[place] += int(number)
+    return np.array(errors)
 
 
 @jax.jit
@@ -179,7 +180,7 @@ def _wrong(predicted, label, mask):
 def assemble(
     errors: Mapping[tuple[int, int], float], height: int, width: int, radius: int | None = None
 ) -> np.ndarray:
-    """The map, float64 as ``heat_map`` returns it, of the error rates at ``frequencies``."""
+    """Makes the map that ``heat_map`` returns from the error rates at ``frequencies``."""
     rows, columns = _cycles(height, radius), _cycles(width, radius)
     return np.array(
         [[errors[_one_of_pair(i, j, height, width)] for j in columns] for i in rows], np.float64
@@ -187,16 +188,16 @@ def assemble(
 
 
 def _one_of_pair(row, column, height, width):
-    """Of (row, column) and its conjugate the one that is measured."""
+    """Returns the one of (row, column) and its conjugate that is measured."""
     return min((row % height, column % width), (-row % height, -column % width))
 
 
 def _cycles(size, radius):
-    """Frequencies along an axis of that many pixels, ascending, as Python integers."""
+    """Lists the frequencies along an axis of ``size`` pixels, ascending."""
     if radius is None:
         return [i - size // 2 for i in range(size)]
     if not 0 <= 2 * radius < size:
         raise ValueError(
-            f"radius: got {radius}, needs 0 to {(size - 1) // 2} for {size} pixels, or None"
+            f"radius: got {radius}, must be 0 to {(size - 1) // 2} for {size} pixels, or None"
         )
     return list(range(-radius, radius + 1))

@@ -1,4 +1,4 @@
-"""Test images under an attack, a chunk at a time, so that a long attack may be resumed."""
+"""Evaluates test images under an attack in chunks, so that a long attack can be resumed."""
 
 import dataclasses
 import math
@@ -14,12 +14,12 @@ from autolabel_jax.datasets import Split, StreamedSplit, in_memory
 from autolabel_jax.evaluation.predict import Predictor
 from autolabel_jax.metrics import Examples, pairs
 
-CHUNK = 500  # images attacked between two lines of the ledger
+CHUNK = 500  # number of images per line of the ledger
 BATCH = 512
 
 
 def make_ensemble(predictor: Predictor, name: str) -> Ensemble:
-    """The attack ``name`` on the model; made once for all chunks."""
+    """Makes the attack ``name`` on the model, once for all chunks."""
 
     def model_fn(variables, image):
         return predictor.model.apply(variables, image, train=False)
@@ -33,16 +33,16 @@ def make_ensemble(predictor: Predictor, name: str) -> Ensemble:
 def evaluate(
     predictor: Predictor, test: Split | StreamedSplit, ensemble: Ensemble, first: int
 ) -> dict[str, Any]:
-    """Attacks the chunk of images from ``first`` on.
+    """Attacks the chunk of images that starts at ``first``.
 
     Args:
       predictor: the trained model.
       test: the clean test split, images uint8 [n, H, W, 3].
       ensemble: from ``make_ensemble``.
-      first: place of the chunk's first image.
+      first: index of the first image of the chunk.
 
     Returns:
-      How many images were attacked and are still correct, and sums that chunks add up.
+      Numbers of attacked and of correct images, and sums to add up over chunks.
     """
     chunk = in_memory(test.take(slice(first, first + CHUNK)))
     attacked = _attack_shared(predictor, chunk, ensemble, first)
@@ -62,7 +62,7 @@ def evaluate(
 
 
 def _attack_shared(predictor: Predictor, chunk: Split, ensemble: Ensemble, first: int) -> Attacked:
-    """The chunk attacked, each process taking a share of it."""
+    """Attacks the chunk; each process attacks a share of it."""
     mesh, num = predictor.mesh.local_mesh, len(chunk.label)
     devices = mesh.devices.size
     batch_size = min(predictor.batch_size, math.ceil(BATCH / devices) * devices)
@@ -89,7 +89,7 @@ def _attack_shared(predictor: Predictor, chunk: Split, ensemble: Ensemble, first
 
 
 def _gathered(attacked: Attacked, stages: list[str], own: int, most: int, num: int) -> Attacked:
-    """The shares of all processes together; ``own`` images of ``num`` were this one's."""
+    """Merges the shares of all processes; this one attacked ``own`` of ``num`` images."""
     left = np.array([[own * attacked.accuracy_after.get(name, 0.0) for name in stages]])
     left = np.rint(processes.gather(left.astype(np.float32), 1)).sum(axis=0)
     correct = processes.gather(attacked.correct, most)
@@ -98,7 +98,7 @@ def _gathered(attacked: Attacked, stages: list[str], own: int, most: int, num: i
 
 
 def _sums(examples: Examples, suffix: str) -> dict[str, Any]:
-    """What chunks add up: NLL, and by bin of the confidence, with correct ones and confidence."""
+    """Sums to add up over chunks: NLL, and statistics by confidence bin."""
     bins = calibration.bin_index(examples.confidence)
     by_bin = pairs.bin_sums(bins, examples.confidence, examples.correct)
     return {

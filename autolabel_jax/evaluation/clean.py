@@ -1,4 +1,4 @@
-"""Metrics of the clean test split, before and after scaling, with their intervals."""
+"""Evaluates the clean test split, before and after scaling, with intervals."""
 
 import functools
 
@@ -16,18 +16,18 @@ RESAMPLING_SEED = 0
 def evaluate(
     predictor: Predictor, dataset: Dataset
 ) -> tuple[dict[str, float | list[float]], np.ndarray]:
-    """All metrics of the test split, and its logits.
+    """Computes all metrics of the test split, and its logits.
 
     Args:
       predictor: the trained model.
-      dataset: whose test split is evaluated; where its classes have superclasses, so are these.
+      dataset: data whose test split is evaluated, with superclasses if it has them.
 
     Returns:
       Metrics by name, each also as ``…_ts`` (and ``…_vs``), with ``temperature`` and the
       intervals; and logits float32 [n, K].
     """
     logits, label, scaling = predictor.logits(dataset.test), dataset.test.label, predictor.scaling
-    by_name = scaled_scores(logits, label, scaling)
+    by_name: dict[str, float | list[float]] = {**scaled_scores(logits, label, scaling)}
     if dataset.superclass is not None:
         by_name |= superclass_metrics(logits, label, scaling, dataset.superclass)
     by_name |= {"temperature": scaling.temperature, **intervals(logits, label, scaling)}
@@ -35,7 +35,7 @@ def evaluate(
 
 
 def scores(logits: np.ndarray, label: np.ndarray) -> dict[str, float]:
-    """Accuracy, calibration errors, NLL in nats, Brier score, AUROC and AURC; see ``metrics``.
+    """Computes accuracy, calibration errors, NLL, Brier, AUROC and AURC; see ``metrics``.
 
     Args:
       logits: float32 [n, K].
@@ -45,7 +45,7 @@ def scores(logits: np.ndarray, label: np.ndarray) -> dict[str, float]:
 
 
 def scaled_scores(logits: np.ndarray, label: np.ndarray, scaling: Scaling) -> dict[str, float]:
-    """``scores`` before scaling, and after it as ``…_ts`` (and ``…_vs``, vector scaling)."""
+    """Computes ``scores`` before scaling, and after it as ``…_ts`` (vector: ``…_vs``)."""
     return {
         f"{name}{suffix}": value
         for suffix, scaled in scaling.scaled_logits(logits).items()
@@ -56,15 +56,15 @@ def scaled_scores(logits: np.ndarray, label: np.ndarray, scaling: Scaling) -> di
 def superclass_metrics(
     logits: np.ndarray, label: np.ndarray, scaling: Scaling, superclass: np.ndarray
 ) -> dict[str, float]:
-    """``superclass_accuracy`` and ``superclass_ece``, before and after scaling.
+    """Computes ``superclass_accuracy`` and ``superclass_ece``, before and after scaling.
 
-    A temperature is of the classes, so that it may move which superclass is on top.
+    The temperature scales the logits of the classes, so it may change the top superclass.
 
     Args:
-      logits: float32 [n, K] of the classes.
-      label: int [n], of the classes.
-      scaling: of these logits.
-      superclass: int [K].
+      logits: float32 [n, K], by class.
+      label: int [n], classes.
+      scaling: scaling of these logits.
+      superclass: int [K], superclass of each class.
     """
     by_name = {}
     for suffix, scaled in scaling.scaled_logits(logits).items():
@@ -77,7 +77,7 @@ def superclass_metrics(
 def set_metrics(
     logits: np.ndarray, label: np.ndarray, scaling: Scaling
 ) -> tuple[dict[str, float], dict[str, np.ndarray]]:
-    """(headline metrics, their resamples) of one set, before and after scaling."""
+    """Computes (headline metrics, their resamples) of one set, before and after scaling."""
     headline = {
         f"{name}{suffix}": value
         for suffix, scaled in scaling.scaled_logits(logits).items()
@@ -87,17 +87,17 @@ def set_metrics(
 
 
 def intervals(logits: np.ndarray, label: np.ndarray, scaling: Scaling) -> dict[str, list[float]]:
-    """``accuracy_interval``: [low, high] and so on, of every headline metric after each scaling.
+    """Computes ``…_interval``, [low, high], of every headline metric after each scaling.
 
-    95 % percentile intervals over 1,000 resamples of the examples, see ``bootstrap``. They
-    tell how sure the test set makes the number of this one trained model.
+    These are 95 % percentile intervals over 1,000 resamples of the examples, see ``bootstrap``.
+    They show the uncertainty from the test set for this one trained model.
     """
     by_name = resamples(logits, label, scaling)
     return {f"{name}_interval": bootstrap.percentiles(values) for name, values in by_name.items()}
 
 
 def resamples(logits: np.ndarray, label: np.ndarray, scaling: Scaling) -> dict[str, np.ndarray]:
-    """Each headline metric in 1,000 resamples of the examples, float32 [1000]."""
+    """Computes each headline metric in 1,000 resamples of the examples, float32 [1000]."""
     counts = _counts(len(label))
     return {
         f"{name}{suffix}": values
@@ -108,6 +108,6 @@ def resamples(logits: np.ndarray, label: np.ndarray, scaling: Scaling) -> dict[s
     }
 
 
-@functools.lru_cache(maxsize=1)  # the same for all sets of as many images
+@functools.lru_cache(maxsize=1)  # the same for all sets of equal size
 def _counts(num: int) -> np.ndarray:
     return bootstrap.resample_counts(num, seed=RESAMPLING_SEED)

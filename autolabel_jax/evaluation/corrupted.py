@@ -1,7 +1,7 @@
-"""One corrupted test set, made on the device and kept for the next model of the same process.
+"""Evaluates corrupted test sets, which are made on the device and cached in the process.
 
 A sweep evaluates many small models on the same 75 sets, and making a set takes longer than
-reading it with a small network.
+evaluating a small network on it.
 """
 
 import dataclasses
@@ -21,9 +21,9 @@ from autolabel_jax.evaluation import clean
 from autolabel_jax.evaluation.predict import Predictor
 from autolabel_jax.types import Batch
 
-MOST_BYTES = 2**29  # of kept images, on each device
+MOST_BYTES = 2**29  # most memory for cached images, on each device
 
-# The metrics of a set, for its line, and the headline ones in resamples of its images.
+# Metrics of a set, for its line in the ledger, and resamples of the headline metrics.
 Finished = tuple[dict[str, Any], dict[str, np.ndarray]]
 
 
@@ -31,7 +31,7 @@ class CorruptedSets:
     """The corrupted sets of one test split.
 
     Args:
-      fingerprint: of the test images; the same for the same images on the same devices.
+      fingerprint: fingerprint of the test images and devices.
     """
 
     def __init__(self, fingerprint: Any):
@@ -40,18 +40,18 @@ class CorruptedSets:
 
     @property
     def num_bytes(self) -> int:
-        """Size of the images that are kept."""
+        """Size of the cached images."""
         return sum(image.nbytes for image in self._kept.values())
 
     def take(self, name: str, severity: int, whole: Batch, batch_size: int, mesh: Mesh) -> Batch:
-        """The split under a corruption: made now, or kept from an earlier model.
+        """Returns the corrupted split, from the cache or newly made.
 
         Args:
-          name: of the corruption.
+          name: name of the corruption.
           severity: 1 … 5.
           whole: the clean split uint8 [n, H, W, 3], from ``input_pipeline.put_split``.
-          batch_size: global, of the work on the device.
-          mesh: of all devices.
+          batch_size: global batch size of the work on the device.
+          mesh: mesh of all devices.
         """
         place = name, severity
         image = self._kept.get(place)
@@ -63,13 +63,13 @@ class CorruptedSets:
 
 
 def sets_of(test: Split, mesh: Mesh) -> CorruptedSets:
-    """The sets of these test images; those of the split asked for before are let go."""
+    """Returns the sets of these test images, and drops those of the previous split."""
     image = np.ascontiguousarray(test.input)
-    return _last((image.shape, str(image.dtype), zlib.crc32(image), mesh))
+    return _last((image.shape, str(image.dtype), zlib.crc32(image.data), mesh))
 
 
 def forget() -> None:
-    """Lets go of the sets that are kept."""
+    """Drops the cached sets."""
     _last.cache_clear()
 
 
@@ -79,7 +79,7 @@ class OnDevice:
 
     split: Split | StreamedSplit  # uint8 [n, H, W, 3]
     whole: Batch | StreamedSplit  # the same, from ``input_pipeline.put_split``
-    sets: CorruptedSets | None  # None where images stay on disk: nothing is kept
+    sets: CorruptedSets | None  # None where images stay on disk, which are not cached
 
 
 def put(split: Split | StreamedSplit, mesh: Mesh) -> OnDevice:
@@ -91,8 +91,8 @@ def put(split: Split | StreamedSplit, mesh: Mesh) -> OnDevice:
 
 
 def start(predictor: Predictor, test: OnDevice, name: str, severity: int) -> Callable[[], Finished]:
-    """Starts one corrupted set on the device; what is returned waits for its metrics."""
-    if test.sets is None:
+    """Starts one corrupted set on the device; the returned function waits for its metrics."""
+    if test.sets is None or isinstance(test.whole, StreamedSplit):
         transform = corruptions.create(name, severity, size=test.split.input.shape[1])
         fetch = predictor.dispatch(test.whole, transform)
     else:
@@ -103,9 +103,9 @@ def start(predictor: Predictor, test: OnDevice, name: str, severity: int) -> Cal
 
 
 def finish(predictor: Predictor, logits: np.ndarray, label: np.ndarray) -> Finished:
-    """Metrics of a corrupted set from its logits float32 [n, K] and labels int [n]."""
+    """Computes metrics of a set from its logits float32 [n, K] and labels int [n]."""
     headline, resamples = clean.set_metrics(logits, label, predictor.scaling)
-    # Sets whose images come in the same order may be resampled together.
+    # Sets with the same order of images can be resampled together.
     order = {"examples": len(label), "labels": zlib.crc32(label.astype("<i4").tobytes())}
     return order | headline, resamples
 

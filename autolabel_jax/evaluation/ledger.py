@@ -8,18 +8,18 @@ import numpy as np
 
 from autolabel_jax import files
 
-Line = dict[str, Any]  # of one unit, as JSON has it
+Line = dict[str, Any]  # of one unit, JSON values
 
 
 @dataclasses.dataclass(frozen=True)
 class Ledger:
-    """Finished units on the disk."""
+    """Finished units on disk."""
 
-    file: pathlib.Path  # one line a unit
-    folder: pathlib.Path  # of the resamples, one file a corrupted set
+    file: pathlib.Path  # one line per unit
+    folder: pathlib.Path  # of the resamples, one file per corrupted set
 
     def done(self) -> list[Line]:
-        """Lines of the finished units; a line cut off by a kill is removed from the file."""
+        """Reads the lines of finished units; removes an incomplete last line from the file."""
         lines = files.read_json_lines(self.file)
         files.rewrite_json_lines(self.file, lines)
         return lines
@@ -28,7 +28,7 @@ class Ledger:
         """Adds a finished unit, named by ``line['piece']``; the line is written last.
 
         Args:
-          line: its metrics.
+          line: metrics of the unit.
           resamples: headline metrics of a corrupted set in resamples of its images, float32
             [S] each; {} for an attack.
         """
@@ -38,11 +38,11 @@ class Ledger:
         files.append_json_line(self.file, line)
 
     def has_resamples(self, unit: str) -> bool:
-        """Whether those of a corrupted set are kept."""
+        """Whether the resamples of a corrupted set are on disk."""
         return self._path(unit).exists()
 
     def resamples(self, unit: str) -> dict[str, np.ndarray]:
-        """As they were written."""
+        """Reads the resamples of a corrupted set."""
         with np.load(self._path(unit)) as saved:
             return dict(saved)
 

@@ -1,4 +1,4 @@
-"""Logits of a split, and a trained model with all that its evaluators need."""
+"""Computes logits of a split, and provides the trained model that evaluators take."""
 
 import dataclasses
 import functools
@@ -21,24 +21,24 @@ from autolabel_jax.types import Batch
 Transform = Callable[[jax.Array, jax.Array], jax.Array]
 Fetch = Callable[[], np.ndarray]
 
-IN_FLIGHT = 16  # batches that the device may be behind, so that their images fit into its memory
+IN_FLIGHT = 16  # most batches waiting on the device, whose images must fit into its memory
 
 
-# One program for a model, whatever the set and whoever asks.
+# One program per model, for all sets and evaluators.
 @functools.partial(jax.jit, static_argnames=("model", "mesh"))
 def _logits(model: nn.Module, variables: dict[str, Any], image: jax.Array, mesh: Mesh) -> jax.Array:
     logits = model.apply(variables, image_ops.to_float(image), train=False)
-    # On every device, as a process can read no other's.
+    # On every device, because a process can read only its own devices.
     return jax.lax.with_sharding_constraint(logits, NamedSharding(mesh, PartitionSpec()))
 
 
 def make_dispatch(
     model: nn.Module, mesh: Mesh, batch_size: int, transform: Transform | None = None
 ) -> Callable[[dict[str, Any], Batch | StreamedSplit], Fetch]:
-    """As ``make_predict``, but the function returns at once, and what it returns fetches.
+    """Like ``make_predict``, but returns at once a function that fetches the logits.
 
-    So the device may work on one set while the host reads another. ``transform`` is called as
-    it is: one that is compiled already, as ``corruptions.create`` gives it, stays one program.
+    The device can thus work on one set while the host reads another. ``transform`` is called
+    without ``jax.jit``, so that those of ``corruptions.create``, compiled already, share a program.
     """
 
     def dispatch(variables: dict[str, Any], whole: Batch | StreamedSplit) -> Fetch:
@@ -57,14 +57,14 @@ def make_dispatch(
 def make_predict(
     model: nn.Module, mesh: Mesh, batch_size: int, transform: Transform | None = None
 ) -> Callable[[dict[str, Any], Batch | StreamedSplit], np.ndarray]:
-    """A function from (variables, split) to logits float32 [n, K] in host memory.
+    """Makes a function from (variables, split) to logits float32 [n, K] in host memory.
 
     Args:
       model: takes images in [0, 1].
-      mesh: of all devices.
-      batch_size: global; the last batch is padded.
-      transform: applied first, (index [B], uint8 or float32 images [B, ...]) → images. What
-        it does to an image may hang on its index alone, so that a set is always the same.
+      mesh: mesh of all devices.
+      batch_size: global batch size; the last batch is padded.
+      transform: applied first, (index [B], uint8 or float32 images [B, ...]) → images. Its
+        effect on an image may depend only on the index, so that a set is always the same.
     """
     dispatch = make_dispatch(model, mesh, batch_size, transform and jax.jit(transform))
     return lambda variables, whole: dispatch(variables, whole)()
@@ -72,7 +72,7 @@ def make_predict(
 
 @dataclasses.dataclass(frozen=True)
 class Predictor:
-    """A trained model as its evaluators take it, with the scaling of its logits."""
+    """A trained model with the scaling of its logits, as evaluators take it."""
 
     model: nn.Module
     variables: dict[str, Any]  # of the model, in inference mode
@@ -89,7 +89,7 @@ class Predictor:
     def logits(
         self, split: Split | StreamedSplit, transform: Transform | None = None
     ) -> np.ndarray:
-        """Logits float32 [n, K] of a split in host memory or on disk; see ``make_predict``."""
+        """Computes logits float32 [n, K] of a split in memory or on disk; see ``make_predict``."""
         predict = make_predict(self.model, self.mesh, self.batch_size, transform)
         return predict(self.variables, input_pipeline.put_split(split, self.mesh))
 
@@ -101,13 +101,13 @@ def create(
     *,
     vector: bool = False,
 ) -> Predictor:
-    """The predictor of a trained state, its scaling fitted on the calibration set alone.
+    """Makes the predictor of a trained state; fits its scaling on the calibration set alone.
 
     Args:
       experiment: the fixed parts of the run.
-      variables: of the model, in inference mode.
+      variables: variables of the model for inference.
       calibration: held-out examples.
-      vector: fit vector scaling beside the temperature.
+      vector: whether to fit vector scaling too.
     """
     predictor = Predictor(
         model=experiment.model,

@@ -1,4 +1,4 @@
-"""One published corrupted set: read from its folder, checked, evaluated."""
+"""Reads, checks and evaluates published corrupted sets."""
 
 from collections.abc import Callable
 
@@ -14,17 +14,17 @@ from autolabel_jax.evaluation.predict import Predictor
 def start(
     predictor: Predictor, test: Split | StreamedSplit, sets: Published, name: str, severity: int
 ) -> Callable[[], corrupted.Finished]:
-    """Starts one set on the device; what is returned waits for its metrics.
+    """Starts one set on the device; the returned function waits for its metrics.
 
     Args:
       predictor: the trained model.
-      test: the clean test split, which tells how many images of which shape to read.
+      test: the clean test split; its number and shape of images are read.
       sets: the folder's reader.
-      name: of the corruption.
+      name: name of the corruption.
       severity: 1 … 5.
 
     Raises:
-      ValueError: the set's images or labels do not fit the model.
+      ValueError: the images or labels of the set do not match the model.
     """
     fetches, labels = [], []
     for split in sets.read(name, severity, len(test), test.input.shape[1]):
@@ -39,5 +39,5 @@ def _check(unit: str, split: Split, shape: tuple[int, ...], num_classes: int) ->
     if split.input.shape[1:] != shape or split.label.max() >= num_classes:
         raise ValueError(
             f"--corrupted_data: {unit} has images {split.input.shape[1:]} and labels up to "
-            f"{split.label.max()}; the run's are {shape} with {num_classes} classes"
+            f"{split.label.max()}; expected {shape} with {num_classes} classes"
         )

@@ -1,4 +1,4 @@
-"""Corrupted and attacked test images, unit by unit, through a ledger of finished ones."""
+"""Evaluates corrupted and attacked test images in units, and records finished units."""
 
 import dataclasses
 import functools
@@ -14,12 +14,12 @@ from autolabel_jax.evaluation.corrupted import Finished
 from autolabel_jax.evaluation.ledger import Ledger, Line
 from autolabel_jax.evaluation.predict import Predictor
 
-FORMAT = 2  # of a line; lines of another one do not count
+FORMAT = 2  # of a line; lines of other formats are ignored
 
 
 @dataclasses.dataclass(frozen=True)
 class Unit:
-    """What is evaluated at once: a corruption at a severity, or a chunk under attack."""
+    """One step of an evaluation: a corruption at a severity, or a chunk under attack."""
 
     kind: str  # 'corruption', 'extra' or 'attack'
     name: str
@@ -32,16 +32,16 @@ class Unit:
 def plan(
     *, corrupted: bool, extra: bool = False, attack_names: Sequence[str], num_examples: int
 ) -> list[Unit]:
-    """The units of an evaluation: corruptions × 5 severities, and the attacks in chunks.
+    """Lists the units of an evaluation: corruptions × 5 severities, and attacks in chunks.
 
     Args:
-      corrupted: the 15 corruptions.
-      extra: the four others.
+      corrupted: whether to include the 15 corruptions.
+      extra: whether to include the 4 extra corruptions.
       attack_names: names of ``attacks.TABLE``.
-      num_examples: images to attack.
+      num_examples: number of images to attack.
 
     Raises:
-      ValueError: unknown attack.
+      ValueError: an attack is unknown.
     """
     unknown = [name for name in attack_names if name not in attacks.TABLE]
     if unknown:
@@ -70,18 +70,18 @@ def run(
     checkpoint: int,
     sets: Published | None = None,
 ) -> list[Line]:
-    """Evaluates the units that are not in the ledger yet; returns the lines of all.
+    """Evaluates the units that the ledger lacks; returns the lines of all units.
 
-    Each unit is started on the device while the one before is read.
+    Each unit is started on the device while the result of the previous one is fetched.
 
     Args:
       units: from ``plan``.
       predictor: the trained model.
       test: images uint8 [n, H, W, 3].
-      ledger: of the run.
-      checkpoint: optimiser updates of the trained state; lines of another one, of another
-        number of images or of other data do not count.
-      sets: published corrupted sets to read; None: they are made on the device.
+      ledger: ledger of the run.
+      checkpoint: optimiser updates of the trained state; lines of other checkpoints, numbers of
+        images or data are ignored.
+      sets: published corrupted sets to read; None makes them on the device.
     """
     units = list(units)
     stamps = {
@@ -116,7 +116,7 @@ def run(
 def _make_start(
     predictor: Predictor, test: Split | StreamedSplit, sets: Published | None
 ) -> Callable[[Unit], Callable[[], Finished]]:
-    """Each unit's evaluator; images are put on the device and attacks made once for all units."""
+    """Makes the function that starts a unit; images and attacks are prepared once."""
     on_device = functools.cache(lambda: corrupted.put(test, predictor.mesh))
     ensemble = functools.cache(lambda name: attacked.make_ensemble(predictor, name))
 
@@ -132,7 +132,7 @@ def _make_start(
 
 
 def _stamp(kind, predictor, test, sets):
-    """What the metrics of a kind of units hang on, besides the checkpoint."""
+    """Returns what the metrics of a kind of units depend on, besides the checkpoint."""
     stamp = {"asked": len(test)}
     if kind != "attack":
         stamp["corrupted_data"] = sets.folder if sets else ""
@@ -141,7 +141,7 @@ def _stamp(kind, predictor, test, sets):
 
 
 def _counting(ledger: Ledger, stamps: dict[str, Line]) -> dict[str, Line]:
-    """Lines of the ledger that count, by their units."""
+    """Returns the valid lines of the ledger, by unit."""
 
     def counts(line):
         stamp = stamps.get(line["kind"])

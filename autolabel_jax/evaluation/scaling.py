@@ -1,4 +1,4 @@
-"""Fitted calibrators → the logits that each set of metrics is taken of."""
+"""Applies fitted calibrators to logits before metrics are computed."""
 
 import dataclasses
 
@@ -9,21 +9,21 @@ from autolabel_jax.calibrators import temperature
 
 @dataclasses.dataclass(frozen=True)
 class Scaling:
-    """Calibrators fitted on the calibration set, to apply to the logits of any other set.
+    """Calibrators fitted on the calibration set, for the logits of any other set.
 
     Attributes:
       temperature: T of softmax(logits / T).
-      vector: (w, b) of softmax(logits · w + b), each float64 [K]; None: not fitted.
+      vector: (w, b) of softmax(logits · w + b), each float64 [K]; None if not fitted.
     """
 
     temperature: float
     vector: tuple[np.ndarray, np.ndarray] | None = None
 
     def scaled_logits(self, logits: np.ndarray) -> dict[str, np.ndarray]:
-        """Suffix of a metric's name → the logits that it is taken of, float32 [n, K].
+        """Returns logits float32 [n, K] by the suffix of the metrics' names.
 
-        '' is before scaling, '_ts' after temperature scaling, '_vs' after vector scaling where
-        it was fitted.
+        '' is before scaling, '_ts' after temperature scaling, and '_vs' after vector scaling if it
+        was fitted.
         """
         logits = np.asarray(logits, np.float32)
         by_suffix = {"": logits, "_ts": logits / np.float32(self.temperature)}
@@ -34,12 +34,12 @@ class Scaling:
 
 
 def fit(logits: np.ndarray, label: np.ndarray, *, vector: bool = False) -> Scaling:
-    """Fits the temperature, and with ``vector`` scales and biases too.
+    """Fits the temperature, and with ``vector`` also scales and biases.
 
     Args:
       logits: float [n, K] of the calibration set.
       label: int [n].
-      vector: fit vector scaling as well.
+      vector: whether to fit vector scaling.
 
     Raises:
       ValueError: as ``temperature.fit_temperature``.

@@ -1,4 +1,4 @@
-"""Finished units → the metrics of all corrupted sets and of each attack."""
+"""Summarises finished units as metrics of all corrupted sets and of each attack."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,17 +15,16 @@ BY_SEVERITY = ("accuracy", "ece", "ece_ts", "accuracy_vs", "ece_vs")
 
 
 def summarise(lines: Sequence[Line], ledger: Ledger) -> dict[str, Any]:
-    """The metrics that ``result.json`` gets.
+    """Computes the metrics for ``result.json``.
 
-    Corrupted metrics are taken per set, then averaged over the 75 sets (an
-    ECE of pooled sets would let errors of opposite sign cancel). The CIFAR
-    mCE is 1 - corrupted_accuracy. The extra corruptions have metrics of their
-    own and are in no average. ``adversarial_…`` is under the strongest attack
-    that was run, the one that leaves the lowest accuracy.
+    Corrupted metrics are computed per set and averaged over the 75 sets, because errors of opposite
+    sign would cancel in the ECE of pooled sets. The mCE of CIFAR is 1 - corrupted_accuracy. The
+    extra corruptions have separate metrics and are in no average. ``adversarial_…`` is under the
+    strongest attack, which leaves the lowest accuracy.
 
     Args:
       lines: from ``run.run``.
-      ledger: with the resamples.
+      ledger: ledger with the resamples.
     """
     summary: dict[str, Any] = {}
     for kind, prefix in PREFIX.items():
@@ -45,7 +44,7 @@ def summarise(lines: Sequence[Line], ledger: Ledger) -> dict[str, Any]:
 
 
 def _averages(sets: Sequence[Line], ledger: Ledger) -> dict[str, Any]:
-    """Means over sets, by severity too, and their intervals over the images of all sets."""
+    """Computes means over sets, also by severity, and intervals over the images."""
     names = [f"{name}{end}" for end in ("", "_ts", "_vs") for name in HEADLINE]
     names = [name for name in names if all(name in line for line in sets)]
     averages: dict[str, Any] = {"examples": sets[0]["examples"]}
@@ -62,8 +61,8 @@ def _averages(sets: Sequence[Line], ledger: Ledger) -> dict[str, Any]:
 
 
 def _joint_intervals(sets, names, ledger):
-    """Resample s takes the same images out of every set, as all show the same ones."""
-    totals = dict.fromkeys(names, 0.0)
+    """Computes intervals of means over sets; resample s has the same images in every set."""
+    totals: dict[str, Any] = dict.fromkeys(names, 0.0)
     for line in sets:
         resamples = ledger.resamples(line["piece"])
         for name in names:
@@ -75,7 +74,7 @@ def _joint_intervals(sets, names, ledger):
 
 
 def _pooled(chunks: Sequence[Line]) -> dict[str, Any]:
-    """Metrics of all images under one attack, from the sums of its chunks."""
+    """Computes metrics of all images under one attack from the sums of its chunks."""
     num = sum(line["attacked"] for line in chunks)
     correct = sum(line["correct"] for line in chunks)
     pooled = {

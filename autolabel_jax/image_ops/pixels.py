@@ -7,19 +7,20 @@ tests compare them with Pillow 12.
 """
 
 import functools
+from typing import TypeVar, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 LEVELS = 256
+AnyArray = TypeVar("AnyArray", jax.Array, np.ndarray)
 
 
-def to_float(image: jax.Array) -> jax.Array:
+def to_float(image: AnyArray) -> AnyArray:
     """Converts an image to float32; uint8 is scaled to [0, 1], floats keep their values."""
-    if image.dtype == jnp.uint8:
-        return image.astype(jnp.float32) / 255
-    return image.astype(jnp.float32)
+    floats = image.astype(jnp.float32)
+    return cast(AnyArray, floats / 255 if image.dtype == jnp.uint8 else floats)
 
 
 def random_crop(key: jax.Array, image: jax.Array, pad: int) -> jax.Array:

@@ -4,6 +4,8 @@ Internally it uses images [B, H, W] of 32-bit words, as PIL does, so that the po
 computed and fetched once for all its channels.
 """
 
+from typing import cast
+
 import jax
 import jax.numpy as jnp
 
@@ -11,7 +13,7 @@ import jax.numpy as jnp
 def pack(image: jax.Array) -> jax.Array:
     """Packs uint8 [B, H, W, C] with C up to 4 into words, uint32 [B, H, W]."""
     wide = image.astype(jnp.uint32)
-    return sum(wide[..., c] << (8 * c) for c in range(image.shape[-1]))
+    return cast(jax.Array, sum(wide[..., c] << (8 * c) for c in range(image.shape[-1])))
 
 
 def unpack(packed: jax.Array, channels: int) -> jax.Array:
@@ -69,7 +71,7 @@ def warp_packed(packed: jax.Array, matrix: jax.Array, channels: int, axes: str =
             mixed = [_mix(*pair, share) for pair in zip(mixed[::2], mixed[1::2], strict=True)]
         return jnp.where(inside, mixed[0], 0).astype(jnp.uint32) << shift
 
-    return sum(channel(8 * c) for c in range(channels))
+    return cast(jax.Array, sum(channel(8 * c) for c in range(channels)))
 
 
 def _mix(a: jax.Array, b: jax.Array, share: jax.Array) -> jax.Array:

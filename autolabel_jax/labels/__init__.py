@@ -1,4 +1,4 @@
-"""The table of label rules: each is a class in a file of its own, see ``base.LabelRule``."""
+"""Defines the table of label rules; each is a class in its own file."""
 
 from ml_collections import ConfigDict
 
@@ -28,7 +28,7 @@ __all__ = [
     "spread",
 ]
 
-# Name in the config → class, in the order of the rows of tables.
+# Maps the name in the config to the class, in the order of the rows of tables.
 TABLE: dict[str, type[LabelRule]] = {
     "one_hot": OneHot,
     "smoothing": Smoothing,
@@ -41,20 +41,20 @@ TABLE: dict[str, type[LabelRule]] = {
 
 
 def find(name: str) -> type[LabelRule]:
-    """The class that ``labels.rule`` names: a row of TABLE, or ``module:Class``.
+    """Finds the class that ``labels.rule`` names: a key of TABLE, or ``module:Class``.
 
     Raises:
-      ValueError: there is none.
+      ValueError: the class does not exist.
     """
     return registry.find("labels.rule", name, TABLE, LabelRule)
 
 
 def create(config: ConfigDict) -> LabelRule:
-    """The label rule that ``config.labels`` names, with its settings.
+    """Creates the label rule that ``config.labels`` describes.
 
     Raises:
-      ValueError: unknown ``labels.rule``, a setting out of range, two that do not go together, or
-        an augmentation that the rule is not made for.
+      ValueError: ``labels.rule`` is unknown, a setting is out of range, two settings contradict
+        each other, or the rule does not support the augmentation.
     """
     method, augmentation = find(config.labels.rule), config.augment.name
     if method.augmentations and augmentation not in method.augmentations:

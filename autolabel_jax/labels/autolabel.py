@@ -1,4 +1,4 @@
-"""AutoLabel: the confidence of a label, learned per bucket from calibration.
+"""Implements AutoLabel, which learns the confidence of labels per bucket from calibration.
 
 Qin, Wang, Lakshminarayanan, Chi, Beutel, "What Are Effective Labels for
 Augmented Data? Improving Calibration and Robustness with AutoLabel", SaTML
@@ -18,14 +18,14 @@ from autolabel_jax.registry import setting
 from autolabel_jax.types import BucketStats, Distance
 
 
-# A class of its own, as a checkpoint holds a field even where it is None: one that was saved
-# without the fields would not restore.
+# This is a separate class because checkpoints store fields even if they are None, so that a
+# checkpoint without the fields would not restore.
 class TrackedState(base.LabelState):
-    """What the options keep besides the labels; None where an option is off."""
+    """Holds the labels and the state of AutoLabel's options; None if an option is off."""
 
     updates: jax.Array | None  # int32 [], number of updates so far
     stats: BucketStats | None  # [N, R], averaged over updates
-    ece: jax.Array | None  # float32 [N], ECE that the last update read; 0 where empty
+    ece: jax.Array | None  # float32 [N], ECE that the last update used; 0 if empty
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,16 +36,17 @@ class AutoLabel(base.LabelRule):
 
     or, with step='signed_gap', α · (Conf_n - Acc_n) in place of the signed
     ECE: the step of AR-AdaLS (Qin et al. 2021, "Improving Calibration through
-    the Relationship with Adversarial Robustness"). An empty bucket stays. The
-    settings that follow ``step`` are off by default, see docs/method.md.
+    the Relationship with Adversarial Robustness"). The label of an empty bucket does not
+    change. The settings after ``step`` are off by default, see docs/method.md.
 
     Attributes:
       alpha: step size α.
       step: 'ece' or 'signed_gap'.
       ece_estimate: 'plugin', or 'debiased' for ``calibration.debiased_ece``.
       alpha_decay: d of the step size α / (1 + updates so far)^d.
-      momentum: in [0, 1); Acc, Conf and ECE are of the sums S ← momentum · S + stats.
-      monotone: afterwards, ``isotonic.non_increasing`` within each group of buckets.
+      momentum: in [0, 1); Acc, Conf and ECE are computed from S ← momentum · S + stats.
+      monotone: whether to apply ``isotonic.non_increasing`` to each group of buckets after the
+        step.
     """
 
     title: ClassVar[str] = "autolabel"
@@ -67,23 +68,23 @@ class AutoLabel(base.LabelRule):
     )
     monotone: bool = setting(False, "labels never rise with the distance")
 
-    def __post_init__(self):
-        """Refuses settings that do not go together."""
+    def __post_init__(self) -> None:
+        """Checks that the settings do not contradict each other."""
         if self.step == "signed_gap" and self.ece_estimate != "plugin":
             raise ValueError(
                 f"labels.ece_estimate: got {self.ece_estimate!r} with labels.step='signed_gap', "
-                "which reads no ECE; take labels.step='ece', or labels.ece_estimate='plugin'"
+                "which uses no ECE; use labels.step='ece', or labels.ece_estimate='plugin'"
             )
 
     @classmethod
     def row_name(cls, settings: Mapping[str, Any]) -> str:
-        """'autolabel', or 'autolabel, signed gap'."""
+        """Returns 'autolabel' or 'autolabel, signed gap'."""
         return cls.title + (", signed gap" if settings.get("step") == "signed_gap" else "")
 
     def init(
         self, own_confidence: jax.Array, *, num_bins: int = calibration.NUM_BINS
     ) -> base.LabelState:
-        """Starts from the augmentation's own labels, with room for what the options keep."""
+        """Starts from the augmentation's own labels, and adds the state of the options."""
         confidence = jnp.asarray(own_confidence, jnp.float32)
         if not (self.alpha_decay or self.momentum or self._reads_other_ece):
             return base.LabelState(confidence=confidence)
@@ -106,7 +107,7 @@ class AutoLabel(base.LabelRule):
         second_label: jax.Array | None = None,
         second_weight: jax.Array | None = None,
     ) -> jax.Array:
-        """Gives the true class the confidence of the example's bucket; see ``base.spread``."""
+        """Gives the true class the confidence of its bucket; see ``base.spread``."""
         del distance
         return base.spread(
             state.confidence[bucket],
@@ -119,9 +120,10 @@ class AutoLabel(base.LabelRule):
     def update(
         self, state: base.LabelState, stats: BucketStats, *, num_groups: int = 1
     ) -> base.LabelState:
-        """The labels after a calibration pass, see the class."""
+        """Returns the labels after a calibration pass; see the class."""
         measured = calibration.count(stats) > 0
         if self.momentum:
+            assert isinstance(state, TrackedState)
             stats = jax.tree.map(lambda old, new: self.momentum * old + new, state.stats, stats)
             state = state.replace(stats=stats)
         accuracy = calibration.accuracy(stats)
@@ -132,6 +134,8 @@ class AutoLabel(base.LabelRule):
             state = state.replace(ece=jnp.where(calibration.count(stats) > 0, ece, 0))
         alpha = self.alpha
         if self.alpha_decay:
+            assert isinstance(state, TrackedState)
+            assert state.updates is not None
             alpha = alpha / (1 + state.updates.astype(jnp.float32)) ** self.alpha_decay
             state = state.replace(updates=state.updates + 1)
         move = gap if self.step == "signed_gap" else ece * jnp.sign(gap)
@@ -142,11 +146,15 @@ class AutoLabel(base.LabelRule):
         return state.replace(confidence=moved)
 
     def metrics(self, state: base.LabelState) -> dict[str, jax.Array]:
-        """The labels, and the ECE that the last update read where it is not the bucket's own."""
+        """Returns the labels, and the ECE of the last update if it is not the bucket's own."""
         shown = super().metrics(state)
-        return shown | ({"ece": state.ece} if self._reads_other_ece else {})
+        if not self._reads_other_ece:
+            return shown
+        assert isinstance(state, TrackedState)
+        assert state.ece is not None
+        return {**shown, "ece": state.ece}
 
     @property
     def _reads_other_ece(self) -> bool:
-        """Whether the update reads another ECE than the plain one of its statistics."""
+        """Whether the update uses another ECE than the plain one of its statistics."""
         return self.step == "ece" and (self.momentum > 0 or self.ece_estimate != "plugin")

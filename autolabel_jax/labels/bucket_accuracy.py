@@ -1,4 +1,4 @@
-"""The bucket's held-out accuracy as the label: where AutoLabel's clip would end."""
+"""Uses the held-out accuracy of a bucket as its label, which is AutoLabel's lower bound."""
 
 import dataclasses
 from typing import ClassVar
@@ -13,7 +13,7 @@ from autolabel_jax.types import BucketStats
 
 @dataclasses.dataclass(frozen=True)
 class BucketAccuracy(base.LabelRule):
-    """confidence[n] ← Acc_n; an empty bucket stays."""
+    """Sets confidence[n] ← Acc_n; the label of an empty bucket does not change."""
 
     title: ClassVar[str] = "bucket_accuracy"
     learns: ClassVar[bool] = True

@@ -1,4 +1,4 @@
-"""Confidence-calibrated adversarial training.
+"""Implements the labels of confidence-calibrated adversarial training.
 
 Stutz, Hein, Schiele (2020), "Confidence-Calibrated Adversarial Training:
 Generalizing to Unseen Attacks", eq. 4 and 5: a mixture of the one-hot label,
@@ -19,7 +19,7 @@ from autolabel_jax.types import Distance
 
 @dataclasses.dataclass(frozen=True)
 class CCAT(base.LabelRule):
-    """w·one_hot(label) + (1 - w)/K with w = (1 - min(1, s))^rho; ρ is 10 in the paper."""
+    """Gives w·one_hot(label) + (1 - w)/K with w = (1 - min(1, s))^rho; ρ is 10 in the paper."""
 
     title: ClassVar[str] = "ccat"
     augmentations: ClassVar[tuple[str, ...]] = ("adversarial", "given")
@@ -39,8 +39,9 @@ class CCAT(base.LabelRule):
         second_label: jax.Array | None = None,
         second_weight: jax.Array | None = None,
     ) -> jax.Array:
-        """The labels by each example's share of the largest ε; adversaries hold one class."""
+        """Computes labels from each example's share of the largest ε; there is no second class."""
         del state, bucket, second_label, second_weight
+        assert distance is not None
         weight = (1 - jnp.minimum(distance.value, 1)) ** self.rho
         confidence = weight + (1 - weight) / num_classes
         return base.spread(confidence, label, num_classes=num_classes)

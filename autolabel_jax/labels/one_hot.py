@@ -1,4 +1,4 @@
-"""The label that the augmentation itself gives: one-hot, for mixup the mixed pair."""
+"""Uses the augmentation's own labels: one-hot, or mixtures of two classes for mixup."""
 
 import dataclasses
 from typing import Any, ClassVar
@@ -11,7 +11,7 @@ from autolabel_jax.types import Distance
 
 @dataclasses.dataclass(frozen=True)
 class OneHot(base.LabelRule):
-    """one_hot(label), mixed with one_hot(second_label) by its weight."""
+    """Gives one_hot(label), mixed with one_hot(second_label) by its weight."""
 
     title: ClassVar[str] = "one_hot"
 
@@ -26,10 +26,11 @@ class OneHot(base.LabelRule):
         second_label: jax.Array | None = None,
         second_weight: jax.Array | None = None,
     ) -> jax.Array:
-        """The augmentation's own labels; the state is not read."""
+        """Returns the augmentation's own labels; the state is not read."""
         del state, bucket, distance
         own = jax.nn.one_hot(label, num_classes)
         if second_label is None:
             return own
+        assert second_weight is not None
         gamma = second_weight[:, None]
         return (1 - gamma) * own + gamma * jax.nn.one_hot(second_label, num_classes)

@@ -1,4 +1,4 @@
-"""A fixed polynomial in the distance.
+"""Makes labels that are a fixed polynomial in the distance.
 
 Liu et al. (2023), "Soft Augmentation for Image Classification", eq. 4 and 5:
 p = 1 - (1 - 1/K) · s^k.
@@ -34,8 +34,9 @@ class Polynomial(base.LabelRule):
         second_label: jax.Array | None = None,
         second_weight: jax.Array | None = None,
     ) -> jax.Array:
-        """The labels of each example's own distance; the state is not read."""
+        """Computes labels from each example's distance; the state is not read."""
         del state, bucket
+        assert distance is not None
         confidence = 1 - (1 - 1 / num_classes) * distance.value**self.power
         return base.spread(
             confidence,

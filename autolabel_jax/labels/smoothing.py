@@ -1,4 +1,4 @@
-"""Label smoothing, the same at every distance (Szegedy et al. 2016, sec. 7)."""
+"""Implements label smoothing, which is the same at every distance (Szegedy et al. 2016, sec. 7)."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from autolabel_jax.registry import setting
 
 @dataclasses.dataclass(frozen=True)
 class Smoothing(one_hot.OneHot):
-    """(1 - smoothing) · own label + smoothing / K."""
+    """Gives (1 - smoothing) · own label + smoothing / K."""
 
     title: ClassVar[str] = "smoothing"
     in_name: ClassVar[tuple[str, ...]] = ("smoothing",)
@@ -22,7 +22,7 @@ class Smoothing(one_hot.OneHot):
 
     @classmethod
     def row_name(cls, settings: Mapping[str, Any]) -> str:
-        """'smoothing .05'."""
+        """Returns a name such as 'smoothing .05'."""
         if "smoothing" not in settings:
             return cls.title
         share = f"{settings['smoothing']:g}".removeprefix("0") or "0"
@@ -31,6 +31,6 @@ class Smoothing(one_hot.OneHot):
     def soft_labels(
         self, state: Any, label: jax.Array, bucket: jax.Array, **example: Any
     ) -> jax.Array:
-        """The smoothed labels of the augmentation; arguments as ``OneHot.soft_labels``."""
+        """Smooths the augmentation's own labels; arguments are those of ``OneHot.soft_labels``."""
         own = super().soft_labels(state, label, bucket, **example)
         return (1 - self.smoothing) * own + self.smoothing / own.shape[-1]

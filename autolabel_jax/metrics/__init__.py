@@ -1,11 +1,11 @@
-"""logits, label → accuracy, calibration errors, NLL, Brier, AUROC and AURC, batch by batch.
+"""Computes accuracy, calibration errors, NLL, Brier score, AUROC and AURC batch by batch.
 
     state = empty(num_classes)
     state = update(state, logits, label)     once for each batch, or merge(state, other)
-    numbers = compute(state)
+    values = compute(state)
 
-Any split into batches gives the same numbers. Softmax is taken in float32 on the device;
-sums are kept in float64 on the host, so that they lose nothing over many batches.
+Any split into batches gives the same metrics. Softmax is computed in float32 on the device.
+Sums are kept in float64 on the host, so that they stay exact enough over many batches.
 """
 
 import functools
@@ -17,7 +17,7 @@ from flax import struct
 
 from autolabel_jax import calibration, losses
 from autolabel_jax.metrics import pairs
-from autolabel_jax.types import BucketStats
+from autolabel_jax.types import Array, BucketStats
 
 NAMES = (
     "accuracy",
@@ -31,16 +31,16 @@ NAMES = (
     "aurc",
 )
 
-HEADLINE = ("accuracy", "ece", "nll", "brier")  # of every set in every table
+HEADLINE = ("accuracy", "ece", "nll", "brier")  # reported for every set in every table
 
-# Probabilities that are on the device at once, and rows that are summed in float32 there:
-# longer float32 sums would be wrong in the sixth place.
+# Number of probabilities on the device at once, and of rows that are summed there in float32;
+# longer float32 sums would have errors in the sixth digit.
 CHUNK_ELEMENTS, CHUNK_ROWS = 2**22, 64
-CHUNKS_WAITING = 64  # whose sums by class and bin are in memory together
+CHUNKS_WAITING = 64  # number of chunks whose sums by class and bin are in memory at once
 
 
 class Sums(struct.PyTreeNode):
-    """What accuracy, ECE, MCE, class-wise ECE, NLL and Brier need; merged by addition."""
+    """Sums for accuracy, ECE, MCE, class-wise ECE, NLL and Brier; they merge by addition."""
 
     top: BucketStats  # float64 [1, R], by bin of the top probability
     class_gap: np.ndarray  # float64 [K, R], Σ p_k - [label = k], by class and bin of p_k
@@ -49,26 +49,26 @@ class Sums(struct.PyTreeNode):
 
 
 class Examples(struct.PyTreeNode):
-    """One row an example, merged by concatenation.
+    """One row per example; rows merge by concatenation.
 
-    Equal-mass ECE, AUROC and AURC need all confidences at once, and intervals all rows.
+    Equal-mass ECE, AUROC and AURC need all confidences at once, and intervals need all rows.
     """
 
-    confidence: np.ndarray  # float32 [n], top probability
-    correct: np.ndarray  # bool [n]
-    nll: np.ndarray  # float32 [n]
-    brier: np.ndarray  # float32 [n]
+    confidence: Array  # float32 [n], top probability
+    correct: Array  # bool [n]
+    nll: Array  # float32 [n]
+    brier: Array  # float32 [n]
 
 
 class Metrics(struct.PyTreeNode):
-    """All that ``compute`` needs of the examples seen so far."""
+    """State of the metrics: what ``compute`` needs of the examples seen so far."""
 
     sums: Sums
     examples: Examples
 
 
 def empty(num_classes: int, num_bins: int = calibration.NUM_BINS) -> Metrics:
-    """The state before any example."""
+    """Returns the state before any example."""
     bins = np.zeros((1, num_bins))
     gap, zero, none = np.zeros((num_classes, num_bins)), np.zeros(()), np.zeros(0, np.float32)
     top = BucketStats(count=bins, correct=bins, confidence=bins)
@@ -77,7 +77,7 @@ def empty(num_classes: int, num_bins: int = calibration.NUM_BINS) -> Metrics:
 
 
 def _rows(logits, label):
-    """(Examples [B], probabilities [B, K], p_k - [label = k] [B, K])."""
+    """Returns (Examples [B], probabilities [B, K], p_k - [label = k] [B, K])."""
     logits = logits.astype(jnp.float32)
     probabilities = jax.nn.softmax(logits, axis=-1)
     residual = probabilities.at[jnp.arange(len(logits)), label].add(-1)
@@ -92,7 +92,7 @@ def _rows(logits, label):
 
 @functools.partial(jax.jit, static_argnames="num_bins")
 def _chunk(logits, label, mask, *, num_bins):
-    """(Examples [B], float32 [K, R] sums of p_k - [label = k] over rows with mask 1)."""
+    """Returns (Examples [B], float32 [K, R] sums of p_k - [label = k] over rows of mask 1)."""
     num_classes = logits.shape[1]
     examples, probabilities, residual = _rows(logits, label)
     cell = calibration.bin_index(probabilities, num_bins)
@@ -105,28 +105,28 @@ def _chunk(logits, label, mask, *, num_bins):
 def update(
     state: Metrics, logits: np.ndarray, label: np.ndarray, mask: np.ndarray | None = None
 ) -> Metrics:
-    """Adds a batch. Memory on the device stays bounded whatever B and K are.
+    """Adds a batch; memory on the device is bounded for any B and K.
 
     Args:
-      state: of K classes.
+      state: state for K classes.
       logits: float [B, K].
       label: int [B] in [0, K).
       mask: float or bool [B], 0 for rows that do not count.
 
     Raises:
-      ValueError: shapes that do not fit, or labels outside [0, K).
+      ValueError: the shapes do not match, or labels lie outside [0, K).
     """
     logits, label = np.asarray(logits), np.asarray(label)
     num_classes, num_bins = state.sums.class_gap.shape
     if logits.ndim != 2 or logits.shape != (len(label), num_classes) or label.ndim != 1:
         raise ValueError(
             f"logits: got shape {logits.shape} with labels {label.shape}; "
-            f"needs [B, {num_classes}] and [B]"
+            f"expected [B, {num_classes}] and [B]"
         )
     if len(label) and not (label.min() >= 0 and label.max() < num_classes):
         raise ValueError(
-            f"label: got {label.min()} to {label.max()}; needs 0 to {num_classes - 1}, "
-            "one column of the logits each"
+            f"label: got {label.min()} to {label.max()}; expected 0 to {num_classes - 1}, "
+            "the columns of the logits"
         )
     if mask is not None:
         keep = np.asarray(mask) > 0
@@ -134,7 +134,7 @@ def update(
     rows = max(1, min(CHUNK_ROWS, CHUNK_ELEMENTS // num_classes))
     batch = empty(num_classes, num_bins)
     gap, parts = batch.sums.class_gap, [batch.examples]
-    waiting = []  # the device goes on while the host waits for none of them
+    waiting = []  # results not fetched yet, so that the device is never idle
     for start in range(0, len(label), rows):
         num = min(rows, len(label) - start)
         chunk = _chunk(
@@ -169,7 +169,7 @@ def _joined(*parts):
 
 
 def merge(a: Metrics, b: Metrics) -> Metrics:
-    """The state of two sets of examples together."""
+    """Merges the states of two sets of examples."""
     return Metrics(
         sums=jax.tree.map(np.add, a.sums, b.sums),
         examples=_joined(a.examples, b.examples),
@@ -177,7 +177,7 @@ def merge(a: Metrics, b: Metrics) -> Metrics:
 
 
 def compute(state: Metrics) -> dict[str, float]:
-    """The numbers of ``NAMES``; fractions, NLL in nats. All NaN for no example.
+    """Computes the metrics of ``NAMES``: fractions, and NLL in nats; NaN without examples.
 
     - accuracy; ece: ``calibration.ece``, equal-width bins, top label.
     - ece_equal_mass, auroc (positive = correct; NaN where all are correct or all wrong), aurc,
@@ -199,7 +199,7 @@ def compute(state: Metrics) -> dict[str, float]:
 
     values = {
         "accuracy": mean(sums.top.correct.sum()),
-        # In float32, as all earlier results have it.
+        # In float32, as in all earlier results.
         "ece": calibration.ece_of_gaps(jnp.asarray(gap), calibration.count(sums.top))[0],
         "ece_equal_mass": pairs.ece_equal_mass(
             rows.confidence, rows.correct, sums.class_gap.shape[1]
@@ -223,7 +223,7 @@ _examples = jax.jit(lambda logits, label: _rows(logits, label)[0])
 
 
 def examples(logits: np.ndarray, label: np.ndarray) -> Examples:
-    """The rows alone, for ``headline`` and for intervals; in few calls of the device.
+    """Computes only the rows, for ``headline`` and for intervals, in few calls of the device.
 
     Args:
       logits: float [n, K].
@@ -236,11 +236,11 @@ def examples(logits: np.ndarray, label: np.ndarray) -> Examples:
     return _joined(*jax.device_get(parts))
 
 
-def headline(found: Examples) -> dict[str, float]:
-    """The numbers of ``HEADLINE``, which need no more than the rows."""
+def headline(rows: Examples) -> dict[str, float]:
+    """Computes the metrics of ``HEADLINE``, which need only the rows."""
     return {
-        "accuracy": float(found.correct.mean()),
-        "ece": float(pairs.ece(found.confidence, found.correct)),
-        "nll": float(found.nll.mean(dtype=np.float64)),
-        "brier": float(found.brier.mean(dtype=np.float64)),
+        "accuracy": float(rows.correct.mean()),
+        "ece": float(pairs.ece(rows.confidence, rows.correct)),
+        "nll": float(rows.nll.mean(dtype=np.float64)),
+        "brier": float(rows.brier.mean(dtype=np.float64)),
     }

@@ -1,10 +1,11 @@
-"""Confidence intervals by resampling examples with replacement, and bands for reliability.
+"""Computes confidence intervals by resampling examples, and bands for reliability diagrams.
 
-The percentile method of Efron & Tibshirani (1993), ch. 13: it tells how far a number would move
-on another test set of that size, for this trained model; it knows nothing of training seeds.
+This is the percentile method of Efron & Tibshirani (1993), ch. 13. An interval shows how much a
+metric of this trained model varies between test sets of this size; it does not include the
+variation between training seeds.
 
-Calibration errors are sums of absolute values, so resampling adds to them what sampling added
-to the estimate: their intervals lie high, and may miss an estimate that is near 0.
+Calibration errors are sums of absolute values, so resampling biases them upwards as sampling
+does: their intervals lie high, and may not contain an estimate near 0.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,35 +16,36 @@ from flax import struct
 from autolabel_jax import calibration
 from autolabel_jax.calibration import NUM_BINS
 from autolabel_jax.metrics import Examples, pairs
+from autolabel_jax.types import Array
 
-# Resampled values that are in memory at once, for each column.
+# Number of resampled values in memory at once, for each column.
 CHUNK_ELEMENTS = 2**21
 
 
 def interval(
     statistic: Callable[..., np.ndarray],
-    columns: Sequence[np.ndarray],
+    columns: Sequence[Array],
     *,
     seed: int,
     level: float = 0.95,
     resamples: int = 1000,
 ) -> np.ndarray:
-    """Percentile interval of any statistic of a set of examples.
+    """Computes the percentile interval of any statistic of a set of examples.
 
     Args:
       statistic: takes one array [C, n] for each column, C resamples of the n examples, and
         returns [C, ...]: ``lambda x: x.mean(-1)``, ``pairs.auroc``.
-      columns: arrays [n], resampled together, so that a row stays a row.
-      seed: of the resampling; the draws are those of ``scipy.stats.bootstrap``, paired.
+      columns: arrays [n], whose rows are resampled together.
+      seed: seed of the resampling; the draws equal those of ``scipy.stats.bootstrap``, paired.
       level: share of the resamples inside, in (0, 1).
-      resamples: how many.
+      resamples: number of resamples.
 
     Returns:
-      float64 [2, ...], low and high. A resample where the statistic is NaN (an AUROC with
-      nothing wrong) is left out; NaN where it is NaN in all.
+      float64 [2, ...], low and high. Resamples where the statistic is NaN (an AUROC without
+      wrong examples) are left out; NaN where it is NaN in all.
 
     Raises:
-      ValueError: no example, columns of different length, or settings out of range.
+      ValueError: there is no example, columns differ in length, or settings are out of range.
     """
     columns = _checked(columns, level, resamples)
     return _quantiles(_resampled(statistic, columns, seed, resamples), level)
@@ -54,17 +56,17 @@ def _checked(columns, level, resamples):
     if len({len(column) for column in columns}) != 1 or len(columns[0]) == 0:
         raise ValueError(
             f"columns: got lengths {[len(column) for column in columns]}; "
-            "needs one value for each of ≥ 1 examples in every column"
+            "expected equal lengths of 1 or more"
         )
     if not 0 < level < 1:
         raise ValueError(f"level: got {level}, must be inside (0, 1), such as 0.95")
     if resamples < 1:
-        raise ValueError(f"resamples: got {resamples}, must be at least 1, such as 1000")
+        raise ValueError(f"resamples: got {resamples}, must be 1 or more, such as 1000")
     return columns
 
 
 def _resampled(statistic, columns, seed, resamples):
-    """The statistic of each resample, [S, ...]."""
+    """Computes the statistic of each resample, [S, ...]."""
     rng, num = np.random.default_rng(seed), len(columns[0])
     step, parts = max(1, CHUNK_ELEMENTS // num), []
     for start in range(0, resamples, step):
@@ -74,18 +76,19 @@ def _resampled(statistic, columns, seed, resamples):
 
 
 def _quantiles(values, level):
-    """Low and high quantile over the first axis, NaN left out, float64 [2, ...]."""
+    """Returns low and high quantile over the first axis, without NaN, float64 [2, ...]."""
     values = np.asarray(values, np.float64)
     known = ~np.isnan(values).all(0)
-    found = np.full((2, *values.shape[1:]), np.nan)
-    found[:, known] = np.nanquantile(values[:, known], [(1 - level) / 2, (1 + level) / 2], axis=0)
-    return found
+    quantiles = np.full((2, *values.shape[1:]), np.nan)
+    ends = [(1 - level) / 2, (1 + level) / 2]
+    quantiles[:, known] = np.nanquantile(values[:, known], ends, axis=0)
+    return quantiles
 
 
 def intervals(
     examples: Examples, *, seed: int, level: float = 0.95, resamples: int = 1000
 ) -> dict[str, tuple[float, float]]:
-    """(low, high) of every headline number of ``metrics.compute``, from the same resamples.
+    """Computes (low, high) of the metrics of ``metrics.compute``, from the same resamples.
 
     Class-wise ECE is left out: it needs the probabilities of all classes of every example.
     """
@@ -111,9 +114,9 @@ def intervals(
 
 
 def resample_counts(num: int, *, seed: int = 0, resamples: int = 1000) -> np.ndarray:
-    """How often each example is in each resample, float32 [S, n]; the draws of ``interval``.
+    """Counts each example in each resample, float32 [S, n], with the draws of ``interval``.
 
-    Sets of the same images take the same counts, so that they are resampled together.
+    With the same counts, sets of the same images are resampled together.
     """
     rng, parts, step = np.random.default_rng(seed), [], max(1, CHUNK_ELEMENTS // num)
     for start in range(0, resamples, step):
@@ -125,10 +128,10 @@ def resample_counts(num: int, *, seed: int = 0, resamples: int = 1000) -> np.nda
 
 
 def headline_resamples(examples: Examples, counts: np.ndarray) -> dict[str, np.ndarray]:
-    """``metrics.headline`` of each resample, float32 [S] each, by one matrix product.
+    """Computes ``metrics.headline`` of each resample, float32 [S] each, by a matrix product.
 
-    All of these numbers hang on sums over examples alone, ECE through its gap in each bin, so
-    that resampling is a product of the counts with the rows.
+    All of these metrics depend only on sums over examples (ECE on the gap in each bin), so
+    resampling is a product of the counts with the rows.
 
     Args:
       examples: n rows.
@@ -141,20 +144,20 @@ def headline_resamples(examples: Examples, counts: np.ndarray) -> dict[str, np.n
     )
     rows[:, NUM_BINS:] = np.stack([examples.correct, examples.nll, examples.brier], -1)
     means = counts @ rows / num
-    ece = calibration.ece_of_gaps(means[:, :NUM_BINS], np.float32(1))
+    ece = calibration.ece_of_gaps(means[:, :NUM_BINS], np.ones((), np.float32))
     accuracy, nll, brier = means[:, NUM_BINS:].T
-    return {"accuracy": accuracy, "ece": ece, "nll": nll, "brier": brier}
+    return {"accuracy": accuracy, "ece": np.asarray(ece), "nll": nll, "brier": brier}
 
 
 def percentiles(values: np.ndarray, level: float = 0.95) -> list[float]:
-    """[low, high] that hold ``level`` of the resampled values [S] between them."""
+    """Returns [low, high] that contain ``level`` of the resampled values [S]."""
     return [float(end) for end in _quantiles(values, level)]
 
 
 def share_interval(correct: int, num: int, level: float = 0.95) -> list[float]:
-    """[low, high] of the share ``correct / num``.
+    """Computes [low, high] of the share ``correct / num``.
 
-    Resamples of zeros and ones have a binomial sum: the quantiles are known without drawing.
+    The sum of resampled zeros and ones is binomial, so the quantiles need no drawing.
     """
     from scipy import stats  # slow to import
 
@@ -163,7 +166,7 @@ def share_interval(correct: int, num: int, level: float = 0.95) -> list[float]:
 
 
 class Reliability(struct.PyTreeNode):
-    """A reliability diagram, one row a bin; NaN where a bin is empty."""
+    """A reliability diagram with one row per bin; NaN where a bin is empty."""
 
     count: np.ndarray  # float64 [R]
     accuracy: np.ndarray  # float64 [R]
@@ -181,18 +184,18 @@ def reliability(
     level: float = 0.95,
     resamples: int = 1000,
 ) -> Reliability:
-    """Accuracy and confidence by equal-width bin, with a bootstrap band for the accuracy.
+    """Computes accuracy and confidence by equal-width bin, with a bootstrap band of accuracy.
 
-    The band holds ``level`` in each bin by itself, not over all bins together. In a bin of
-    one or two examples, or of none that is wrong, it is too narrow: draw the counts beside it.
+    The band has ``level`` in each bin separately, not over all bins together. It is too narrow in
+    bins of one or two examples or without wrong ones, so plot the counts beside it.
 
     Args:
       confidence: float [n], top probabilities.
       correct: bool [n].
-      seed: of the resampling.
+      seed: seed of the resampling.
       num_bins: R.
-      level: in (0, 1).
-      resamples: how many.
+      level: share of the resamples inside, in (0, 1).
+      resamples: number of resamples.
 
     Raises:
       ValueError: as ``interval``.
@@ -206,9 +209,9 @@ def reliability(
     band = interval(accuracy, (bins, correct), seed=seed, level=level, resamples=resamples)
     sums = pairs.bin_sums(bins, np.asarray(confidence), np.asarray(correct), num_bins)
     return Reliability(
-        count=sums.count,
-        accuracy=calibration.ratio(sums.correct, sums.count),
-        confidence=calibration.ratio(sums.confidence, sums.count),
+        count=np.asarray(sums.count),
+        accuracy=np.asarray(calibration.ratio(sums.correct, sums.count)),
+        confidence=np.asarray(calibration.ratio(sums.confidence, sums.count)),
         low=band[0],
         high=band[1],
     )

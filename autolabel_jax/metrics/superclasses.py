@@ -1,12 +1,12 @@
-"""Logits of classes → logits of superclasses, whose probabilities are the sums of theirs."""
+"""Converts logits of classes to logits of superclasses."""
 
 import numpy as np
 
 
 def add_up(logits: np.ndarray, superclass: np.ndarray) -> np.ndarray:
-    """Log of the summed exponentials of each superclass's classes, float [n, C].
+    """Computes the log-sum-exp of the classes of each superclass, float [n, C].
 
-    Softmax of them is the sum of the classes' softmax.
+    The softmax of the result is the sum of the softmax of the classes.
 
     Args:
       logits: float [n, K].

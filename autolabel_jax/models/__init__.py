@@ -1,7 +1,7 @@
-"""The one table of models, and what all of them share.
+"""Defines the table of models, and what they share.
 
-A model takes inputs in the value range of the data, float32 [B, ...], and
-``train``, and gives logits float32 [B, K]. Its variables are
+A model maps inputs in the value range of the data, float32 [B, ...], and
+``train`` to logits float32 [B, K]. Its variables are
 {'params': params, 'batch_stats': batch_stats}; with train=True batch norm
 uses the batch's own statistics, and ``mutable=['batch_stats']`` returns the
 updated running ones.
@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from ml_collections import ConfigDict
+from numpy.typing import ArrayLike
 
 from autolabel_jax import registry
 from autolabel_jax.datasets import KINDS, InputSpec
@@ -26,7 +27,7 @@ from autolabel_jax.models.resnet50 import ResNet50
 from autolabel_jax.models.small_cnn import SmallCNN
 from autolabel_jax.models.wide_resnet import WideResNet
 
-# Name in the config → network.
+# Maps the name in the config to the network.
 TABLE: dict[str, type[nn.Module]] = {
     "wide_resnet": WideResNet,
     "resnet18": ResNet18,
@@ -39,30 +40,29 @@ DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 
 class Classifier(nn.Module):
-    """A network behind its preprocessing, so that attacks and corruptions work on the data.
+    """Puts preprocessing in front of a network, so that attacks and corruptions see the data.
 
     Attributes:
-      net: (inputs [B, ...], train) -> logits [B, K], in ``net.dtype``.
-      preprocess: of inputs in the data's own range.
+      net: network from (inputs [B, ...], train) to logits [B, K] in ``net.dtype``.
+      preprocess: preprocessing of inputs in the range of the data.
     """
 
     net: nn.Module
     preprocess: Preprocessing
 
     def __call__(self, inputs: jax.Array, train: bool = False) -> jax.Array:
-        """Logits float32 [B, K] of inputs [B, ...] in the data's own range."""
+        """Computes logits float32 [B, K] of inputs [B, ...] in the range of the data."""
         return self.net(self.preprocess(inputs, self.net.dtype), train).astype(jnp.float32)
 
 
 def find(name: str) -> type[nn.Module]:
-    """The class that ``model.name`` names: a row of TABLE, or ``module:Class``.
+    """Finds the class that ``model.name`` names: a key of TABLE, or ``module:Class``.
 
-    A class from outside is a Flax module with the fields ``num_classes`` and ``dtype``; all its
-    other fields with defaults are settings. It may declare ``kinds``, the kinds of input that it
-    accepts.
+    An external class is a Flax module with the fields ``num_classes`` and ``dtype``; all its other
+    fields with defaults are settings. It can declare ``kinds``, the kinds of input that it accepts.
 
     Raises:
-      ValueError: there is none.
+      ValueError: the class does not exist.
     """
     return registry.find("model.name", name, TABLE, nn.Module)
 
@@ -72,21 +72,21 @@ def create(
     *,
     num_classes: int,
     spec: InputSpec,
-    mean: float | Sequence[float],
-    std: float | Sequence[float],
+    mean: ArrayLike,
+    std: ArrayLike,
 ) -> Classifier:
-    """The model that ``config.model`` names, with activations of ``config.dtype``.
+    """Creates the model that ``config.model`` describes, with activations of ``config.dtype``.
 
     Args:
-      config: reads model.* and dtype.
-      num_classes: K.
-      spec: of the inputs.
-      mean: of the training inputs, in their own range; one number or one for each channel.
-      std: the same.
+      config: config with the fields model.* and dtype.
+      num_classes: number of classes K.
+      spec: description of one input.
+      mean: mean of the training inputs; one number, or one per channel.
+      std: standard deviation of the training inputs, likewise.
 
     Raises:
-      ValueError: unknown ``model.name`` or ``dtype``, a setting that the model cannot have, a
-        kind of input that it does not accept, or a std that is not positive.
+      ValueError: ``model.name`` or ``dtype`` is unknown, a setting is out of range, the model does
+        not accept the kind of input, or a std is not positive.
     """
     if config.dtype not in DTYPES:
         raise ValueError(f"dtype: got {config.dtype!r}, expected one of: {', '.join(DTYPES)}")
@@ -105,12 +105,12 @@ def create(
 
 
 def init(model: nn.Module, key: jax.Array, example_shape: Sequence[int]) -> tuple[Any, Any]:
-    """Random parameters and the running statistics that batch norm starts from.
+    """Initialises random parameters and the running statistics of batch norm.
 
     Args:
-      model: from ``create``.
+      model: model from ``create``.
       key: typed PRNG key.
-      example_shape: of one example, without the batch: (height, width, channels).
+      example_shape: shape of one input without the batch axis, such as (height, width, channels).
 
     Returns:
       (params, batch_stats), float32 trees; batch_stats is {} without batch norm.

@@ -1,4 +1,4 @@
-"""Convolution and batch norm as all the image models here use them."""
+"""Defines the convolution and batch norm of all image models."""
 
 from typing import Any
 
@@ -9,10 +9,10 @@ KERNEL_INIT = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 
 
 def conv(channels: int, size: int, stride: int, dtype: Any) -> nn.Conv:
-    """A convolution without bias, padded by half its size on both sides.
+    """Makes a convolution without bias, padded by half its size on both sides.
 
-    That is how the papers' code pads; 'SAME' would pad a strided convolution
-    of an image with even sides on one side only.
+    The papers' code pads like this; 'SAME' would pad a strided convolution of an
+    image with even sides on one side only.
     """
     return nn.Conv(
         channels,
@@ -26,12 +26,12 @@ def conv(channels: int, size: int, stride: int, dtype: Any) -> nn.Conv:
 
 
 def batch_norm(train: bool, dtype: Any, scale: float = 1.0) -> nn.BatchNorm:
-    """Batch norm over all but the last axis; flax takes its statistics in float32.
+    """Makes batch norm over all but the last axis; flax computes its statistics in float32.
 
     Args:
-      train: by the batch's own statistics, which then move the running ones.
-      dtype: of activations.
-      scale: that training starts from.
+      train: whether to use the statistics of the batch and update the running ones.
+      dtype: type of activations.
+      scale: initial scale.
     """
     return nn.BatchNorm(
         use_running_average=not train,

@@ -1,4 +1,4 @@
-"""A multilayer perceptron, for any shape of input."""
+"""Defines a multilayer perceptron for inputs of any shape."""
 
 from typing import Any, ClassVar
 
@@ -10,12 +10,12 @@ from autolabel_jax.registry import setting
 
 
 class MLP(nn.Module):
-    """Two hidden layers with ReLU on the flattened input.
+    """Applies two hidden layers with ReLU to the flattened input.
 
     Attributes:
-      num_classes: K.
-      width: units of each hidden layer.
-      dtype: of activations.
+      num_classes: number of classes K.
+      width: number of units in each hidden layer.
+      dtype: type of activations.
     """
 
     kinds: ClassVar[tuple[str, ...]] = ("image", "audio", "features")
@@ -26,7 +26,7 @@ class MLP(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """Logits [B, K] of normalised inputs [B, ...]."""
+        """Computes logits [B, K] of normalised inputs [B, ...]."""
         del train
         x = x.reshape(x.shape[0], -1)
         for _ in range(2):

@@ -1,61 +1,61 @@
-"""Preprocessing of inputs inside the model, chosen by their kind."""
+"""Preprocesses inputs inside the model, depending on their kind."""
 
 import dataclasses
-from collections.abc import Sequence
 from typing import Protocol
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from numpy.typing import ArrayLike
 
 from autolabel_jax.datasets import InputSpec
 
 
 class Preprocessing(Protocol):
-    """Hashable, so that it can be a field of a Flax module."""
+    """Maps inputs to the network's inputs; hashable, as it is a field of a Flax module."""
 
     def __call__(self, inputs: jax.Array, dtype: jnp.dtype) -> jax.Array:
-        """Inputs [B, ...] in the data's own range → what the network takes, in ``dtype``."""
+        """Maps inputs [B, ...] in the range of the data to inputs of the network in ``dtype``."""
         ...
 
 
 @dataclasses.dataclass(frozen=True)
 class Standardize:
-    """(inputs - mean) / std, one number or one for each entry of the last axis."""
+    """Computes (inputs - mean) / std, with one number or one per entry of the last axis."""
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
     def __call__(self, inputs: jax.Array, dtype: jnp.dtype) -> jax.Array:
-        """Float inputs [B, ...] → the same shape."""
-        return ((inputs - np.float32(self.mean)) / np.float32(self.std)).astype(dtype)
+        """Standardizes float inputs [B, ...]."""
+        return ((inputs - np.array(self.mean, np.float32)) / np.array(self.std, np.float32)).astype(
+            dtype
+        )
 
 
 @dataclasses.dataclass(frozen=True)
 class Unchanged:
-    """Tokens of text go into the network as they are."""
+    """Returns inputs unchanged, for tokens of text."""
 
     def __call__(self, inputs: jax.Array, dtype: jnp.dtype) -> jax.Array:
-        """Integers [B, L] → the same."""
+        """Returns integers [B, L] unchanged."""
         del dtype
         return inputs
 
 
-def create(
-    spec: InputSpec, mean: float | Sequence[float], std: float | Sequence[float]
-) -> Preprocessing:
-    """The preprocessing for inputs of a kind.
+def create(spec: InputSpec, mean: ArrayLike, std: ArrayLike) -> Preprocessing:
+    """Creates the preprocessing for a kind of input.
 
     Args:
-      spec: of the inputs.
-      mean: of the training inputs, in their own range; one number or one for each channel.
-      std: the same.
+      spec: description of one input.
+      mean: mean of the training inputs; one number, or one per channel.
+      std: standard deviation of the training inputs, likewise.
 
     Raises:
-      ValueError: a std that is not positive.
+      ValueError: a std is not positive.
     """
     if spec.kind == "text":
         return Unchanged()
     if np.any(np.asarray(std) <= 0):
-        raise ValueError(f"std: got {std}, must be positive; a constant channel can have 1")
+        raise ValueError(f"std: got {std}, must be positive; use 1 for a constant channel")
     return Standardize(tuple(np.ravel(mean).tolist()), tuple(np.ravel(std).tolist()))

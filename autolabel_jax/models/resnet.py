@@ -1,7 +1,8 @@
-"""ResNet-18 for small images (He et al. 2016, "Deep Residual Learning for Image Recognition").
+"""Defines ResNet-18 for small images.
 
-The usual CIFAR form of the ImageNet network: a 3 × 3 stem of stride 1 and no
-max-pooling, so that a 32 × 32 image keeps 4 × 4 places at the end.
+He et al. (2016), "Deep Residual Learning for Image Recognition", in the usual
+form for CIFAR: a 3 × 3 stem of stride 1 and no max-pooling, so that a 32 × 32
+image has 4 × 4 positions at the end.
 """
 
 from functools import partial
@@ -15,7 +16,7 @@ from autolabel_jax.models.layers import batch_norm, conv
 
 
 class Block(nn.Module):
-    """relu(shortcut + bn(conv(relu(bn(conv(x))))))."""
+    """Computes relu(shortcut + bn(conv(relu(bn(conv(x))))))."""
 
     channels: int
     stride: int
@@ -23,7 +24,7 @@ class Block(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        """Features [B, height / stride, width / stride, channels]."""
+        """Computes features [B, height / stride, width / stride, channels]."""
         norm = partial(batch_norm, train, self.dtype)
         y = nn.relu(norm()(conv(self.channels, 3, self.stride, self.dtype)(x)))
         y = norm()(conv(self.channels, 3, 1, self.dtype)(y))
@@ -33,11 +34,11 @@ class Block(nn.Module):
 
 
 class ResNet18(nn.Module):
-    """Four stages of two blocks, with 64, 128, 256 and 512 channels.
+    """Has four stages of two blocks, with 64, 128, 256 and 512 channels.
 
     Attributes:
-      num_classes: K.
-      dtype: of activations.
+      num_classes: number of classes K.
+      dtype: type of activations.
     """
 
     kinds: ClassVar[tuple[str, ...]] = ("image", "audio")
@@ -47,7 +48,7 @@ class ResNet18(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """Logits [B, K] of normalised images [B, height, width, channels]."""
+        """Computes logits [B, K] of normalised images [B, height, width, channels]."""
         x = conv(64, 3, 1, self.dtype)(x)
         x = batch_norm(train, self.dtype)(x)
         x = nn.relu(x)

@@ -1,7 +1,8 @@
-"""ResNet-50 for photographs (He et al. 2016, "Deep Residual Learning for Image Recognition").
+"""Defines ResNet-50 for photographs.
 
-In the form known as v1.5: a bottleneck that halves the image does so in its
-3 × 3 convolution, not in the 1 × 1 before it.
+He et al. (2016), "Deep Residual Learning for Image Recognition", in the form
+known as v1.5: a bottleneck halves the image in its 3 × 3 convolution, not in
+the 1 × 1 convolution before it.
 """
 
 from functools import partial
@@ -13,11 +14,11 @@ from flax import linen as nn
 
 from autolabel_jax.models.layers import batch_norm, conv
 
-BLOCKS = (3, 4, 6, 3)  # of each stage
+BLOCKS = (3, 4, 6, 3)  # number of blocks per stage
 
 
 class Bottleneck(nn.Module):
-    """relu(shortcut + bn(conv1(relu(bn(conv3(relu(bn(conv1(x)))))))))."""
+    """Computes relu(shortcut + bn(conv1(relu(bn(conv3(relu(bn(conv1(x)))))))))."""
 
     channels: int
     stride: int
@@ -25,11 +26,11 @@ class Bottleneck(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        """Features [B, height / stride, width / stride, 4 · channels]."""
+        """Computes features [B, height / stride, width / stride, 4 · channels]."""
         norm = partial(batch_norm, train, self.dtype)
         y = nn.relu(norm()(conv(self.channels, 1, 1, self.dtype)(x)))
         y = nn.relu(norm()(conv(self.channels, 3, self.stride, self.dtype)(y)))
-        # A block begins as its shortcut (Goyal et al. 2017, section 5.1).
+        # A block is initially equal to its shortcut (Goyal et al. 2017, section 5.1).
         y = norm(scale=0.0)(conv(4 * self.channels, 1, 1, self.dtype)(y))
         if self.stride != 1 or x.shape[-1] != 4 * self.channels:
             x = norm()(conv(4 * self.channels, 1, self.stride, self.dtype)(x))
@@ -37,11 +38,11 @@ class Bottleneck(nn.Module):
 
 
 class ResNet50(nn.Module):
-    """A 7 × 7 stem, max-pooling, and four stages with 64, 128, 256 and 512 (× 4) channels.
+    """Has a 7 × 7 stem, max-pooling, and four stages with 64, 128, 256 and 512 (× 4) channels.
 
     Attributes:
-      num_classes: K.
-      dtype: of activations.
+      num_classes: number of classes K.
+      dtype: type of activations.
     """
 
     kinds: ClassVar[tuple[str, ...]] = ("image", "audio")
@@ -51,7 +52,7 @@ class ResNet50(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """Logits [B, K] of normalised images [B, height, width, channels]."""
+        """Computes logits [B, K] of normalised images [B, height, width, channels]."""
         x = conv(64, 7, 2, self.dtype)(x)
         x = batch_norm(train, self.dtype)(x)
         x = nn.max_pool(nn.relu(x), (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))

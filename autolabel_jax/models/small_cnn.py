@@ -1,4 +1,4 @@
-"""A convolutional network for two CPU cores: tests, tiny variants, small studies."""
+"""Defines a convolutional network for CPUs: tests, tiny variants, small studies."""
 
 from typing import Any, ClassVar
 
@@ -11,12 +11,12 @@ from autolabel_jax.registry import setting
 
 
 class SmallCNN(nn.Module):
-    """Four 3 × 3 convolutions with batch norm and ReLU, mean over places, one dense layer.
+    """Has four 3 × 3 convolutions with batch norm and ReLU, mean pooling and a dense layer.
 
     Attributes:
-      num_classes: K.
-      width: channels of the first convolution; the others have twice as many.
-      dtype: of activations.
+      num_classes: number of classes K.
+      width: number of channels of the first convolution; the others have twice as many.
+      dtype: type of activations.
     """
 
     kinds: ClassVar[tuple[str, ...]] = ("image", "audio")
@@ -27,8 +27,8 @@ class SmallCNN(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """Logits [B, K] of normalised images [B, height, width, channels]."""
-        # Both halvings come first: on a CPU the time is that of the large early images.
+        """Computes logits [B, K] of normalised images [B, height, width, channels]."""
+        # Both strides come first, because on a CPU large early images take most of the time.
         for i, stride in enumerate((2, 2, 1, 1)):
             x = conv(self.width if i == 0 else 2 * self.width, 3, stride, self.dtype)(x)
             x = nn.relu(batch_norm(train, self.dtype)(x))

@@ -1,7 +1,8 @@
-"""Wide residual networks (Zagoruyko & Komodakis 2016, "Wide Residual Networks").
+"""Defines wide residual networks (Zagoruyko & Komodakis 2016, "Wide Residual Networks").
 
-WRN-d-k of the paper's table 1, basic blocks of two 3 × 3 convolutions, no
-dropout. Convolutions have no biases, as batch norm has its own.
+These are WRN-d-k of the paper's table 1, with basic blocks of two 3 × 3
+convolutions and without dropout. Convolutions have no biases, because batch
+norm has its own.
 """
 
 from functools import partial
@@ -16,7 +17,7 @@ from autolabel_jax.registry import setting
 
 
 class Block(nn.Module):
-    """Pre-activation block: shortcut + conv(relu(bn(conv(relu(bn(x))))))."""
+    """Computes a pre-activation block: shortcut + conv(relu(bn(conv(relu(bn(x))))))."""
 
     channels: int
     stride: int
@@ -24,7 +25,7 @@ class Block(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        """Features [B, height / stride, width / stride, channels]."""
+        """Computes features [B, height / stride, width / stride, channels]."""
         norm = partial(batch_norm, train, self.dtype)
         y = nn.relu(norm()(x))
         # A block that changes the shape projects the activated input, as in the paper's code.
@@ -36,13 +37,13 @@ class Block(nn.Module):
 
 
 class WideResNet(nn.Module):
-    """WRN-depth-width.
+    """Is WRN-depth-width.
 
     Attributes:
-      num_classes: K.
-      depth: 6n + 4; three stages of n blocks.
+      num_classes: number of classes K.
+      depth: number of layers 6n + 4; three stages of n blocks.
       width: widening factor k; the stages have 16k, 32k and 64k channels.
-      dtype: of activations.
+      dtype: type of activations.
     """
 
     kinds: ClassVar[tuple[str, ...]] = ("image", "audio")
@@ -59,7 +60,7 @@ class WideResNet(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """Logits [B, K] of normalised images [B, height, width, channels]."""
+        """Computes logits [B, K] of normalised images [B, height, width, channels]."""
         x = conv(16, 3, 1, self.dtype)(x)
         for stage in range(3):
             for block in range((self.depth - 4) // 6):

@@ -1,1 +1,1 @@
-"""What ``experiments.diagnose`` is made of: its parts, their tables and figures."""
+"""Provides the parts of ``experiments.diagnose``, with their tables and figures."""

@@ -1,4 +1,4 @@
-"""Affinity and diversity of a run's augmentation, and affinity of others, for a diagnosis."""
+"""Measures affinity and diversity of a run's augmentation, and affinity of others."""
 
 import functools
 import json
@@ -21,9 +21,9 @@ from autolabel_jax.trained import Trained
 from autolabel_jax.types import Batch
 from experiments.diagnosing import parts as diagnose_parts
 
-DRAWS = 4  # augmented versions of each image that an affinity is taken over
-NEEDS = "needs --baseline_workdir, a run with augment.name='none', trained like this one otherwise"
-# Fields that may differ between a run and its baseline: what is compared, and where it ran.
+DRAWS = 4  # number of augmented versions of each image
+NEEDS = "needs --baseline_workdir, a run with augment.name='none' and otherwise the same settings"
+# Fields that may differ between a run and its baseline.
 FREE = ("name", "seed", "data_dir", "test_examples", "eval_batch_size", "loader_workers")
 FREE += ("calibration.num_bins", "calibration.images_per_update")
 FREE_PARTS = ("augment", "buckets", "labels", "checkpoint")
@@ -31,23 +31,23 @@ FIXED_RULES = ("one_hot", "smoothing")  # whose labels are the same for every mo
 
 
 def settings_of(chosen: ConfigDict) -> dict[str, Any]:
-    """The name of an augmentation and the settings that it reads, of ``config.augment``."""
+    """Returns name and settings of an augmentation, given ``config.augment``."""
     declared = registry.settings(augment.find(chosen.name)).items()
     values = {name: chosen.get(name, setting.default) for name, setting in declared}
     return {"name": chosen.name, **values}
 
 
 def wanted(config: ConfigDict, names: Sequence[str]) -> list[dict[str, Any]]:
-    """Settings of the run's own augmentation first, then of others at their defaults.
+    """Lists settings of the run's augmentation, then of others at their defaults.
 
-    Inputs that came augmented have no clean selves, and so no affinity.
+    Data that come augmented lack clean inputs, so they have no affinity.
 
     Args:
-      config: of the run.
-      names: of the others, rows of ``augment.TABLE`` or ``module:Class``.
+      config: config of the run.
+      names: names of the others, from ``augment.TABLE`` or ``module:Class``.
 
     Raises:
-      ValueError: an unknown name.
+      ValueError: a name is unknown.
     """
     for name in names:
         if not registry.is_external(name) and (
@@ -62,10 +62,10 @@ def wanted(config: ConfigDict, names: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def check_baseline(config: ConfigDict, baseline: ConfigDict) -> None:
-    """Refuses a baseline that is not trained on clean images of the same data.
+    """Checks that a baseline was trained on clean images of the same data.
 
     Raises:
-      ValueError: names what is in its way.
+      ValueError: it was not.
     """
     if augment.find(baseline.augment.name).moves_inputs:
         raise ValueError(
@@ -93,18 +93,18 @@ def measure(
     before: dict[str, Any] | None,
     save: Callable[[dict[str, Any]], None],
 ) -> dict[str, Any]:
-    """Affinity, and mean distance moved, of each augmentation, by a model trained on clean images.
+    """Measures affinity and mean change of each augmentation with a model of clean images.
 
-    Images are of the baseline's calibration split, which it has not seen. Each is augmented
-    ``DRAWS`` times, at distances as training draws them, neither cropped nor flipped.
+    Images come from the calibration split of the baseline, which it was not trained on. Each is
+    augmented ``DRAWS`` times, at distances as in training, and neither cropped nor flipped.
 
     Args:
-      baseline: trained on clean images.
-      own_config: of the run that is diagnosed.
+      baseline: model trained on clean images.
+      own_config: config of the run under diagnosis.
       asked: from ``wanted``.
-      examples: the first so many images; 0: all.
-      before: this part of the file, if it has one; its rows of the same stamp are kept.
-      save: is given this part after each augmentation.
+      examples: measures on the first N images (0 = all).
+      before: this part of the file, or None; its rows are kept if the stamp is equal.
+      save: called with this part after each augmentation.
     """
     whole = diagnose_parts.put(baseline.dataset.calibration, examples, baseline)
     stamp = diagnose_parts.stamp_of(baseline, whole.label.shape[0])
@@ -163,7 +163,7 @@ def _row(
 def _experiment_with(
     baseline: Trained, own_config: ConfigDict, settings: dict[str, Any]
 ) -> experiment_lib.Experiment:
-    """The baseline's parts with another augmentation, checked against its data; one bucket."""
+    """Makes the baseline's experiment with another augmentation, and one bucket."""
     config = ConfigDict(json.loads(baseline.config.to_json()))
     config.augment = ConfigDict({**own_config.augment, **settings})
     config.buckets.update(num=1, edges="equal_width", calibration_edges="")
@@ -173,15 +173,15 @@ def _experiment_with(
 def diversity(
     config: ConfigDict, workdir: pathlib.Path, baseline: ConfigDict, baseline_workdir: pathlib.Path
 ) -> dict[str, Any]:
-    """Final training loss of the run ÷ that of its baseline: ``diversity`` and both losses.
+    """Computes ``diversity``, final training loss ÷ that of the baseline, and both losses.
 
-    Or ``left_out``, a sentence that says why the two cannot be compared.
+    If the two cannot be compared, the result is ``left_out``, the reason.
 
     Args:
-      config: of the run.
-      workdir: of the run.
+      config: config of the run.
+      workdir: folder of the run.
       baseline: config of a run with augment.name='none'.
-      baseline_workdir: of that run.
+      baseline_workdir: folder of that run.
     """
     reason = _not_alike(config, baseline)
     losses = {}
@@ -201,7 +201,7 @@ def diversity(
 
 
 def _not_alike(config: ConfigDict, baseline: ConfigDict) -> str | None:
-    """Why the training losses of two runs cannot be compared; None where they can."""
+    """Returns why the training losses of two runs cannot be compared, or None."""
     flat = [
         traverse_util.flatten_dict(json.loads(c.to_json()), sep=".") for c in (config, baseline)
     ]

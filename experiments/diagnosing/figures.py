@@ -1,4 +1,4 @@
-"""Figures of a diagnosis: the Fourier heat map, and buckets against distance."""
+"""Draws the figures of a diagnosis: the Fourier heat map, and metrics by distance."""
 
 import pathlib
 from typing import Any
@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from experiments.reporting import plots
 from experiments.reporting.run_files import RunRecord
 
-FORMATS = {"png": {}, "pdf": {"CreationDate": None}}  # without a date the same data give one file
+FORMATS = {"png": {}, "pdf": {"CreationDate": None}}  # without a date, equal data give equal files
 UNITS = {True: ("mean |change|, levels of 255", 255), False: ("mean |change|", 1)}
 
 
@@ -24,7 +24,7 @@ def write(figure: Figure, folder: pathlib.Path, name: str) -> pathlib.Path:
 
 
 def fourier(part: dict[str, Any], run: RunRecord) -> Figure:
-    """Error rate at each frequency, the lowest in the middle; on the scale, the clean error."""
+    """Draws the error rate at each frequency, lowest in the middle, and the clean error."""
     error = 100 * np.array(part["error"])
     height, width = error.shape
     # Frequencies are whole numbers, each in the middle of its square.
@@ -51,7 +51,7 @@ def fourier(part: dict[str, Any], run: RunRecord) -> Figure:
 
 
 def buckets(part: dict[str, Any], run: RunRecord) -> Figure:
-    """Accuracy, confidence and label of each bucket, above how far images are moved in it."""
+    """Draws accuracy, confidence and label of each bucket, above the change of its images."""
     middles = (np.array(part["low"]) + np.array(part["high"])) / 2
     group = np.array(part["group"])
     num_groups = group.max() + 1

@@ -1,6 +1,6 @@
-"""The parts of a diagnosis: a trained state → what ``diagnosis.json`` holds of each.
+"""Measures the parts of a diagnosis, for ``diagnosis.json``.
 
-A part has a stamp of what its metrics hang on; where the file's is the same, nothing is
+Each part has a stamp of what its metrics depend on. A part in the file with an equal stamp is not
 measured again.
 """
 
@@ -18,27 +18,27 @@ from autolabel_jax.diagnosis import affinity, fourier
 from autolabel_jax.trained import Trained
 from autolabel_jax.types import Batch
 
-FORMAT = 1  # of a part; parts of another one do not count
-FOURIER_CHUNK = 16  # frequencies between two lines of the file
+FORMAT = 1  # of a part; parts of other formats are ignored
+FOURIER_CHUNK = 16  # number of frequencies per line of the file
 
 
 def stamp_of(trained: Trained, examples: int) -> dict[str, Any]:
-    """What every part's metrics hang on."""
+    """Returns what the metrics of every part depend on."""
     return {"format": FORMAT, "checkpoint": trained.checkpoint, "examples": examples}
 
 
 def put(split: Split | StreamedSplit, examples: int, trained: Trained) -> Batch:
-    """The first so many images of a split (0: all), decoded, on the device."""
+    """Puts the first N images of a split (0 = all), decoded, on the device."""
     split = datasets.in_memory(split.take(slice(examples or None)))
     return input_pipeline.put_split(split, trained.experiment.mesh)
 
 
 def buckets(trained: Trained, examples: int, before: dict[str, Any] | None) -> dict[str, Any]:
-    """How far each bucket moves calibration images, and what the run's model makes of them.
+    """Measures how far each bucket moves calibration images, and the model's metrics on them.
 
     Args:
       trained: the run.
-      examples: of the calibration split, the first so many; 0: all.
+      examples: measures on the first N images of the calibration split (0 = all).
       before: this part of the file, if it has one.
     """
     experiment = trained.experiment
@@ -88,17 +88,17 @@ def _by_bucket(moved: affinity.Moved, trained: Trained) -> dict[str, Any]:
 def fourier_map(
     trained: Trained, examples: int, norm: float, radius: int | None, before: dict[str, Any] | None
 ) -> dict[str, Any]:
-    """The Fourier heat map of the run's model on test images; goes on where it was stopped.
+    """Measures the Fourier heat map of the model on test images; resumes an unfinished one.
 
     Args:
       trained: the run.
-      examples: of the test split, the first so many; 0: all.
-      norm: L2 norm of what is added to a channel; 0: ``default_norm``.
-      radius: see ``fourier.heat_map``; None: ``default_radius``.
+      examples: measures on the first N images of the test split (0 = all).
+      norm: L2 norm of what is added to a channel (0 = ``default_norm``).
+      radius: see ``fourier.heat_map``; None means ``default_radius``.
       before: this part of the file, if it has one.
 
     Raises:
-      ValueError: the data are no images in [0, 1], or the radius or the norm cannot be.
+      ValueError: the data are not images in [0, 1], or the radius or norm is invalid.
     """
     height, width = _image_size(trained)
     norm = norm or default_norm(height, width)
@@ -133,7 +133,7 @@ def fourier_map(
 
 
 def _errors_so_far(path, stamp, chosen, predict, batches) -> dict[tuple[int, int], int]:
-    """Counts at every frequency; those in the file are not measured again."""
+    """Counts errors at every frequency; skips those in the file."""
     lines = [line for line in files.read_json_lines(path) if line["stamp"] == stamp]
     files.rewrite_json_lines(path, lines)
     errors = {(i, j): wrong for line in lines for i, j, wrong in line["errors"]}
@@ -167,22 +167,22 @@ def _image_size(trained: Trained) -> tuple[int, int]:
     if image.ndim != 4:
         raise ValueError(
             f"--fourier: {trained.config.dataset!r} holds examples of shape {image.shape[1:]}, "
-            "no images; frequencies need images [height, width, channels]"
+            "expected images [height, width, channels]"
         )
     if image.dtype != np.uint8 and not 0 <= image.min() <= image.max() <= 1:
         raise ValueError(
             f"--fourier: {trained.config.dataset!r} has values from {image.min():g} to "
-            f"{image.max():g}; norms are of pixels in [0, 1]: scale them before training"
+            f"{image.max():g}; expected pixels in [0, 1]: scale the data before training"
         )
     return image.shape[1], image.shape[2]
 
 
 def default_norm(height: int, width: int) -> float:
-    """4 at 32 px and 15.7 at 224 px, as Yin et al. take it; elsewhere in proportion to the side."""
+    """Returns 4 at 32 px and 15.7 at 224 px, as Yin et al.; else proportional to the side."""
     side = (height * width) ** 0.5
     return side * (4 / 32 if side < 64 else 15.7 / 224)
 
 
 def default_radius(height: int, width: int) -> int | None:
-    """All frequencies of images below 64 px, the lowest 63 x 63 of larger ones."""
+    """Returns None (all frequencies) below 64 px, and 31 (63 x 63 frequencies) above."""
     return None if min(height, width) < 64 else 31

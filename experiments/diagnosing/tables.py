@@ -1,4 +1,4 @@
-"""A diagnosis as small tables of plain text."""
+"""Formats a diagnosis as small tables of plain text."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,13 +8,13 @@ import numpy as np
 from autolabel_jax import augment
 from experiments.reporting import methods, printing
 
-# How far images are moved; the mean change of a pixel is told in the levels of uint8 images.
+# Columns of the change of images; for uint8 images the mean change is in grey levels.
 CHANGES = {True: ("mean l2", "mean |change| /255"), False: ("mean l2", "mean |change|")}
 BANDS = ("low", "middle", "high")  # thirds of the highest frequency
 
 
 def buckets(part: dict[str, Any], augmentation: str) -> str:
-    """One row a bucket: distance, how far images are moved, accuracy, confidence, ECE, label."""
+    """Formats one row per bucket: distance, change, accuracy, confidence, ECE and label."""
     uint8 = part["stamp"]["uint8"]
     header = ["distance", "images", *CHANGES[uint8]]
     header += ["accuracy %", "confidence %", "ECE %", "label %"]
@@ -37,10 +37,10 @@ def buckets(part: dict[str, Any], augmentation: str) -> str:
 
 
 def affinity(part: dict[str, Any], wanted: Sequence[dict[str, Any]], own: dict[str, Any]) -> str:
-    """One row an augmentation, the run's own first, and a line on what is left out.
+    """Formats one row per augmentation, the run's own first, and notes on skipped parts.
 
     Args:
-      part: of the file.
+      part: this part of the file.
       wanted: settings of the augmentations to show.
       own: settings of the run's augmentation.
     """
@@ -70,7 +70,7 @@ def affinity(part: dict[str, Any], wanted: Sequence[dict[str, Any]], own: dict[s
             "images right; in brackets the 95 % interval over images"
         )
     if augment.find(own["name"]).distance_is_given:
-        lines.append("this run's images came augmented: no affinity without their clean selves")
+        lines.append("no affinity: this run's data come augmented, without clean images")
     if "left_out" in by_run:
         lines.append(f"diversity left out: {by_run['left_out']}")
     else:
@@ -82,7 +82,7 @@ def affinity(part: dict[str, Any], wanted: Sequence[dict[str, Any]], own: dict[s
 
 
 def fourier(part: dict[str, Any]) -> str:
-    """Mean error in three bands of frequency, beside the clean error."""
+    """Formats mean errors in three bands of frequency, and the clean error."""
     error = np.array(part["error"])
     height, width = error.shape
     row, column = np.mgrid[:height, :width]

@@ -1,4 +1,4 @@
-"""Sample images per bucket: what each distance looks like."""
+"""Draws sample images per bucket, which show each distance."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ BATCH = 16  # of which those are the first; mixup takes partners from it
 
 
 def why_not(run: RunRecord) -> str | None:
-    """Why a run has no such picture; None if it may have."""
+    """Returns why a run has no such figure, or None if it may have one."""
     name = run.config.get("augment.name")
     if name is None:
         return "config.json lacks augment.name"
@@ -34,7 +34,7 @@ def why_not(run: RunRecord) -> str | None:
 
 
 def same_picture(run: RunRecord) -> str:
-    """Equal for runs that share a picture: the model and the labels matter not, unless attacked."""
+    """Returns a key that is equal for runs with the same figure."""
     shown = ("dataset", "data_dir", "train_examples", "augment.", "buckets.")
     kept = {name: value for name, value in run.config.items() if name.startswith(shown)}
     method = methods.find("augment.name", run.config.get("augment.name"))
@@ -43,17 +43,17 @@ def same_picture(run: RunRecord) -> str:
 
 
 def draw(run: RunRecord, data_dir: str | None = None) -> Figure:
-    """Calibration images, clean on the left, then inside each interval; groups below each other.
+    """Draws calibration images, clean on the left, then in each interval; groups in rows.
 
-    Every bucket gets the same random draws but for the distance.
+    All buckets have the same random draws except for the distance.
 
     Args:
-      run: whose config says the data, the augmentation and the buckets.
-      data_dir: where the data are, if they have moved.
+      run: run with the data, the augmentation and the buckets.
+      data_dir: folder of the data, if it has moved.
 
     Raises:
-      ValueError: the data are no images, or the config does not fit them.
-      FileNotFoundError: the data are not there.
+      ValueError: the data are not images, or do not match the config.
+      FileNotFoundError: the data are missing.
     """
     config = run.full_config
     if data_dir is not None:
@@ -67,7 +67,7 @@ def draw(run: RunRecord, data_dir: str | None = None) -> Figure:
         experiment = experiment_lib.create(config, dataset, input_pipeline.make_mesh())
     shape = dataset.train.input.shape[1:]
     if len(shape) != 3 or shape[-1] not in (1, 3):
-        raise ValueError(f"dataset: {config.dataset!r} holds examples of shape {shape}, no images")
+        raise ValueError(f"dataset: {config.dataset!r} holds examples of shape {shape}, not images")
     make = _given if experiment.augmentation.distance_is_given else _moved
     return _grid(make(experiment, dataset, variables), experiment, run)
 
@@ -75,7 +75,7 @@ def draw(run: RunRecord, data_dir: str | None = None) -> Figure:
 def _moved(
     experiment: experiment_lib.Experiment, dataset: Dataset, variables: dict[str, Any]
 ) -> np.ndarray:
-    """float [N, 1 + IMAGES, ...]: in each bucket; the entry after the last bucket is clean."""
+    """Returns images float [N + 1, IMAGES, ...] by bucket; the last entry is clean."""
     split = dataset.calibration.take(slice(0, BATCH))
     batch = input_pipeline.put_split(split, experiment.mesh)
     draw_key, apply_key = jax.random.split(jax.random.key(0))
@@ -94,7 +94,7 @@ def _moved(
 def _given(
     experiment: experiment_lib.Experiment, dataset: Dataset, variables: dict[str, Any]
 ) -> np.ndarray:
-    """The same of data that come with distances; what is not there is NaN, as are clean twins."""
+    """Returns the same for data with given distances; missing and clean images are NaN."""
     del variables
     split = dataset.train
     bucket = np.asarray(buckets.bucket_index(jnp.asarray(split.distance), experiment.edges))
@@ -111,6 +111,7 @@ def _grid(shown: np.ndarray, experiment: experiment_lib.Experiment, run: RunReco
     num = len(edges) - 1
     images = shown.shape[1]
     rows, columns = num_groups * images, num + 1
+    labels = run.lines[-1]["label_confidence"] if run.lines else None  # after the last epoch
     with plots.panels(rows, columns, panel=(0.95, 0.95)) as (figure, axes):
         for row, column in np.ndindex(rows, columns):
             group, i = divmod(row, images)
@@ -125,6 +126,8 @@ def _grid(shown: np.ndarray, experiment: experiment_lib.Experiment, run: RunReco
             if row == 0:
                 inside = f"({edges[column - 1]:.2f}, {edges[column]:.2f}]" if column else "clean"
                 place.set_title(inside, fontsize=7)
+            if column and i == images - 1 and labels:
+                place.set_xlabel(f"label {labels[n]:.3f}", fontsize=7)
             if column == 0 and i == 0:
                 place.set_ylabel(plots.group_name(run, group, num_groups), fontsize=7)
         return figure

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 from experiments.reporting import label_names, methods, published, run_files
 from experiments.reporting.run_files import RunRecord
@@ -171,6 +170,8 @@ def difference(
     Returns:
       None if no seed is common.
     """
+    from scipy import stats  # slow to import
+
     gaps = _paired(cell, base, metric, metric_of_base)
     if not len(gaps):
         return None
@@ -197,6 +198,8 @@ def winner(block: Sequence[Cell], metric: str, *, higher: bool) -> Cell | None:
     Returns:
       None if the test is not passed, or fewer than three seeds are common to both.
     """
+    from scipy import stats  # slow to import
+
     estimates = [(estimate(cell, metric), cell) for cell in block]
     means = [(own.mean, cell) for own, cell in estimates if own is not None]
     ranked = [cell for _, cell in sorted(means, key=lambda pair: pair[0], reverse=higher)]

@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from scipy.special import softmax
 
+from autolabel_jax import calibration
 from autolabel_jax.metrics import bootstrap
 from autolabel_jax.metrics.bootstrap import Reliability
 from autolabel_jax.run_dir import RunDir
@@ -31,8 +32,8 @@ def from_file(workdir: pathlib.Path, *, seed: int = 0) -> Reliability:
 
 def ece(found: Reliability) -> float:
     """Expected calibration error of a diagram, a fraction."""
-    gaps = np.abs(found.accuracy - found.confidence)
-    return float(np.nansum(found.count * gaps) / found.count.sum())
+    gap = np.nan_to_num(found.count * (found.accuracy - found.confidence))
+    return float(calibration.ece_of_gaps(gap, found.count.sum()))
 
 
 def draw(axes: Axes, found: Reliability, title: str, *, colors: tuple[str, str]) -> None:

@@ -1,4 +1,4 @@
-"""Flags of ``experiments.evaluate`` that a sweep passes on."""
+"""Defines the flags of ``experiments.evaluate`` that a sweep passes on."""
 
 from typing import Any
 
@@ -14,15 +14,15 @@ _CORRUPTED_DATA = flags.DEFINE_string(
 _ATTACKS = flags.DEFINE_list("attacks", [], "Evaluate under some of fgsm, pgd20, auto.")
 _TEMPERATURE = flags.DEFINE_bool("temperature", False, "Evaluate with vector scaling too.")
 _EXAMPLES = flags.DEFINE_integer(
-    "examples", 0, "Corrupt and attack the first so many test images; 0: all.", lower_bound=0
+    "examples", 0, "Corrupt and attack the first N test images (0 = all).", lower_bound=0
 )
 
 
 def keywords() -> dict[str, Any]:
-    """Those of ``trained.evaluate`` that were asked for; {}: training's own will do.
+    """Returns arguments of ``trained.evaluate`` from flags; {} if no evaluation is requested.
 
     Raises:
-      ValueError: unknown attack.
+      ValueError: an attack is unknown.
     """
     run.plan(corrupted=False, attack_names=_ATTACKS.value, num_examples=0)
     folder, extra = _CORRUPTED_DATA.value, _EXTRA.value

@@ -1,4 +1,4 @@
-"""One run of a sweep, in whatever process: training, then the evaluation that was asked for."""
+"""Runs one job of a sweep in any process: training, then the requested evaluation."""
 
 import contextlib
 import dataclasses
@@ -22,20 +22,20 @@ from experiments import launch
 DONE, SKIPPED, FAILED, STOPPED, BUSY = "done", "skipped", "failed", "stopped", "busy"
 
 FILES = ".sweep"  # beside the runs: logs, locks, and the study of a search
-STAMP = "sweep.json"  # in each run: its settings, and the evaluation that it has had
-PATIENCE = 20.0  # seconds to wait for a process of a sweep that was stopped just now
+STAMP = "sweep.json"  # in each run: its settings, and its finished evaluation
+PATIENCE = 20.0  # seconds to wait for the processes of a sweep that was just stopped
 
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """A run as it is sent to a process: plain values only.
+    """A run as it is sent to a process, in plain values only.
 
     Attributes:
-      name: of its folder.
-      root: the folder of all runs.
-      settings: what the sweep changed.
+      name: name of its folder.
+      root: folder of all runs.
+      settings: settings that the sweep changed.
       config: the whole config, as JSON.
-      evaluation: keywords of ``trained.evaluate``; {}: none is asked for.
+      evaluation: keywords of ``trained.evaluate``; {} means no evaluation.
     """
 
     name: str
@@ -46,17 +46,17 @@ class Job:
 
     @property
     def workdir(self) -> pathlib.Path:
-        """Of the run."""
+        """Folder of the run."""
         return pathlib.Path(self.root) / self.name
 
     @property
     def run_dir(self) -> RunDir:
-        """Its files."""
+        """Files of the run."""
         return RunDir(self.workdir)
 
     @property
     def log(self) -> pathlib.Path:
-        """What the run and its errors wrote."""
+        """File of the output and errors of the run."""
         return pathlib.Path(self.root) / FILES / f"{self.name}.log"
 
     def load_config(self) -> ConfigDict:
@@ -66,39 +66,39 @@ class Job:
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """How a run ended: a state above, and a line that says why where it is not done."""
+    """How a run ended: one of the states above, and the reason if it is not done."""
 
     state: str
     message: str = ""
 
 
-HELD = Outcome(BUSY, "another process is at it")
+HELD = Outcome(BUSY, "locked by another process")
 
 
 class Stop:
-    """Whether to stop: after a signal, at a time, or when told.
+    """Tells whether to stop: after a signal, after a deadline, or after ``tell``.
 
     Args:
-      deadline: seconds since the epoch; None: never.
+      deadline: time in seconds since the epoch, or None.
     """
 
     def __init__(self, deadline: float | None = None):
         self.deadline = deadline
         self.signal: int | None = None
-        self._told = threading.Event()
+        self._requested = threading.Event()
         self._raises = False
 
     def __call__(self) -> bool:
-        """True from the first reason on."""
+        """Returns whether any reason to stop has occurred."""
         late = self.deadline is not None and time.time() >= self.deadline
-        return late or self._told.is_set()
+        return late or self._requested.is_set()
 
     def tell(self) -> None:
-        """From any thread."""
-        self._told.set()
+        """Requests the stop, from any thread."""
+        self._requested.set()
 
     def install(self) -> None:
-        """Takes SIGTERM, Ctrl-C and the alarm; in the main thread."""
+        """Handles SIGTERM, Ctrl-C and the alarm; call it in the main thread."""
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGALRM):
             signal.signal(number, self._received)
 
@@ -107,14 +107,14 @@ class Stop:
             self.signal = number
             self.tell()
         if self._raises:
-            raise train.Stopped("stopped in the evaluation; the sets that are done are kept")
+            raise train.Stopped("stopped during the evaluation; finished sets are kept")
 
     @contextlib.contextmanager
     def interrupting(self) -> Iterator[None]:
-        """Around what asks nobody whether to stop, and may be cut off anywhere: an evaluation.
+        """Interrupts its block, an evaluation, which does not check whether to stop.
 
         Raises:
-          Stopped: at once, or in the midst of it.
+          Stopped: immediately, or at any point of the block.
         """
         if self():
             raise train.Stopped("stopped before the evaluation")
@@ -132,10 +132,10 @@ class Stop:
 
 
 def is_finished(job: Job) -> bool:
-    """Whether the folder holds the result of this config, evaluated as asked.
+    """Returns whether the folder holds the result of this config, evaluated as requested.
 
     Raises:
-      ValueError: it holds a run of another config.
+      ValueError: the folder holds a run of another config.
     """
     if not job.run_dir.is_claimed:
         return False
@@ -150,7 +150,7 @@ def _is_evaluated(job: Job) -> bool:
 
 
 def look(job: Job) -> Outcome | None:
-    """What can be said without running: finished before, or the folder is another config's."""
+    """Returns the outcome if it is known without running the job, or else None."""
     try:
         return Outcome(SKIPPED) if is_finished(job) else None
     except Exception as error:
@@ -158,7 +158,7 @@ def look(job: Job) -> Outcome | None:
 
 
 def attempt(job: Job, stop: Stop) -> Outcome:
-    """Runs a job, or goes on with it; an error is told in the outcome and whole in the log."""
+    """Runs or resumes a job; reports an error in the outcome, and its traceback in the log."""
     try:
         with lock(job) as mine:
             return run(job, stop) if mine else HELD
@@ -167,21 +167,21 @@ def attempt(job: Job, stop: Stop) -> Outcome:
 
 
 def run(job: Job, stop: Stop) -> Outcome:
-    """As ``attempt``, where its lock is held already."""
+    """Runs a job like ``attempt``, but requires that its lock is held."""
     try:
         with logged(job):
             _finish(job, stop)
         return Outcome(DONE)
     except train.Stopped as stopped:
         return Outcome(STOPPED, str(stopped))
-    except Exception as error:  # whatever it is, the other runs go on
+    except Exception as error:  # any error, so that the other runs continue
         return failed(job, error)
     finally:
-        gc.collect()  # the arrays of this run, before the next one makes its own
+        gc.collect()  # frees the arrays of this run before the next one
 
 
 def failed(job: Job, error: Exception) -> Outcome:
-    """The outcome of an error, which is written whole to the job's log."""
+    """Returns the outcome of an error, and writes its traceback to the log of the job."""
     job.log.parent.mkdir(parents=True, exist_ok=True)
     with open(job.log, "a") as log:
         traceback.print_exception(error, file=log)
@@ -203,7 +203,7 @@ def _finish(job: Job, stop: Stop) -> None:
 
 @contextlib.contextmanager
 def lock(job: Job) -> Iterator[bool]:
-    """False if another process holds the run; the system lets go of what a killed one held."""
+    """Locks a run, or yields False if another process holds it; the system frees dead locks."""
     path = job.log.with_suffix(".lock")
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "w") as file:
@@ -222,7 +222,7 @@ def lock(job: Job) -> Iterator[bool]:
 
 @contextlib.contextmanager
 def logged(job: Job) -> Iterator[None]:
-    """Sends what this thread's run prints to its log, away from the live table."""
+    """Redirects output of the run to its log, away from the live table."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
