@@ -1,4 +1,4 @@
-"""Draws figures from run files.
+"""Draws figures from run files or packed studies.
 
     python -m experiments.figures runs/*/ --out=figures/ [--format=png,pdf] [--data_dir=…]
     python -m experiments.figures runs/*/ --out=figures/ --vary=labels.alpha[,buckets.num,…]

@@ -1,8 +1,8 @@
-"""Writes one HTML file of some runs: tables, figures, every config. It needs no network.
+"""Writes one HTML file of some runs or packed studies: tables, figures, every config.
 
     python -m experiments.report runs/*/ --out=report.html [--data_dir=…] [--noimages]
 
-The page holds its figures, so that one file can be passed on.
+The page holds its figures, so that one file can be passed on; it needs no network.
 """
 
 import base64

@@ -3,8 +3,9 @@
     python -m experiments.tables runs/*/ [--format=markdown,latex,csv,html] [--out=DIR]
     python -m experiments.tables results/ --update=README.md,docs/results.md [--check]
 
-Without --out the tables are printed. A folder may be a run or hold runs. With --update the tables
-between the markers of these documents are regenerated, as docs/sweeps.md describes.
+Without --out the tables are printed. A folder may be a run or hold runs; results/digits may also be
+the packed study results/digits.jsonl. With --update the tables between the markers of these
+documents are regenerated, as docs/sweeps.md describes.
 """
 
 import pathlib

@@ -16,8 +16,9 @@ UNKNOWN = 0  # compares with its own revision alone
 #
 # the same with --config.augment.name=mixup, randaugment and adversarial; with
 # --config.buckets.edges=kmeans --config.optimizer.ema=0.9; evaluated with --corruptions
-# --attacks=fgsm,pgd20; and --config=configs/cifar10_augmix.py:tiny --config.epochs=2. Runs of
-# 015e101 and 6d865fa were made on a GPU, which these commands do not cover.
+# --attacks=fgsm,pgd20; and --config=configs/cifar10_augmix.py:tiny --config.epochs=2. And 51
+# runs in results/ that both 6a4f37e and 62ff0e0 made have equal bits. The stored runs of 015e101
+# and 6d865fa were made on a GPU and were not run again there: their versions are those of the CPU.
 VERSIONS = {
     "015e101289b7bc4092138ba5880f7a59234662db": 1,
     "6d865fa1a5554822f9e8b2686cc13eaa711de50e": 2,
