@@ -44,9 +44,6 @@ def make(
       title: title of the page.
       data_dir: folder of the data sets, if it has moved.
       images: whether to show sample images too, for which the data are read.
-
-    Raises:
-      ValueError: two runs of one cell have the same seed.
     """
     runs = [*comparable, *(run for run, _ in excluded)]
     drawings = [

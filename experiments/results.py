@@ -4,7 +4,8 @@
 
 adds configs, results and label curves of finished runs to results/digits.jsonl and
 results/curves.parquet, and makes them if they do not exist. Run folders are only read.
-Checkpoints, test logits and other files of a run are not packed. docs/sweeps.md says more.
+Checkpoints, test logits and other files of a run are not packed, and config.data_dir is emptied.
+docs/sweeps.md says more.
 """
 
 import pathlib

@@ -69,7 +69,9 @@ def pack(workdirs: Sequence[pathlib.Path], study: pathlib.Path) -> int:
     for workdir in workdirs:
         run, name = RunDir(workdir), workdir.resolve().name
         curve = run.read_metrics()
-        row = {"name": name, "config": run.read_config(), "result": run.read_result()}
+        # A path on the machine that made the run, which means nothing elsewhere.
+        config = run.read_config() | {"data_dir": ""}
+        row = {"name": name, "config": config, "result": run.read_result()}
         row["epochs"] = len(curve)
         if name in rows and (rows[name], lines.get(name, [])) != (row, curve):
             raise ValueError(f"{workdir}: {study} has another run of the name {name}; rename one")
