@@ -153,6 +153,11 @@ def load(
         raise ValueError(
             f"{field}: got {name!r}, which must be a subclass of {base.__module__}.{base.__name__}"
         )
+    if any(isinstance(value, dataclasses.Field) for value in vars(method).values()):
+        raise ValueError(
+            f"{field}: got {name!r}, whose settings need @dataclasses.dataclass(frozen=True) "
+            "above the class"
+        )
     return method
 
 

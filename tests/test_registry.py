@@ -27,6 +27,12 @@ class Own:
     power: float = registry.setting(7.0, "another default than polynomial's")
 
 
+class Undecorated(labels.LabelRule):
+    """Lacks the decorator that makes its setting a field."""
+
+    size: float = registry.setting(2.0, "how large")
+
+
 def config():
     return base.base().lock()
 
@@ -113,6 +119,7 @@ def test_completing_a_config_leaves_what_is_there():
         ("no.such.module:Own", "module 'no.such.module' cannot be imported"),
         (f"{__name__}:Missing", "has no class 'Missing'"),
         (f"{__name__}:config", "has no class 'config'"),
+        (f"{__name__}:Undecorated", "settings need @dataclasses.dataclass"),
         (OWN, "must be a subclass of autolabel_jax.labels.base.LabelRule"),
     ],
 )
