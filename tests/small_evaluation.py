@@ -51,7 +51,7 @@ def ledger(folder):
 
 
 def evaluate(units, folder, *, num=40, checkpoint=7, sets=None, scaling=SCALING):
-    """Lines of the units, of the first so many test images."""
+    """Lines of the units, of the first N test images."""
     test = trained()[2].take(slice(num))
     return run.run(
         units, predictor(scaling), test, ledger(folder), checkpoint=checkpoint, sets=sets

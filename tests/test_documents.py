@@ -80,7 +80,7 @@ def test_without_a_choice_all_tables_and_what_was_left_out(root):
         "#### Figures on the test set",
         "#### Figures on attacked test images",
         "#### Difference to one-hot labels, seed by seed",
-        "#### AutoLabel without a temperature against the cheaper ways",
+        "#### AutoLabel without a temperature against temperature scaling and smoothing",
         "#### Runs left out",
     ]
     assert any(line.startswith("| results/a/begun | not finished") for line in lines)

@@ -209,7 +209,7 @@ def _comparison(views: Sequence[View]) -> Table:
             gaps = {m: comparison.difference(cell, baseline, suffix, m) for m in metrics}
             rows += _difference_row([*_names(cell), Entry(name)], gaps)
     return Table(
-        title="AutoLabel without a temperature against the cheaper ways",
+        title="AutoLabel without a temperature against temperature scaling and smoothing",
         header=(*NAMES, "minus", "n", *(COLUMNS[m][0] for m in metrics)),
         rows=tuple(rows),
         num_names=len(NAMES) + 1,
