@@ -10,7 +10,7 @@ PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --u
 export PYTHONPATH := $(CURDIR)
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart table-digits table-cifar10 test lint format clean
+.PHONY: help install quickstart table-digits table-cifar10 test test-all lint format clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -38,7 +38,11 @@ table-cifar10: $(VENV)/.runtime  ## the same on CIFAR-10 with a small CNN, about
 
 # Two processes would each take most of a GPU's memory: JAX_PLATFORMS=cuda WORKERS=1 asks for it.
 test: export JAX_PLATFORMS ?= cpu
-test: $(VENV)/.dev  ## run all tests, on WORKERS=2 processes
+test: $(VENV)/.dev  ## run the tests but for those marked slow, on WORKERS=2 processes
+	$(VENV)/bin/python -m pytest -n $(WORKERS) --dist loadgroup -q -m "not slow"
+
+test-all: export JAX_PLATFORMS ?= cpu
+test-all: $(VENV)/.dev  ## run all tests, also benchmarks and eight devices
 	$(VENV)/bin/python -m pytest -n $(WORKERS) --dist loadgroup -q
 
 lint: $(VENV)/.dev  ## check style, formatting and the types of the library

@@ -111,6 +111,7 @@ def test_parts_that_do_not_divide_the_batch_are_refused(dataset):
         helpers.make_experiment(dataset, accumulate=0)
 
 
+@pytest.mark.slow
 def test_eight_devices_in_two_parts_equal_one(tmp_path):
     """The very command on 1 and on 8 devices; both cut the batch of 16 into two parts."""
     lines = []

@@ -26,6 +26,8 @@ from benchmarks import (
 )
 from tests import helpers
 
+pytestmark = pytest.mark.slow  # a benchmark is no part of the library
+
 
 @pytest.fixture(autouse=True)
 def on_the_cpu(monkeypatch):

@@ -315,7 +315,7 @@ def test_ece_of_other_libraries(library):
 @pytest.mark.parametrize(
     ("logits", "label", "message"),
     [
-        (np.zeros((3, 4)), np.zeros(3, int), r"logits: got shape \(3, 4\).*needs \[B, 3\]"),
+        (np.zeros((3, 4)), np.zeros(3, int), r"logits: got shape \(3, 4\).*expected \[B, 3\]"),
         (np.zeros((3, 3)), np.zeros(2, int), r"labels \(2,\)"),
         (np.zeros(3), np.zeros(3, int), r"logits: got shape \(3,\)"),
         (np.zeros((2, 3)), np.array([0, 3]), "label: got 0 to 3; expected 0 to 2"),

@@ -182,7 +182,8 @@ def test_workers_hold_no_core_of_each_other_and_one_that_dies_fails_its_run(tmp_
     worker.close()
     worker.wait()
     thread.join()
-    assert outcomes[1].state == "stopped" and "the same command goes on" in outcomes[1].message
+    assert outcomes[1].state == "stopped"
+    assert "run the same command to resume" in outcomes[1].message
 
 
 def wait_for(condition, seconds=120):

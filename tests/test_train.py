@@ -190,29 +190,31 @@ def test_the_same_seed_gives_the_same_bits_and_another_does_not(tmp_path):
     assert np.abs(kernel(tmp_path / "a") - kernel(tmp_path / "c")).max() > 1e-3
 
 
-def test_eight_devices_agree_with_one(tmp_path):
-    """31 held-out images, which eight devices do not divide."""
+@pytest.mark.parametrize("devices", [2, pytest.param(8, marks=pytest.mark.slow)])
+def test_several_devices_agree_with_one(tmp_path, devices):
+    """31 held-out images, which the devices do not divide."""
     changes = {
         **{"train_examples": 62, "batch_size": 8, "augment__name": "augmix"},
         **{"augment__max_depth": 1, "flip": True, "model__width": 32},
         **{"buckets__num": 4, "optimizer__learning_rate": 0.02},
     }
-    for devices in (1, 8):
+    for number in (1, devices):
         done = helpers.command(
             *("-m", "experiments.train", *helpers.flags(**changes)),
-            f"--workdir={tmp_path / str(devices)}",
-            devices=devices,
+            f"--workdir={tmp_path / str(number)}",
+            devices=number,
         )
         assert done.returncode == 0, done.stderr
-    one, eight = (helpers.read_metrics(tmp_path / name) for name in ("1", "8"))
+    one, several = (helpers.read_metrics(tmp_path / str(n)) for n in (1, devices))
     assert len(one) == 2
-    for a, b in zip(one, eight, strict=True):
+    for a, b in zip(one, several, strict=True):
         assert a.keys() == b.keys()
         for name in a:
             np.testing.assert_allclose(a[name], b[name], rtol=1e-4, atol=1e-5, err_msg=name)
-    np.testing.assert_allclose(kernel(tmp_path / "1"), kernel(tmp_path / "8"), atol=1e-5)
-    device = files.read_json(tmp_path / "8" / "result.json")["device"]
-    assert device.startswith("8 x ")
+    kernels = kernel(tmp_path / "1"), kernel(tmp_path / str(devices))
+    np.testing.assert_allclose(*kernels, atol=1e-5)
+    device = files.read_json(tmp_path / str(devices) / "result.json")["device"]
+    assert device.startswith(f"{devices} x ")
 
 
 def test_a_batch_that_the_devices_do_not_divide_is_refused(tmp_path):
@@ -406,7 +408,7 @@ def test_stopped_after_any_step_ends_with_the_same_bits(tmp_path, stop_at, more)
     changes = {"augment__name": "mixup", "optimizer__ema": 0.9, **more}
     run(tmp_path / "whole", **changes)
     calls = iter(range(100))
-    with pytest.raises(train.Stopped, match="the same command goes on"):
+    with pytest.raises(train.Stopped, match="run the same command to resume"):
         train.train(
             helpers.small_config(**changes),
             tmp_path / "stopped",

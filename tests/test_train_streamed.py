@@ -72,6 +72,7 @@ def test_corrupted_and_attacked_photographs_count_once(settings, undisturbed):
     assert 0 <= found["adversarial_accuracy"] <= 1
 
 
+@pytest.mark.slow
 def test_eight_devices_agree_with_one(tmp_path, settings, undisturbed):
     done = helpers.command(
         *("-m", "experiments.train", *helpers.flags(**settings)),
