@@ -49,7 +49,7 @@ def make_edges(kind: str, num: int, drawn: np.ndarray | None = None) -> np.ndarr
 
             middles = np.quantile(drawn, (np.arange(num) + 0.5) / num)
             start = np.unique(middles) if len(np.unique(middles)) == num else None
-            start = np.linspace(drawn.min(), drawn.max(), num) if start is None else start
+            start = np.linspace(np.min(drawn), np.max(drawn), num) if start is None else start
             fit = KMeans(num, init=start[:, None], n_init=1).fit(drawn[:, None])
             centres = np.sort(fit.cluster_centers_[:, 0])
             inner = (centres[1:] + centres[:-1]) / 2

@@ -161,7 +161,8 @@ def _moments(image: np.ndarray, rows: int = 500) -> tuple[np.ndarray, np.ndarray
     def average(of: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
         # Rows are summed first: NumPy is slow along a last axis of three channels.
         starts = range(0, len(image), rows)
-        sums = sum(of(image[i : i + rows].astype(np.float64) / scale).sum(0) for i in starts)
+        parts = (of(image[i : i + rows].astype(np.float64) / scale).sum(0) for i in starts)
+        sums = sum(parts, start=np.zeros(image.shape[1:]))
         return sums.reshape(-1, last).mean(0) / len(image)
 
     mean = average(lambda x: x)

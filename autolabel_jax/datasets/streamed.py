@@ -91,5 +91,5 @@ class Squares:
         chosen = np.arange(len(self.split))[rows]
         images = np.zeros((len(chosen), *self.shape[1:]), np.uint8)
         for place, row in enumerate(chosen):
-            images[place], _ = self.split.square(row, None)
+            images[place], _ = self.split.square(int(row), None)
         return images

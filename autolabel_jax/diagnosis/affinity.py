@@ -113,7 +113,7 @@ def diversity(augmented_loss: np.ndarray, clean_loss: np.ndarray) -> float:
     means = []
     for name, loss in (("augmented_loss", augmented_loss), ("clean_loss", clean_loss)):
         loss = np.asarray(loss, np.float64)
-        if loss.size == 0 or not np.isfinite(loss).all() or loss.min() < 0:
+        if loss.size == 0 or not np.isfinite(loss).all() or np.min(loss) < 0:
             raise ValueError(
                 f"{name}: got {loss.size} values, not all finite and ≥ 0; "
                 "needs the cross-entropies of the last epoch"
