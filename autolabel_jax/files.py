@@ -1,23 +1,39 @@
 """Writes files atomically, and reads and writes files with one JSON value per line."""
 
+import contextlib
 import json
 import math
 import os
 import pathlib
-from typing import Any
+import socket
+from collections.abc import Generator
+from typing import IO, Any
 
 import numpy as np
 
 
+@contextlib.contextmanager
+def replacing(path: pathlib.Path) -> Generator[IO[bytes]]:
+    """Opens a temporary file that takes the place of ``path`` once it is written and synced.
+
+    If writing fails, the temporary file is removed and ``path`` stays as it was.
+    """
+    temporary = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}")
+    try:
+        with open(temporary, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
 def write_json(path: pathlib.Path, value: Any) -> None:
     """Writes a JSON file atomically; numbers that are not finite become null."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with open(temporary, "w") as file:
-        json.dump(_null_for_nan(value), file, indent=2, allow_nan=False)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    text = json.dumps(_null_for_nan(value), indent=2, allow_nan=False)
+    with replacing(path) as file:
+        file.write(f"{text}\n".encode())
 
 
 def read_json(path: pathlib.Path) -> Any:
@@ -27,10 +43,8 @@ def read_json(path: pathlib.Path) -> Any:
 
 def write_npz(path: pathlib.Path, **arrays: np.ndarray) -> None:
     """Writes arrays by their names, atomically."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with open(temporary, "wb") as file:
+    with replacing(path) as file:
         np.savez(file, **arrays)  # ty: ignore[invalid-argument-type] no array is named allow_pickle
-    os.replace(temporary, path)
 
 
 def read_json_lines(path: pathlib.Path) -> list[dict[str, Any]]:
@@ -54,9 +68,8 @@ def append_json_line(path: pathlib.Path, value: dict[str, Any]) -> None:
 
 def rewrite_json_lines(path: pathlib.Path, lines: list[dict[str, Any]]) -> None:
     """Replaces a file of JSON lines atomically."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    os.replace(temporary, path)
+    with replacing(path) as file:
+        file.write("".join(json.dumps(line) + "\n" for line in lines).encode())
 
 
 def _null_for_nan(value: Any) -> Any:

@@ -49,3 +49,12 @@ def test_lines_come_back_without_the_one_that_was_cut_off(tmp_path):
     files.rewrite_json_lines(path, lines[:1])
     assert path.read_text() == '{"a": 1}\n'
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_fails_leaves_the_old_file_and_nothing_beside_it(tmp_path):
+    path = tmp_path / "kept.json"
+    files.write_json(path, {"a": 1})
+    with pytest.raises(TypeError), files.replacing(path) as file:
+        file.writelines([b"half", "no bytes"])
+    assert files.read_json(path) == {"a": 1}
+    assert [p.name for p in tmp_path.iterdir()] == ["kept.json"]

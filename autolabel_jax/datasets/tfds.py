@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
+from autolabel_jax import files
 from autolabel_jax.datasets.split import Source, Split
 
 FORMAT = "array_record"
@@ -171,15 +172,9 @@ def cache_path(builder: tfds.core.DatasetBuilder, what: str) -> pathlib.Path:
 
 def write(path: pathlib.Path, **arrays: np.ndarray) -> None:
     """Writes a cache file atomically; does nothing if the folder is read-only."""
-    aside = path.with_name(f"{path.name}.{socket.gethostname()}.{os.getpid()}.tmp")
-    try:
+    with contextlib.suppress(OSError):
         path.parent.mkdir(exist_ok=True)
-        with open(aside, "wb") as file:
-            np.savez(file, **arrays)  # ty: ignore[invalid-argument-type]  # none is allow_pickle
-        os.replace(aside, path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            aside.unlink()
+        files.write_npz(path, **arrays)
 
 
 def _decode(name: str, builder: tfds.core.DatasetBuilder, split: str) -> Split:
