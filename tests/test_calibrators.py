@@ -5,7 +5,7 @@ import pytest
 from scipy import optimize, special
 from sklearn import linear_model, metrics
 
-from autolabel_jax.calibrators import temperature
+from autolabel_jax.calibrators import temperature, vector
 
 
 def nll(logits, label, t):
@@ -81,7 +81,7 @@ def test_refuses_no_example():
         temperature.fit_temperature(np.zeros((0, 3)), np.zeros(0, int))
 
 
-@pytest.mark.parametrize("fit", [temperature.fit_temperature, temperature.fit_vector])
+@pytest.mark.parametrize("fit", [temperature.fit_temperature, vector.fit_vector])
 @pytest.mark.parametrize("label", [[0, 3], [-1, 0], [0], [[0, 1]]])
 def test_refuses_labels_that_do_not_fit(fit, label):
     with pytest.raises(ValueError, match="label: .*one label from 0 to 2 for each of 2 rows"):
@@ -102,13 +102,13 @@ def vector_nll(logits, label, w, b):
 
 def test_recovers_the_scales_and_biases_that_labels_were_drawn_with():
     w, b = np.array([0.4, 1.0, 1.6, 0.7]), np.array([1.0, -1.5, 0.0, 0.5])
-    found_w, found_b = temperature.fit_vector(*draw_vector(0, 60_000, w, b))
+    found_w, found_b = vector.fit_vector(*draw_vector(0, 60_000, w, b))
     np.testing.assert_allclose(found_w, w, atol=0.04)
     np.testing.assert_allclose(found_b, b - b.mean(), atol=0.04)
 
 
 def test_vector_scaling_of_tempered_labels_is_the_temperature():
-    found_w, found_b = temperature.fit_vector(*draw(4, 60_000, 5, 2.0))
+    found_w, found_b = vector.fit_vector(*draw(4, 60_000, 5, 2.0))
     np.testing.assert_allclose(found_w, 0.5, atol=0.02)
     np.testing.assert_allclose(found_b, 0, atol=0.05)
 
@@ -116,7 +116,7 @@ def test_vector_scaling_of_tempered_labels_is_the_temperature():
 def test_two_classes_are_a_logistic_regression():
     """Its features are the two logits, its coefficients -w_0 and w_1, its intercept b_1 - b_0."""
     logits, label = draw_vector(1, 800, np.array([0.5, 1.4]), np.array([0.3, -0.3]))
-    w, b = temperature.fit_vector(logits, label)
+    w, b = vector.fit_vector(logits, label)
     fit = linear_model.LogisticRegression(C=np.inf, tol=1e-10, max_iter=1000).fit(logits, label)
     np.testing.assert_allclose([-w[0], w[1]], fit.coef_[0], rtol=1e-4)
     assert b[1] - b[0] == pytest.approx(fit.intercept_[0], abs=1e-4)
@@ -125,7 +125,7 @@ def test_two_classes_are_a_logistic_regression():
 
 def test_vector_scaling_equals_a_search_by_scipy_without_its_gradient():
     logits, label = draw_vector(2, 200, np.array([0.5, 1.5, 1.0]), np.array([1.0, 0.0, -1.0]))
-    w, b = temperature.fit_vector(logits, label)
+    w, b = vector.fit_vector(logits, label)
     by_scipy = optimize.minimize(
         lambda x: vector_nll(logits, label, x[:3], x[3:]), np.zeros(6), method="BFGS"
     )
@@ -140,7 +140,7 @@ def test_nll_of_vector_scaling_never_rises(seed):
     n, k = int(rng.integers(1, 60)), int(rng.integers(2, 8))
     logits = rng.normal(size=(n, k)) * 10.0 ** rng.integers(-3, 4)
     label = rng.integers(0, k, n)
-    w, b = temperature.fit_vector(logits, label)
+    w, b = vector.fit_vector(logits, label)
     found = vector_nll(logits, label, w, b)
     for t in (1.0, temperature.fit_temperature(logits, label)):
         assert found <= nll(logits, label, t) * (1 + 1e-9) + 1e-12
@@ -148,22 +148,22 @@ def test_nll_of_vector_scaling_never_rises(seed):
 
 def test_vector_scaling_follows_the_units_of_the_logits():
     logits, label = draw_vector(5, 500, np.array([0.6, 1.2, 0.9]), np.array([0.5, 0.0, -0.5]))
-    (one, b), (thousandth, b_again) = (temperature.fit_vector(c * logits, label) for c in (1, 1e3))
+    (one, b), (thousandth, b_again) = (vector.fit_vector(c * logits, label) for c in (1, 1e3))
     np.testing.assert_allclose(1e3 * thousandth, one, rtol=1e-3)
     np.testing.assert_allclose(b_again, b, atol=1e-3)
 
 
 def test_a_class_that_is_never_seen_and_separable_logits_stay_finite():
     logits, label = draw(6, 300, 4, 1.0)
-    w, b = temperature.fit_vector(logits, np.where(label == 3, 0, label))
+    w, b = vector.fit_vector(logits, np.where(label == 3, 0, label))
     assert np.isfinite(w).all() and np.abs(w).max() <= 100
     assert b.argmin() == 3 and np.abs(b).max() <= 200
     label = np.arange(30) % 3
-    w, b = temperature.fit_vector(10 * np.eye(3)[label], label)
+    w, b = vector.fit_vector(10 * np.eye(3)[label], label)
     assert np.isfinite([w, b]).all() and np.abs(w).max() <= 100
 
 
 @pytest.mark.parametrize("logits", [np.zeros((0, 3)), np.array([[0.0, np.nan]])])
 def test_vector_scaling_refuses_what_temperature_scaling_does(logits):
     with pytest.raises(ValueError, match="logits: got shape .* expected finite logits"):
-        temperature.fit_vector(logits, np.zeros(len(logits), int))
+        vector.fit_vector(logits, np.zeros(len(logits), int))
