@@ -51,6 +51,10 @@ class HeldOut(struct.PyTreeNode):
         return self.take(rows)
 
 
+class MissingFeatureError(ValueError):
+    """A calibrator reads a feature that the model does not have."""
+
+
 class Calibrator(Protocol):
     """Changes logits so that their softmax says how often the model is right."""
 
@@ -77,22 +81,22 @@ def check_features(name: str, needed: Iterable[str], features: Mapping[str, Arra
     """Checks that features are there.
 
     Raises:
-      ValueError: one is missing; the message names the calibrator.
+      MissingFeatureError: one is missing; the message names the calibrator.
     """
     missing = [feature for feature in needed if feature not in features]
     if missing:
-        raise ValueError(
+        raise MissingFeatureError(
             f"calibrator {name!r} reads {', '.join(missing)}, which are not among the features of "
             f"this model ({', '.join(features) or 'none'}); use another calibrator"
         )
 
 
-def warn_if_few(name: str, held_out: HeldOut) -> None:
+def warn_if_few(held_out: HeldOut) -> None:
     """Warns if a rule with several parameters is fitted on few clean examples."""
     num = int((np.asarray(held_out.group) == CLEAN).sum())
     if num < FEW:
         warnings.warn(
-            f"calibrator {name!r} is fitted on {num} clean held-out examples; with fewer than "
-            f"{FEW} it may be worse than one temperature",
-            stacklevel=3,
+            f"a temperature for each input is fitted on {num} clean held-out examples; with fewer "
+            f"than {FEW} it may be worse than one temperature",
+            stacklevel=2,
         )

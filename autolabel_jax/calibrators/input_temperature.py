@@ -43,7 +43,7 @@ class InputTemperature:
         from scipy import optimize  # slow to import
 
         self._check(held_out.features)
-        base.warn_if_few(self.name, held_out)
+        base.warn_if_few(held_out)
         logits, label = temperature.check(held_out.logits, held_out.label)
         clean = held_out.clean()
         start = np.float32(temperature.fit_temperature(clean.logits, clean.label))
