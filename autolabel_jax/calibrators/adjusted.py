@@ -22,7 +22,10 @@ class Recentred:
 
     def fit(self, held_out: HeldOut) -> Params:
         """Fits {'inner': parameters of the calibrator, 'temperature': float32 []}."""
-        inner = self.calibrator.fit(held_out)
+        return self.recentre(self.calibrator.fit(held_out), held_out)
+
+    def recentre(self, inner: Params, held_out: HeldOut) -> Params:
+        """Fits the last temperature alone, after a calibrator with parameters ``inner``."""
         clean = held_out.clean()
         scaled = np.asarray(self.calibrator.apply(inner, clean.logits, clean.features))
         found = temperature.fit_temperature(scaled, clean.label)

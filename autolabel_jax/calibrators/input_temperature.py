@@ -21,6 +21,7 @@ from autolabel_jax.types import Array
 RIDGE = 1e-3
 LOG_LIMITS = (-3.0, 4.0)  # of log T
 OFFSET = -2.0  # so that the softplus is small at the start
+MOST_STEPS = 100  # of L-BFGS; c has no finite optimum where the softplus does not help
 ENTROPY = "entropy"  # the one feature that is computed from the logits
 
 
@@ -50,6 +51,7 @@ class InputTemperature:
         params = {"clean_temperature": start}
         columns = self._columns(params, held_out.logits, held_out.features)
         columns = np.asarray(columns, np.float64)
+        logits -= logits.max(-1, keepdims=True)  # the softmax stays the same
         weight = np.asarray(held_out.weight, np.float64) / np.sum(held_out.weight, dtype=np.float64)
         mean, scale = _moments(columns, weight)
         first = np.zeros(1 + len(self.linear) + bool(self.rising) + len(self.rising))
@@ -60,7 +62,7 @@ class InputTemperature:
             (logits, label, (columns - mean) / scale, weight, len(self.linear)),
             jac=True,
             method="L-BFGS-B",
-            options={"maxiter": 500, "ftol": 1e-12, "gtol": 1e-8},
+            options={"maxiter": MOST_STEPS, "ftol": 1e-10, "gtol": 1e-7},
         ).x
         a, u, c, v = _parts(found, len(self.linear))
         fitted = {"mean": mean, "scale": scale, "a": a, "u": u, "c": c, "v": v}
@@ -119,7 +121,7 @@ def objective(
 
     Args:
       found: a, u, and if there are rising features c and v, float64 [P].
-      logits: float64 [n, K].
+      logits: float64 [n, K], at most 0 so that no exponential overflows, with a 0 in each row.
       label: int [n].
       columns: standardised features, linear ones first, float64 [n, F].
       weight: float64 [n], of sum 1.
@@ -133,11 +135,11 @@ def objective(
     unclipped = a + x @ u + (np.logaddexp(0, inner) if len(v) else 0)
     log_t = np.clip(unclipped, *LOG_LIMITS)
     scaled = logits * np.exp(-log_t)[:, None]
-    log_p = special.log_softmax(scaled, axis=-1)
-    rows = np.arange(len(label))
-    value = -weight @ log_p[rows, label] + RIDGE * (u @ u + v @ v)
+    share = np.exp(scaled)
+    total, of_label = share.sum(-1), scaled[np.arange(len(label)), label]
+    value = weight @ (np.log(total) - of_label) + RIDGE * (u @ u + v @ v)
     # d(-log p_y) / d(log T) = z_y / T - Σ_k p_k z_k / T
-    slope = weight * (scaled[rows, label] - np.sum(np.exp(log_p) * scaled, axis=-1))
+    slope = weight * (of_label - np.einsum("nk,nk->n", share, scaled) / total)
     slope = np.where(unclipped == log_t, slope, 0)
     gradient = [[slope.sum()], x.T @ slope + 2 * RIDGE * u]
     if len(v):

@@ -19,7 +19,7 @@ def check(logits: Array, label: Array) -> tuple[np.ndarray, np.ndarray]:
     Raises:
       ValueError: there is no example, logits are not finite, or labels do not match them.
     """
-    logits, label = np.asarray(logits, np.float64), np.asarray(label)
+    logits, label = np.array(logits, np.float64), np.asarray(label)
     if len(logits) == 0 or not np.isfinite(logits).all():
         raise ValueError(
             f"logits: got shape {logits.shape}; expected finite logits of 1 or more examples"

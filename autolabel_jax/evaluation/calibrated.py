@@ -15,6 +15,7 @@ import numpy as np
 
 from autolabel_jax import corruptions, files, metrics
 from autolabel_jax.calibrators import TABLE, Calibrator, HeldOut
+from autolabel_jax.calibrators.adjusted import Recentred
 from autolabel_jax.calibrators.base import MissingFeatureError
 from autolabel_jax.calibrators.neighbours import Reference
 from autolabel_jax.datasets import Split
@@ -75,10 +76,15 @@ def fit(held_out: HeldOut, table: Mapping[str, Calibrator] = TABLE) -> dict[str,
     Returns:
       Parameters by name; a calibrator that lacks a feature is left out with a warning.
     """
-    fitted = {}
+    fitted: dict[str, Any] = {}
+    names = {calibrator: name for name, calibrator in table.items()}
     for name, calibrator in table.items():
         try:
-            fitted[name] = calibrator.fit(held_out)
+            if isinstance(calibrator, Recentred) and names.get(calibrator.calibrator) in fitted:
+                inner = fitted[names[calibrator.calibrator]]  # not fitted a second time
+                fitted[name] = calibrator.recentre(inner, held_out)
+            else:
+                fitted[name] = calibrator.fit(held_out)
         except MissingFeatureError as error:
             warnings.warn(f"left out: {error}", stacklevel=2)
     return fitted
