@@ -31,7 +31,7 @@ class Recentred:
         found = temperature.fit_temperature(scaled, clean.label)
         return {"inner": inner, "temperature": np.float32(found)}
 
-    def apply(self, params: Params, logits: jax.Array, features: Mapping[str, Array]) -> jax.Array:
+    def apply(self, params: Params, logits: Array, features: Mapping[str, Array]) -> jax.Array:
         """Applies the calibrator, then the temperature; see ``base.Calibrator``."""
         return self.calibrator.apply(params["inner"], logits, features) / params["temperature"]
 
@@ -46,6 +46,6 @@ class FittedOnClean:
         """Fits the parameters of the calibrator; see ``base.Calibrator``."""
         return self.calibrator.fit(held_out.clean())
 
-    def apply(self, params: Params, logits: jax.Array, features: Mapping[str, Array]) -> jax.Array:
+    def apply(self, params: Params, logits: Array, features: Mapping[str, Array]) -> jax.Array:
         """Applies the calibrator; see ``base.Calibrator``."""
         return self.calibrator.apply(params, logits, features)

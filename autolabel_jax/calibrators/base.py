@@ -66,7 +66,7 @@ class Calibrator(Protocol):
         """
         ...
 
-    def apply(self, params: Params, logits: jax.Array, features: Mapping[str, Array]) -> jax.Array:
+    def apply(self, params: Params, logits: Array, features: Mapping[str, Array]) -> jax.Array:
         """Returns calibrated logits float32 [B, K].
 
         Args:

@@ -39,7 +39,7 @@ class Bucket:
             found[n] = temperature.fit_temperature(inside.logits, inside.label, inside.weight)
         return {"temperature": found}
 
-    def apply(self, params: Params, logits: jax.Array, features: Mapping[str, Array]) -> jax.Array:
+    def apply(self, params: Params, logits: Array, features: Mapping[str, Array]) -> jax.Array:
         """Divides logits by the temperature of each bucket; see ``base.Calibrator``."""
         base.check_features("bucket", ("group", "distance"), features)
         place = self._bucket(features["group"], features["distance"])

@@ -68,13 +68,13 @@ class InputTemperature:
         fitted = {"mean": mean, "scale": scale, "a": a, "u": u, "c": c, "v": v}
         return params | {name: np.asarray(part, np.float32) for name, part in fitted.items()}
 
-    def apply(self, params: Params, logits: jax.Array, features: Mapping[str, Array]) -> jax.Array:
+    def apply(self, params: Params, logits: Array, features: Mapping[str, Array]) -> jax.Array:
         """Divides logits by the temperature of each input; see ``base.Calibrator``."""
         logits = jnp.asarray(logits, jnp.float32)
         return logits / jnp.exp(self.log_temperature(params, logits, features))[:, None]
 
     def log_temperature(
-        self, params: Params, logits: jax.Array, features: Mapping[str, Array]
+        self, params: Params, logits: Array, features: Mapping[str, Array]
     ) -> jax.Array:
         """Returns log T of each input, float32 [B]; the arguments are those of ``apply``."""
         self._check(features)

@@ -73,7 +73,7 @@ class Temperature:
         clean = held_out.clean()
         return {"temperature": np.float32(fit_temperature(clean.logits, clean.label))}
 
-    def apply(self, params: Params, logits: jax.Array, features: Mapping[str, Array]) -> jax.Array:
+    def apply(self, params: Params, logits: Array, features: Mapping[str, Array]) -> jax.Array:
         """Scales logits; see ``base.Calibrator``."""
         del features
         return jnp.asarray(logits, jnp.float32) / params["temperature"]

@@ -78,7 +78,7 @@ class Vector:
         scale, bias = fit_vector(clean.logits, clean.label)
         return {"scale": scale.astype(np.float32), "bias": bias.astype(np.float32)}
 
-    def apply(self, params: Params, logits: jax.Array, features: Mapping[str, Array]) -> jax.Array:
+    def apply(self, params: Params, logits: Array, features: Mapping[str, Array]) -> jax.Array:
         """Scales and shifts logits; see ``base.Calibrator``."""
         del features
         return jnp.asarray(logits, jnp.float32) * params["scale"] + params["bias"]

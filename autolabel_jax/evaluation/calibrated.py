@@ -8,12 +8,12 @@ import functools
 import pathlib
 import warnings
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import jax
 import numpy as np
 
-from autolabel_jax import corruptions, files, metrics
+from autolabel_jax import corruptions, files, input_pipeline, metrics
 from autolabel_jax.calibrators import TABLE, Calibrator, HeldOut
 from autolabel_jax.calibrators.adjusted import Recentred
 from autolabel_jax.calibrators.base import MissingFeatureError
@@ -22,6 +22,7 @@ from autolabel_jax.datasets import Split
 from autolabel_jax.evaluation import corrupted, predict
 from autolabel_jax.evaluation.predict import Predictor
 from autolabel_jax.metrics import pairs
+from autolabel_jax.types import Batch
 
 NONE = "none"  # name of the row before calibration
 SEVERE = corruptions.SEVERITIES[-1]
@@ -42,23 +43,21 @@ class Outputs:
 
 def clean_outputs(predictor: Predictor, test: Split, reference: Reference | None) -> Outputs:
     """Computes the outputs of a test split."""
-    on_device = corrupted.put(test, predictor.mesh)
+    whole = input_pipeline.put_split(test, predictor.mesh)
     program = functools.partial(predict.logits_and_scalars, reference=reference)
-    logits, features = predictor.dispatch(on_device.whole, program=program)()
+    logits, features = predictor.dispatch(whole, program=program)()
     return Outputs(logits, features, test.label)
 
 
 def corrupted_outputs(predictor: Predictor, test: Split, reference: Reference | None) -> Outputs:
     """Computes the outputs of the 15 corruptions × 5 severities, [15, 5, n, …]."""
-    on_device = corrupted.put(test, predictor.mesh)
-    assert on_device.sets is not None  # the split is in memory
+    whole = cast("Batch", input_pipeline.put_split(test, predictor.mesh))
+    sets = corrupted.sets_of(test, predictor.mesh)
     program = functools.partial(predict.logits_and_scalars, reference=reference)
     fetched, waiting = [], []
     for name in corruptions.CORRUPTIONS:
         for severity in corruptions.SEVERITIES:
-            images = on_device.sets.take(
-                name, severity, on_device.whole, predictor.batch_size, predictor.mesh
-            )
+            images = sets.take(name, severity, whole, predictor.batch_size, predictor.mesh)
             waiting.append(predictor.dispatch(images, program=program))
             if len(waiting) > 2:  # the device works on the next sets while one is fetched
                 fetched.append(waiting.pop(0)())
@@ -136,7 +135,7 @@ def dump(path: pathlib.Path, held_out: HeldOut, clean: Outputs, shifted: Outputs
         arrays["corrupted_label"] = shifted.label[:DUMPED]
     small = {k: _small(v) for k, v in arrays.items()}
     with files.replacing(path) as file:
-        np.savez_compressed(file, **small)
+        np.savez_compressed(file, **small)  # ty: ignore[invalid-argument-type] as in ``files``
 
 
 def _apply(calibrator: Calibrator | None, params: Any, outputs: Outputs) -> np.ndarray:
@@ -184,7 +183,8 @@ def _means(by_set: dict[str, np.ndarray]) -> dict[str, float]:
 
 
 def _columns(outputs: Outputs | HeldOut) -> dict[str, np.ndarray]:
-    return {"logits": np.asarray(outputs.logits), **outputs.features}
+    named = {"logits": outputs.logits, **outputs.features}
+    return {name: np.asarray(column) for name, column in named.items()}
 
 
 def _small(values: np.ndarray) -> np.ndarray:

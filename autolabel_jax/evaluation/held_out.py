@@ -13,7 +13,7 @@ an attack takes many passes.
 """
 
 import functools
-from typing import Any
+from typing import Any, cast
 
 import jax
 import numpy as np
@@ -80,7 +80,7 @@ def make(
     moves = families(config)
     for move in moves:
         move.check_input(dataset.spec)
-    whole = input_pipeline.put_split(dataset.calibration, predictor.mesh)
+    whole = cast("Batch", input_pipeline.put_split(dataset.calibration, predictor.mesh))
     program = functools.partial(predict.logits_and_scalars, reference=reference)
     logits, features = predictor.dispatch(whole, program=program)()
     label = np.asarray(dataset.calibration.label, np.int32)

@@ -40,13 +40,13 @@ def forward(
       (logits float32 [B, K], those of the plain pass up to rounding, and Features).
     """
     logits, recorded = model.apply(variables, inputs, train=False, mutable=[layers.FEATURES])
-    by_name: dict[str, list[jax.Array]] = {}
+    by_name: dict[str, list[jax.Array]] = {}  # in the order of the network
     for path, values in traverse_util.flatten_dict(recorded.get(layers.FEATURES, {})).items():
         by_name.setdefault(path[-1], []).extend(values)
-    penultimate = by_name.get(layers.PENULTIMATE, [None])
-    drift = [by_name.get(name) for name in (layers.MEAN_DRIFT, layers.VARIANCE_DRIFT)]
+    drift = [by_name.get(name, []) for name in (layers.MEAN_DRIFT, layers.VARIANCE_DRIFT)]
+    by_layer = jnp.array(drift)  # [2, layers, B]
     return logits, Features(
         stages=tuple(by_name.get(layers.STAGE, ())),
-        penultimate=penultimate[0],
-        drift=jnp.stack([sum(d) / len(d) for d in drift], -1) if all(drift) else None,
+        penultimate=next(iter(by_name.get(layers.PENULTIMATE, ())), None),
+        drift=by_layer.mean(1).T if by_layer.size else None,
     )

@@ -48,9 +48,15 @@ class BatchNorm(nn.BatchNorm):
     """
 
     @nn.compact
-    def __call__(self, x: jax.Array, **options: Any) -> jax.Array:
-        """Normalises activations [B, ..., C]; the options are those of ``nn.BatchNorm``."""
-        y = super().__call__(x, **options)
+    def __call__(
+        self,
+        x: jax.Array,
+        use_running_average: bool | None = None,
+        *,
+        mask: jax.Array | None = None,
+    ) -> jax.Array:
+        """Normalises activations [B, ..., C]; the arguments are those of ``nn.BatchNorm``."""
+        y = super().__call__(x, use_running_average, mask=mask)
         if self.is_mutable_collection(FEATURES) and x.ndim > 2:
             mean = self.get_variable("batch_stats", "mean")
             variance = self.get_variable("batch_stats", "var") + self.epsilon
