@@ -466,3 +466,45 @@ def test_a_dead_unit_and_a_training_image_itself_are_finite():
     reference = neighbours.make_reference(dead, np.arange(12) % 4, 4)
     found = neighbours.scalars(np.eye(4, dtype=np.float32)[np.arange(12) % 4], dead, reference)
     assert all(np.isfinite(column).all() for column in found.values())
+
+
+class Tensor:
+    """Is an array of another framework, which NumPy can read."""
+
+    def __init__(self, values):
+        self.values = values
+
+    def __array__(self, dtype=None, copy=None):
+        return np.array(self.values, dtype)
+
+
+def test_works_like_an_estimator_of_scikit_learn_on_arrays_of_any_framework():
+    held_out = make_held_out()
+    features = {name: Tensor(column) for name, column in held_out.features.items()}
+    rule = calibrators.Calibrator("drift_recentred").fit(
+        Tensor(held_out.logits),
+        Tensor(held_out.label),
+        features=features,
+        group=held_out.group,
+        weight=held_out.weight,
+    )
+    params = calibrators.TABLE["drift_recentred"].fit(held_out)
+    jax.tree.map(np.testing.assert_array_equal, rule.params_, params)
+    found = rule.predict_proba(
+        Tensor(held_out.logits[:5]), features=held_out.take(slice(5)).features
+    )
+    scaled = calibrators.TABLE["drift_recentred"].apply(
+        params, held_out.logits[:5], held_out.take(slice(5)).features
+    )
+    np.testing.assert_allclose(found, special.softmax(np.float64(scaled), axis=-1), rtol=1e-6)
+
+
+def test_estimator_is_temperature_scaling_by_default():
+    logits, label = draw(0, 600, 3, 1.7)
+    found = calibrators.Calibrator().fit(logits, label).transform(logits)
+    expected = logits / temperature.fit_temperature(logits, label)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    with pytest.raises(ValueError, match="calibrator: got 'platt', expected one of: temperature"):
+        calibrators.Calibrator("platt")
+    with pytest.raises(ValueError, match="'vector' is not fitted; call fit first"):
+        calibrators.Calibrator("vector").transform(logits)

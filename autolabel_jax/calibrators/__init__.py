@@ -1,41 +1,12 @@
 """Lists calibrators, which map the logits and features of any input to calibrated logits.
 
-Each is in its own file, under a name that says what it reads; ``base`` has the interface.
+Each is in its own file, under a name that says what it reads; ``base`` has their interface.
+``Calibrator`` is for logits of any framework, and works like an estimator of scikit-learn.
 """
 
-from autolabel_jax.calibrators import (
-    drift,
-    drift_entropy_trust,
-    drift_entropy_trust_neighbours,
-    entropy_trust_neighbours,
-)
-from autolabel_jax.calibrators.adjusted import FittedOnClean, Recentred
-from autolabel_jax.calibrators.base import Calibrator, HeldOut
+from autolabel_jax.calibrators.base import HeldOut, Method
 from autolabel_jax.calibrators.bucket import Bucket
-from autolabel_jax.calibrators.pooled_temperature import PooledTemperature
-from autolabel_jax.calibrators.temperature import Temperature
-from autolabel_jax.calibrators.vector import Vector
+from autolabel_jax.calibrators.estimator import Calibrator
+from autolabel_jax.calibrators.table import RULES, TABLE
 
-__all__ = ["RULES", "TABLE", "Bucket", "Calibrator", "HeldOut"]
-
-# Rules with a temperature for each input, by name.
-RULES = {
-    rule.CALIBRATOR.name: rule.CALIBRATOR
-    for rule in (
-        drift,
-        drift_entropy_trust,
-        entropy_trust_neighbours,
-        drift_entropy_trust_neighbours,
-    )
-}
-
-# Calibrators that need no known distance, by name: rules also recentred, and fitted on clean
-# examples alone, as controls.
-TABLE: dict[str, Calibrator] = {
-    "temperature": Temperature(),
-    "vector": Vector(),
-    "pooled_temperature": PooledTemperature(),
-    **RULES,
-    **{f"{name}_recentred": Recentred(rule) for name, rule in RULES.items()},
-    **{f"{name}_clean": FittedOnClean(rule) for name, rule in RULES.items()},
-}
+__all__ = ["RULES", "TABLE", "Bucket", "Calibrator", "HeldOut", "Method"]

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from autolabel_jax.calibrators import temperature
-from autolabel_jax.calibrators.base import Calibrator, HeldOut, Params
+from autolabel_jax.calibrators.base import HeldOut, Method, Params
 from autolabel_jax.types import Array
 
 
@@ -18,7 +18,7 @@ class Recentred:
     A fit on many far examples makes clean ones a little too soft, which this takes back.
     """
 
-    calibrator: Calibrator
+    calibrator: Method
 
     def fit(self, held_out: HeldOut) -> Params:
         """Fits {'inner': parameters of the calibrator, 'temperature': float32 []}."""
@@ -32,7 +32,7 @@ class Recentred:
         return {"inner": inner, "temperature": np.float32(found)}
 
     def apply(self, params: Params, logits: Array, features: Mapping[str, Array]) -> jax.Array:
-        """Applies the calibrator, then the temperature; see ``base.Calibrator``."""
+        """Applies the calibrator, then the temperature; see ``base.Method``."""
         return self.calibrator.apply(params["inner"], logits, features) / params["temperature"]
 
 
@@ -40,12 +40,12 @@ class Recentred:
 class FittedOnClean:
     """Fits the calibrator on the clean held-out examples alone, as a control."""
 
-    calibrator: Calibrator
+    calibrator: Method
 
     def fit(self, held_out: HeldOut) -> Params:
-        """Fits the parameters of the calibrator; see ``base.Calibrator``."""
+        """Fits the parameters of the calibrator; see ``base.Method``."""
         return self.calibrator.fit(held_out.clean())
 
     def apply(self, params: Params, logits: Array, features: Mapping[str, Array]) -> jax.Array:
-        """Applies the calibrator; see ``base.Calibrator``."""
+        """Applies the calibrator; see ``base.Method``."""
         return self.calibrator.apply(params, logits, features)

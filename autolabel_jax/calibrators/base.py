@@ -35,7 +35,7 @@ class HeldOut(struct.PyTreeNode):
     group: Array  # int32 [n], CLEAN, or which kind of move and how many operations
     weight: Array  # float32 [n], of each example in a fit
 
-    def take(self, rows: np.ndarray) -> "HeldOut":
+    def take(self, rows: np.ndarray | slice) -> "HeldOut":
         """Returns the given rows."""
         return jax.tree.map(lambda column: np.asarray(column)[rows], self)
 
@@ -55,7 +55,7 @@ class MissingFeatureError(ValueError):
     """A calibrator reads a feature that the model does not have."""
 
 
-class Calibrator(Protocol):
+class Method(Protocol):
     """Changes logits so that their softmax says how often the model is right."""
 
     def fit(self, held_out: HeldOut) -> Params:

@@ -40,7 +40,7 @@ class Bucket:
         return {"temperature": found}
 
     def apply(self, params: Params, logits: Array, features: Mapping[str, Array]) -> jax.Array:
-        """Divides logits by the temperature of each bucket; see ``base.Calibrator``."""
+        """Divides logits by the temperature of each bucket; see ``base.Method``."""
         base.check_features("bucket", ("group", "distance"), features)
         place = self._bucket(features["group"], features["distance"])
         return jnp.asarray(logits, jnp.float32) / jnp.asarray(params["temperature"])[place][:, None]

@@ -40,7 +40,7 @@ class InputTemperature:
     rising: tuple[str, ...] = ()
 
     def fit(self, held_out: HeldOut) -> Params:
-        """Fits a, u, c, v and the standardisation; see ``base.Calibrator``."""
+        """Fits a, u, c, v and the standardisation; see ``base.Method``."""
         from scipy import optimize  # slow to import
 
         self._check(held_out.features)
@@ -69,7 +69,7 @@ class InputTemperature:
         return params | {name: np.asarray(part, np.float32) for name, part in fitted.items()}
 
     def apply(self, params: Params, logits: Array, features: Mapping[str, Array]) -> jax.Array:
-        """Divides logits by the temperature of each input; see ``base.Calibrator``."""
+        """Divides logits by the temperature of each input; see ``base.Method``."""
         logits = jnp.asarray(logits, jnp.float32)
         return logits / jnp.exp(self.log_temperature(params, logits, features))[:, None]
 

@@ -17,6 +17,6 @@ class PooledTemperature(temperature.Temperature):
     """Computes logits / T, with T of all held-out examples by their weights."""
 
     def fit(self, held_out: HeldOut) -> Params:
-        """Fits {'temperature': float32 []}; see ``base.Calibrator``."""
+        """Fits {'temperature': float32 []}; see ``base.Method``."""
         found = temperature.fit_temperature(held_out.logits, held_out.label, held_out.weight)
         return {"temperature": np.float32(found)}

@@ -69,11 +69,11 @@ class Temperature:
     """Computes logits / T, with T of the clean held-out examples."""
 
     def fit(self, held_out: HeldOut) -> Params:
-        """Fits {'temperature': float32 []}; see ``base.Calibrator``."""
+        """Fits {'temperature': float32 []}; see ``base.Method``."""
         clean = held_out.clean()
         return {"temperature": np.float32(fit_temperature(clean.logits, clean.label))}
 
     def apply(self, params: Params, logits: Array, features: Mapping[str, Array]) -> jax.Array:
-        """Scales logits; see ``base.Calibrator``."""
+        """Scales logits; see ``base.Method``."""
         del features
         return jnp.asarray(logits, jnp.float32) / params["temperature"]

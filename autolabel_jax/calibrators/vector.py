@@ -73,12 +73,12 @@ class Vector:
     """Computes logits · w + b, fitted on the clean held-out examples."""
 
     def fit(self, held_out: HeldOut) -> Params:
-        """Fits {'scale': float32 [K], 'bias': float32 [K]}; see ``base.Calibrator``."""
+        """Fits {'scale': float32 [K], 'bias': float32 [K]}; see ``base.Method``."""
         clean = held_out.clean()
         scale, bias = fit_vector(clean.logits, clean.label)
         return {"scale": scale.astype(np.float32), "bias": bias.astype(np.float32)}
 
     def apply(self, params: Params, logits: Array, features: Mapping[str, Array]) -> jax.Array:
-        """Scales and shifts logits; see ``base.Calibrator``."""
+        """Scales and shifts logits; see ``base.Method``."""
         del features
         return jnp.asarray(logits, jnp.float32) * params["scale"] + params["bias"]

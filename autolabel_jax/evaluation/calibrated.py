@@ -14,7 +14,7 @@ import jax
 import numpy as np
 
 from autolabel_jax import corruptions, files, input_pipeline, metrics
-from autolabel_jax.calibrators import TABLE, Calibrator, HeldOut
+from autolabel_jax.calibrators import TABLE, HeldOut, Method
 from autolabel_jax.calibrators.adjusted import Recentred
 from autolabel_jax.calibrators.base import MissingFeatureError
 from autolabel_jax.calibrators.neighbours import Reference
@@ -69,7 +69,7 @@ def corrupted_outputs(predictor: Predictor, test: Split, reference: Reference | 
     return Outputs(logits, features, test.label)
 
 
-def fit(held_out: HeldOut, table: Mapping[str, Calibrator] = TABLE) -> dict[str, Any]:
+def fit(held_out: HeldOut, table: Mapping[str, Method] = TABLE) -> dict[str, Any]:
     """Fits each calibrator whose features the model has.
 
     Returns:
@@ -93,7 +93,7 @@ def evaluate(
     fitted: Mapping[str, Any],
     clean: Outputs,
     shifted: Outputs | None = None,
-    table: Mapping[str, Calibrator] = TABLE,
+    table: Mapping[str, Method] = TABLE,
 ) -> dict[str, dict[str, float]]:
     """Computes the metrics of each calibrator, and before calibration.
 
@@ -138,7 +138,7 @@ def dump(path: pathlib.Path, held_out: HeldOut, clean: Outputs, shifted: Outputs
         np.savez_compressed(file, **small)  # ty: ignore[invalid-argument-type] as in ``files``
 
 
-def _apply(calibrator: Calibrator | None, params: Any, outputs: Outputs) -> np.ndarray:
+def _apply(calibrator: Method | None, params: Any, outputs: Outputs) -> np.ndarray:
     """Returns calibrated logits of all sets, float32 like ``outputs.logits``."""
     if calibrator is None:
         return outputs.logits
@@ -149,7 +149,7 @@ def _apply(calibrator: Calibrator | None, params: Any, outputs: Outputs) -> np.n
 
 
 @functools.partial(jax.jit, static_argnames="calibrator")
-def _jitted(calibrator: Calibrator, params: Any, logits: Any, features: Any) -> jax.Array:
+def _jitted(calibrator: Method, params: Any, logits: Any, features: Any) -> jax.Array:
     return calibrator.apply(params, logits, features)
 
 
