@@ -147,7 +147,7 @@ def _stamps(
             "images": fingerprint.of_split(test),
         }
     )
-    of_sets = {"corrupted_data": sets.folder if sets else ""}
+    of_sets: Line = {"corrupted_data": sets.folder if sets else ""}
     of_sets |= {"corrupted_files": sets.fingerprint} if sets else {}
     of_sets |= {"vector_scaling": True} if predictor.scaling.vector else {}
     return {kind: common | ({} if kind == "attack" else of_sets) for kind in kinds}
