@@ -112,9 +112,12 @@ def evaluate(
     test = trained.dataset.test.take(slice(examples or None))
     if units := run.plan(**asked, num_examples=len(test)):
         ledger = trained.run_dir.ledger
-        lines = run.run(units, predictor, test, ledger, checkpoint=trained.checkpoint, sets=sets)
+        lines = run.run(units, predictor, test, ledger, sets=sets)
         result |= processes.on_first(lambda: summary.summarise(lines, ledger))
     epoch = int(trained.snapshot.epoch)
     if epoch == config.epochs:
-        result = trained.run_dir.write_result(result)
+        kinds = {unit.kind for unit in units}
+        result = trained.run_dir.write_result(
+            result, replaced=lambda name: summary.is_replaced(name, kinds)
+        )
     return {**result, "epochs": epoch}
