@@ -1,115 +1,115 @@
-"""Draws figures that compare label rules, with a panel for each block of runs.
+"""Draws figures that compare label rules, with panels for each block of runs of a frame."""
 
-Before and after temperature scaling are beside each other, on one axis.
-"""
-
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from experiments.reporting import frame as frame_lib
 from experiments.reporting import plots
-from experiments.reporting.cells import Cell
 
 SCALINGS = {"": "before temperature scaling", "_ts": "after temperature scaling"}
-MIN_ECE, MIN_ACCURACY = 5, 10  # smallest spans of the axes, in points
+BY_SEVERITY = "corrupted_ece{}_by_severity"
 SEVERITIES = ("clean", "1", "2", "3", "4", "5")
+MIN_ECE, MIN_ACCURACY = 5, 10  # smallest spans of the axes, in points
 
 
-def block_title(cell: Cell) -> str:
-    """Names data set, model, augmentation and budget of the block of a cell, in two lines."""
-    names = cell.names
+def looks(names: Iterable[str]) -> dict[str, dict[str, str]]:
+    """Gives each series one look for all panels."""
+    return {name: plots.style(i) for i, name in enumerate(dict.fromkeys(names))}
+
+
+def title(runs: pd.DataFrame) -> str:
+    """Names data set, model, augmentation and budget of some runs, in two lines."""
+    seeds = runs.groupby("cell").size()
+    names = {name: span(runs[name]) for name in frame_lib.NAMES} | {"seeds": span(seeds)}
     return (
-        f"{names['dataset']}, {names['model']}, {names['augmentation']},\n"
-        f"{names['train_examples']} training images, {names['epochs']} epochs"
+        "{dataset}, {model}, {augmentation}\n"
+        "{train_examples} images, {epochs} epochs, seeds: {seeds}".format_map(names)
     )
 
 
-def _looks(shown: Iterable[Cell]) -> dict[str, dict[str, str]]:
-    """Gives each label rule one look for all panels."""
-    names = dict.fromkeys(cell.label for cell in shown)
-    return {name: plots.style(i) for i, name in enumerate(names)}
+def span(values: pd.Series) -> str:
+    """Writes values as '3', or as '2 to 5' if they differ."""
+    found = sorted(values.unique())
+    return " to ".join(map(str, found[:: max(len(found) - 1, 1)]))
 
 
 @plots.STYLE
-def accuracy_against_ece(blocks: Sequence[Sequence[Cell]]) -> Figure:
+def accuracy_against_ece(frame: pd.DataFrame) -> Figure:
     """Draws ECE against accuracy, a mark for each run.
 
     So that small differences do not look large, the ECE axis starts at 0 and ends at 5 % or above,
     and the accuracy axis spans ten points at least.
     """
-    looks = _looks(cell for block in blocks for cell in block)
-    figure, axes = plots.grid(len(blocks))
-    for place, block in zip(axes, blocks, strict=True):
-        for cell in block:
-            xy = ([100 * v for v in cell.values(name).values()] for name in ("accuracy", "ece"))
-            place.plot(*xy, **looks[cell.label] | {"linestyle": "none"}, label=cell.label)
+    look = looks(frame["labels"])
+    figure, axes = plots.grid(frame["block"].nunique())
+    for place, (_, block) in zip(axes, frame.groupby("block"), strict=True):
+        for name, runs in block.groupby("labels", sort=False):
+            style = look[name] | {"linestyle": "none"}
+            place.plot(100 * runs["accuracy"], 100 * runs["ece"], **style, label=name)
         low, high = place.get_xlim()
         high = min(high + max(MIN_ACCURACY - (high - low), 0) / 2, 100)
         place.set_xlim(min(low, high - MIN_ACCURACY), high)
         place.set_ylim(0, max(place.get_ylim()[1], MIN_ECE))
-        place.set(xlabel="accuracy %", ylabel="ECE %", title=block_title(block[0]))
+        place.set(xlabel="accuracy %", ylabel="ECE %", title=title(block))
     plots.legend(figure, axes)
     return figure
 
 
-def severity_curves(cell: Cell, scaling: str = "") -> np.ndarray | None:
-    """Returns ECE % on clean images and at severities 1 to 5, float [seeds, 6].
+def has_severities(frame: pd.DataFrame) -> bool:
+    """Whether any run was evaluated on corrupted images by severity."""
+    return BY_SEVERITY.format("") in frame and bool(frame[BY_SEVERITY.format("")].notna().any())
+
+
+def severities(frame: pd.DataFrame, scaling: str = "") -> np.ndarray:
+    """Returns ECE % of clean images and at severities 1 to 5 of each run that has them.
 
     Args:
-      cell: the runs.
+      frame: runs.
       scaling: key of ``SCALINGS``.
 
     Returns:
-      NaN for clean images without a metric; None if no run was evaluated by severity.
+      float [runs, 6], NaN where a metric of clean images is missing.
     """
-    name = f"ece{scaling}"
-    rows = [
-        [run.result.get(name), *run.result[f"corrupted_{name}_by_severity"]]
-        for run in cell.runs
-        if run.result.get(f"corrupted_{name}_by_severity")
-    ]
-    return 100 * np.array(rows, np.float64) if rows else None
+    columns = [f"ece{scaling}", BY_SEVERITY.format(scaling)]
+    found = frame.reindex(columns=columns).dropna(subset=columns[1:])
+    return 100 * np.array([[clean, *by] for clean, by in found.values], float).reshape(-1, 6)
 
 
-def draw_severities(place: Axes, series: dict[str, tuple[np.ndarray, dict[str, str]]]) -> None:
-    """Draws mean curves ± standard deviation over seeds, on a logarithmic axis.
+def draw_severities(
+    place: Axes, series: Mapping[str, np.ndarray], look: Mapping[str, dict[str, str]]
+) -> None:
+    """Draws mean curves ± standard deviation over seeds, with a logarithmic axis for the ECE.
 
     Args:
       place: the axes.
-      series: name → curves [seeds, 6] and their look.
+      series: name → ``severities``; one without a run is left out.
+      look: name → colour, marker and line.
     """
-    for i, (name, (curves, look)) in enumerate(series.items()):
-        x = np.arange(6) + 0.06 * (i - (len(series) - 1) / 2)  # so that no bar hides another
+    series = {name: curves for name, curves in series.items() if len(curves)}
+    shifts = np.linspace(-1, 1, len(series)) * min(0.03 * len(series), 0.2)  # no bar hides another
+    for shift, (name, curves) in zip(shifts, series.items(), strict=True):
         sd = curves.std(0, ddof=1) if len(curves) > 1 else None
-        place.errorbar(x, curves.mean(0), sd, **look, label=name)
-    first = 0 if any(np.isfinite(curves[:, 0]).any() for curves, _ in series.values()) else 1
+        place.errorbar(np.arange(6) + shift, curves.mean(0), sd, **look[name], label=name)
+    first = 0 if any(np.isfinite(curves[:, 0]).any() for curves in series.values()) else 1
     place.set_xticks(range(first, 6), SEVERITIES[first:])
     plots.log_percent(place)
 
 
-def has_severities(blocks: Sequence[Sequence[Cell]]) -> bool:
-    """Whether any run was evaluated on corrupted images by severity."""
-    return any(severity_curves(cell) is not None for block in blocks for cell in block)
-
-
 @plots.STYLE
-def ece_against_severity(blocks: Sequence[Sequence[Cell]]) -> Figure:
+def ece_against_severity(frame: pd.DataFrame) -> Figure:
     """Draws the mean ECE over corruptions against severity, ± standard deviation over seeds."""
-    kept = [block for block in blocks if has_severities([block])]
-    looks = _looks(cell for block in kept for cell in block)
-    figure, axes = plots.panels(len(kept), 2, (3.9, 2.9), sharex=True, sharey="row")
-    for row, block in zip(axes, kept, strict=True):
-        for place, (scaling, title) in zip(row, SCALINGS.items(), strict=True):
-            found = {cell.label: (severity_curves(cell, scaling), cell) for cell in block}
-            series = {
-                f"{name} (n={len(curves)})": (curves, looks[name])
-                for name, (curves, _) in found.items()
-                if curves is not None
-            }
-            draw_severities(place, series)
-            place.set_title(f"{block_title(block[0])}\n{title}")
+    frame = frame[frame[BY_SEVERITY.format("")].notna()]
+    look = looks(frame["labels"])
+    figure, axes = plots.panels(frame["block"].nunique(), 2, (3.9, 2.9), sharex=True, sharey="row")
+    for row, (_, block) in zip(axes, frame.groupby("block"), strict=True):
+        for place, (scaling, when) in zip(row, SCALINGS.items(), strict=True):
+            cells = block.groupby("labels", sort=False)
+            draw_severities(place, {n: severities(runs, scaling) for n, runs in cells}, look)
+            place.set_title(f"{title(block)}\n{when}")
         row[0].set_ylabel("ECE %")
     for place in axes[-1]:
         place.set_xlabel("severity of the corruption")

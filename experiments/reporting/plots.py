@@ -4,6 +4,7 @@ Functions that draw are decorated with ``STYLE``. No text is smaller than eight 
 are about eight inches wide, so that they can be read at the width of a page.
 """
 
+import itertools
 import math
 import pathlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,10 +16,11 @@ import numpy as np
 from matplotlib import ticker
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, FigureBase
+from PIL import Image
 
 from autolabel_jax import augment, buckets
 from autolabel_jax import experiment as experiment_lib
-from experiments.reporting import methods, run_files
+from experiments.reporting import methods
 from experiments.reporting.run_files import RunRecord
 
 # Okabe and Ito (2008), "Color Universal Design", without yellow, which is too light on white.
@@ -64,19 +66,22 @@ def lines(place: Axes, x: Any, series: Mapping[str, Any], **settings: Any) -> No
         place.plot(x, values, **style(i), label=name, **settings)
 
 
-def legend(figure: FigureBase, axes: Iterable[Axes], **settings: Any) -> None:
+def legend(figure: FigureBase, axes: Iterable[Axes], title: str = "") -> None:
     """Draws one legend for some axes below them, and makes the figure higher by its height."""
-    pairs = [pair for place in axes for pair in zip(*place.get_legend_handles_labels())]
+    pairs = [
+        pair for place in axes for pair in zip(*place.get_legend_handles_labels(), strict=True)
+    ]
     handles = {name: handle for handle, name in reversed(pairs)}
     names = list(dict.fromkeys(name for _, name in pairs))
     root = figure.get_figure(root=True)
     longest = max(max(map(len, name.split("\n"))) for name in names)
-    fit = int(root.get_figwidth() / (0.07 * longest + 0.5))  # at about .07 inches a letter
-    columns = max(1, min(len(names), fit))
-    height = math.ceil(len(names) / columns) * max(name.count("\n") + 1 for name in names)
-    root.set_figheight(root.get_figheight() + 0.17 * height + 0.1)
+    fit = max(1, int(root.get_figwidth() / (0.065 * longest + 0.5)))  # .065 inches a letter
+    rows = math.ceil(len(names) / fit)
+    high = rows * max(name.count("\n") + 1 for name in names) + bool(title)
+    root.set_figheight(root.get_figheight() + 0.17 * high + 0.1)
+    settings = {"ncols": math.ceil(len(names) / rows), "title": title, "title_fontsize": 8}
     shown = [handles[name] for name in names]
-    figure.legend(shown, names, loc="outside lower center", ncols=columns, **settings)
+    figure.legend(shown, names, loc="outside lower center", **settings)
 
 
 def log_percent(place: Axes) -> None:
@@ -87,12 +92,21 @@ def log_percent(place: Axes) -> None:
     place.yaxis.set_minor_formatter(ticker.NullFormatter())
 
 
-def save(figure: Figure, folder: pathlib.Path, name: str, formats: Sequence[str]) -> pathlib.Path:
-    """Writes a figure in each format and closes it; returns its path without the ending."""
+def save(
+    figure: Figure, folder: pathlib.Path, name: str, formats: Sequence[str] = ("png", "pdf")
+) -> pathlib.Path:
+    """Writes a figure in each format and closes it; returns its path without the ending.
+
+    A PNG file has a palette of 256 colours, which makes it a third as large.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     with plt.rc_context({"svg.hashsalt": "autolabel_jax"}):
         for form in formats:
-            figure.savefig(folder / f"{name}.{form}", dpi=200, metadata=FORMATS[form])
+            path = folder / f"{name}.{form}"
+            figure.savefig(path, dpi=180, metadata=FORMATS[form])
+            if form == "png":
+                with Image.open(path) as picture:
+                    picture.convert("RGB").quantize(256).save(path, optimize=True)
     plt.close(figure)
     return folder / name
 
@@ -100,7 +114,7 @@ def save(figure: Figure, folder: pathlib.Path, name: str, formats: Sequence[str]
 def run_title(run: RunRecord) -> str:
     """Returns 'digits, mlp-256, augmix, autolabel, seed 0', of what the config holds."""
     config = run.config
-    names = [config.get("dataset"), run_files.model_name(config) if "model.name" in config else ""]
+    names = [config.get("dataset"), methods.model_name(config) if "model.name" in config else ""]
     for field in ("augment.name", "labels.rule"):
         names.append(methods.title(field, config[field]) if field in config else "")
     names.append(f"seed {config['seed']}" if "seed" in config else "")
@@ -147,10 +161,14 @@ def edges(run: RunRecord) -> np.ndarray | None:
     return buckets.make_edges(kind, num, np.asarray(drawn.value))
 
 
+def number(value: float, digits: int = 2) -> str:
+    """Writes a number from 0 to 1 without zeros that say nothing: '.33', '.5', '1'."""
+    return f"{value:.{digits}f}".strip("0").rstrip(".") or "0"
+
+
 def interval(low: float, high: float) -> str:
     """Names an interval of the distance: 'distance .33-.67'."""
-    ends = (f"{end:.2f}".rstrip("0").rstrip(".").lstrip("0") or "0" for end in (low, high))
-    return f"distance {'-'.join(ends)}"
+    return f"distance {number(low)}-{number(high)}"
 
 
 def interval_names(run: RunRecord) -> list[str]:
@@ -158,4 +176,4 @@ def interval_names(run: RunRecord) -> list[str]:
     found, num = edges(run), num_intervals(run)
     if found is None:
         return [f"interval {m + 1} of {num}" for m in range(num)]
-    return [interval(*ends) for ends in zip(found, found[1:])]
+    return [interval(*ends) for ends in itertools.pairwise(found)]

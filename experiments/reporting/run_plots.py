@@ -5,7 +5,6 @@ from collections.abc import Mapping
 
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from experiments.reporting import plots, reliability, run_files
@@ -30,8 +29,9 @@ def _label_curves(axes: np.ndarray, run: RunRecord) -> None:
     every = max(len(epochs) // 8, 1)
     for group, place in enumerate(axes):
         for m, name in enumerate(names):
-            look = plots.style(m) | {"color": shades[m], "markevery": (m * every // len(names), every)}
-            place.plot(epochs, curves[:, group, m], **look, label=name)
+            look = plots.style(m) | {"color": shades[m]}
+            marks = (m * every // len(names), every)
+            place.plot(epochs, curves[:, group, m], **look, markevery=marks, label=name)
         place.set(xlabel="epoch", title=plots.group_name(run, group, len(axes)))
     axes[0].set_ylabel("label confidence")
 
@@ -100,11 +100,11 @@ def quickstart(workdirs: Mapping[str, pathlib.Path], path: pathlib.Path) -> None
     figure = plt.figure(figsize=(8, 5.4))
     above, below = figure.subfigures(2, 1, height_ratios=(5, 6))
     num_groups = groups(run, "label_confidence").shape[1]
-    axes: np.ndarray[tuple[int, int], np.dtype] = above.subplots(1, num_groups, sharey=True, squeeze=False)
-    _label_curves(axes[0], run)
+    axes = above.subplots(1, num_groups, sharey=True, squeeze=False)[0]
+    _label_curves(axes, run)
     above.suptitle(plots.run_title(run))
-    plots.legend(above, axes[0, :1])
-    places: list[Axes] = list(below.subplots(1, len(workdirs), sharey=True, squeeze=False)[0])
+    plots.legend(above, axes[:1])
+    places = below.subplots(1, len(workdirs), sharey=True, squeeze=False)[0]
     for place, (rule, workdir) in zip(places, workdirs.items(), strict=True):
         diagram = reliability.from_file(workdir)
         reliability.draw(place, diagram, f"{rule}, {diagram.count.sum():.0f} test images")
