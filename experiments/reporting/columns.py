@@ -1,11 +1,16 @@
 """The metrics shown in tables: their headers, the images they are measured on, their format."""
 
-# name: (header, factor, digits)
-COLUMNS = {
+import math
+from collections.abc import Mapping
+from typing import Any
+
+# name: (header, factor, digits), of a single run
+OF_RUN = {
     "accuracy": ("accuracy %", 100, 2),
     "ece": ("ECE %", 100, 2),
     "nll": ("NLL", 1, 4),
     "brier": ("Brier", 1, 4),
+    "temperature": ("T", 1, 3),
     "ece_ts": ("ECE % (TS)", 100, 2),
     "nll_ts": ("NLL (TS)", 1, 4),
     "brier_ts": ("Brier (TS)", 1, 4),
@@ -18,6 +23,9 @@ COLUMNS = {
     "noisy_accuracy": ("noisy acc %", 100, 2),
     "noisy_ece": ("noisy ECE %", 100, 2),
     "noisy_ece_ts": ("noisy ECE % (TS)", 100, 2),
+}
+# All metrics, with those that evaluation adds.
+COLUMNS = OF_RUN | {
     "adversarial_accuracy": ("adversarial acc %", 100, 2),
     "fgsm_ece": ("FGSM ECE %", 100, 2),
     "fgsm_ece_ts": ("FGSM ECE % (TS)", 100, 2),
@@ -56,3 +64,32 @@ def set_of(metric: str) -> str:
 def is_higher_better(metric: str) -> bool:
     """Whether higher is better, as for accuracies."""
     return metric.removesuffix("_vs").removesuffix("_ts").endswith("accuracy")
+
+
+def shown(name: str, *values: float | None, sign: str = "", spread: str = "[{}, {}]") -> str:
+    """Formats a metric and what it is known to: '93.12 ± 0.20', '93.10 [92.61, 93.58]', ''.
+
+    Args:
+      name: key of COLUMNS.
+      *values: the value, and the numbers for ``spread``; without these if one is None or NaN.
+      sign: '+' for differences.
+      spread: format of the other numbers.
+    """
+    _, factor, digits = COLUMNS[name]
+    first, *others = (
+        "" if value is None or math.isnan(value) else f"{factor * value:{sign}.{digits}f}"
+        for value in values
+    )
+    text = f"{first} {spread.format(*others)}" if others and first and all(others) else first
+    return text.replace("-", "−") if sign else text
+
+
+def with_interval(result: Mapping[str, Any], name: str, like: str) -> str:
+    """Returns '93.10 [92.61, 93.58]', or '93.10' without an interval, or '' without a value.
+
+    Args:
+      result: a result.
+      name: name of the metric in it.
+      like: key of COLUMNS with the format of the metric.
+    """
+    return shown(like, result.get(name), *result.get(f"{name}_interval", ()))

@@ -23,6 +23,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from experiments.reporting import label_names, methods, run_files
+from experiments.reporting.columns import COLUMNS
 from experiments.reporting.run_files import RunRecord
 
 NAMES = ("dataset", "model", "augmentation", "labels", "train_examples", "epochs")
@@ -49,6 +50,7 @@ def make(runs: Sequence[RunRecord]) -> pd.DataFrame:
     if not runs:
         return pd.DataFrame(columns=[*NAMES, "cell", "block", "rule", "varied", "run", "record"])
     frame = pd.DataFrame([_row(run) for run in runs])
+    frame = frame.astype(dict.fromkeys(COLUMNS.keys() & frame.columns, float))
     first = {name: pd.factorize(frame[name])[0] for name in ("block_key", "settings_key")}
     budget = frame.groupby(BUDGET, sort=False).ngroup()
     rank = [methods.rank("augment.name", run.result["augmentation"]) for run in runs]
@@ -64,6 +66,18 @@ def make(runs: Sequence[RunRecord]) -> pd.DataFrame:
     frame["varied"] = _varied(frame)
     ends = frame["varied"].map(lambda varied: f", {varied}" if varied else "")
     return frame.assign(labels=frame["rule"] + ends)
+
+
+def present(frame: pd.DataFrame) -> list[str]:
+    """Returns the metrics of tables that any run has."""
+    named = [name for name in COLUMNS if name != "temperature" and name in frame]
+    return [name for name in named if frame[name].notna().any()]
+
+
+def single(frame: pd.DataFrame) -> dict[int, dict]:
+    """Returns the results of the cells that have one run alone."""
+    alone = frame.drop_duplicates("cell", keep=False)
+    return {cell: run.result for cell, run in zip(alone["cell"], alone["record"], strict=True)}
 
 
 def _row(run: RunRecord) -> dict:
