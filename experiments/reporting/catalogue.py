@@ -11,7 +11,14 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from autolabel_jax.run_dir import RunDir
-from experiments.reporting import bucket_images, plots, varied, varied_plots
+from experiments.reporting import (
+    bucket_images,
+    comparison_plots,
+    run_plots,
+    summary_plots,
+    varied,
+    varied_plots,
+)
 from experiments.reporting.run_files import CURVES, RunRecord
 
 
@@ -45,22 +52,50 @@ def of_runs(frame: pd.DataFrame) -> list[Drawing]:
                 f"rule; {len(frame)} runs, the most accurate at "
                 f"{100 * best['accuracy']:.1f} % with an ECE of {100 * best['ece']:.1f} %. "
                 "The figures are in the table.",
-                functools.partial(plots.accuracy_against_ece, frame),
+                functools.partial(comparison_plots.accuracy_against_ece, frame),
             )
         )
-    if plots.has_severities(frame):
+    if comparison_plots.has_severities(frame):
         drawings.append(
             Drawing(
                 "ece_against_severity",
                 "ECE against severity of corruption",
-                "Mean ECE over the corruptions in per cent against severity, 0 clean to 5, a line "
-                "for each label rule with its standard deviation over seeds, dashed after "
-                "temperature scaling.",
-                functools.partial(plots.ece_against_severity, frame),
+                "Mean ECE over the corruptions in per cent, on a logarithmic axis, of clean images "
+                "and at severities 1 to 5: a line for each label rule with its standard deviation "
+                "over seeds, before temperature scaling on the left and after it on the right.",
+                functools.partial(comparison_plots.ece_against_severity, frame),
             )
         )
     studied = varied.studied(frame)
     return drawings + [of_setting(varied.make(frame, field)[0], field) for field in studied]
+
+
+def summary(frame: pd.DataFrame) -> list[Drawing]:
+    """Lists the three charts that sum up several studies."""
+    return [
+        Drawing(
+            "summary_ece",
+            "ECE after temperature scaling",
+            "Mean ECE after temperature scaling by label rule and augmentation, with 95 % "
+            "intervals over seeds.",
+            functools.partial(summary_plots.ece_by_rule, frame),
+        ),
+        Drawing(
+            "summary_nll",
+            "NLL against one-hot labels with a temperature",
+            "NLL of label rules without a temperature minus that of one-hot labels with one, with "
+            "95 % intervals of the differences paired over seeds, a row for each data set, model "
+            "and augmentation.",
+            functools.partial(summary_plots.nll_differences, frame),
+        ),
+        Drawing(
+            "summary_severity",
+            "ECE against severity of corruption",
+            "Mean ECE over the corruptions on a logarithmic axis, of clean images and at "
+            "severities 1 to 5, a panel for each data set, model and augmentation.",
+            functools.partial(summary_plots.severity, frame),
+        ),
+    ]
 
 
 def of_setting(drawn: pd.DataFrame, field: str) -> Drawing:
@@ -93,14 +128,14 @@ def of_run(run: RunRecord, name: str) -> list[Drawing]:
                 f"Label confidence by epoch: {name}",
                 f"Label confidence of each bucket over {len(run.lines)} epochs; at the end from "
                 f"{min(finite):.3f} to {max(finite):.3f}.",
-                functools.partial(plots.label_confidence, run),
+                functools.partial(run_plots.label_confidence, run),
             ),
             Drawing(
                 f"bucket_distance_{file}",
                 f"Buckets against distance: {name}",
                 "Accuracy, confidence and label confidence of each bucket against distance after "
                 f"epoch {last['epoch'] + 1}; accuracy by bucket: {accuracy}.",
-                functools.partial(plots.bucket_distance, run),
+                functools.partial(run_plots.bucket_distance, run),
             ),
         ]
     if RunDir(run.workdir).logits_file.exists():
@@ -110,7 +145,7 @@ def of_run(run: RunRecord, name: str) -> list[Drawing]:
                 f"Reliability: {name}",
                 "Accuracy against confidence on the clean test set in equal-width bins, with the "
                 "gap between the two, a 95 % bootstrap band, and the number of images in each bin.",
-                functools.partial(plots.reliability_diagram, run),
+                functools.partial(run_plots.reliability_diagram, run),
             )
         )
     return drawings
@@ -119,7 +154,9 @@ def of_run(run: RunRecord, name: str) -> list[Drawing]:
 def of_buckets(
     runs: Sequence[RunRecord], names: dict[pathlib.Path, str], data_dir: str | None = None
 ) -> list[Drawing]:
-    """Lists the sample images of the buckets, one figure for all runs that share it.
+    """Lists the sample images of the buckets, one figure for all runs that share them.
+
+    Its labels are those of an AutoLabel run, if there is one.
 
     Args:
       runs: any runs.
@@ -127,7 +164,7 @@ def of_buckets(
       data_dir: folder of the data sets, if it has moved.
     """
     drawings = {}
-    for run in runs:
+    for run in sorted(runs, key=lambda run: run.config.get("labels.rule") != "autolabel"):
         key = bucket_images.same_picture(run)
         if key in drawings or bucket_images.why_not(run):
             continue
@@ -137,7 +174,8 @@ def of_buckets(
             f"bucket_images_{name.replace(os.sep, '_')}",
             f"Sample images per bucket: {method} on {data}, as in {name}",
             f"Images of {data}, clean on the left and then moved by {method} with a distance "
-            "inside each interval, further to the right; the groups are below each other.",
+            "inside each interval, further to the right, and the label confidence of each bucket "
+            "below its images; the groups are below each other.",
             functools.partial(bucket_images.draw, run, data_dir),
         )
     return list(drawings.values())

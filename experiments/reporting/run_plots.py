@@ -1,0 +1,112 @@
+"""Draws the figures of one run, and of the two runs of the quickstart."""
+
+import pathlib
+from collections.abc import Mapping
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.figure import Figure
+
+from experiments.reporting import plots, reliability, run_files
+from experiments.reporting.run_files import RunRecord
+
+CURVES = {"bucket_accuracy": "accuracy", "bucket_confidence": "confidence"}
+CURVES |= {"label_confidence": "label confidence"}
+
+
+def groups(run: RunRecord, name: str) -> np.ndarray:
+    """Returns a list of metrics.jsonl as float [epochs, groups, intervals]; NaN if empty."""
+    values = np.array([line[name] for line in run.lines], np.float64)
+    return values.reshape(len(run.lines), -1, plots.num_intervals(run))
+
+
+def _label_curves(axes: np.ndarray, run: RunRecord) -> None:
+    """Draws the labels of each group over epochs into one of the axes."""
+    curves, names = groups(run, "label_confidence"), plots.interval_names(run)
+    epochs = [line["epoch"] + 1 for line in run.lines]
+    # Ordered buckets get ordered shades, without the lightest, which vanish in print.
+    shades = plt.get_cmap("cividis_r")(np.linspace(0.15, 1, len(names)))
+    every = max(len(epochs) // 8, 1)
+    for group, place in enumerate(axes):
+        for m, name in enumerate(names):
+            look = plots.style(m) | {"color": shades[m]}
+            marks = (m * every // len(names), every)
+            place.plot(epochs, curves[:, group, m], **look, markevery=marks, label=name)
+        place.set(xlabel="epoch", title=plots.group_name(run, group, len(axes)))
+    axes[0].set_ylabel("label confidence")
+
+
+@plots.STYLE
+def label_confidence(run: RunRecord) -> Figure:
+    """Draws label confidence per bucket over epochs, with a panel for each group."""
+    num_groups = groups(run, "label_confidence").shape[1]
+    figure, axes = plots.panels(1, num_groups, _panel(num_groups), sharey=True)
+    _label_curves(axes[0], run)
+    figure.suptitle(plots.run_title(run))
+    plots.legend(figure, axes[0, :1])
+    return figure
+
+
+def _panel(num_groups: int) -> tuple[float, float]:
+    return (4.5, 2.6) if num_groups == 1 else plots.PANEL
+
+
+@plots.STYLE
+def bucket_distance(run: RunRecord) -> Figure:
+    """Draws accuracy, confidence and label per bucket after the last epoch, against distance.
+
+    Points are at the middles of the intervals, or at their indices if the edges are not known.
+    """
+    edges, num = plots.edges(run), plots.num_intervals(run)
+    values = {name: groups(run, curve)[-1] for curve, name in CURVES.items()}
+    num_groups = len(values["accuracy"])
+    figure, axes = plots.panels(1, num_groups, _panel(num_groups), sharey=True)
+    for group, place in enumerate(axes[0]):
+        x = np.arange(1, num + 1) if edges is None else (edges[1:] + edges[:-1]) / 2
+        plots.lines(place, x, {name: value[group] for name, value in values.items()})
+        place.set_title(plots.group_name(run, group, num_groups))
+        if edges is None:
+            place.set(xlabel="interval of the distance", xticks=x)
+        else:
+            place.set(xlabel="distance", xlim=(0, 1))
+    axes[0, 0].set_ylabel("fraction")
+    figure.suptitle(f"{plots.run_title(run)}, after {run.lines[-1]['epoch'] + 1} epochs")
+    plots.legend(figure, axes[0, :1])
+    return figure
+
+
+@plots.STYLE
+def reliability_diagram(run: RunRecord) -> Figure:
+    """Draws accuracy against confidence on the clean test set, above a histogram of images."""
+    diagram = reliability.from_file(run.workdir)
+    ratios = {"height_ratios": (3, 1)}
+    figure, axes = plots.panels(2, 1, (5.2, 2.1), sharex=True, gridspec_kw=ratios)
+    reliability.draw(axes[0, 0], diagram, plots.run_title(run))
+    axes[0, 0].set_xlabel("")
+    reliability.draw_counts(axes[1, 0], diagram)
+    plots.legend(figure, axes[0])
+    return figure
+
+
+@plots.STYLE
+def quickstart(workdirs: Mapping[str, pathlib.Path], path: pathlib.Path) -> None:
+    """Draws the labels of the AutoLabel run over epochs, and both reliability diagrams.
+
+    Args:
+      workdirs: name of a label rule → its run; 'autolabel' is one of them.
+      path: the PNG file to write.
+    """
+    run = run_files.read(workdirs["autolabel"])
+    figure = plt.figure(figsize=(8, 5.4))
+    above, below = figure.subfigures(2, 1, height_ratios=(5, 6))
+    num_groups = groups(run, "label_confidence").shape[1]
+    axes = above.subplots(1, num_groups, sharey=True, squeeze=False)[0]
+    _label_curves(axes, run)
+    above.suptitle(plots.run_title(run))
+    plots.legend(above, axes[:1])
+    places = below.subplots(1, len(workdirs), sharey=True, squeeze=False)[0]
+    for place, (rule, workdir) in zip(places, workdirs.items(), strict=True):
+        diagram = reliability.from_file(workdir)
+        reliability.draw(place, diagram, f"{rule}, {diagram.count.sum():.0f} test images")
+    plots.legend(below, places[:1])
+    plots.save(figure, path.parent, path.stem, ["png"])
