@@ -32,7 +32,7 @@ def beside(config: Mapping[str, Any], model: str) -> tuple[dict[str, Decimal], s
     Returns:
       No metrics and no footnote if there is no such row.
     """
-    own = (config["dataset"], model, config["augment.name"], config["labels.rule"])
+    own = [config["dataset"], model, config["augment.name"], config["labels.rule"]]
     same = (ROWS[["dataset", "model", "augmentation", "label_rule"]] == own).all(axis=1)
     for _, row in ROWS[same].iterrows() if not config.get("train_examples") else ():
         if json.loads(row["settings"] or "{}").items() <= config.items():

@@ -180,11 +180,11 @@ def _page_table(table: Table) -> dict[str, Any]:
         text = str(markupsafe.escape(text))
         return text.replace("± ", "±\xa0").replace(", −", ",\xa0−").replace(", +", ",\xa0+")
 
-    body = table.marked(escape, "<b>", "</b>").map(markupsafe.Markup)
+    body = table.marked(escape, "<b>", "</b>")
     return {
         "title": table.title,
-        "header": [markupsafe.Markup(name) for name in body],
-        "rows": body.to_numpy().tolist(),
+        "header": list(map(markupsafe.Markup, body)),
+        "rows": [list(map(markupsafe.Markup, row)) for row in body.to_numpy()],
         "num_names": table.num_names,
         "notes": table.notes,
     }

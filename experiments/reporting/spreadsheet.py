@@ -23,12 +23,15 @@ def as_csv(frame: pd.DataFrame, left_out: pd.DataFrame) -> str:
     that a spreadsheet would run as a formula begins with an apostrophe.
     """
     excluded = left_out[["run", "reason"]].rename(columns={"reason": "left_out"})
-    tables = [_cells(frame)] * bool(len(frame)) + [excluded] * bool(len(excluded))
-    table = pd.concat(tables)
+    tables = [_cells(frame).astype(object)] if len(frame) else []
+    table = pd.concat([*tables, *[excluded] * bool(len(excluded))])
     metrics = [f"{name}_{end}" for name in columns.COLUMNS for end in ORDER]
     order = [*NAMES, *metrics, *(f"published_{name}" for name in (*published.METRICS, "source"))]
     table = table[[name for name in (*order, "run", "left_out") if name in table]]
-    return table.map(_safe).to_csv(index=False, lineterminator="\n")
+    rows = [list(map(_safe, row)) for row in table.itertuples(index=False)]
+    return pd.DataFrame(rows, columns=table.columns, dtype=object).to_csv(
+        index=False, lineterminator="\n"
+    )
 
 
 def _cells(frame: pd.DataFrame) -> pd.DataFrame:

@@ -102,7 +102,8 @@ def chosen(frame: pd.DataFrame, choice: Choice) -> list[Table]:
         "comparison": lambda: [_comparison(frame, cells)],
         "labels": lambda: [_label_courses(frame, cells)],
     }
-    return [table for kind in choice.kinds for table in make[kind]() if len(table.body)]
+    kinds = choice.kinds if len(frame) else ()
+    return [table for kind in kinds for table in make[kind]() if len(table.body)]
 
 
 def _cells(frame: pd.DataFrame, choice: Choice, present: Sequence[str]) -> pd.DataFrame:
@@ -173,11 +174,14 @@ def _texts(long: pd.DataFrame, metrics: Sequence[str], **form: str) -> pd.DataFr
     long = long[long.index.get_level_values(-1).isin(metrics)]
     keys = list(range(long.index.nlevels - 1))
     num = long["count"].groupby(level=keys).transform("max").astype(int)
+    long, num = long[num > 0], num[num > 0]
+    if long.empty:
+        return pd.DataFrame()
     texts = [
         columns.shown(index[-1], *numbers, **form) + (f" (n={count:.0f})" if 0 < count < n else "")
         for index, (*numbers, count), n in zip(long.index, long.to_numpy(), num, strict=True)
     ]
-    texts = pd.Series(texts, long.index, dtype=object)[num > 0].unstack(sort=False)
+    texts = pd.Series(texts, long.index, dtype=object).unstack(sort=False)
     texts = texts.reindex(columns=list(metrics))
     texts.insert(0, "n", num.groupby(level=keys).first())
     return texts.reset_index(keys[1:])
