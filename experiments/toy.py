@@ -130,7 +130,7 @@ def figure(few: dict[str, toy_training.Training], memorised: toy_training.Traini
         "AutoLabel,\none fixed copy per example": probabilities(memorised),
     }
     middle = (np.arange(FEW.num_buckets) + 0.5) / FEW.num_buckets
-    drawn, axes = plots.grid(len(parts), panel=(2.7, 3.3))
+    drawn, axes = plots.grid(len(parts), height=3.3)
     for place, (title, series) in zip(axes, parts.items(), strict=True):
         plots.lines(place, middle, series)
         place.set(title=title, xlabel="distance", xlim=(0, 1), ylim=(0.4, 1.03))

@@ -20,7 +20,7 @@ def fourier(part: dict[str, Any], run: RunRecord) -> Figure:
     # Frequencies are whole numbers, each in the middle of its square.
     left, top = -(width // 2) - 0.5, -(height // 2) - 0.5
     extent = (left, left + width, top + height, top)
-    figure, axes = plots.panels(1, 1, (4.6, 3.6))
+    figure, axes = plots.panels(1, 1, 3.6)
     look = {"cmap": "magma", "vmin": 0, "vmax": 100, "interpolation": "nearest"}
     picture = axes[0, 0].imshow(error, extent=extent, **look)
     axes[0, 0].grid(visible=False)
@@ -54,9 +54,7 @@ def buckets(part: dict[str, Any], run: RunRecord) -> Figure:
     group = np.array(part["group"])
     middles = (np.array(part["low"]) + np.array(part["high"])) / 2
     num_groups = group.max() + 1
-    figure, axes = plots.panels(
-        len(rows), num_groups, (8 / max(num_groups, 2), 1.9), sharex=True, sharey="row"
-    )
+    figure, axes = plots.panels(len(rows), num_groups, 1.9, sharex=True, sharey="row")
     for row, (name, series) in zip(axes, rows.items(), strict=True):
         for g, place in enumerate(row):
             values = {

@@ -116,7 +116,8 @@ def _grid(shown: np.ndarray, experiment: experiment_lib.Experiment, run: RunReco
     intervals = (plots.interval(*ends).replace(" ", "\n") for ends in itertools.pairwise(edges))
     names = ["clean", *intervals]
     labels = run.lines[-1]["label_confidence"] if run.lines else None  # after the last epoch
-    figure, axes = plots.panels(rows, columns, (1.1, 1.1))
+    figure, axes = plots.panels(rows, columns, 1.1)
+    figure.set_size_inches(1.1 * columns, 1.1 * rows + 0.9)
     for (row, column), place in np.ndenumerate(axes):
         group, i = divmod(row, images)
         n = len(shown) - 1 if column == 0 else group * num + column - 1
@@ -126,10 +127,11 @@ def _grid(shown: np.ndarray, experiment: experiment_lib.Experiment, run: RunReco
             place.imshow(np.clip(picture, 0, 1).squeeze(), interpolation="nearest", **gray)
         else:
             place.set_axis_off()
-        if column and i == images - 1 and labels and labels[n] is not None:
-            place.set_xlabel(f"label {plots.number(labels[n], 3)}")
+        if i == images - 1 and labels:
+            below = "label\nconfidence:" if column == 0 else plots.number(labels[n], 3)
+            place.set_xlabel(below)
         if column == 0 and i == 0:
             place.set_ylabel(plots.group_name(run, group, num_groups))
-    after = f"\nlabel: label confidence after {len(run.lines)} epochs" if labels else ""
+    after = f", after {len(run.lines)} epochs" if labels else ""
     figure.suptitle(plots.run_title(run) + after)
     return figure

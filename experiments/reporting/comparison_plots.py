@@ -104,7 +104,7 @@ def ece_against_severity(frame: pd.DataFrame) -> Figure:
     """Draws the mean ECE over corruptions against severity, ± standard deviation over seeds."""
     frame = frame[frame[BY_SEVERITY.format("")].notna()]
     look = looks(frame["labels"])
-    figure, axes = plots.panels(frame["block"].nunique(), 2, (3.9, 2.9), sharex=True, sharey="row")
+    figure, axes = plots.panels(frame["block"].nunique(), 2, 2.9, sharex=True, sharey="row")
     for row, (_, block) in zip(axes, frame.groupby("block"), strict=True):
         for place, (scaling, when) in zip(row, SCALINGS.items(), strict=True):
             cells = block.groupby("labels", sort=False)

@@ -34,8 +34,7 @@ RC |= {"legend.frameon": False, "figure.constrained_layout.use": True}
 STYLE = plt.rc_context(RC)
 # Endings of files → metadata without a date, so that equal data give equal files.
 FORMATS = {"png": {}, "pdf": {"CreationDate": None}, "svg": {"Date": None}}
-PANEL = (2.6, 2.3)  # inches
-COLUMNS = 3  # of such panels in a page's width
+WIDTH = 8  # inches, of a page
 
 
 def style(i: int) -> dict[str, str]:
@@ -45,16 +44,16 @@ def style(i: int) -> dict[str, str]:
 
 
 def panels(
-    rows: int, columns: int, panel: tuple[float, float] = PANEL, **settings: Any
+    rows: int, columns: int, height: float = 2.3, **settings: Any
 ) -> tuple[Figure, np.ndarray]:
-    """Makes a figure and its axes [rows, columns], each ``panel`` inches in size."""
-    size = (panel[0] * columns, panel[1] * rows)
+    """Makes a figure and its axes [rows, columns], each of which is ``height`` inches high."""
+    size = (WIDTH if columns > 1 else 0.6 * WIDTH, height * rows)
     return plt.subplots(rows, columns, figsize=size, squeeze=False, **settings)
 
 
-def grid(num: int, columns: int = COLUMNS, **settings: Any) -> tuple[Figure, np.ndarray]:
-    """Makes a figure with ``num`` axes in rows of ``columns``, as an array [num]."""
-    figure, axes = panels(math.ceil(num / columns), min(num, columns), **settings)
+def grid(num: int, **settings: Any) -> tuple[Figure, np.ndarray]:
+    """Makes a figure with ``num`` axes in rows of three, as an array [num]."""
+    figure, axes = panels(math.ceil(num / 3), min(num, 3), **settings)
     for place in axes.flat[num:]:
         place.remove()
     return figure, axes.flat[:num]
@@ -68,11 +67,9 @@ def lines(place: Axes, x: Any, series: Mapping[str, Any], **settings: Any) -> No
 
 def legend(figure: FigureBase, axes: Iterable[Axes], title: str = "") -> None:
     """Draws one legend for some axes below them, and makes the figure higher by its height."""
-    pairs = [
-        pair for place in axes for pair in zip(*place.get_legend_handles_labels(), strict=True)
-    ]
-    handles = {name: handle for handle, name in reversed(pairs)}
-    names = list(dict.fromkeys(name for _, name in pairs))
+    found = [place.get_legend_handles_labels() for place in axes]
+    handles = {name: handle for pair in found for handle, name in zip(*pair, strict=True)}
+    names = list(handles)
     root = figure.get_figure(root=True)
     longest = max(max(map(len, name.split("\n"))) for name in names)
     fit = max(1, int(root.get_figwidth() / (0.065 * longest + 0.5)))  # .065 inches a letter
@@ -80,8 +77,7 @@ def legend(figure: FigureBase, axes: Iterable[Axes], title: str = "") -> None:
     high = rows * max(name.count("\n") + 1 for name in names) + bool(title)
     root.set_figheight(root.get_figheight() + 0.17 * high + 0.1)
     settings = {"ncols": math.ceil(len(names) / rows), "title": title, "title_fontsize": 8}
-    shown = [handles[name] for name in names]
-    figure.legend(shown, names, loc="outside lower center", **settings)
+    figure.legend(handles.values(), names, loc="outside lower center", **settings)
 
 
 def log_percent(place: Axes) -> None:
@@ -103,7 +99,7 @@ def save(
     with plt.rc_context({"svg.hashsalt": "autolabel_jax"}):
         for form in formats:
             path = folder / f"{name}.{form}"
-            figure.savefig(path, dpi=180, metadata=FORMATS[form])
+            figure.savefig(path, dpi=160, metadata=FORMATS[form])
             if form == "png":
                 with Image.open(path) as picture:
                     picture.convert("RGB").quantize(256).save(path, optimize=True)
@@ -161,8 +157,10 @@ def edges(run: RunRecord) -> np.ndarray | None:
     return buckets.make_edges(kind, num, np.asarray(drawn.value))
 
 
-def number(value: float, digits: int = 2) -> str:
+def number(value: float | None, digits: int = 2) -> str:
     """Writes a number from 0 to 1 without zeros that say nothing: '.33', '.5', '1'."""
+    if value is None:
+        return "none"
     return f"{value:.{digits}f}".strip("0").rstrip(".") or "0"
 
 

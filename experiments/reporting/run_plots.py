@@ -1,10 +1,11 @@
 """Draws the figures of one run, and of the two runs of the quickstart."""
 
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from experiments.reporting import plots, reliability, run_files
@@ -20,7 +21,7 @@ def groups(run: RunRecord, name: str) -> np.ndarray:
     return values.reshape(len(run.lines), -1, plots.num_intervals(run))
 
 
-def _label_curves(axes: np.ndarray, run: RunRecord) -> None:
+def _label_curves(axes: Sequence[Axes], run: RunRecord) -> None:
     """Draws the labels of each group over epochs into one of the axes."""
     curves, names = groups(run, "label_confidence"), plots.interval_names(run)
     epochs = [line["epoch"] + 1 for line in run.lines]
@@ -40,15 +41,11 @@ def _label_curves(axes: np.ndarray, run: RunRecord) -> None:
 def label_confidence(run: RunRecord) -> Figure:
     """Draws label confidence per bucket over epochs, with a panel for each group."""
     num_groups = groups(run, "label_confidence").shape[1]
-    figure, axes = plots.panels(1, num_groups, _panel(num_groups), sharey=True)
+    figure, axes = plots.panels(1, num_groups, sharey=True)
     _label_curves(axes[0], run)
     figure.suptitle(plots.run_title(run))
     plots.legend(figure, axes[0, :1])
     return figure
-
-
-def _panel(num_groups: int) -> tuple[float, float]:
-    return (4.5, 2.6) if num_groups == 1 else plots.PANEL
 
 
 @plots.STYLE
@@ -60,7 +57,7 @@ def bucket_distance(run: RunRecord) -> Figure:
     edges, num = plots.edges(run), plots.num_intervals(run)
     values = {name: groups(run, curve)[-1] for curve, name in CURVES.items()}
     num_groups = len(values["accuracy"])
-    figure, axes = plots.panels(1, num_groups, _panel(num_groups), sharey=True)
+    figure, axes = plots.panels(1, num_groups, sharey=True)
     for group, place in enumerate(axes[0]):
         x = np.arange(1, num + 1) if edges is None else (edges[1:] + edges[:-1]) / 2
         plots.lines(place, x, {name: value[group] for name, value in values.items()})
@@ -80,7 +77,7 @@ def reliability_diagram(run: RunRecord) -> Figure:
     """Draws accuracy against confidence on the clean test set, above a histogram of images."""
     diagram = reliability.from_file(run.workdir)
     ratios = {"height_ratios": (3, 1)}
-    figure, axes = plots.panels(2, 1, (5.2, 2.1), sharex=True, gridspec_kw=ratios)
+    figure, axes = plots.panels(2, 1, sharex=True, gridspec_kw=ratios)
     reliability.draw(axes[0, 0], diagram, plots.run_title(run))
     axes[0, 0].set_xlabel("")
     reliability.draw_counts(axes[1, 0], diagram)
@@ -97,16 +94,11 @@ def quickstart(workdirs: Mapping[str, pathlib.Path], path: pathlib.Path) -> None
       path: the PNG file to write.
     """
     run = run_files.read(workdirs["autolabel"])
-    figure = plt.figure(figsize=(8, 5.4))
-    above, below = figure.subfigures(2, 1, height_ratios=(5, 6))
     num_groups = groups(run, "label_confidence").shape[1]
-    axes = above.subplots(1, num_groups, sharey=True, squeeze=False)[0]
-    _label_curves(axes, run)
-    above.suptitle(plots.run_title(run))
-    plots.legend(above, axes[:1])
-    places = below.subplots(1, len(workdirs), sharey=True, squeeze=False)[0]
-    for place, (rule, workdir) in zip(places, workdirs.items(), strict=True):
-        diagram = reliability.from_file(workdir)
-        reliability.draw(place, diagram, f"{rule}, {diagram.count.sum():.0f} test images")
-    plots.legend(below, places[:1])
+    figure, axes = plots.grid(num_groups + len(workdirs), height=2.6)
+    _label_curves(axes[:num_groups], run)
+    for place, (rule, workdir) in zip(axes[num_groups:], workdirs.items(), strict=True):
+        reliability.draw(place, reliability.from_file(workdir), rule)
+    figure.suptitle(plots.run_title(run))
+    plots.legend(figure, axes)
     plots.save(figure, path.parent, path.stem, ["png"])

@@ -17,7 +17,6 @@ from experiments.reporting import comparison_plots, label_names, plots
 MIN_SEEDS = 3
 OPTION = "labels.alpha"  # may differ from study to study
 RULES = ("one_hot", "smoothing", "autolabel")  # of the second and third chart
-WIDTH = 8  # inches
 BUDGET = ["dataset", "model", "train_examples", "epochs"]
 
 
@@ -64,7 +63,7 @@ def ece_by_rule(frame: pd.DataFrame) -> Figure:
     if not several.any():
         raise ValueError("no data set has runs of several augmentations")
     budgets = list(frame[several].groupby(BUDGET, sort=False))
-    figure = plt.figure(figsize=(WIDTH, 2.9 * len(budgets)))
+    figure = plt.figure(figsize=(plots.WIDTH, 2.9 * len(budgets)))
     parts = figure.subfigures(len(budgets), 1, squeeze=False)[:, 0]
     for part, ((dataset, model, images, epochs), runs) in zip(parts, budgets, strict=True):
         names = list(dict.fromkeys(runs["labels"]))
@@ -102,8 +101,7 @@ def nll_differences(frame: pd.DataFrame) -> Figure:
     frame = shown(frame[frame["label_rule"].isin(RULES)])
     looks = comparison_plots.looks(frame["labels"])
     blocks = [block for _, block in frame.groupby("block")]
-    figure, axes = plots.panels(1, 1, (WIDTH, 0.6 * len(blocks) + 0.5))
-    place: Axes = axes[0, 0]
+    figure, place = plt.subplots(figsize=(plots.WIDTH, 0.6 * len(blocks) + 0.5))
     for row, block in enumerate(blocks):
         base = block[block["label_rule"] == "one_hot"].set_index("seed")["nll_ts"]
         for name, runs in block.groupby("labels", sort=False):
@@ -130,7 +128,7 @@ def severity(frame: pd.DataFrame) -> Figure:
     scaled = "one_hot after temperature scaling"
     looks = comparison_plots.looks(frame["labels"])
     looks[scaled] = looks["one_hot"] | {"linestyle": ":", "fillstyle": "none"}
-    figure, axes = plots.grid(frame["block"].nunique(), panel=(WIDTH / 3, 2.1), sharey=True)
+    figure, axes = plots.grid(frame["block"].nunique(), height=2.1, sharey=True)
     for place, (_, block) in zip(axes, frame.groupby("block"), strict=True):
         cells = block.groupby("labels", sort=False)
         series = {name: comparison_plots.severities(runs) for name, runs in cells}
