@@ -117,7 +117,7 @@ def _grid(shown: np.ndarray, experiment: experiment_lib.Experiment, run: RunReco
     names = ["clean", *intervals]
     labels = run.lines[-1]["label_confidence"] if run.lines else None  # after the last epoch
     figure, axes = plots.panels(rows, columns, 1.1)
-    figure.set_size_inches(1.1 * columns, 1.1 * rows + 0.9)
+    figure.set_size_inches(max(1.1 * columns, 4.4), 1.1 * rows + 0.9)
     for (row, column), place in np.ndenumerate(axes):
         group, i = divmod(row, images)
         n = len(shown) - 1 if column == 0 else group * num + column - 1
@@ -132,6 +132,6 @@ def _grid(shown: np.ndarray, experiment: experiment_lib.Experiment, run: RunReco
             place.set_xlabel(below)
         if column == 0 and i == 0:
             place.set_ylabel(plots.group_name(run, group, num_groups))
-    after = f", after {len(run.lines)} epochs" if labels else ""
+    after = f", after epoch {len(run.lines)}" if labels else ""
     figure.suptitle(plots.run_title(run) + after)
     return figure

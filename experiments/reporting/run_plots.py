@@ -65,9 +65,9 @@ def bucket_distance(run: RunRecord) -> Figure:
         if edges is None:
             place.set(xlabel="interval of the distance", xticks=x)
         else:
-            place.set(xlabel="distance", xlim=(0, 1))
+            place.set(xlabel="distance", xlim=(0, 1), xticks=(0, 0.5, 1))
     axes[0, 0].set_ylabel("fraction")
-    figure.suptitle(f"{plots.run_title(run)}, after {run.lines[-1]['epoch'] + 1} epochs")
+    figure.suptitle(f"{plots.run_title(run)}, after epoch {run.lines[-1]['epoch'] + 1}")
     plots.legend(figure, axes[0, :1])
     return figure
 

@@ -4,6 +4,8 @@ They show cells of three seeds or more, of label rules without options other tha
 Intervals are Student's, at 95 %, over seeds.
 """
 
+from collections.abc import Sequence
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -15,30 +17,37 @@ from scipy import stats
 from experiments.reporting import comparison_plots, label_names, plots
 
 MIN_SEEDS = 3
+NONE = f"no label rule has {MIN_SEEDS} seeds or more; pass more finished runs"
 OPTION = "labels.alpha"  # may differ from study to study
 RULES = ("one_hot", "smoothing", "autolabel")  # of the second and third chart
 BUDGET = ["dataset", "model", "train_examples", "epochs"]
 
 
-def shown(frame: pd.DataFrame) -> pd.DataFrame:
-    """Returns the runs of the charts, with ``labels`` shortened to the rule and its step.
+def shown(frame: pd.DataFrame, rules: Sequence[str] = ()) -> pd.DataFrame:
+    """Returns the runs of a chart, with ``labels`` shortened to the rule and its step.
+
+    Args:
+      frame: runs that can be compared.
+      rules: label rules that are shown, all if empty.
 
     Raises:
       ValueError: there are none, or cells of a block differ in α alone.
     """
+    if frame.empty:
+        raise ValueError(NONE)
     options = [label_names.options(run) for run in frame["record"]]
     plain = pd.Series([own.keys() <= {OPTION} for own in options], frame.index, dtype=bool)
     seeds = frame.groupby("cell")["cell"].transform("size")
     ends = [f", {OPTION}={own[OPTION]}" if OPTION in own else "" for own in options]
     labels = [name.removesuffix(end) for name, end in zip(frame["labels"], ends, strict=True)]
-    kept = frame.assign(labels=labels)[plain & (seeds >= MIN_SEEDS)]
+    named = frame["label_rule"].isin(rules or frame["label_rule"])
+    kept = frame.assign(labels=labels)[plain & named & (seeds >= MIN_SEEDS)]
     if kept.empty:
-        raise ValueError(f"no label rule has {MIN_SEEDS} seeds or more")
+        raise ValueError(NONE)
     same = kept.groupby(["block", "labels"])["cell"].nunique()
     if (same > 1).any():
-        block, name = same.idxmax()
-        values = {run.settings[OPTION] for run in kept[kept["block"] == block]["record"]}
-        raise ValueError(f"{name} has several values of {OPTION} ({values}); pass runs of one")
+        name = same.idxmax()[1]
+        raise ValueError(f"{name} has several values of {OPTION} in a study; pass runs of one")
     return kept
 
 
@@ -98,7 +107,7 @@ def nll_differences(frame: pd.DataFrame) -> Figure:
     Differences are paired over seeds, in a row for each block. bucket_accuracy and polynomial,
     which lie far to the right, are left out.
     """
-    frame = shown(frame[frame["label_rule"].isin(RULES)])
+    frame = shown(frame, RULES)
     looks = comparison_plots.looks(frame["labels"])
     blocks = [block for _, block in frame.groupby("block")]
     figure, place = plt.subplots(figsize=(plots.WIDTH, 0.6 * len(blocks) + 0.5))
@@ -123,7 +132,7 @@ def nll_differences(frame: pd.DataFrame) -> Figure:
 @plots.STYLE
 def severity(frame: pd.DataFrame) -> Figure:
     """Draws the mean ECE over corruptions against severity, with a panel for each block."""
-    frame = shown(frame[frame["label_rule"].isin(RULES)])
+    frame = shown(frame, RULES)
     frame = frame[frame[comparison_plots.BY_SEVERITY.format("")].notna()]
     scaled = "one_hot after temperature scaling"
     looks = comparison_plots.looks(frame["labels"])

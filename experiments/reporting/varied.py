@@ -36,6 +36,11 @@ def make(frame: pd.DataFrame, field: str) -> tuple[pd.DataFrame, pd.DataFrame]:
     Raises:
       ValueError: no AutoLabel run has the field, it does not vary, no two runs differ in it alone.
     """
+    if frame.empty or not (frame["label_rule"] == "autolabel").any():
+        raise ValueError(
+            f"--vary={field}: no AutoLabel run in these folders; expected finished runs of "
+            "labels.rule=autolabel"
+        )
     runs = _with_keys(frame, field)
     learned = runs[~runs["is_reference"]]
     _check(learned, field)
@@ -79,7 +84,7 @@ def place(value: Any) -> tuple[bool, float, str]:
 
 def _with_keys(frame: pd.DataFrame, field: str) -> pd.DataFrame:
     """Returns AutoLabel's runs and those beside them, with the settings that must be equal."""
-    runs = frame[frame["label_rule"].isin(["autolabel", *BESIDE])] if len(frame) else frame
+    runs = frame[frame["label_rule"].isin(["autolabel", *BESIDE])]
     others = [_others(run, field) for run in runs["record"]]
     blocks = [
         {name: own[name] for name in own if name in run.block}
@@ -89,7 +94,7 @@ def _with_keys(frame: pd.DataFrame, field: str) -> pd.DataFrame:
         value=pd.Series([_value(run, field) for run in runs["record"]], runs.index, object),
         others=list(map(run_files.key, others)),
         panel=list(map(run_files.key, blocks)),
-        is_reference=runs.get("label_rule") != "autolabel",
+        is_reference=runs["label_rule"] != "autolabel",
     )
     return runs.assign(num=runs.groupby("others")["settings_key"].transform("nunique"))
 
@@ -113,11 +118,6 @@ def _others(run: RunRecord, field: str) -> dict[str, Any]:
 
 
 def _check(learned: pd.DataFrame, field: str) -> None:
-    if learned.empty:
-        raise ValueError(
-            f"--vary={field}: no AutoLabel run in these folders; expected finished runs of "
-            "labels.rule=autolabel"
-        )
     vary = [f for f in _differing(learned["settings_key"]) if not f.endswith("_examples")]
     expected = f"that varies: {', '.join(vary) or 'nothing'}"
     lacking = [run.workdir for run in learned["record"] if field not in run.settings]
