@@ -138,15 +138,13 @@ def test_what_names_packed_runs(runs, study):
             run_files.find([str(argument)])
 
 
-@pytest.mark.parametrize(
-    "text", ['{"a": 1}\n', '{"name": "a", "con', "\xff\n", "[]\n", '{"config": 3}']
-)
-def test_a_line_that_cannot_be_read_is_named(study, text):
-    good = study.read_text()
-    study.write_bytes((good + text).encode("latin-1"))
-    with pytest.raises(
-        ValueError, match=r"study\.jsonl:4: expected a file of experiments\.results"
-    ):
+BROKEN = ('{"a": 1}\n', '{"name": "a", "con', "\xff\n", "[]\n", '{"config": 3}')
+
+
+@pytest.mark.parametrize("line", BROKEN)
+def test_a_line_that_cannot_be_read_is_named(study, line):
+    study.write_bytes((study.read_text() + line).encode("latin-1"))
+    with pytest.raises(ValueError, match=r"study\.jsonl:4: expected a file of experiments\.res"):
         run_files.find([str(study.parent)])
 
 

@@ -100,7 +100,7 @@ def aligned(
 
 
 def _table(rows: Sequence[Sequence[str]], num_names: int, kept: int) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     for i, name in enumerate(rows[0][:kept]):
         justify = "left" if i < num_names else "right"
         table.add_column(Text(name), justify=justify, overflow="fold")
