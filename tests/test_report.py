@@ -164,7 +164,7 @@ def test_tables_are_there_and_what_was_left_out(page, report):
 def test_a_summary_comes_first(page):
     assert page.texts["h2"] == ["Summary", "Tables", "Figures", "Runs"]
     assert page.texts["p"][:3] == [
-        "4 runs with 2 seeds a setting compare 1 data set: digits; 1 model: mlp-16; "
+        "4 runs, 2 seeds a setting: 1 data set: digits; 1 model: mlp-16; "
         "1 augmentation: augmix; 2 labels: one_hot, autolabel.",
         "digits, mlp-16, augmix, 300 images, 2 epochs: best mean accuracy with autolabel "
         "(95.05 %); ECE with one_hot (5.00 %); NLL with one_hot (0.4000).",

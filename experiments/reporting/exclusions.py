@@ -7,7 +7,7 @@ from typing import Any
 
 from autolabel_jax import run_dir
 from experiments.reporting import columns, numerics
-from experiments.reporting.run_files import CURVES, DEFAULTS, RESTORE, RunRecord, key
+from experiments.reporting.run_files import CURVES, DEFAULTS, RESTORE, SIZES, RunRecord, key
 
 TEXTS = ("dataset", "model", "augmentation", "label_rule", "revision")  # of every result
 METRICS = ("accuracy", "ece", "nll", "brier")
@@ -81,7 +81,7 @@ def _reason(run: RunRecord) -> str:
     if wrong := wrong + _wrong_types(run.config):
         return f"of a wrong type: {', '.join(wrong)}; {RESTORE}"
     wrong = [n for n, value in result if not _is_finite(value, other=not n.endswith(LISTS))]
-    wrong += [n for n in NUMBERS if not _is_number(run.result[n])]
+    wrong += [n for n in (*NUMBERS, *SIZES) if not _is_number(run.result.get(n, 0))]
     wrong += [n for n in columns.COLUMNS if not _is_number(run.result.get(n), null=True)]
     if wrong:
         return f"not finite in result.json: {', '.join(dict.fromkeys(wrong))}; {RESTORE}"

@@ -151,40 +151,32 @@ def html(tables: Sequence[Table], *, title: str = "Results", **parts: Sequence[A
         autoescape=True,
         undefined=jinja2.StrictUndefined,
     )
-    shown = {"Summary": parts.get("Summary"), "Tables": [_page_table(t) for t in _split(tables)]}
-    shown |= {name: parts.get(name) for name in ("Figures", "Runs")}
-    shown = {name: part for name, part in shown.items() if part}
+    shown = {"Summary": (), "Tables": [part for table in tables for part in _page_tables(table)]}
+    shown = {name: part for name, part in (shown | parts).items() if part}
     return environment.get_template("page.html.jinja").render(title=title, parts=shown)
 
 
-def _split(tables: Sequence[Table]) -> Iterator[Table]:
-    """Yields tables of at most ``PAGE_COLUMNS`` values a row, without what all rows share."""
-    for table in tables:
-        shared, (own,) = without_shared([table])
-        names, values = own.body.columns[: own.num_names], own.body.columns[own.num_names :]
-        num = max(math.ceil(len(values) / PAGE_COLUMNS), 1)
-        for i, kept in enumerate(np.array_split(values, num)):
-            yield dataclasses.replace(
-                own,
-                title=own.title + f" ({shared})" * bool(shared) + ", continued" * bool(i),
-                body=own.body[[*names, *kept]],
-                notes=own.notes if i + 1 == num else (),
-                bold=own.bold[[name for name in own.bold if name in kept]],
-            )
+def _page_tables(table: Table) -> Iterator[dict[str, Any]]:
+    """Yields what the page shows of a table, with at most ``PAGE_COLUMNS`` values in a row.
 
-
-def _page_table(table: Table) -> dict[str, Any]:
-    """Returns what the page shows of a table: lines break before ± and [ alone."""
+    What all rows share is in the title, and lines break before ± and [ alone.
+    """
 
     def escape(text: str) -> str:
         text = str(markupsafe.escape(text))
         return text.replace("± ", "±\xa0").replace(", −", ",\xa0−").replace(", +", ",\xa0+")
 
+    shared, (table,) = without_shared([table])
+    title = f"{table.title} ({shared})" if shared else table.title
     body = table.marked(escape, "<b>", "</b>")
-    return {
-        "title": table.title,
-        "header": list(map(markupsafe.Markup, body)),
-        "rows": [list(map(markupsafe.Markup, row)) for row in body.to_numpy()],
-        "num_names": table.num_names,
-        "notes": table.notes,
-    }
+    names, values = np.split(np.arange(len(body.columns)), [table.num_names])
+    num = max(math.ceil(len(values) / PAGE_COLUMNS), 1)
+    for i, part in enumerate(np.array_split(values, num)):
+        own = body.iloc[:, [*names, *part]]
+        yield {
+            "title": f"{title}, continued" if i else title,
+            "header": list(map(markupsafe.Markup, own)),
+            "rows": [list(map(markupsafe.Markup, row)) for row in own.to_numpy()],
+            "num_names": table.num_names,
+            "notes": table.notes if i + 1 == num else (),
+        }

@@ -30,6 +30,8 @@ BOOKKEEPING += ("checkpoint.every_epochs",)
 OF_LABELS = ("labels.", "buckets.", "calibration.num_bins")
 # Fields that only a rule that learns reads.
 OF_LEARNING = ("labels.update_every", "labels.warmup_epochs", *OF_LABELS[1:])
+# Of the splits, in the result.
+SIZES = ("train_examples", "calibration_examples", "test_examples")
 
 RESTORE = "restore the file, or move the folder away"
 
@@ -78,9 +80,8 @@ class RunRecord:
             fields = declared.get(group)
             return fields is None or name in methods.TABLES or field in fields
 
-        sizes = ("train_examples", "calibration_examples", "test_examples")
         kept = {name: value for name, value in config.items() if is_read(name)}
-        kept |= {name: result[name] for name in sizes if name in result}
+        kept |= {name: result[name] for name in SIZES if name in result}
         return kept | numerics.identity(result)
 
     @property

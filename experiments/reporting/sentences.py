@@ -29,8 +29,9 @@ def _compared(frame: pd.DataFrame) -> str:
         listed = f": {', '.join(values)}" if len(values) <= 4 else ""
         parts.append(f"{_plural(len(values), word)}{listed}")
     num = frame.groupby("cell").size()
-    seeds = f"{num.min()}" if num.min() == num.max() else f"{num.min()} to {num.max()}"
-    return f"{_plural(len(frame), 'run')} with {seeds} seeds a setting compare {'; '.join(parts)}."
+    least = f"{num.min()} to " if num.min() < num.max() else ""
+    seeds = f"{least}{_plural(num.max(), 'seed')} a setting"
+    return f"{_plural(len(frame), 'run')}, {seeds}: {'; '.join(parts)}."
 
 
 def _best(frame: pd.DataFrame) -> list[str]:
@@ -58,4 +59,4 @@ def _best(frame: pd.DataFrame) -> list[str]:
 
 
 def _plural(num: int, word: str) -> str:
-    return f"{num} {word}{'s' * (num != 1)}"
+    return f"{num} {word}" if num == 1 else f"{num} {word}s"
