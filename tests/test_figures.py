@@ -318,9 +318,14 @@ def test_the_summary_of_severities(tmp_path):
 
 def test_summaries_that_cannot_be(tmp_path):
     few = frame.make(some_runs(tmp_path, seeds=(0, 1)))
+    with pytest.raises(ValueError, match="no label rule has nll_ts of 3 seeds"):
+        summary_plots.nll_differences(few)
     for runs in (few, frame.make([])):
-        with pytest.raises(ValueError, match="no label rule has 3 seeds"):
-            summary_plots.nll_differences(runs)
+        with pytest.raises(ValueError, match="no run has corrupted_ece_by_severity"):
+            summary_plots.severity(runs)
+    alone = frame.make(several_studies(tmp_path))
+    with pytest.raises(ValueError, match="compared with one_hot"):
+        summary_plots.nll_differences(alone[alone["label_rule"] != "one_hot"])
     runs = some_runs(tmp_path) + some_runs(tmp_path, settings={"labels__alpha": 0.3})[3:]
     with pytest.raises(ValueError, match="several augmentations"):
         summary_plots.ece_by_rule(frame.make(runs[:6]))
