@@ -16,6 +16,12 @@ METRICS = ("ece", "nll", "accuracy", "corrupted_ece", "corrupted_accuracy")
 HELD_OUT = "calibration_nll"  # in the last line of metrics.jsonl, without a temperature
 
 
+def means(frame: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
+    """Returns mean, sample standard deviation and count over seeds, by cell and metric."""
+    runs = frame[["cell", *metrics]].melt("cell", var_name="metric")
+    return runs.groupby(["cell", "metric"])["value"].agg(["mean", "std", "count"])
+
+
 def by_seed(frame: pd.DataFrame, metrics: Sequence[str]) -> dict[int, pd.DataFrame]:
     """Returns the metrics of each cell, with the seeds as index."""
     runs = frame.set_index("seed")[["cell", *metrics]]

@@ -15,14 +15,14 @@ The columns:
   all metrics as float (NaN if a run lacks one), ``…_interval`` and ``…_by_severity`` as lists.
 
 So ``frame.groupby("cell")["ece"].agg(["mean", "std", "count"])`` is a column of a table.
-``run_files.find``, ``read`` and ``split_comparable`` do the reading and stay of use alone.
+``run_files.find``, ``run_files.read`` and ``exclusions.split_comparable`` do the reading.
 """
 
 from collections.abc import Sequence
 
 import pandas as pd
 
-from experiments.reporting import label_names, methods, run_files
+from experiments.reporting import exclusions, label_names, methods, run_files
 from experiments.reporting.columns import COLUMNS
 from experiments.reporting.run_files import RunRecord
 
@@ -40,7 +40,7 @@ def load(arguments: Sequence[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
       ValueError: a folder does not exist, or holds no run.
     """
     runs = [run_files.read(workdir) for workdir in run_files.find(arguments)]
-    comparable, excluded = run_files.split_comparable(runs)
+    comparable, excluded = exclusions.split_comparable(runs)
     rows = [(str(run.workdir), reason, run) for run, reason in excluded]
     return make(comparable), pd.DataFrame(rows, columns=["run", "reason", "record"])
 

@@ -44,7 +44,7 @@ def _cells(frame: pd.DataFrame) -> pd.DataFrame:
     joined = cells[["seed", "revision", "run"]].agg(lambda own: " ".join(map(str, own.unique())))
     table = table.join(joined.rename(columns={"seed": "seeds"}))
     table["numerics_version"] = [numerics.version(run.result) for run in runs.values()]
-    means = cells[metrics].agg(list(MEANS)).stack(level=0, future_stack=True)
+    means = compare.means(frame, metrics)
     gaps = compare.to_one_hot(frame, contests)
     for long, names in ((means, MEANS), (gaps, GAPS)):
         long = long[long["count"] > 0].astype({"count": "Int64"}).rename(columns=names)

@@ -191,14 +191,10 @@ def _figures(
     frame: pd.DataFrame, cells: pd.DataFrame, title: str, metrics: list[str], with_published: bool
 ) -> Table:
     """Makes a row for each cell that has any of the metrics."""
-    values, notes = (
-        pd.DataFrame(),
-        ["n: seeds. Figures: mean ± sample standard deviation over them."],
-    )
-    if metrics:
-        means = frame.groupby("cell")[metrics].agg(["mean", "std", "count"])
-        values = _texts(means.stack(level=0, future_stack=True), metrics, spread="± {}")
-    notes += [TS, *[VS] * any(m.endswith("_vs") or m.startswith("extra") for m in metrics)]
+    notes = ["n: seeds. Figures: mean ± sample standard deviation over them.", TS]
+    means = compare.means(frame, metrics)
+    values = _texts(means, metrics, spread="± {}")
+    notes += [*[VS] * any(m.endswith("_vs") or m.startswith("extra") for m in metrics)]
     notes += [*[SUPERCLASS] * any(m.startswith("superclass") for m in metrics), BOLD]
     own, footnotes = published.column(cells, {columns.set_of(metric) for metric in metrics})
     if with_published and any(own.get(cell) for cell in values.index):
