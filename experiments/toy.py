@@ -134,8 +134,9 @@ def figure(few: dict[str, toy_training.Training], memorised: toy_training.Traini
     for place, (title, series) in zip(axes, parts.items(), strict=True):
         plots.lines(place, middle, series)
         place.set(title=title, xlabel="distance", xlim=(0, 1))
-        place.set(ylabel="probability", ylim=(0.4, 1.03))
         place.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18))
+    for place in axes[::2]:
+        place.set(ylabel="probability", ylim=(0.4, 1.03))
     axes[1].set(ylabel="|confidence - accuracy|", ylim=(0, None))
     return drawn
 

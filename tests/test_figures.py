@@ -318,9 +318,14 @@ def test_the_summary_of_severities(tmp_path):
 
 def test_summaries_that_cannot_be(tmp_path):
     few = frame.make(some_runs(tmp_path, seeds=(0, 1)))
+    with pytest.raises(ValueError, match="no label rule has nll_ts of 3 seeds"):
+        summary_plots.nll_differences(few)
     for runs in (few, frame.make([])):
-        with pytest.raises(ValueError, match="no label rule has 3 seeds"):
-            summary_plots.nll_differences(runs)
+        with pytest.raises(ValueError, match="no run has corrupted_ece_by_severity"):
+            summary_plots.severity(runs)
+    alone = frame.make(several_studies(tmp_path))
+    with pytest.raises(ValueError, match="compared with one_hot"):
+        summary_plots.nll_differences(alone[alone["label_rule"] != "one_hot"])
     runs = some_runs(tmp_path) + some_runs(tmp_path, settings={"labels__alpha": 0.3})[3:]
     with pytest.raises(ValueError, match="several augmentations"):
         summary_plots.ece_by_rule(frame.make(runs[:6]))
@@ -450,16 +455,21 @@ def test_colours_are_okabe_and_itos():
 
 
 def test_the_quickstart_figure(tmp_path, monkeypatch):
-    workdirs = {}
+    workdirs, settings = {}, {"augment__max_depth": 2}
+    labels = [1, 0.9, 0.8, 0.7, 0.6, 0.5]
     for rule in ("one_hot", "autolabel"):
-        workdirs[rule] = run_folders.write(tmp_path / rule, rule=rule)
-        run_folders.write_logits(workdirs[rule])
+        lines = [run_folders.line(e, label_confidence=labels) for e in range(2)]
+        own = {"rule": rule, "settings": settings, "lines": lines}
+        workdirs[rule] = run_folders.write(tmp_path / rule, **own)
+        run_folders.write_logits(workdirs[rule], n=200)
     drawn = []
     monkeypatch.setattr(plots, "save", lambda figure, *_: drawn.append(figure))
     run_plots.quickstart(workdirs, tmp_path / "quickstart.png")
-    labels, *diagrams = drawn[0].axes
-    assert labels.get_ylabel() == "label confidence"
-    assert [d.get_title().split("\n")[0] for d in diagrams] == ["one_hot", "autolabel"]
+    near, far, *diagrams = drawn[0].axes
+    assert near.get_ylabel() == "label confidence" and near.get_ylim() == far.get_ylim()
+    assert [axes.get_title() for axes in (near, far)] == ["chain depth 1", "chain depth 2"]
+    titles = [d.get_title().split("\n")[0] for d in diagrams]
+    assert titles == ["one_hot, 200 test images", "autolabel, 200 test images"]
     figure_checks.assert_readable(drawn[0])
 
 

@@ -96,8 +96,9 @@ def test_references_before_and_after_temperature_scaling(tmp_path):
     expected = {"one_hot": 12, "one_hot (TS)": 6}
     expected |= {"smoothing 0.1": 20, "smoothing 0.1 (TS)": 10}
     assert levels == pytest.approx(expected)
-    band = axes.patches[0]
-    np.testing.assert_allclose([band.get_y(), band.get_height()], [12 - 2, 2 * 2])
+    bands = [band.get_datalim(axes.transData) for band in axes.collections[1:]]
+    np.testing.assert_allclose([bands[0].y0, bands[0].height], [12 - 2, 2 * 2])
+    assert all(tuple(band.intervalx) == axes.get_xlim() for band in bands)
     assert not [name for name in named(drawn["accuracy %"]) if "TS" in name]
     assert len({line.get_color() for line in named(axes).values()}) == 5
 

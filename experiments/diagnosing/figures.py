@@ -25,15 +25,14 @@ def fourier(part: dict[str, Any], run: RunRecord) -> Figure:
     picture = axes[0, 0].imshow(error, extent=extent, **look)
     axes[0, 0].grid(visible=False)
     axes[0, 0].set(xlabel="cycles over the width", ylabel="cycles over the height")
-    axes[0, 0].set_title(
+    figure.suptitle(
         f"{plots.run_title(run)}\none frequency of norm {part['norm']:.3g} added, "
         f"{part['stamp']['examples']} test images"
     )
-    bar = figure.colorbar(picture, label="error %")
+    bar = figure.colorbar(picture, label="error % (dashed: clean images)")
     clean = 100 * part["clean_error"]
     bar.ax.axhline(clean, color="white", linewidth=2.5)
     bar.ax.axhline(clean, color="black", linewidth=1, linestyle="--")
-    bar.ax.set_title("-- clean", fontsize=8)
     return figure
 
 

@@ -59,10 +59,10 @@ def grid(num: int, **settings: Any) -> tuple[Figure, np.ndarray]:
     return figure, axes.flat[:num]
 
 
-def lines(place: Axes, x: Any, series: Mapping[str, Any], **settings: Any) -> None:
+def lines(place: Axes, x: Any, series: Mapping[str, Any]) -> None:
     """Draws each of the series against x, with its name for the legend."""
     for i, (name, values) in enumerate(series.items()):
-        place.plot(x, values, **style(i), label=name, **settings)
+        place.plot(x, values, **style(i), label=name)
 
 
 def legend(figure: FigureBase, axes: Iterable[Axes], title: str = "") -> None:

@@ -96,9 +96,12 @@ def quickstart(workdirs: Mapping[str, pathlib.Path], path: pathlib.Path) -> None
     run = run_files.read(workdirs["autolabel"])
     num_groups = groups(run, "label_confidence").shape[1]
     figure, axes = plots.grid(num_groups + len(workdirs), height=2.6)
+    for place in axes[1:num_groups]:
+        place.sharey(axes[0])
     _label_curves(axes[:num_groups], run)
     for place, (rule, workdir) in zip(axes[num_groups:], workdirs.items(), strict=True):
-        reliability.draw(place, reliability.from_file(workdir), rule)
+        diagram = reliability.from_file(workdir)
+        reliability.draw(place, diagram, f"{rule}, {diagram.count.sum():.0f} test images")
     figure.suptitle(plots.run_title(run))
     plots.legend(figure, axes)
     plots.save(figure, path.parent, path.stem, ["png"])

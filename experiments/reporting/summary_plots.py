@@ -17,24 +17,26 @@ from scipy import stats
 from experiments.reporting import comparison_plots, label_names, plots
 
 MIN_SEEDS = 3
-NONE = f"no label rule has {MIN_SEEDS} seeds or more; pass more finished runs"
 OPTION = "labels.alpha"  # may differ from study to study
-RULES = ("one_hot", "smoothing", "autolabel")  # of the second and third chart
+BASE = "one_hot"
+RULES = (BASE, "smoothing", "autolabel")  # of the second and third chart
 BUDGET = ["dataset", "model", "train_examples", "epochs"]
 
 
-def shown(frame: pd.DataFrame, rules: Sequence[str] = ()) -> pd.DataFrame:
+def shown(frame: pd.DataFrame, metric: str, rules: Sequence[str] = ()) -> pd.DataFrame:
     """Returns the runs of a chart, with ``labels`` shortened to the rule and its step.
 
     Args:
       frame: runs that can be compared.
+      metric: a metric that the runs have.
       rules: label rules that are shown, all if empty.
 
     Raises:
       ValueError: there are none, or cells of a block differ in α alone.
     """
+    frame = frame[frame[metric].notna()] if metric in frame else frame[:0]
     if frame.empty:
-        raise ValueError(NONE)
+        raise ValueError(f"no run has {metric}")
     options = [label_names.options(run) for run in frame["record"]]
     plain = pd.Series([own.keys() <= {OPTION} for own in options], frame.index, dtype=bool)
     seeds = frame.groupby("cell")["cell"].transform("size")
@@ -43,7 +45,7 @@ def shown(frame: pd.DataFrame, rules: Sequence[str] = ()) -> pd.DataFrame:
     named = frame["label_rule"].isin(rules or frame["label_rule"])
     kept = frame.assign(labels=labels)[plain & named & (seeds >= MIN_SEEDS)]
     if kept.empty:
-        raise ValueError(NONE)
+        raise ValueError(f"no label rule has {metric} of {MIN_SEEDS} seeds or more")
     same = kept.groupby(["block", "labels"])["cell"].nunique()
     if (same > 1).any():
         name = same.idxmax()[1]
@@ -67,7 +69,7 @@ def ece_by_rule(frame: pd.DataFrame) -> Figure:
     Raises:
       ValueError: no data set has runs of several augmentations.
     """
-    frame = shown(frame)
+    frame = shown(frame, "ece_ts")
     several = frame.groupby(BUDGET)["augmentation"].transform("nunique") > 1
     if not several.any():
         raise ValueError("no data set has runs of several augmentations")
@@ -94,7 +96,7 @@ def _draw_rules(place: Axes, block: pd.DataFrame, names: list[str]) -> None:
     for name, runs in block.groupby("labels", sort=False):
         mean, half = interval(100 * runs["ece_ts"])
         place.errorbar(mean, names.index(name), xerr=half, **looks[name])
-        if name == "one_hot":
+        if name == BASE:
             place.axvline(mean, color="0.5", linewidth=0.8, zorder=0)
     place.xaxis.set_major_locator(ticker.MaxNLocator(4, integer=True))
     place.set_title(block["augmentation"].iloc[0])
@@ -104,15 +106,20 @@ def _draw_rules(place: Axes, block: pd.DataFrame, names: list[str]) -> None:
 def nll_differences(frame: pd.DataFrame) -> Figure:
     """Draws the NLL of label rules without a temperature minus that of one-hot labels with one.
 
-    Differences are paired over seeds, in a row for each block. bucket_accuracy and polynomial,
-    which lie far to the right, are left out.
+    Differences are paired over seeds, in a row for each block. Other label rules than those of
+    ``RULES`` are left out: some of their differences are ten times as large.
+
+    Raises:
+      ValueError: no block has one-hot labels.
     """
-    frame = shown(frame, RULES)
+    frame = shown(frame, "nll_ts", RULES)
     looks = comparison_plots.looks(frame["labels"])
-    blocks = [block for _, block in frame.groupby("block")]
+    blocks = [block for _, block in frame.groupby("block") if BASE in set(block["label_rule"])]
+    if not blocks:
+        raise ValueError(f"no label rule can be compared with {BASE} of {MIN_SEEDS} seeds or more")
     figure, place = plt.subplots(figsize=(plots.WIDTH, 0.6 * len(blocks) + 0.5))
     for row, block in enumerate(blocks):
-        base = block[block["label_rule"] == "one_hot"].set_index("seed")["nll_ts"]
+        base = block[block["label_rule"] == BASE].set_index("seed")["nll_ts"]
         for name, runs in block.groupby("labels", sort=False):
             gaps = (runs.set_index("seed")["nll"] - base).dropna()
             if len(gaps) < MIN_SEEDS:
@@ -132,16 +139,15 @@ def nll_differences(frame: pd.DataFrame) -> Figure:
 @plots.STYLE
 def severity(frame: pd.DataFrame) -> Figure:
     """Draws the mean ECE over corruptions against severity, with a panel for each block."""
-    frame = shown(frame, RULES)
-    frame = frame[frame[comparison_plots.BY_SEVERITY.format("")].notna()]
+    frame = shown(frame, comparison_plots.BY_SEVERITY.format(""), RULES)
     scaled = "one_hot after temperature scaling"
     looks = comparison_plots.looks(frame["labels"])
-    looks[scaled] = looks["one_hot"] | {"linestyle": ":", "fillstyle": "none"}
+    looks[scaled] = looks.get(BASE, plots.style(0)) | {"linestyle": ":", "fillstyle": "none"}
     figure, axes = plots.grid(frame["block"].nunique(), height=2.1, sharey=True)
     for place, (_, block) in zip(axes, frame.groupby("block"), strict=True):
         cells = block.groupby("labels", sort=False)
         series = {name: comparison_plots.severities(runs) for name, runs in cells}
-        one_hot = block[block["label_rule"] == "one_hot"]
+        one_hot = block[block["label_rule"] == BASE]
         series[scaled] = comparison_plots.severities(one_hot, "_ts")
         comparison_plots.draw_severities(place, series, looks)
         place.set_title(comparison_plots.title(block))

@@ -7,6 +7,7 @@ import math
 import textwrap
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, FigureBase
@@ -105,22 +106,17 @@ def _draw_curve(
 def _draw_reference(
     place: Axes, curve: pd.DataFrame, metric: str, x: dict, i: int, name: str
 ) -> None:
-    """Draws a line with its band, horizontal if there is only one value."""
+    """Draws a line with its band, over the whole axis if there is only one value."""
     table = _statistics(curve, metric)
     if table.empty:
         return
     color = REFERENCE_COLORS[i % len(REFERENCE_COLORS)]
     style = {"color": color, "linestyle": plots.LINES[1 + i % 3]}
     band = {"color": color, "alpha": 0.12, "linewidth": 0}
-    low, high = table["mean"] - table["std"], table["mean"] + table["std"]
-    name = textwrap.fill(name, NAME_WIDTH)
-    if len(table) == 1:
-        place.axhline(table["mean"].iloc[0], **style, label=name)
-        place.axhspan(low.iloc[0], high.iloc[0], **band)
-    else:
-        at = [x[value] for value in table.index]
-        place.plot(at, table["mean"], **style, label=name)
-        place.fill_between(at, low, high, **band)
+    at = [x[v] for v in table.index] if len(table) > 1 else (-0.5, len(x) - 0.5)
+    mean, sd = (np.resize(table[column], len(at)) for column in ("mean", "std"))
+    place.plot(at, mean, **style, label=textwrap.fill(name, NAME_WIDTH))
+    place.fill_between(at, mean - sd, mean + sd, **band)
 
 
 def in_words(drawn: pd.DataFrame) -> str:
