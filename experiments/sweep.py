@@ -65,7 +65,7 @@ def all_settings(config: ConfigDict) -> list[sweep_runs.Settings]:
     return sweep_runs.product(sweep_runs.from_module(module, _SWEEP.value), axes)
 
 
-def make_source(config: ConfigDict, root: pathlib.Path) -> sweep_local.Source:
+def make_source(config: ConfigDict, root: pathlib.Path) -> sweep_job.Source:
     """Makes the list of runs, or the search that proposes them."""
     evaluation = sweep_evaluation.keywords()
 
@@ -74,7 +74,7 @@ def make_source(config: ConfigDict, root: pathlib.Path) -> sweep_local.Source:
 
     if _SEARCH.value is None:
         runs = sweep_runs.make_runs(config, all_settings(config))
-        return sweep_local.JobList([make_job(run) for run in runs])
+        return sweep_job.JobList([make_job(run) for run in runs])
     if _SWEEP.value is not None:
         raise ValueError(f"--sweep={_SWEEP.value}: a search takes its ranges from --axes")
     return sweep_search.Search(

@@ -15,8 +15,7 @@ from experiments.sweeping import job as sweep_job
 from experiments.sweeping import local as sweep_local
 from experiments.sweeping import runs as sweep_runs
 from experiments.sweeping.board import Board
-from experiments.sweeping.job import Job, Outcome, Stop
-from experiments.sweeping.local import JobList
+from experiments.sweeping.job import Job, JobList, Outcome, Stop
 
 pytestmark = pytest.mark.xdist_group("sweeps")
 

@@ -5,22 +5,16 @@ import json
 import sys
 import threading
 import time
-from typing import Protocol, Self
+from typing import Self
 
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from experiments.sweeping.job import DONE, FAILED, SKIPPED, STOPPED, Job, Outcome
+from experiments.sweeping.job import DONE, FAILED, SKIPPED, STOPPED, Job, Outcome, Source
 
 EVERY = 60.0  # seconds between the lines where there is no terminal
 STYLES = {FAILED: "bold red", STOPPED: "yellow"}
-
-
-class Sized(Protocol):
-    """Knows the number of runs."""
-
-    total: int
 
 
 class Board:
@@ -31,7 +25,7 @@ class Board:
       console: console to write to; standard output by default.
     """
 
-    def __init__(self, source: Sized, console: Console | None = None):
+    def __init__(self, source: Source, console: Console | None = None):
         self._source = source
         self.outcomes: dict[str, Outcome] = {}
         self._running: dict[str, tuple[Job, float]] = {}  # job and start in seconds, by name
@@ -124,6 +118,7 @@ def _progress(job: Job) -> str:
 def _metrics(job: Job) -> str:
     """Returns the metrics of a finished run."""
     result = job.run_dir.read_result() or {}
+    known = {name: value for name, value in result.items() if value is not None}
     formats = {"accuracy": "{:.2%}", "ece": "{:.2%}", "nll": "{:.4f}"}
-    shown = {name: text.format(result[name]) for name, text in formats.items() if result.get(name)}
-    return ", ".join(f"{name} {text}" for name, text in shown.items())
+    shown = (f"{n} {text.format(known[n])}" for n, text in formats.items() if n in known)
+    return ", ".join(shown)

@@ -9,8 +9,8 @@ import pathlib
 import signal
 import time
 import traceback
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol
 
 from ml_collections import ConfigDict
 
@@ -72,6 +72,33 @@ class Outcome:
     message: str = ""
 
 
+class Source(Protocol):
+    """Supplies the runs of a sweep: a list, or a search that learns how each one ended."""
+
+    total: int  # number of runs, as far as it is known
+
+    def next(self) -> Job | None:
+        """Returns the next run, or None at the end."""
+
+    def finished(self, job: Job, outcome: Outcome) -> None:
+        """Receives the outcome of a run."""
+
+
+class JobList:
+    """A source of runs that are known in advance."""
+
+    def __init__(self, jobs: Sequence[Job]):
+        self.total = len(jobs)
+        self._jobs = iter(jobs)
+
+    def next(self) -> Job | None:
+        """Returns the next run, or None at the end."""
+        return next(self._jobs, None)
+
+    def finished(self, job: Job, outcome: Outcome) -> None:
+        """Ignores the outcome."""
+
+
 class Stop:
     """Tells whether to stop: after a signal, or for one of the given reasons.
 
@@ -118,30 +145,21 @@ class Stop:
             signal.signal(signal.SIGALRM, before)
 
 
-def is_finished(job: Job) -> bool:
-    """Returns whether the folder holds the result of this config, evaluated as requested.
-
-    Raises:
-      ValueError: the folder holds a run of another config.
-    """
-    if not job.run_dir.is_claimed:
-        return False
-    job.run_dir.check_config(job.load_config())
-    return job.run_dir.is_finished and _is_evaluated(job)
+def look(job: Job) -> Outcome | None:
+    """Returns the outcome if it is known without running the job, or else None."""
+    try:
+        if not job.run_dir.is_claimed:
+            return None
+        job.run_dir.check_config(job.load_config())
+        return Outcome(SKIPPED) if job.run_dir.is_finished and _is_evaluated(job) else None
+    except Exception as error:  # any error, so that the other runs continue
+        return _failed(job, error)
 
 
 def _is_evaluated(job: Job) -> bool:
     path = job.workdir / STAMP
     stamp = files.read_json(path) if path.exists() else {}
     return not job.evaluation or stamp.get("evaluation") == job.evaluation
-
-
-def look(job: Job) -> Outcome | None:
-    """Returns the outcome if it is known without running the job, or else None."""
-    try:
-        return Outcome(SKIPPED) if is_finished(job) else None
-    except Exception as error:  # any error, so that the other runs continue
-        return _failed(job, error)
 
 
 def attempt(job: Job, stop: Stop) -> Outcome:

@@ -4,39 +4,9 @@ They share imports, the device and compiled programs, whose setup takes longer o
 short training.
 """
 
-from collections.abc import Sequence
-from typing import Protocol
-
 from experiments.sweeping import job as sweep_job
 from experiments.sweeping.board import Board
-from experiments.sweeping.job import Job, Outcome, Stop
-
-
-class Source(Protocol):
-    """Supplies the runs of a sweep: a list, or a search that learns how each one ended."""
-
-    total: int  # number of runs, as far as it is known
-
-    def next(self) -> Job | None:
-        """Returns the next run, or None at the end."""
-
-    def finished(self, job: Job, outcome: Outcome) -> None:
-        """Receives the outcome of a run."""
-
-
-class JobList:
-    """A source of runs that are known in advance."""
-
-    def __init__(self, jobs: Sequence[Job]):
-        self.total = len(jobs)
-        self._jobs = iter(jobs)
-
-    def next(self) -> Job | None:
-        """Returns the next run, or None at the end."""
-        return next(self._jobs, None)
-
-    def finished(self, job: Job, outcome: Outcome) -> None:
-        """Ignores the outcome."""
+from experiments.sweeping.job import Job, Outcome, Source, Stop
 
 
 def begin(source: Source, board: Board, stop: Stop) -> Job | None:

@@ -21,13 +21,14 @@ from experiments import compilation_cache
 from experiments.sweeping import job as sweep_job
 from experiments.sweeping import local
 from experiments.sweeping.board import Board
-from experiments.sweeping.job import FAILED, STOPPED, Job, Outcome, Stop
-from experiments.sweeping.local import Source
+from experiments.sweeping.job import FAILED, STOPPED, Job, Outcome, Source, Stop
 
 CODE = pathlib.Path(experiments.__file__).resolve().parents[1]
 CORES = 2  # of a worker on a cluster, if it has no GPU
 SHARED_MEMORY = 0.9  # fraction of a GPU's memory that all workers on it take together
 OBJECT_STORE = 100 * 2**20  # bytes, nearly Ray's minimum: jobs and outcomes are short texts
+# No reports to Ray's authors; and a priority as in one process, which Ray would lower.
+RAY_SETTINGS = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}
 GRACE = 60.0  # seconds that a run has to save after it is told to stop
 PASSED_ON = ("JAX_", "XLA_", "TFDS_")  # variables that workers on other nodes need too
 
@@ -132,7 +133,8 @@ def import_ray() -> ModuleType:
 @contextlib.contextmanager
 def _connected(ray: ModuleType, address: str | None, processes: int | None) -> Iterator[None]:
     """Connects to a cluster, or starts one on this machine with room for ``processes`` workers."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    for name, value in RAY_SETTINGS.items():
+        os.environ.setdefault(name, value)
     options = {"address": address}
     if address is None:
         options = {"address": "local", "num_cpus": processes, "include_dashboard": False}
