@@ -85,9 +85,10 @@ def test_a_killed_sweep_leaves_no_process_behind(tmp_path, number):
     assert len(saved) == (0 if number == signal.SIGKILL else 2)
 
 
-def test_a_cluster_of_two_nodes(ray, tmp_path):
+def test_a_cluster_of_two_nodes(ray, tmp_path, monkeypatch):
     from ray.cluster_utils import Cluster
 
+    monkeypatch.setenv("RAY_worker_niceness", "0")  # as in a local sweep
     # One core a node, and a worker needs one: two workers are on two nodes.
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
     try:
