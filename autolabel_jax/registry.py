@@ -6,6 +6,7 @@ project as ``module:Class``; the settings are fields of the config next to the n
 """
 
 import dataclasses
+import functools
 import importlib
 import math
 import re
@@ -65,6 +66,8 @@ class Setting:
         high = math.inf if self.high is None else self.high
         if isinstance(value, int | float) and not low <= value <= high:
             raise ValueError(f"{field}: got {value}, must be {self._range()}")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"{field}: got {value}, must be finite")
         if self.valid is not None and not self.valid(value):
             raise ValueError(f"{field}: got {value}, must be {self.needs}")
 
@@ -99,6 +102,37 @@ def settings(method: type) -> dict[str, Setting]:
         elif field.name not in NOT_SETTINGS and field.default is not dataclasses.MISSING:
             declared[field.name] = Setting(field.default)
     return declared
+
+
+def check_limits(
+    config: ConfigDict, limits: Mapping[str, tuple[float | None, float | None]]
+) -> None:
+    """Checks fields against their smallest and largest values (None = no limit).
+
+    Raises:
+      ValueError: a field is out of range.
+    """
+    for field, (low, high) in limits.items():
+        value = functools.reduce(lambda tree, name: tree[name], field.split("."), config)
+        Setting(None, low=low, high=high).check(field, value)
+
+
+def check_values(config: ConfigDict, prefix: str = "") -> None:
+    """Checks what must hold for every field: numbers are finite and fit 64 bits, text is one line.
+
+    Raises:
+      ValueError: it does not.
+    """
+    for name, value in config.items():
+        if isinstance(value, ConfigDict):
+            check_values(value, f"{prefix}{name}.")
+        for part in value if isinstance(value, tuple | list) else (value,):
+            if isinstance(part, float) and not math.isfinite(part):
+                raise ValueError(f"{prefix}{name}: got {value}, must be finite")
+            if isinstance(part, int) and not -(2**63) <= part < 2**63:
+                raise ValueError(f"{prefix}{name}: got {value}, must fit 64 bits")
+            if isinstance(part, str) and ("\0" in part or part.splitlines() not in ([], [part])):
+                raise ValueError(f"{prefix}{name}: got {value!r}, must be one line of text")
 
 
 def is_external(name: str) -> bool:
