@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib
+import re
 from typing import ClassVar
 
 import jax
@@ -79,6 +80,53 @@ def test_values_are_checked_against_limits(setting, good, bad, message):
             declared.check("part.field", value)
 
 
+@pytest.mark.parametrize("value", [float("inf"), -float("inf"), float("nan")])
+def test_a_number_must_be_finite(value):
+    for declared in (registry.Setting(1.0), registry.Setting(1.0, low=0)):
+        with pytest.raises(ValueError, match=r"part\.field: got -?(inf|nan), must be"):
+            declared.check("part.field", value)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("labels.alpha", float("inf"), "must be finite"),
+        ("optimizer.boundaries", (0.3, float("nan")), "must be finite"),
+        ("epochs", 2**63, "must fit 64 bits"),
+        ("name", "two\nlines", "must be one line of text"),
+        ("data_dir", "a\0b", "must be one line of text"),
+        ("data_dir", "a\u2028b", "must be one line of text"),
+    ],
+)
+def test_every_field_is_checked_for_what_no_field_may_be(field, value, message):
+    registry.check_values(config())
+    wrong = config()
+    wrong.update_from_flattened_dict({field: value})
+    with pytest.raises(ValueError, match=rf"^{re.escape(field)}: got .*{message}$"):
+        registry.check_values(wrong)
+
+
+def test_limits_are_checked_by_the_name_of_the_field():
+    limits = {"seed": (0, 9), "labels.alpha": (None, 1.0)}
+    registry.check_limits(config(), limits)
+    for field, value, message in (
+        ("seed", 10, "must be between 0 and 9"),
+        ("labels.alpha", 1.5, "must be at most 1.0"),
+    ):
+        wrong = config()
+        wrong.update_from_flattened_dict({field: value})
+        with pytest.raises(ValueError, match=rf"^{field}: got {value}, {message}$"):
+            registry.check_limits(wrong, limits)
+
+
+@pytest.mark.parametrize("package", [augment, labels])
+def test_every_value_of_a_default_search_range_is_allowed(package):
+    for method in package.TABLE.values():
+        for name, declared in registry.settings(method).items():
+            for end in filter(None, declared.search.removeprefix("log:").split("..")):
+                declared.check(name, float(end))
+
+
 def test_what_is_a_name_from_outside():
     assert registry.is_external("my_pkg.spin:Spin")
     for name in ("augmix", "mnist:3.0.1", "cifar10_corrupted/fog_3", "a:b:c", ":Spin", ""):
@@ -100,7 +148,8 @@ def test_choosing_a_method_brings_its_defaults():
     assert chosen.labels.power == 7.0  # not polynomial's
     assert chosen.is_locked
     registry.choose(chosen, "dataset", OWN)
-    assert chosen.data.to_dict() == {"size": 2.0, "count": 5, "power": 7.0}
+    added = {"size": 2.0, "count": 5, "power": 7.0}
+    assert chosen.data.to_dict() == {"skip_unreadable": False} | added
 
 
 def test_completing_a_config_leaves_what_is_there():

@@ -26,7 +26,7 @@ HELD_OUT = ("val", "validation", "test")  # the first existing folder is used
 ORDER_SEED = 0  # shuffles the images; independent of the seed of a run
 HIDDEN, EMPTY = "hidden files and folders", "empty folders"
 OUTSIDE = "files outside class folders"
-SPECIAL = "neither file nor folder (pipes, devices, broken links)"
+SPECIAL = "pipes, devices and broken links"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -216,7 +216,7 @@ def _tell(root: pathlib.Path, splits: list[Found], unreadable: int, turned: int)
 
 
 def _left_out(counts: collections.Counter) -> str:
-    kinds = [f"{num} {_shown(kind)}" for kind, num in sorted(counts.items()) if num]
+    kinds = [f"{_shown(kind)} ({num})" for kind, num in sorted(counts.items()) if num]
     return f"; left out: {', '.join(kinds)}" if kinds else ""
 
 

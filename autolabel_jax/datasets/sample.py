@@ -41,18 +41,28 @@ def first(split: Split | StreamedSplit, num: int, field: str) -> Split | Streame
 def is_ordered(label: np.ndarray) -> bool:
     """Returns whether equal labels, int [n], are neighbours more often than in random order.
 
-    The number of runs of equal labels has a known mean and variance in random order: Barton and
-    David (1957), "Multiple runs", Biometrika 44. Labels in one run per class are always in order.
+    Labels in one run per class are always in order.
     """
-    counts, n = np.unique(label, return_counts=True)[1].astype(np.float64), len(label)
-    if not 1 < len(counts) < n:
+    counts = np.unique(label, return_counts=True)[1]
+    if not 1 < len(counts) < len(label):
         return False
     runs = 1 + np.count_nonzero(np.diff(label))
-    squares = np.square(counts).sum()
-    mean = n + 1 - squares / n
-    variance = squares * (squares + n * (n + 1)) - 2 * n * (counts**3).sum() - float(n) ** 3
-    variance /= float(n) ** 2 * (n - 1)
-    return bool(runs == len(counts) or runs < mean - DEVIATIONS * np.sqrt(variance))
+    mean, deviation = random_runs(counts)
+    return bool(runs == len(counts) or runs < mean - DEVIATIONS * deviation)
+
+
+def random_runs(counts: np.ndarray) -> tuple[float, float]:
+    """Returns mean and standard deviation of the number of runs of equal labels in random order.
+
+    Barton and David (1957), "Multiple runs", Biometrika 44.
+
+    Args:
+      counts: number of examples of each class, int [K].
+    """
+    counts = counts.astype(np.float64)
+    n, squares, cubes = counts.sum(), np.square(counts).sum(), (counts**3).sum()
+    variance = squares * (squares + n * (n + 1)) - 2 * n * cubes - n**3
+    return n + 1 - squares / n, np.sqrt(variance / (n**2 * (n - 1)))
 
 
 def _stratified(label: np.ndarray) -> np.ndarray:
