@@ -1,12 +1,14 @@
 """What holds for every data set: parts of sets in order, layout and range of the inputs."""
 
+import dataclasses
 import warnings
 
+import helpers
 import numpy as np
 import pytest
 
 from autolabel_jax import datasets
-from autolabel_jax.datasets import sample
+from autolabel_jax.datasets import checks, sample
 from configs import base
 
 
@@ -109,7 +111,14 @@ def test_cifar_is_not_in_order(load_check):
         assert not sample.is_ordered(load_check.load_cifar100(part)["label"])
 
 
-# Layout and range of the inputs
+# Labels, layout and range of the inputs
+
+
+def test_the_number_of_classes_has_limits():
+    for num_classes in (1, 10**6 + 1):
+        dataset = dataclasses.replace(helpers.make_dataset(num_classes=1), num_classes=num_classes)
+        with pytest.raises(ValueError, match=f"num_classes is {num_classes:,}, must be between"):
+            checks.check_dataset(dataset)
 
 
 @pytest.mark.parametrize("kind", [{}, {"kind": "image"}])

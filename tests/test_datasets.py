@@ -413,7 +413,7 @@ def test_num_classes_must_agree(tmp_path):
 
 def test_one_class_is_refused(tmp_path):
     save(tmp_path, [0] * 6, [0])
-    with pytest.raises(ValueError, match="has 1 class, at least 2"):
+    with pytest.raises(ValueError, match="num_classes is 1, must be between 2 and 1,000,000"):
         datasets.load(make_config("arrays", tmp_path))
 
 

@@ -210,6 +210,8 @@ def test_pipes_devices_and_bombs_are_refused_at_once(tmp_path):
     for name in ("pipe.jpg", "zero.jpg", "missing.jpg", "."):
         with pytest.raises(OSError, match="not a regular file"):
             photographs.evaluation_square(str(tmp_path / name), SIZE)
+    with pytest.raises(ValueError, match="sides of 30000 × 100 pixels differ too much"):
+        photographs.evaluation_square(encoded(Image.new("1", (30_000, 100)), "PNG"), SIZE)
     bomb = encoded(Image.new("1", (20_000, 20_000)), "PNG")
     with pytest.raises(Exception, match="exceeds limit") as caught:
         photographs.evaluation_square(bomb, SIZE)

@@ -17,9 +17,9 @@ from typing import NoReturn
 
 import numpy as np
 
+from autolabel_jax.datasets.checks import MAX_CLASSES
 from autolabel_jax.datasets.split import KINDS, Source, Split
 
-MAX_CLASSES = 1_000_000  # larger labels are probably not class indices
 SHOWN = 10  # largest number of missing classes in a message
 INPUT_KEYS = ("input", "image")
 OWN_KEYS = ("label", "distance", "num_classes", "kind")  # keys that cannot be the input

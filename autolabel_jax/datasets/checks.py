@@ -11,6 +11,7 @@ from autolabel_jax.datasets.streamed import StreamedSplit
 
 CALIBRATION_SOURCES = ("heldout", "train")
 IN_MEMORY = ("digits", "arrays")  # data sets that cannot be streamed
+MAX_CLASSES = 1_000_000  # larger labels are probably not class indices
 LIMITS = {  # smallest and largest value of a field (None = no limit)
     "seed": (0, 2**32 - 1),  # larger ones would give the random numbers of smaller ones
     "train_examples": (0, None),
@@ -139,9 +140,10 @@ def check_dataset(dataset: Dataset) -> None:
                 f"dataset: {dataset.name!r}, {name} split: labels go from {low} to {high}, must be "
                 f"in [0, {num_classes}); a split without labels cannot be used"
             )
-    if num_classes < 2:
+    if not 2 <= num_classes <= MAX_CLASSES:
         raise ValueError(
-            f"dataset: {dataset.name!r} has {num_classes} class, at least 2 are needed"
+            f"dataset: {dataset.name!r}: num_classes is {num_classes:,}, must be between 2 and "
+            f"{MAX_CLASSES:,}"
         )
     _warn_of_missing_classes(dataset)
 

@@ -34,6 +34,7 @@ TURNS = {  # EXIF orientation → the transposition that makes the image upright
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+LONGEST = 200  # longer side over the shorter one, at most; resizing would take much memory
 SIDEWAYS = (5, 6, 7, 8)  # orientations that exchange width and height
 
 
@@ -114,11 +115,14 @@ def random_box(random: np.random.RandomState, width: int, height: int) -> tuple[
 
 
 def _open(encoded: str | bytes) -> Image.Image:
-    if isinstance(encoded, bytes):
-        return Image.open(io.BytesIO(encoded))
-    if not os.path.isfile(encoded):  # reading a pipe or a device could wait for ever
+    if isinstance(encoded, str) and not os.path.isfile(encoded):
+        # Reading a pipe or a device could wait for ever.
         raise OSError("it is missing, or not a regular file")
-    return Image.open(encoded)
+    image = Image.open(encoded if isinstance(encoded, str) else io.BytesIO(encoded))
+    if max(image.size) > LONGEST * min(image.size):
+        image.close()
+        raise ValueError(f"its sides of {image.width} × {image.height} pixels differ too much")
+    return image
 
 
 def _rgb(image: Image.Image) -> Image.Image:
