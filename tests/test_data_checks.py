@@ -104,13 +104,6 @@ def test_digits_are_not_in_order():
     assert not sample.is_ordered(digits.test.label)
 
 
-@pytest.mark.xdist_group("cifar10")
-def test_cifar_is_not_in_order(load_check):
-    for part, block in (("train", 1), ("test", 0)):
-        assert not sample.is_ordered(load_check.load_cifar10(part, blocks=[block])["label"])
-        assert not sample.is_ordered(load_check.load_cifar100(part)["label"])
-
-
 # Labels, layout and range of the inputs
 
 

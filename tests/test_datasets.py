@@ -19,7 +19,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from autolabel_jax import datasets
-from autolabel_jax.datasets import superclasses
+from autolabel_jax.datasets import sample, superclasses
 from autolabel_jax.datasets import tfds as tfds_reader
 from configs import base
 
@@ -634,6 +634,7 @@ def test_cifar10_is_in_official_order(tfds_dir, cifar10, load_check):
         np.testing.assert_array_equal(found.train.label, cifar10["label"])
         np.testing.assert_array_equal(found.test.input, test["image"])
         np.testing.assert_array_equal(found.test.label, test["label"])
+    assert not sample.is_ordered(found.train.label) and not sample.is_ordered(found.test.label)
     assert found.class_names[:2] == ("airplane", "automobile")
     pixels = cifar10["image"].reshape(-1, 3).astype(np.float64) / 255
     np.testing.assert_allclose(found.mean, pixels.mean(0), rtol=1e-6)
@@ -663,6 +664,7 @@ def test_superclasses_are_those_of_the_official_files(load_check):
     except FileNotFoundError as error:
         pytest.skip(f"no real CIFAR-100: {error}")
     np.testing.assert_array_equal(superclasses.of("cifar100")[test["label"]], test["coarse_label"])
+    assert not sample.is_ordered(test["label"])
 
 
 def test_most_data_sets_have_no_superclasses(digits):

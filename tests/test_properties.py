@@ -24,7 +24,7 @@ from configs import base
 
 LANES = [pytest.param(50, id="short"), pytest.param(500, id="long", marks=pytest.mark.slow)]
 FIELDS = traverse_util.flatten_dict(base.base().to_dict(), sep=".")
-SETUP = {"train_examples": 0, "test_examples": 0, "batch_size": 2, "calibration.fraction": 0.5}
+SETUP = {"train_examples": 100, "test_examples": 50, "batch_size": 2}
 
 
 def holds_for(outcome, strategy, examples):
