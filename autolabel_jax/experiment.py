@@ -23,10 +23,10 @@ from autolabel_jax import (
     buckets,
     input_pipeline,
     labels,
+    limits,
     losses,
     models,
     optimizer,
-    registry,
 )
 from autolabel_jax.datasets import Dataset, Split, StreamedSplit
 from autolabel_jax.types import (
@@ -40,19 +40,6 @@ from autolabel_jax.types import (
 EDGE_DRAWS = 100_000  # distances drawn to place data-driven bucket edges
 MOST_STEPS = 2**31 - 1  # the state counts updates in int32
 MOST_PARAMETERS = 2**31 - 1  # 8 GiB of float32, and as much for momentum and gradient each
-LIMITS = {  # smallest and largest value of a field
-    "epochs": (1, 10**6),
-    "batch_size": (1, 10**6),
-    "eval_batch_size": (1, 10**6),
-    "accumulate": (1, 10**6),
-    "crop_pad": (0, None),
-    "buckets.num": (1, 1000),
-    "labels.update_every": (1, None),
-    "labels.warmup_epochs": (0, None),
-    "calibration.num_bins": (1, 10_000),
-    "checkpoint.keep": (1, 10**6),
-    "checkpoint.every_epochs": (1, None),
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,7 +75,7 @@ def create(config: ConfigDict, dataset: Dataset, mesh: Mesh) -> Experiment:
     Raises:
       ValueError: a field of the config is not valid.
     """
-    registry.check_limits(config, LIMITS)
+    limits.check(config)
     augmentation = augment.create(config)
     rule = labels.create(config)
     augmentation.check_input(dataset.spec)

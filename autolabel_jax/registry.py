@@ -6,7 +6,6 @@ project as ``module:Class``; the settings are fields of the config next to the n
 """
 
 import dataclasses
-import functools
 import importlib
 import math
 import re
@@ -102,37 +101,6 @@ def settings(method: type) -> dict[str, Setting]:
         elif field.name not in NOT_SETTINGS and field.default is not dataclasses.MISSING:
             declared[field.name] = Setting(field.default)
     return declared
-
-
-def check_limits(
-    config: ConfigDict, limits: Mapping[str, tuple[float | None, float | None]]
-) -> None:
-    """Checks fields against their smallest and largest values (None = no limit).
-
-    Raises:
-      ValueError: a field is out of range.
-    """
-    for field, (low, high) in limits.items():
-        value = functools.reduce(lambda tree, name: tree[name], field.split("."), config)
-        Setting(None, low=low, high=high).check(field, value)
-
-
-def check_values(config: ConfigDict, prefix: str = "") -> None:
-    """Checks what must hold for every field: numbers are finite and fit 64 bits, text is one line.
-
-    Raises:
-      ValueError: it does not.
-    """
-    for name, value in config.items():
-        if isinstance(value, ConfigDict):
-            check_values(value, f"{prefix}{name}.")
-        for part in value if isinstance(value, tuple | list) else (value,):
-            if isinstance(part, float) and not math.isfinite(part):
-                raise ValueError(f"{prefix}{name}: got {value}, must be finite")
-            if isinstance(part, int) and not -(2**63) <= part < 2**63:
-                raise ValueError(f"{prefix}{name}: got {value}, must fit 64 bits")
-            if isinstance(part, str) and ("\0" in part or part.splitlines() not in ([], [part])):
-                raise ValueError(f"{prefix}{name}: got {value!r}, must be one line of text")
 
 
 def is_external(name: str) -> bool:

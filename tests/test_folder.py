@@ -65,6 +65,7 @@ def test_what_is_left_out_is_counted_by_kind(photos, recwarn, capsys):
     os.mkfifo(ant / "pipe.jpg")
     (ant / "zero.jpg").symlink_to("/dev/zero")
     (ant / "broken.jpg").symlink_to("nowhere")
+    (ant / "itself.jpg").symlink_to("itself.jpg")
     (ant / "garden" / "round").symlink_to(ant)
     train, _, classes = folder.read(str(photos))
     assert classes == ("ant", "bee", "cat")
@@ -75,7 +76,7 @@ def test_what_is_left_out_is_counted_by_kind(photos, recwarn, capsys):
         f"data_dir: {photos}: read 7 images in train/ and 3 in val/ of 3 classes, 1 in nested "
         "folders; left out: empty folders (1), files ending in .heic (1), files ending in .txt "
         "(2), files outside class folders (1), files without ending (1), hidden files and "
-        "folders (3), pipes, devices and broken links (3)"
+        "folders (3), pipes, devices and broken links (4)"
     )
 
 

@@ -250,6 +250,7 @@ ENTRIES = {
     "device": lambda path: path.symlink_to("/dev/zero"),
     "broken link": lambda path: path.symlink_to("nowhere"),
     "round link": lambda path: path.symlink_to(path.parent),
+    "link to itself": lambda path: path.symlink_to(path.name),
 }
 FILES = st.sampled_from(["0.jpg", "1.PNG", "2.tif", "3.webp", "._4.jpg", "5.heic", "6", "7\n8.png"])
 CLASSES = st.sampled_from(["ant", "bee", "ant", "bee", ".hidden", "a\nb", "cat/deep"])

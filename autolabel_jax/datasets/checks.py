@@ -5,22 +5,13 @@ import warnings
 import numpy as np
 from ml_collections import ConfigDict
 
-from autolabel_jax import registry
+from autolabel_jax import limits
 from autolabel_jax.datasets.split import Dataset, Source, Split, kind_of
 from autolabel_jax.datasets.streamed import StreamedSplit
 
 CALIBRATION_SOURCES = ("heldout", "train")
 IN_MEMORY = ("digits", "arrays")  # data sets that cannot be streamed
 MAX_CLASSES = 1_000_000  # larger labels are probably not class indices
-LIMITS = {  # smallest and largest value of a field (None = no limit)
-    "seed": (0, 2**32 - 1),  # larger ones would give the random numbers of smaller ones
-    "train_examples": (0, None),
-    "test_examples": (0, None),
-    "image_size": (1, 4096),
-    "loader_workers": (0, 1024),
-    "calibration.images": (0, None),
-    "calibration.images_per_update": (0, None),
-}
 # Axes of one input by its kind, for messages.
 AXES = {"image": "[height, width, channels]", "audio": "[time, frequency, 1]", "text": "[tokens]"}
 MOST_CHANNELS = 4
@@ -36,8 +27,7 @@ def check_config(config: ConfigDict) -> None:
     Raises:
       ValueError: a field is out of range, or fields contradict each other.
     """
-    registry.check_values(config)
-    registry.check_limits(config, LIMITS)
+    limits.check(config)
     source, fraction = config.calibration.source, config.calibration.fraction
     if source not in CALIBRATION_SOURCES:
         known = ", ".join(CALIBRATION_SOURCES)

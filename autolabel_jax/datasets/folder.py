@@ -12,6 +12,7 @@ import os
 import pathlib
 import sys
 import warnings
+from collections.abc import Callable
 
 import numpy as np
 
@@ -25,6 +26,7 @@ ENDINGS = (
 HELD_OUT = ("val", "validation", "test")  # the first existing folder is used
 ORDER_SEED = 0  # shuffles the images; independent of the seed of a run
 HIDDEN, EMPTY = "hidden files and folders", "empty folders"
+SHOWN = 20  # largest number of classes in a message
 OUTSIDE = "files outside class folders"
 SPECIAL = "pipes, devices and broken links"
 
@@ -121,11 +123,11 @@ def _scan(folder: pathlib.Path) -> Found:
     for entry in os.scandir(folder):
         if entry.name.startswith("."):
             found.left_out[HIDDEN] += 1
-        elif entry.is_dir():
+        elif _is(entry.is_dir):
             found.images[entry.name] = []
             found.others[entry.name] = collections.Counter()
             _scan_class(found, entry.name, entry.path, "", ())
-        elif entry.is_file():
+        elif _is(entry.is_file):
             found.left_out[OUTSIDE] += 1
         else:
             found.left_out[SPECIAL] += 1
@@ -146,17 +148,24 @@ def _scan_class(found: Found, name: str, path: str, inside: str, above: tuple) -
         ending = os.path.splitext(entry.name)[1].lower()
         if entry.name.startswith("."):
             found.left_out[HIDDEN] += 1
-        elif entry.is_dir():
+        elif _is(entry.is_dir):
             _scan_class(found, name, entry.path, f"{inside}{entry.name}/", (*above, identity))
-        elif not entry.is_file():
+        elif not _is(entry.is_file):
             found.left_out[SPECIAL] += 1
         elif ending in ENDINGS:
             found.images[name].append(inside + entry.name)
             found.nested += bool(inside)
         else:
-            found.others[name][
-                f"files ending in {ending}" if ending else "files without ending"
-            ] += 1
+            kind = f"files ending in {ending}" if ending else "files without ending"
+            found.others[name][kind] += 1
+
+
+def _is(kind: Callable[[], bool]) -> bool:
+    """Returns what ``is_dir`` or ``is_file`` says of an entry; False for a link to itself."""
+    try:
+        return kind()
+    except OSError:
+        return False
 
 
 def _check_classes(train: Found, held: Found) -> None:
@@ -177,10 +186,11 @@ def _check_classes(train: Found, held: Found) -> None:
                 others = found.others.get(name, collections.Counter())
                 lacking.append(f"{found.folder.name}/{_shown(name)}{_left_out(others)}")
     if lacking:
+        more = f" and {len(lacking) - SHOWN} more" if len(lacking) > SHOWN else ""
         raise ValueError(
             f"data_dir: {train.folder.parent} has classes without an image in "
-            f"{', '.join(lacking)}; each class needs images in {train.folder.name}/ and "
-            f"{held.folder.name}/: add some, or remove the class from both"
+            f"{', '.join(lacking[:SHOWN])}{more}; each class needs images in {train.folder.name}/ "
+            f"and {held.folder.name}/: add some, or remove the class from both"
         )
 
 

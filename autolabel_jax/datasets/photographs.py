@@ -50,7 +50,7 @@ def training_square(encoded: str | bytes, random: np.random.RandomState, size: i
       size: side of the square in pixels.
     """
     with _open(encoded) as image:
-        orientation = _orientation(image)
+        orientation = _to_turn(image)
         width, height = image.size[::-1] if orientation in SIDEWAYS else image.size
         left, top, right, bottom = random_box(random, width, height)
         shrink = min(right - left, bottom - top) // size
@@ -65,7 +65,7 @@ def training_square(encoded: str | bytes, random: np.random.RandomState, size: i
 def evaluation_square(encoded: str | bytes, size: int) -> np.ndarray:
     """Resizes a photograph's shorter side to size / MIDDLE; returns the middle [size, size, 3]."""
     with _open(encoded) as image:
-        image = _upright(_rgb(image), _orientation(image))
+        image = _upright(_rgb(image), _to_turn(image))
     shorter, target = min(image.size), round(size / MIDDLE)
     # The longer side is rounded down, as in torchvision's Resize.
     width, height = (int(target * side / shorter) for side in image.size)
@@ -150,9 +150,12 @@ def _rgb(image: Image.Image) -> Image.Image:
     )
 
 
+def _to_turn(image: Image.Image) -> int:
+    """Returns the orientation that decoding leaves to do; Pillow turns TIFFs itself."""
+    return 1 if image.format == "TIFF" else _orientation(image)
+
+
 def _orientation(image: Image.Image) -> int:
-    if image.format == "TIFF":
-        return 1  # Pillow turns these when it decodes them
     try:
         return image.getexif().get(ExifTags.Base.Orientation, 1)
     except Exception:  # damaged EXIF data, of an image that can be decoded
