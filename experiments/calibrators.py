@@ -66,7 +66,7 @@ def evaluate(
     pool = held_out.make(predictor, run.dataset, config, reference)
     test = datasets.in_memory(run.dataset.test)
     clean = calibrated.clean_outputs(predictor, test, reference)
-    few = test.take(slice(examples or None))
+    few = datasets.first(test, examples, "--examples")
     shifted = calibrated.corrupted_outputs(predictor, few, reference) if corrupted else None
     if dump:
         calibrated.dump(dump, pool, clean, shifted)

@@ -79,6 +79,21 @@ def test_values_are_checked_against_limits(setting, good, bad, message):
             declared.check("part.field", value)
 
 
+@pytest.mark.parametrize("value", [float("inf"), -float("inf"), float("nan")])
+def test_a_number_must_be_finite(value):
+    for declared in (registry.Setting(1.0), registry.Setting(1.0, low=0)):
+        with pytest.raises(ValueError, match=r"part\.field: got -?(inf|nan), must be"):
+            declared.check("part.field", value)
+
+
+@pytest.mark.parametrize("package", [augment, labels])
+def test_every_value_of_a_default_search_range_is_allowed(package):
+    for method in package.TABLE.values():
+        for name, declared in registry.settings(method).items():
+            for end in filter(None, declared.search.removeprefix("log:").split("..")):
+                declared.check(name, float(end))
+
+
 def test_what_is_a_name_from_outside():
     assert registry.is_external("my_pkg.spin:Spin")
     for name in ("augmix", "mnist:3.0.1", "cifar10_corrupted/fog_3", "a:b:c", ":Spin", ""):
@@ -100,7 +115,8 @@ def test_choosing_a_method_brings_its_defaults():
     assert chosen.labels.power == 7.0  # not polynomial's
     assert chosen.is_locked
     registry.choose(chosen, "dataset", OWN)
-    assert chosen.data.to_dict() == {"size": 2.0, "count": 5, "power": 7.0}
+    added = {"size": 2.0, "count": 5, "power": 7.0}
+    assert chosen.data.to_dict() == {"skip_unreadable": False} | added
 
 
 def test_completing_a_config_leaves_what_is_there():

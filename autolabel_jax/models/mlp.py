@@ -22,7 +22,7 @@ class MLP(nn.Module):
     kinds: ClassVar[tuple[str, ...]] = ("image", "audio", "features")
 
     num_classes: int
-    width: int = setting(128, "units of each hidden layer", low=1)
+    width: int = setting(128, "units of each hidden layer", low=1, high=65536)
     dtype: Any = jnp.float32
 
     @nn.compact

@@ -22,7 +22,7 @@ class SmallCNN(nn.Module):
     kinds: ClassVar[tuple[str, ...]] = ("image", "audio")
 
     num_classes: int
-    width: int = setting(16, "channels of the first convolution", low=1)
+    width: int = setting(16, "channels of the first convolution", low=1, high=4096)
     dtype: Any = jnp.float32
 
     @nn.compact

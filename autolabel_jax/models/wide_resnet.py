@@ -52,10 +52,11 @@ class WideResNet(nn.Module):
     depth: int = setting(
         28,
         "number of layers, 6n + 4",
+        high=202,
         valid=lambda depth: depth >= 10 and depth % 6 == 4,
         needs="6n + 4 layers: 10, 16, 22, 28, 40",
     )
-    width: int = setting(10, "widening factor", low=1)
+    width: int = setting(10, "widening factor", low=1, high=100)
     dtype: Any = jnp.float32
 
     @nn.compact

@@ -36,7 +36,7 @@ def why_not(run: RunRecord) -> str | None:
 
 def same_picture(run: RunRecord) -> str:
     """Returns a key that is equal for runs with the same figure."""
-    shown = ("dataset", "data_dir", "train_examples", "augment.", "buckets.")
+    shown = ("dataset", "data_dir", "data.", "train_examples", "augment.", "buckets.")
     kept = {name: value for name, value in run.config.items() if name.startswith(shown)}
     method = methods.find("augment.name", run.config.get("augment.name"))
     attacked = method is not None and method.attacks_model
