@@ -87,6 +87,17 @@ def choose(key: jax.Array, num_examples: int, num: int) -> np.ndarray | None:
     return np.sort(np.asarray(order[:num]))
 
 
+def num_steps(num_examples: int, num: int, *, experiment: Experiment) -> int:
+    """Returns the number of steps of a pass; ``num_examples`` and ``num`` are as in ``choose``."""
+    chosen = min(num or num_examples, num_examples)
+    size = input_pipeline.padded_batch_size(chosen, experiment.eval_batch_size, experiment.mesh)
+    return _num_passes(experiment) * -(-chosen // size)
+
+
+def _num_passes(experiment: Experiment) -> int:
+    return 1 if experiment.augmentation.distance_is_given else experiment.num_buckets
+
+
 def calibrate(
     state: TrainState,
     whole: Batch,
@@ -120,11 +131,8 @@ def plan(
     whole: Batch, key: jax.Array, *, experiment: Experiment, chosen: np.ndarray | None = None
 ) -> Iterator[tuple[np.ndarray, np.ndarray, jax.Array]]:
     """Yields (rows, bucket, key) of each step of a pass; arguments are those of ``calibrate``."""
-    passes = 1 if experiment.augmentation.distance_is_given else experiment.num_buckets
-    for n in range(passes):
-        batches = input_pipeline.padded_rows(
-            whole, experiment.eval_batch_size, experiment.mesh, chosen
-        )
+    batches = input_pipeline.padded_rows(whole, experiment.eval_batch_size, experiment.mesh, chosen)
+    for n in range(_num_passes(experiment)):
         bucket_key = jax.random.fold_in(key, n)
         for i, rows in enumerate(batches):
             bucket = np.full(len(rows), n, np.int32)

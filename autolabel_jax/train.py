@@ -13,7 +13,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
-from tqdm import tqdm
 
 from autolabel_jax import (
     calibration,
@@ -31,6 +30,7 @@ from autolabel_jax import (
 )
 from autolabel_jax.checkpoint import Snapshot
 from autolabel_jax.evaluation import clean, predict
+from autolabel_jax.progress import Progress
 from autolabel_jax.run_dir import RunDir
 from autolabel_jax.types import Array, Batch, BucketStats, StepMetrics, TrainState
 
@@ -73,7 +73,7 @@ class Run:
     calibration: Batch  # whole split on the device
     saved: checkpoint.Checkpoints
     should_stop: Callable[[], bool]
-    bar: tqdm
+    progress: Progress
     train_steps: TrainSteps
     calibration_step: calibration_step.CalibrationStep
     update_labels: Callable[[Any, BucketStats], Any]  # of the label rule's state
@@ -95,7 +95,7 @@ def train(
       workdir: folder for all outputs, see ``run_dir``.
       should_stop: called after every dispatch; the run saves a checkpoint and stops if it
         returns True.
-      progress: whether to show a progress bar.
+      progress: whether to show on standard error what is trained, and how far it is.
 
     Returns:
       The content of ``result.json``.
@@ -116,14 +116,20 @@ def train(
     with checkpoint.Checkpoints(run_dir.checkpoints, config.checkpoint.keep) as saved:
         snapshot = checkpoint.first_snapshot(experiment, config.seed, dataset.train.input.shape[1:])
         snapshot = saved.restore(snapshot) or snapshot
-        place = int(snapshot.epoch) * experiment.steps_per_epoch + int(snapshot.step)
-        total = config.epochs * experiment.steps_per_epoch
-        hidden = not (progress and processes.is_first())
-        with tqdm(
-            total=total, initial=place, unit="step", disable=hidden, dynamic_ncols=True
-        ) as bar:
+        steps = experiment.steps_per_epoch + calibration_step.num_steps(
+            len(dataset.calibration.label),
+            config.calibration.images_per_update,
+            experiment=experiment,
+        )
+        display = Progress(
+            _description(config, dataset, experiment),
+            total=config.epochs * steps,
+            done=int(snapshot.epoch) * steps + int(snapshot.step),
+            shown=progress and processes.is_first(),
+        )
+        with display:
             agreed = processes.agreed(should_stop, mesh)
-            run = make_run(config, experiment, dataset, saved, agreed, bar)
+            run = make_run(config, experiment, dataset, saved, agreed, display)
             with contextlib.closing(run.batches):
                 snapshot = _epochs(run, snapshot, run_dir)
     began, variables = time.perf_counter(), experiment_lib.inference_variables(snapshot.state)
@@ -132,13 +138,28 @@ def train(
     return run_dir.write_result(result)
 
 
+def _description(
+    config: ConfigDict, dataset: datasets.Dataset, experiment: experiment_lib.Experiment
+) -> str:
+    """Describes in one line what is trained, and on what."""
+    groups, num = experiment.augmentation.num_groups, len(experiment.edges) - 1
+    devices = jax.devices()
+    return (
+        f"{dataset.name}: {len(dataset.train)} training, {len(dataset.calibration.label)} "
+        f"calibration and {len(dataset.test)} test examples of {dataset.num_classes} classes; "
+        f"{config.model.name}, {config.augment.name}, {config.labels.rule} labels in "
+        f"{groups} x {num} buckets; {config.epochs} epochs of {experiment.steps_per_epoch} steps "
+        f"on {len(devices)} x {devices[0].device_kind} ({devices[0].platform})"
+    )
+
+
 def make_run(
     config: ConfigDict,
     experiment: experiment_lib.Experiment,
     dataset: datasets.Dataset,
     saved: checkpoint.Checkpoints,
     should_stop: Callable[[], bool],
-    bar: tqdm,
+    progress: Progress,
 ) -> Run:
     """Builds the parts of a run, with arrays on the device and compiled functions."""
     calibration = input_pipeline.put_split(dataset.calibration, experiment.mesh)
@@ -160,7 +181,7 @@ def make_run(
         calibration=calibration,
         saved=saved,
         should_stop=should_stop,
-        bar=bar,
+        progress=progress,
         train_steps=jit(
             functools.partial(train_step.train_steps, experiment=experiment),
             static_argnames="num_steps",
@@ -180,11 +201,17 @@ def make_run(
 def _epochs(run: Run, snapshot: Snapshot, run_dir: RunDir) -> Snapshot:
     """Runs all epochs that remain after the snapshot."""
     config = run.config
-    writer = metric_writer.MetricWriter(run_dir, first_epoch=int(snapshot.epoch))
+    first_epoch = int(snapshot.epoch)
+    writer = metric_writer.MetricWriter(run_dir, first_epoch)
     while (epoch := int(snapshot.epoch)) < config.epochs:
         began, steps_before = time.perf_counter(), int(snapshot.step)
+        run.progress.begin_epoch(epoch, config.epochs)
+        if epoch == first_epoch:
+            run.progress.compiling()
         snapshot = _train_epoch(run, snapshot)
         trained = time.perf_counter() - began
+        if epoch == first_epoch:
+            run.progress.compiling()
         stats, clean = _measure(run, snapshot.state, epoch)
         state = snapshot.state
         if _update_is_due(config, epoch):
@@ -196,6 +223,10 @@ def _epochs(run: Run, snapshot: Snapshot, run_dir: RunDir) -> Snapshot:
                 "images_per_second": images / trained,
                 "seconds": time.perf_counter() - began,
             }
+        )
+        run.progress.end_epoch(
+            f"{_means(snapshot.metrics)}, calibration ECE {clean['ece']:.3f}, "
+            f"{images / trained:,.0f} images/s"
         )
         snapshot = Snapshot(
             state=state,
@@ -217,7 +248,7 @@ def _train_epoch(run: Run, snapshot: Snapshot) -> Snapshot:
     state, unread = snapshot.state, None
     sums = jax.tree.map(np.asarray, snapshot.metrics)
     began, first = time.perf_counter(), step
-    stop = run.should_stop()
+    stop, detail = run.should_stop(), ""
     while step < run.experiment.steps_per_epoch and not stop:
         examples, order, num_steps = next(batches)
         state, metrics = run.train_steps(
@@ -226,10 +257,10 @@ def _train_epoch(run: Run, snapshot: Snapshot) -> Snapshot:
         if unread is not None:
             sums = _add_metrics(run, sums, *unread)
             speed = (step - first) * run.experiment.batch_size / (time.perf_counter() - began)
-            run.bar.set_postfix_str(_postfix(epoch, sums, speed), refresh=False)
+            detail = f"{_means(sums)}, {speed:,.0f} images/s"
         unread = (metrics, epoch, step)
         step += num_steps
-        run.bar.update(num_steps)
+        run.progress.train_step(num_steps, detail)
         stop = run.should_stop()
     if unread is not None:
         sums = _add_metrics(run, sums, *unread)
@@ -285,11 +316,8 @@ def _all_finite(state: TrainState) -> jax.Array:
     return jnp.all(jnp.array([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(state)]))
 
 
-def _postfix(epoch: int, sums: StepMetrics, images_per_second: float) -> str:
-    return (
-        f"epoch {epoch + 1}, loss {sums.loss / sums.count:.3f}, "
-        f"accuracy {sums.correct / sums.count:.3f}, {images_per_second:,.0f} images/s"
-    )
+def _means(sums: StepMetrics) -> str:
+    return f"loss {sums.loss / sums.count:.3f}, accuracy {sums.correct / sums.count:.3f}"
 
 
 def _measure(run: Run, state: TrainState, epoch: int) -> tuple[BucketStats, dict[str, float]]:
@@ -298,11 +326,17 @@ def _measure(run: Run, state: TrainState, epoch: int) -> tuple[BucketStats, dict
     chosen = calibration_step.choose(
         key, len(run.calibration.label), run.config.calibration.images_per_update
     )
+
+    def counted_step(*arguments: Any) -> BucketStats:
+        stats = run.calibration_step(*arguments)
+        run.progress.advance()
+        return stats
+
     stats = calibration_step.calibrate(
         state,
         run.calibration,
         key,
-        step=run.calibration_step,
+        step=counted_step,
         experiment=run.experiment,
         chosen=chosen,
     )
