@@ -38,7 +38,9 @@ def run(
     flags.mark_flags_as_required(required)
 
     def guarded(argv):
-        logging.set_verbosity(logging.WARNING)  # orbax logs much at info
+        logging.set_verbosity(logging.WARNING)
+        # Orbax and TFDS, which log with absl, warn of what needs no action; JAX does not.
+        logging.get_absl_logger().setLevel(logging.converter.STANDARD_ERROR)
         leave = distributed.leave if distributed.is_worker() else sys.exit
         try:
             join(several_processes)
@@ -68,7 +70,8 @@ def ending_with_reader() -> Iterator[None]:
         try:
             yield
         finally:
-            sys.stdout.flush()
+            if sys.stdout is not None:  # as after >&-
+                sys.stdout.flush()
     except BrokenPipeError:
         if not _is_closed(sys.stdout):
             raise

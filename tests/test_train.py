@@ -240,7 +240,7 @@ LONG = {
 TRAP = """
 import os, pathlib, signal, sys, threading
 from absl import app, flags
-from autolabel_jax import checkpoint, files, metric_writer, train
+from autolabel_jax import checkpoint, files, metric_writer, progress
 from experiments import train as program
 moment, count, number = sys.argv.pop(1).split(":")
 left, number = int(count), int(number)
@@ -271,7 +271,7 @@ def watch(folder):
                 pass
     threading.Thread(target=loop, daemon=True).start()
 if moment == "step":
-    after(train.tqdm, "update")
+    after(progress.Progress, "train_step")
 elif moment == "line":
     after(metric_writer.MetricWriter, "write")
 elif moment == "save":
