@@ -3,7 +3,7 @@
 dataset → augment → (image, distance) → bucket → model → BucketStats.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Protocol, cast
 
 import jax
@@ -106,6 +106,7 @@ def calibrate(
     step: CalibrationStep,
     experiment: Experiment,
     chosen: np.ndarray | None = None,
+    on_step: Callable[[], None] = lambda: None,
 ) -> BucketStats:
     """Measures every example once in every bucket.
 
@@ -116,6 +117,7 @@ def calibrate(
       step: ``calibration_step`` with its experiment bound, compiled.
       experiment: fixed parts of the run.
       chosen: int [m], rows of this pass; None for all n.
+      on_step: called after each step, to show progress.
 
     Returns:
       BucketStats [N, R] with n (or m) examples in each bucket; if distances are given with the
@@ -124,6 +126,7 @@ def calibrate(
     total = calibration.empty_stats(experiment.num_buckets, experiment.num_bins)
     for batch in plan(whole, key, experiment=experiment, chosen=chosen):
         total = calibration.merge(total, step(state, whole, *batch))
+        on_step()
     return total
 
 

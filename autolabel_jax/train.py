@@ -326,19 +326,14 @@ def _measure(run: Run, state: TrainState, epoch: int) -> tuple[BucketStats, dict
     chosen = calibration_step.choose(
         key, len(run.calibration.label), run.config.calibration.images_per_update
     )
-
-    def counted_step(*arguments: Any) -> BucketStats:
-        stats = run.calibration_step(*arguments)
-        run.progress.advance()
-        return stats
-
     stats = calibration_step.calibrate(
         state,
         run.calibration,
         key,
-        step=counted_step,
+        step=run.calibration_step,
         experiment=run.experiment,
         chosen=chosen,
+        on_step=run.progress.advance,
     )
     logits = run.predict(experiment_lib.inference_variables(state), run.calibration)
     return stats, clean.scores(logits, np.asarray(run.calibration.label))

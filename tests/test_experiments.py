@@ -7,6 +7,7 @@ import helpers
 import pytest
 
 from autolabel_jax import files
+from experiments import quickstart
 from experiments.reporting import printing
 
 pytestmark = pytest.mark.xdist_group("runs")
@@ -157,3 +158,21 @@ def test_table_of_one_evaluation_by_hand():
         "corrupted (15 x 5)                 70.00            71.00  20.00",
         "PGD-20                              0.00                   80.00",
     ]
+
+
+def test_the_quickstart_explains_its_table(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(quickstart, "SEEDS", 2)
+    monkeypatch.setattr(quickstart, "EPOCHS", 1)
+    quickstart.compare(tmp_path)
+    printed = capsys.readouterr().out
+    rows = [line for line in printed.splitlines() if re.match("(clean|noisy) .* ± ", line)]
+    assert [row.split()[:2] for row in rows] == [
+        [images, rule] for images in ("clean", "noisy") for rule in ("one_hot", "autolabel")
+    ]
+    values = [files.read_json(tmp_path / f"one_hot_{n}" / "result.json")["ece"] for n in (0, 1)]
+    mean, half = 50 * sum(values), 50 * abs(values[0] - values[1])  # the sd of two is half · √2
+    assert f"{mean:.1f} ± {half * 2**0.5:.1f}" in rows[0]
+    for column in ("accuracy ", "confidence ", "ECE ", "(TS) ", "noisy "):
+        assert f"\n{column}" in printed
+    assert "2 seeds; 599 test images" in printed and "under-confident" in printed
+    assert (tmp_path / "quickstart.png").stat().st_size > 10_000
