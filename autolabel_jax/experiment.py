@@ -213,6 +213,9 @@ def _check_counts(config: ConfigDict) -> None:
         "checkpoint.keep": (config.checkpoint.keep, 1),
         "checkpoint.every_epochs": (config.checkpoint.every_epochs, 1),
     }
+    if not 0 <= config.seed < 2**32:
+        # JAX folds larger ones onto these.
+        raise ValueError(f"seed: got {config.seed}, must be 0 to {2**32 - 1}")
     for field, (value, least) in at_least.items():
         if value < least:
             raise ValueError(f"{field}: got {value}, must be at least {least}")

@@ -87,6 +87,7 @@ def train(
     *,
     should_stop: Callable[[], bool] = lambda: False,
     progress: bool = True,
+    defaults: ConfigDict | None = None,
 ) -> dict[str, Any]:
     """Trains, resuming from the last checkpoint if there is one, and evaluates at the end.
 
@@ -97,25 +98,49 @@ def train(
         returns True.
       progress: whether to show on standard error what is trained, and how far it is.
 
+      defaults: config with the defaults of fields, for a run that is older than some of them.
+
     Returns:
       The content of ``result.json``.
 
     Raises:
       ValueError: a setting is not valid, or the working directory belongs to another config or
-        other data.
+        other data, or another process trains there.
       NonFiniteLossError: the loss or the state is NaN or infinite.
       Stopped: ``should_stop`` returned True; a checkpoint is saved.
     """
     run_dir, config = RunDir(pathlib.Path(workdir)), registry.complete(config)
-    mesh = input_pipeline.make_mesh()
-    dataset = datasets.load(config)
-    experiment = experiment_lib.create(config, dataset, mesh)
-    run_dir.claim(config, dataset)
-    if finished := run_dir.result():
-        return finished
+    with run_dir.locked():
+        dataset = datasets.load(config)
+        experiment = experiment_lib.create(config, dataset, input_pipeline.make_mesh())
+        run_dir.claim(config, dataset, defaults)
+        if finished := run_dir.result():
+            if processes.is_first():
+                saved = checkpoint.read_lines(run_dir.last_checkpoint())
+                run_dir.restore_metrics(config.epochs, saved)
+            return finished
+        return _train(config, run_dir, dataset, experiment, should_stop, progress)
+
+
+def _train(
+    config: ConfigDict,
+    run_dir: RunDir,
+    dataset: datasets.Dataset,
+    experiment: experiment_lib.Experiment,
+    should_stop: Callable[[], bool],
+    progress: bool,
+) -> dict[str, Any]:
+    """Trains a run that is not finished; see ``train``."""
+    _warn_of_still_labels(config, experiment)
     with checkpoint.Checkpoints(run_dir.checkpoints, config.checkpoint.keep) as saved:
         snapshot = checkpoint.first_snapshot(experiment, config.seed, dataset.train.input.shape[1:])
-        snapshot = saved.restore(snapshot) or snapshot
+        restored = saved.restore(snapshot)
+        if restored is None and (lines := run_dir.read_metrics()):
+            processes.say(
+                f"{run_dir.checkpoints}: no checkpoint is left, though there are metrics of "
+                f"{len(lines)} epochs; training begins at the first epoch again"
+            )
+        snapshot = restored or snapshot
         steps = experiment.steps_per_epoch + calibration_step.num_steps(
             len(dataset.calibration.label),
             config.calibration.images_per_update,
@@ -128,7 +153,7 @@ def train(
             shown=progress and processes.is_first(),
         )
         with display:
-            agreed = processes.agreed(should_stop, mesh)
+            agreed = processes.agreed(should_stop, experiment.mesh)
             run = make_run(config, experiment, dataset, saved, agreed, display)
             with contextlib.closing(run.batches):
                 snapshot = _epochs(run, snapshot, run_dir)
@@ -136,6 +161,17 @@ def train(
     predictor = predict.create(experiment, variables, dataset.calibration)
     result = metric_writer.evaluate_clean(predictor, config, dataset, run_dir, began=began)
     return run_dir.write_result(result)
+
+
+def _warn_of_still_labels(config: ConfigDict, experiment: experiment_lib.Experiment) -> None:
+    """Says that labels will not move if no update falls into the run."""
+    due = (_update_is_due(config, epoch) for epoch in range(config.epochs))
+    if experiment.rule.learns and not any(due):
+        processes.say(
+            f"labels.warmup_epochs={config.labels.warmup_epochs}, labels.update_every="
+            f"{config.labels.update_every}: the labels will not move, as no update falls into "
+            f"the {config.epochs} epochs"
+        )
 
 
 def _description(
@@ -202,13 +238,14 @@ def _epochs(run: Run, snapshot: Snapshot, run_dir: RunDir) -> Snapshot:
     """Runs all epochs that remain after the snapshot."""
     config = run.config
     first_epoch = int(snapshot.epoch)
-    writer = metric_writer.MetricWriter(run_dir, first_epoch)
+    saved_lines = checkpoint.read_lines(run.saved.latest())
+    writer = metric_writer.MetricWriter(run_dir, first_epoch, saved_lines)
     while (epoch := int(snapshot.epoch)) < config.epochs:
         began, steps_before = time.perf_counter(), int(snapshot.step)
         run.progress.begin_epoch(epoch, config.epochs)
         if epoch == first_epoch:
             run.progress.compiling()
-        snapshot = _train_epoch(run, snapshot)
+        snapshot = _train_epoch(run, snapshot, writer.lines)
         trained = time.perf_counter() - began
         if epoch == first_epoch:
             run.progress.compiling()
@@ -235,12 +272,12 @@ def _epochs(run: Run, snapshot: Snapshot, run_dir: RunDir) -> Snapshot:
             metrics=checkpoint.no_metrics(),
         )
         if (epoch + 1) % config.checkpoint.every_epochs == 0 or epoch + 1 == config.epochs:
-            _save(run, snapshot)
+            _save(run, snapshot, writer.lines)
     writer.close()
     return snapshot
 
 
-def _train_epoch(run: Run, snapshot: Snapshot) -> Snapshot:
+def _train_epoch(run: Run, snapshot: Snapshot, lines: list[dict[str, Any]]) -> Snapshot:
     """Runs the rest of an epoch; sums are read one dispatch late, so the device never waits."""
     epoch, step = int(snapshot.epoch), int(snapshot.step)
     batches = run.batches.epoch(epoch, step)
@@ -271,7 +308,7 @@ def _train_epoch(run: Run, snapshot: Snapshot) -> Snapshot:
         metrics=sums,
     )
     if stop:
-        _save(run, snapshot)
+        _save(run, snapshot, lines)
         raise Stopped(
             f"stopped in epoch {epoch + 1} of {run.config.epochs} after step {step} of "
             f"{run.experiment.steps_per_epoch}; saved {run.saved.latest()}; "
@@ -294,13 +331,13 @@ def _add_metrics(
     return sums
 
 
-def _save(run: Run, snapshot: Snapshot) -> None:
+def _save(run: Run, snapshot: Snapshot, lines: list[dict[str, Any]]) -> None:
     """Saves a finite state; the last update can overflow after a finite loss."""
     steps, state = run.experiment.steps_per_epoch, snapshot.state
     if not run.is_finite(state):
         done = int(state.step) - 1  # number of updates before the last one
         raise _diverged(run, "the state is not finite", done // steps, done % steps + 1)
-    run.saved.save(processes.replicate(snapshot, run.experiment.mesh), steps)
+    run.saved.save(processes.replicate(snapshot, run.experiment.mesh), steps, lines)
 
 
 def _diverged(run: Run, what: str, epoch: int, step: int) -> NonFiniteLossError:

@@ -41,7 +41,7 @@ def test_train_leaves_everything_and_prints_the_figures(trained):
     names = {p.name for p in workdir.iterdir()}
     assert names == {
         *("config.json", "metrics.jsonl", "checkpoints", "tensorboard", "result.json"),
-        *("dataset.json", "test_logits.npz"),
+        *("dataset.json", "test_logits.npz", ".lock"),
     }
     found = files.read_json(workdir / "result.json")
     assert set(found) >= FIELDS
