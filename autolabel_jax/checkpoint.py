@@ -133,7 +133,9 @@ class Checkpoints:
           ValueError: a checkpoint holds another kind of state.
         """
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
-        for place in sorted(self._manager.all_steps(), reverse=True):
+        places = sorted(self._manager.all_steps())
+        while places:
+            place = places.pop()
             folder = self.folder / str(place)
             fault = processes.on_first(lambda folder=folder: _fault(folder))
             try:
@@ -147,7 +149,10 @@ class Checkpoints:
                         f"{folder}: the state there differs from that of this version and config "
                         f"({fault}); use the version that saved it, or another --workdir"
                     ) from error
-            processes.say(f"{folder}: this checkpoint is damaged ({fault}) and is left out")
+            next_one = (
+                f"the next is {self.folder / str(places[-1])}" if places else "it was the last"
+            )
+            processes.say(f"{folder}: this checkpoint is damaged ({fault}); {next_one}")
             if self._writes:
                 processes.on_first(lambda folder=folder: _set_aside(folder))
                 self._manager.reload()
