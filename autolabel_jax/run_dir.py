@@ -156,7 +156,7 @@ class RunDir:
           config: config to check.
           defaults: config with the defaults of fields; a field that it lacks too may have any
             value.
-          free: more fields that may differ.
+          free: fields that may differ if no others do.
 
         Raises:
           ValueError: fields differ; the message lists them.
@@ -165,10 +165,9 @@ class RunDir:
         later = {field: now[field] for field in now.keys() - before.keys()}
         known = {} if defaults is None else _flat(json.loads(defaults.to_json()))
         before |= {field: known.get(field, value) for field, value in later.items()}
-        ignored = {*FREE_FIELDS, *free}
-        fields = sorted(f for f in before.keys() | now.keys() if f not in ignored)
+        fields = sorted(f for f in before.keys() | now.keys() if f not in FREE_FIELDS)
         differing = [f for f in fields if before.get(f) != now.get(f)]
-        if differing:
+        if not set(differing) <= set(free):
             changes = "; ".join(
                 f"{f}: {before.get(f)!r} there, {now.get(f)!r} asked for" for f in differing
             )
