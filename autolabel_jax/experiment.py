@@ -31,6 +31,7 @@ from autolabel_jax import (
 from autolabel_jax.datasets import Dataset, Split, StreamedSplit
 from autolabel_jax.types import (
     Augmented,
+    AveragedTrainState,
     Batch,
     Distance,
     InputGradient,
@@ -134,22 +135,28 @@ def init_state(experiment: Experiment, seed: int, example_shape: tuple[int, ...]
     """
     params, batch_stats = models.init(experiment.model, jax.random.key(seed), example_shape)
     middles = buckets.middles(experiment.edges, experiment.augmentation.num_groups)
-    return TrainState(
+    state = TrainState(
         step=jnp.zeros((), jnp.int32),
         params=params,
         batch_stats=batch_stats,
         opt_state=experiment.optimizer.init(params),
-        ema_params=jax.tree.map(jnp.copy, params) if experiment.ema else None,
+        ema_params=None,
         labels=experiment.rule.init(
             experiment.augmentation.own_confidence(middles), num_bins=experiment.num_bins
         ),
     )
+    if not experiment.ema:
+        return state
+    ema_params, ema_batch_stats = jax.tree.map(jnp.copy, (params, batch_stats))
+    fields = vars(state) | {"ema_params": ema_params, "ema_batch_stats": ema_batch_stats}
+    return AveragedTrainState(**fields)
 
 
 def inference_variables(state: TrainState) -> dict[str, Any]:
-    """Returns the model's variables for inference, with averaged parameters if EMA is on."""
-    params = state.params if state.ema_params is None else state.ema_params
-    return {"params": params, "batch_stats": state.batch_stats}
+    """Returns the model's variables for inference; with EMA, all of them are averages."""
+    if isinstance(state, AveragedTrainState):
+        return {"params": state.ema_params, "batch_stats": state.ema_batch_stats}
+    return {"params": state.params, "batch_stats": state.batch_stats}
 
 
 def input_gradient(experiment: Experiment, variables: dict[str, Any]) -> InputGradient:

@@ -98,7 +98,7 @@ def test_the_strongest_attack_is_one_of_all_on_the_same_images(tmp_path):
 
 
 @pytest.mark.parametrize("damage", [b"{]", b"\xff\xfe", b"[1, 2]", b"null", b'{"name": "fog"}'])
-def test_a_damaged_line_costs_its_unit_alone(tmp_path, damage, caplog):
+def test_a_damaged_line_costs_its_unit_alone(tmp_path, damage, capsys):
     units = [Unit("attack", "fgsm", 0), CONTRAST, Unit("corruption", "brightness", 1)]
     expected = evaluate(units, tmp_path)
     kept = ledger(tmp_path)
@@ -106,7 +106,7 @@ def test_a_damaged_line_costs_its_unit_alone(tmp_path, damage, caplog):
     lines = before.splitlines()
     kept.file.write_bytes(b"\n".join([lines[0], damage, lines[2]]) + b"\n")
     assert [line["piece"] for line in kept.done()] == ["fgsm/0", "brightness/1"]
-    assert "lines.jsonl: cannot read line 2" in caplog.text
+    assert "lines.jsonl: cannot read line 2" in capsys.readouterr().err
     damaged = kept.file.with_name("lines.jsonl.damaged").read_bytes()
     assert damaged.splitlines() == [lines[0], damage, lines[2]]
     assert evaluate(units, tmp_path) == expected

@@ -251,13 +251,14 @@ def test_parameters_hang_on_the_seed_alone(dataset):
     assert states[0].ema_params is None
 
 
-def test_inference_runs_on_the_average_where_there_is_one(dataset):
-    experiment = helpers.make_experiment(dataset, optimizer__ema=0.9)
-    state = experiment_lib.init_state(experiment, 0, dataset.train.input.shape[1:])
-    state = state.replace(ema_params=jax.tree.map(lambda p: p + 1, state.params))
-    assert experiment_lib.inference_variables(state)["params"] is state.ema_params
-    plain = state.replace(ema_params=None)
-    assert experiment_lib.inference_variables(plain)["params"] is state.params
+def test_inference_runs_on_averages_where_there_are_some(dataset):
+    model = {"model__name": "small_cnn", "model__width": 4}
+    for ema in (0.0, 0.9):
+        experiment = helpers.make_experiment(dataset, optimizer__ema=ema, **model)
+        state = experiment_lib.init_state(experiment, 0, dataset.train.input.shape[1:])
+        variables = experiment_lib.inference_variables(state)
+        assert variables["params"] is (state.ema_params if ema else state.params)
+        assert variables["batch_stats"] is (state.ema_batch_stats if ema else state.batch_stats)
 
 
 def test_input_gradient_equals_central_differences(dataset):

@@ -6,9 +6,8 @@ import pathlib
 from typing import Any
 
 import numpy as np
-from absl import logging
 
-from autolabel_jax import files
+from autolabel_jax import files, processes
 
 Line = dict[str, Any]  # of one unit, JSON values
 
@@ -23,8 +22,8 @@ class Ledger:
     def done(self) -> list[Line]:
         """Reads the lines of finished units, and removes those that cannot be read.
 
-        A damaged line costs its unit alone; the file as it was is kept beside it, and a warning
-        names it. An incomplete last line, which a killed process leaves, is removed silently.
+        A damaged line costs its unit alone; the file as it was is kept beside it, and a line on
+        standard error names it. An incomplete last line, which a killed process leaves, is removed silently.
         """
         if not self.file.exists():
             return []
@@ -37,11 +36,9 @@ class Ledger:
             copy = self.file.with_name(f"{self.file.name}.damaged")
             with files.replacing(copy) as file:
                 file.write(whole)
-            logging.warning(
-                "%s: cannot read line %s; evaluating its sets again (the old file: %s)",
-                self.file,
-                ", ".join(map(str, damaged)),
-                copy.name,
+            processes.say(
+                f"{self.file}: cannot read line {', '.join(map(str, damaged))}; evaluating its "
+                f"sets again (the file as it was: {copy.name})"
             )
         if damaged or texts[-1]:
             files.rewrite_json_lines(self.file, readable)
