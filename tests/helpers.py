@@ -114,18 +114,12 @@ def temporary_folder() -> str:
     return folder
 
 
-def compilation_cache() -> str:
-    """Where equal runs find what the first of them has compiled."""
-    return str(pathlib.Path(temporary_folder()) / "compiled")
-
-
 def environment(devices: int = 1) -> dict[str, str]:
-    """Of a process on so many virtual CPU devices."""
+    """Of a process on so many virtual CPU devices, compiled as in this one."""
+    given = os.environ.get("XLA_FLAGS", "")
     return os.environ | {
         "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
-        "JAX_COMPILATION_CACHE_DIR": compilation_cache(),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "XLA_FLAGS": f"{given} --xla_force_host_platform_device_count={devices}",
         "PYTHONPATH": str(ROOT),
         "PYTHONWARNINGS": "ignore",
     }
