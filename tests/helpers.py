@@ -1,17 +1,25 @@
 """What several tests share: small configs, arrays on disk, commands in processes of their own."""
 
 import atexit
+import contextlib
 import functools
+import io
 import os
 import pathlib
+import runpy
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
+import traceback
+from unittest import mock
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from absl import app
+from absl.flags import FLAGS
 
 from autolabel_jax import checkpoint, datasets, input_pipeline
 from autolabel_jax import experiment as experiment_lib
@@ -125,7 +133,7 @@ def environment(devices: int = 1) -> dict[str, str]:
     }
 
 
-def command(*arguments, devices: int = 1, **settings) -> subprocess.CompletedProcess:
+def process(*arguments, devices: int = 1) -> subprocess.CompletedProcess:
     """``python …`` run to its end, from the root of the repository."""
     return subprocess.run(
         [sys.executable, *map(str, arguments)],
@@ -134,8 +142,65 @@ def command(*arguments, devices: int = 1, **settings) -> subprocess.CompletedPro
         capture_output=True,
         text=True,
         timeout=300,
-        **settings,
     )
+
+
+def command(*arguments, devices: int | None = None) -> subprocess.CompletedProcess:
+    """The same; a program that asks for no number of devices runs in this process."""
+    flag, *others = map(str, arguments)
+    if devices is not None or flag != "-m":
+        return process(*arguments, devices=devices or 1)
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(contextlib.chdir(ROOT))
+        stack.enter_context(contextlib.redirect_stdout(out))
+        stack.enter_context(contextlib.redirect_stderr(err))
+        stack.enter_context(mock.patch.object(sys, "argv", others))
+        stack.enter_context(_programs_anew())
+        for number in (signal.SIGINT, signal.SIGTERM):
+            stack.callback(signal.signal, number, signal.getsignal(number))
+        code = _exit_code(lambda: runpy.run_module(others[0], run_name="__main__", alter_sys=True))
+    return subprocess.CompletedProcess(others, code, out.getvalue(), err.getvalue())
+
+
+def _exit_code(run) -> int:
+    """What a process would end with: of ``sys.exit``, or 1 after a message."""
+    try:
+        run()
+    except SystemExit as end:
+        if isinstance(end.code, str):
+            print(end.code, file=sys.stderr)
+            return 1
+        return end.code or 0
+    except Exception:
+        traceback.print_exc()
+        return 1
+    return 0
+
+
+@contextlib.contextmanager
+def _programs_anew():
+    """No module of experiments is imported and no flag of one defined, until this ends."""
+    app.define_help_flags()  # once and for all
+    before = {k: dict(v) if isinstance(v, dict) else v for k, v in FLAGS.__dict__.items()}
+    imported = {name: sys.modules[name] for name in sys.modules if _of_experiments(name)}
+    for name in list(FLAGS):
+        if _of_experiments(FLAGS.find_module_defining_flag(name)):
+            delattr(FLAGS, name)
+    for name in imported:
+        del sys.modules[name]
+    try:
+        yield
+    finally:
+        for name in filter(_of_experiments, list(sys.modules)):
+            del sys.modules[name]
+        sys.modules.update(imported)
+        FLAGS.__dict__.clear()
+        FLAGS.__dict__.update(before)
+
+
+def _of_experiments(module: str) -> bool:
+    return module.split(".")[0] == "experiments"
 
 
 def read_metrics(workdir: pathlib.Path) -> list[dict]:
