@@ -18,6 +18,7 @@ from unittest import mock
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+import pytest
 from absl import app
 from absl.flags import FLAGS
 
@@ -201,6 +202,17 @@ def _programs_anew():
 
 def _of_experiments(module: str) -> bool:
     return module.split(".")[0] == "experiments"
+
+
+def import_torch():
+    """PyTorch, or the test is skipped; with what PyPI's torchvision for CUDA misses beside it."""
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    if torch.version.cuda is None and not hasattr(torch.ops.torchvision, "nms"):
+        library = torch.library.Library("torchvision", "DEF")
+        for name in ("nms", "qnms"):
+            library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        torch.autolabel_library = library  # what it declares goes when it does
+    return torch
 
 
 def read_metrics(workdir: pathlib.Path) -> list[dict]:
