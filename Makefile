@@ -1,11 +1,12 @@
 # All that a fresh clone needs is Python 3.11 or newer; everything is installed into .venv.
 
 VENV ?= .venv
+PEERS_VENV ?= .venv-peers
 # Read once, when $(VENV) is made. For another Python: make test VENV=.venv312 PYTHON=python3.12
 PYTHON ?= $(shell for python in python3.11 python3.12 python3; do \
     if $$python -c '' >/dev/null 2>&1; then echo $$python; break; fi; done)
 WORKERS ?= 2
-PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --use-pep517
+PIP := -m pip install --quiet --disable-pip-version-check --use-pep517
 
 export PYTHONPATH := $(CURDIR)
 
@@ -37,13 +38,15 @@ table-cifar10: $(VENV)/.sweep  ## the same on CIFAR-10 with a small CNN, about 1
 	$(VENV)/bin/python -m experiments.tables runs/cifar10_table_small
 
 # Two processes would each take most of a GPU's memory: JAX_PLATFORMS=cuda WORKERS=1 asks for it.
+# XLA compiles fast rather than well here, which halves the time; test-all compiles as runs do.
 test: export JAX_PLATFORMS ?= cpu
+test: export XLA_FLAGS ?= --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true
 test: $(VENV)/.dev  ## run the tests but for those marked slow, on WORKERS=2 processes
 	$(VENV)/bin/python -m pytest -n $(WORKERS) --dist loadgroup -q -m "not slow"
 
 test-all: export JAX_PLATFORMS ?= cpu
-test-all: $(VENV)/.dev  ## run all tests, also benchmarks and eight devices
-	$(VENV)/bin/python -m pytest -n $(WORKERS) --dist loadgroup -q
+test-all: $(PEERS_VENV)/.peers  ## run all tests, also benchmarks, and comparisons with peers
+	$(PEERS_VENV)/bin/python -m pytest -n $(WORKERS) --dist loadgroup -q
 
 lint: $(VENV)/.dev  ## check style, formatting and the types of the library
 	$(VENV)/bin/ruff check .
@@ -59,18 +62,18 @@ clean:  ## remove caches and build products; runs/ and .venv stay
 	find . -name .venv\* -prune -o -name runs -prune -o -name __pycache__ -type d -exec rm -rf {} +
 
 # A half-made environment would look like a whole one, so it is removed.
-$(VENV)/bin/python:
+$(VENV)/bin/python $(PEERS_VENV)/bin/python:
 	@test -n "$(PYTHON)" || { echo "No python3 found: install Python 3.11 or newer." >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	    echo "PYTHON=$(PYTHON): got $$($(PYTHON) --version 2>&1)," \
 	    "Python 3.11 or newer is needed." >&2; exit 1; }
-	@echo "Making $(VENV) with $$($(PYTHON) --version)"
-	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
+	@echo "Making $(@:/bin/python=) with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv $(@:/bin/python=) || { rm -rf $(@:/bin/python=); exit 1; }
 
 # Stamps: packages are installed only when a list of requirements has changed.
 $(VENV)/.runtime: requirements.txt | $(VENV)/bin/python
 	@echo "Installing requirements.txt into $(VENV): about 1.2 GB, a minute or two ..."
-	@$(PIP) -r requirements.txt
+	@$(VENV)/bin/python $(PIP) -r requirements.txt
 	@touch $@
 
 $(VENV)/.sweep: requirements-sweep.txt $(VENV)/.runtime
@@ -80,5 +83,12 @@ $(VENV)/.sweep: requirements-sweep.txt $(VENV)/.runtime
 
 $(VENV)/.dev: requirements-dev.txt $(VENV)/.runtime
 	@echo "Installing requirements-dev.txt into $(VENV) ..."
-	@$(PIP) -r requirements-dev.txt
+	@$(VENV)/bin/python $(PIP) -r requirements-dev.txt
+	@touch $@
+
+PEERS := requirements-dev.txt requirements-sweep.txt requirements-peers.txt
+$(PEERS_VENV)/.peers: requirements.txt $(PEERS) | $(PEERS_VENV)/bin/python
+	@echo "Installing $(PEERS) into $(PEERS_VENV): several GB, minutes ..."
+	@$(PEERS_VENV)/bin/python $(PIP) -r requirements-dev.txt -r requirements-sweep.txt
+	@$(PEERS_VENV)/bin/python $(PIP) -r requirements-peers.txt
 	@touch $@

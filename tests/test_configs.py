@@ -114,10 +114,10 @@ def test_the_recipe_of_imagenet_is_that_of_its_source():
     assert labels_of["imagenet_smoothing"] == "smoothing"
 
 
+@pytest.mark.slow
 @pytest.mark.xdist_group("runs")
-@pytest.mark.parametrize("name", ["imagenet_smoothing"])
-def test_tiny_imagenet_trains_on_a_folder(name, tmp_path):
-    config = get(name, "tiny")
+def test_tiny_imagenet_trains_on_a_folder(tmp_path):
+    config = get("imagenet_smoothing", "tiny")
     config.dataset = "folder"
     config.data_dir = photograph_folders.write(tmp_path / "photos", train=12, held=3)
     config.calibration.fraction = 0.5

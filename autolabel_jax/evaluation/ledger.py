@@ -23,7 +23,8 @@ class Ledger:
         """Reads the lines of finished units, and removes those that cannot be read.
 
         A damaged line costs its unit alone; the file as it was is kept beside it, and a line on
-        standard error names it. An incomplete last line, which a killed process leaves, is removed silently.
+        standard error names it. An incomplete last line, which a killed process leaves, is removed
+        silently.
         """
         if not self.file.exists():
             return []
