@@ -1,16 +1,17 @@
 # All that a fresh clone needs is Python 3.11 or newer; everything is installed into .venv.
 
 VENV ?= .venv
+DOCS_VENV ?= .venv-docs
 # Read once, when $(VENV) is made. For another Python: make test VENV=.venv312 PYTHON=python3.12
 PYTHON ?= $(shell for python in python3.11 python3.12 python3; do \
     if $$python -c '' >/dev/null 2>&1; then echo $$python; break; fi; done)
 WORKERS ?= 2
-PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --use-pep517
+PIP := -m pip install --quiet --disable-pip-version-check --use-pep517
 
 export PYTHONPATH := $(CURDIR)
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart table-digits table-cifar10 test test-all lint format clean
+.PHONY: help install quickstart table-digits table-cifar10 test test-all lint format docs clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -54,26 +55,35 @@ format: $(VENV)/.dev  ## sort imports, fix what can be fixed, format
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
+docs: export NO_MKDOCS_2_WARNING := 1
+docs: $(DOCS_VENV)/.docs  ## build the documentation in build/docs; a warning or a broken link is an error
+	$(DOCS_VENV)/bin/python -m mkdocs build --strict
+
 clean:  ## remove caches and build products; runs/ and .venv stay
 	rm -rf build dist *.egg-info .pytest_cache .ruff_cache
 	find . -name .venv\* -prune -o -name runs -prune -o -name __pycache__ -type d -exec rm -rf {} +
 
 # A half-made environment would look like a whole one, so it is removed.
-$(VENV)/bin/python:
+$(VENV)/bin/python $(DOCS_VENV)/bin/python:
 	@test -n "$(PYTHON)" || { echo "No python3 found: install Python 3.11 or newer." >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	    echo "PYTHON=$(PYTHON): got $$($(PYTHON) --version 2>&1)," \
 	    "Python 3.11 or newer is needed." >&2; exit 1; }
-	@echo "Making $(VENV) with $$($(PYTHON) --version)"
-	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
+	@echo "Making $(@:/bin/python=) with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv $(@:/bin/python=) || { rm -rf $(@:/bin/python=); exit 1; }
 
 # Stamps: packages are installed only when a list of requirements has changed.
 $(VENV)/.runtime: requirements.txt | $(VENV)/bin/python
 	@echo "Installing requirements.txt into $(VENV): about 1.2 GB, a minute or two ..."
-	@$(PIP) -r requirements.txt
+	@$(VENV)/bin/python $(PIP) -r requirements.txt
 	@touch $@
 
 $(VENV)/.dev: requirements-dev.txt $(VENV)/.runtime
 	@echo "Installing requirements-dev.txt into $(VENV) ..."
-	@$(PIP) -r requirements-dev.txt
+	@$(VENV)/bin/python $(PIP) -r requirements-dev.txt
+	@touch $@
+
+$(DOCS_VENV)/.docs: requirements-docs.txt | $(DOCS_VENV)/bin/python
+	@echo "Installing requirements-docs.txt into $(DOCS_VENV) ..."
+	@$(DOCS_VENV)/bin/python $(PIP) -r requirements-docs.txt
 	@touch $@

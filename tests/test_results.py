@@ -8,8 +8,9 @@ import pytest
 from experiments.reporting import documents, numerics, run_files, summary
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+PAGES = ("digits", "cifar10", "cifar100", "settings", "remedies")
 STUDIES = sorted(path.stem for path in (ROOT / "results").glob("*.jsonl"))
-DOCUMENTS = ("README.md", "docs/results.md", "docs/studies.md")
+DOCUMENTS = ("README.md", *(f"docs/results/{name}.md" for name in PAGES))
 
 
 def read(name):
