@@ -1,7 +1,7 @@
 """Makes tables of finished runs: one row per setting, mean and standard deviation over seeds.
 
     python -m experiments.tables runs/*/ [--format=markdown,latex,csv,html] [--out=DIR]
-    python -m experiments.tables results/ --update=README.md,docs/results/digits.md [--check]
+    python -m experiments.tables results/ --update=README.md,docs/results.md [--check]
 
 Without --out the tables are printed. A folder may be a run or hold runs; results/digits may also be
 the packed study results/digits.jsonl. With --update the tables between the markers of these
