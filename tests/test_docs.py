@@ -20,6 +20,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from autolabel_jax import registry
+from experiments import config_flag
 from experiments.sweeping import runs as sweep_runs
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -92,8 +93,8 @@ def flags_of(module):
 
 def check_config(arguments):
     """The config exists, has the fields, and takes the values; so has each axis of a sweep."""
-    named = [a.removeprefix("--config.").split("=", 1) for a in arguments if "config." in a]
-    external = [registry.GROUPS[f] for f, value in named if ":" in value and f in registry.GROUPS]
+    named = config_flag.named_methods(arguments)
+    external = [registry.GROUPS[field] for field in named]
     of_external = tuple(f"--config.{group}." for group in external)
     kept = [a for a in arguments if a.startswith("--config") and not a.startswith(of_external)]
     values = flags.FlagValues()
