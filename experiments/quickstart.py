@@ -19,7 +19,7 @@ from autolabel_jax.corruptions import noise
 from autolabel_jax.evaluation import clean
 from configs import digits_augmix
 from experiments import launch
-from experiments.reporting import plots, printing
+from experiments.reporting import printing, run_plots
 
 _WORKDIR = flags.DEFINE_string("workdir", "runs/quickstart", "Folder of the two runs.")
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of both runs.")
@@ -67,7 +67,7 @@ def main(argv: list[str]) -> None:
     )
     print(printing.result_table(list(results.values())))
     figure = root / f"quickstart_{_SEED.value}.png"
-    plots.quickstart({rule: root / f"{rule}_{_SEED.value}" for rule in RULES}, figure)
+    run_plots.quickstart({rule: root / f"{rule}_{_SEED.value}" for rule in RULES}, figure)
     print(f"\nfigure: {figure}\nfor training curves: tensorboard --logdir {root}")
 
 

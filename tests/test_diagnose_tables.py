@@ -65,7 +65,7 @@ def test_buckets_as_table_and_figure(tmp_path):
     assert [a.get_title() for a in axes[:2]] == ["chain depth 1", "chain depth 2"]
     curves = {line.get_label(): line.get_xydata().tolist() for line in axes[0].get_lines()}
     assert curves["accuracy"] == [[0.25, 0.9], [0.75, 0.8]]
-    assert curves["label"] == [[0.25, 1], [0.75, 0.9]]
+    assert curves["label confidence"] == [[0.25, 1], [0.75, 0.9]]
     np.testing.assert_allclose(axes[4].get_lines()[0].get_ydata(), [25.5, 51])
     assert all(a.get_ylim()[0] == 0 and a.get_ylim()[1] > 3 for a in axes[2:])
     # Images that came augmented were moved by nobody knows how much: one row of panels.

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from autolabel_jax import augment, image_ops, labels, models, registry, train
 from configs import base, sweeps
 from experiments import config_help
-from experiments.reporting import cells, run_files
+from experiments.reporting import frame as frames
 from experiments.sweeping import search as sweep_search
 from tests import helpers
 
@@ -170,10 +170,9 @@ def test_a_new_row_of_a_table_is_all_that_a_built_in_method_takes(monkeypatch, t
     assert {r.get("buckets.num") for r in runs if r["augment.name"] == "shift"} == {2}
     config.augment.shift = 0.2
     train.train(config, tmp_path, progress=False)
-    (block,) = cells.make([run_files.read(tmp_path)])
-    assert block[0].names["augmentation"] == "shift"
-    assert block[0].label == "halfway"
-    settings = run_files.settings(block[0].runs[0])
+    frame, _ = frames.load([str(tmp_path)])
+    assert (frame["augmentation"][0], frame["labels"][0]) == ("shift", "halfway")
+    settings = frame["record"][0].settings
     assert settings["augment.shift"] == 0.2
     assert "augment.severity" not in settings
     monkeypatch.undo()
