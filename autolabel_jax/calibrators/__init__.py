@@ -1,1 +1,41 @@
-"""Calibrators: fitted on held-out logits, applied to the logits of any other set."""
+"""Lists calibrators, which map the logits and features of any input to calibrated logits.
+
+Each is in its own file, under a name that says what it reads; ``base`` has the interface.
+"""
+
+from autolabel_jax.calibrators import (
+    drift,
+    drift_entropy_trust,
+    drift_entropy_trust_neighbours,
+    entropy_trust_neighbours,
+)
+from autolabel_jax.calibrators.adjusted import FittedOnClean, Recentred
+from autolabel_jax.calibrators.base import Calibrator, HeldOut
+from autolabel_jax.calibrators.bucket import Bucket
+from autolabel_jax.calibrators.pooled_temperature import PooledTemperature
+from autolabel_jax.calibrators.temperature import Temperature
+from autolabel_jax.calibrators.vector import Vector
+
+__all__ = ["RULES", "TABLE", "Bucket", "Calibrator", "HeldOut"]
+
+# Rules with a temperature for each input, by name.
+RULES = {
+    rule.CALIBRATOR.name: rule.CALIBRATOR
+    for rule in (
+        drift,
+        drift_entropy_trust,
+        entropy_trust_neighbours,
+        drift_entropy_trust_neighbours,
+    )
+}
+
+# Calibrators that need no known distance, by name: rules also recentred, and fitted on clean
+# examples alone, as controls.
+TABLE: dict[str, Calibrator] = {
+    "temperature": Temperature(),
+    "vector": Vector(),
+    "pooled_temperature": PooledTemperature(),
+    **RULES,
+    **{f"{name}_recentred": Recentred(rule) for name, rule in RULES.items()},
+    **{f"{name}_clean": FittedOnClean(rule) for name, rule in RULES.items()},
+}

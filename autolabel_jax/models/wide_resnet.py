@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from autolabel_jax.models.layers import batch_norm, conv
+from autolabel_jax.models.layers import PENULTIMATE, STAGE, batch_norm, conv, record
 from autolabel_jax.registry import setting
 
 
@@ -66,6 +66,7 @@ class WideResNet(nn.Module):
             for block in range((self.depth - 4) // 6):
                 stride = 2 if stage > 0 and block == 0 else 1
                 x = Block(16 * self.width * 2**stage, stride, self.dtype)(x, train)
+            record(self, STAGE, x)
         x = batch_norm(train, self.dtype)(x)
-        x = nn.relu(x).mean((1, 2))
+        x = record(self, PENULTIMATE, nn.relu(x).mean((1, 2)))
         return nn.Dense(self.num_classes, dtype=self.dtype)(x)
