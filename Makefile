@@ -2,6 +2,7 @@
 
 VENV ?= .venv
 PEERS_VENV ?= .venv-peers
+DOCS_VENV ?= .venv-docs
 # Read once, when $(VENV) is made. For another Python: make test VENV=.venv312 PYTHON=python3.12
 PYTHON ?= $(shell for python in python3.11 python3.12 python3; do \
     if $$python -c '' >/dev/null 2>&1; then echo $$python; break; fi; done)
@@ -11,7 +12,7 @@ PIP := -m pip install --quiet --disable-pip-version-check --use-pep517
 export PYTHONPATH := $(CURDIR)
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart table-digits table-cifar10 test test-all lint format clean
+.PHONY: help install quickstart table-digits table-cifar10 test test-all lint format docs clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -57,12 +58,16 @@ format: $(VENV)/.dev  ## sort imports, fix what can be fixed, format
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
+docs: export NO_MKDOCS_2_WARNING := 1
+docs: $(DOCS_VENV)/.docs  ## build the documentation in build/docs; a warning or a broken link is an error
+	$(DOCS_VENV)/bin/python -m mkdocs build --strict
+
 clean:  ## remove caches and build products; runs/ and .venv stay
 	rm -rf build dist *.egg-info .pytest_cache .ruff_cache
 	find . -name .venv\* -prune -o -name runs -prune -o -name __pycache__ -type d -exec rm -rf {} +
 
 # A half-made environment would look like a whole one, so it is removed.
-$(VENV)/bin/python $(PEERS_VENV)/bin/python:
+$(VENV)/bin/python $(PEERS_VENV)/bin/python $(DOCS_VENV)/bin/python:
 	@test -n "$(PYTHON)" || { echo "No python3 found: install Python 3.11 or newer." >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	    echo "PYTHON=$(PYTHON): got $$($(PYTHON) --version 2>&1)," \
@@ -78,7 +83,7 @@ $(VENV)/.runtime: requirements.txt | $(VENV)/bin/python
 
 $(VENV)/.sweep: requirements-sweep.txt $(VENV)/.runtime
 	@echo "Installing requirements-sweep.txt into $(VENV) ..."
-	@$(PIP) -r requirements-sweep.txt
+	@$(VENV)/bin/python $(PIP) -r requirements-sweep.txt
 	@touch $@
 
 $(VENV)/.dev: requirements-dev.txt $(VENV)/.runtime
@@ -91,4 +96,9 @@ $(PEERS_VENV)/.peers: requirements.txt $(PEERS) | $(PEERS_VENV)/bin/python
 	@echo "Installing $(PEERS) into $(PEERS_VENV): several GB, minutes ..."
 	@$(PEERS_VENV)/bin/python $(PIP) -r requirements-dev.txt -r requirements-sweep.txt
 	@$(PEERS_VENV)/bin/python $(PIP) -r requirements-peers.txt
+	@touch $@
+
+$(DOCS_VENV)/.docs: requirements-docs.txt | $(DOCS_VENV)/bin/python
+	@echo "Installing requirements-docs.txt into $(DOCS_VENV) ..."
+	@$(DOCS_VENV)/bin/python $(PIP) -r requirements-docs.txt
 	@touch $@

@@ -2,7 +2,7 @@
 
     python -m experiments.tables runs/*/ [--all]
     python -m experiments.tables runs/*/ --out=DIR [--format=markdown,latex,csv,html]
-    python -m experiments.tables results/ --update=README.md,docs/results.md [--check]
+    python -m experiments.tables results/ --update=README.md,docs/results/digits.md [--check]
 
 Tables are printed as text that fits the width of the terminal; --all shows all columns. A folder
 may be a run or hold runs; results/digits may also be the packed study results/digits.jsonl. With

@@ -1,4 +1,4 @@
-"""Makes the toy results of docs/method.md: prints tables and writes method.png to --out.
+"""Makes the toy results of docs/results/toy.md: prints tables and writes method.png to --out.
 
     python -m experiments.toy --out=docs/ [--first_seed=0]
 

@@ -9,8 +9,9 @@ from experiments.reporting import documents, numerics, run_files
 from experiments.reporting import frame as frames
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+PAGES = ("digits", "cifar10", "cifar100", "settings", "remedies")
 STUDIES = sorted(path.stem for path in (ROOT / "results").glob("*.jsonl"))
-DOCUMENTS = ("README.md", "docs/results.md", "docs/studies.md")
+DOCUMENTS = ("README.md", *(f"docs/results/{name}.md" for name in PAGES))
 
 
 def read(name):

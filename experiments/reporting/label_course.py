@@ -1,6 +1,7 @@
 """Summarises how AutoLabel's labels changed in each third of training, from ``metrics.jsonl``.
 
-The values show whether labels were low early, oscillated, or reached the clip; see docs/studies.md.
+The values show whether labels were low early, oscillated, or reached the clip; see
+docs/results/remedies.md.
 """
 
 import numpy as np
