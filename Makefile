@@ -22,16 +22,16 @@ quickstart: $(VENV)/.runtime  ## train on images of digits, with and without Aut
 	$(VENV)/bin/python -m experiments.quickstart
 
 table-digits: export JAX_PLATFORMS ?= cpu
-table-digits: $(VENV)/.runtime  ## every augmentation with every label rule on digits, in runs/digits
+table-digits: $(VENV)/.sweep  ## every augmentation with every label rule on digits, in runs/digits
 	$(VENV)/bin/python -m experiments.sweep --config=configs/digits.py --workdir=runs/digits \
 	    --corruptions --attacks=fgsm,pgd20 --processes=$(WORKERS)
 	$(VENV)/bin/python -m experiments.tables runs/digits
 
-# The data set lies in TFDS_DATA_DIR, or where TFDS looks for it. What stopped goes on.
+# The data set is in TFDS_DATA_DIR, or where TFDS looks for it.
 SMALL := --config=configs/cifar10_table_small.py --workdir=runs/cifar10_table_small \
     --corruptions --examples=1000 --processes=$(WORKERS)
 table-cifar10: export JAX_PLATFORMS ?= cpu
-table-cifar10: $(VENV)/.runtime  ## the same on CIFAR-10 with a small CNN, about 1 1/2 hours
+table-cifar10: $(VENV)/.sweep  ## the same on CIFAR-10 with a small CNN, about 1 1/2 hours
 	$(VENV)/bin/python -m experiments.sweep $(SMALL)
 	$(VENV)/bin/python -m experiments.sweep $(SMALL) \
 	    --sweep=rules --axes=augment.name=adversarial --attacks=fgsm,pgd20
@@ -74,6 +74,11 @@ $(VENV)/bin/python $(PEERS_VENV)/bin/python:
 $(VENV)/.runtime: requirements.txt | $(VENV)/bin/python
 	@echo "Installing requirements.txt into $(VENV): about 1.2 GB, a minute or two ..."
 	@$(VENV)/bin/python $(PIP) -r requirements.txt
+	@touch $@
+
+$(VENV)/.sweep: requirements-sweep.txt $(VENV)/.runtime
+	@echo "Installing requirements-sweep.txt into $(VENV) ..."
+	@$(PIP) -r requirements-sweep.txt
 	@touch $@
 
 $(VENV)/.dev: requirements-dev.txt $(VENV)/.runtime

@@ -38,6 +38,18 @@ def _namespace(array: Array) -> Any:
     return jnp if isinstance(array, jax.Array) else np
 
 
+def top_class(scores: jax.Array) -> jax.Array:
+    """Returns the class with the highest logit or probability.
+
+    Args:
+      scores: float [..., K].
+
+    Returns:
+      int32 [...]; -1, no class, where any score is NaN, whose argmax would be class 0.
+    """
+    return jnp.where(jnp.isnan(scores).any(-1), -1, jnp.argmax(scores, axis=-1))
+
+
 def empty_stats(num_buckets: int, num_bins: int = NUM_BINS) -> BucketStats:
     """Returns statistics without any example, which are zeros [num_buckets, num_bins]."""
     # The arrays must not share memory, because a state that holds them is donated.
@@ -67,7 +79,7 @@ def stats_from_probabilities(
       BucketStats [N, R].
     """
     confidence = jnp.max(probabilities, axis=-1).astype(jnp.float32)
-    correct = jnp.argmax(probabilities, axis=-1) == label
+    correct = top_class(probabilities) == label
     weight = jnp.ones_like(confidence) if mask is None else mask.astype(jnp.float32)
     cell = bucket * num_bins + bin_index(confidence, num_bins)
 

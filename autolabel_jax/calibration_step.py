@@ -3,7 +3,7 @@
 dataset → augment → (image, distance) → bucket → model → BucketStats.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Protocol, cast
 
 import jax
@@ -87,6 +87,17 @@ def choose(key: jax.Array, num_examples: int, num: int) -> np.ndarray | None:
     return np.sort(np.asarray(order[:num]))
 
 
+def num_steps(num_examples: int, num: int, *, experiment: Experiment) -> int:
+    """Returns the number of steps of a pass; ``num_examples`` and ``num`` are as in ``choose``."""
+    chosen = min(num or num_examples, num_examples)
+    size = input_pipeline.padded_batch_size(chosen, experiment.eval_batch_size, experiment.mesh)
+    return _num_passes(experiment) * -(-chosen // size)
+
+
+def _num_passes(experiment: Experiment) -> int:
+    return 1 if experiment.augmentation.distance_is_given else experiment.num_buckets
+
+
 def calibrate(
     state: TrainState,
     whole: Batch,
@@ -95,6 +106,7 @@ def calibrate(
     step: CalibrationStep,
     experiment: Experiment,
     chosen: np.ndarray | None = None,
+    on_step: Callable[[], None] = lambda: None,
 ) -> BucketStats:
     """Measures every example once in every bucket.
 
@@ -105,6 +117,7 @@ def calibrate(
       step: ``calibration_step`` with its experiment bound, compiled.
       experiment: fixed parts of the run.
       chosen: int [m], rows of this pass; None for all n.
+      on_step: called after each step, to show progress.
 
     Returns:
       BucketStats [N, R] with n (or m) examples in each bucket; if distances are given with the
@@ -113,6 +126,7 @@ def calibrate(
     total = calibration.empty_stats(experiment.num_buckets, experiment.num_bins)
     for batch in plan(whole, key, experiment=experiment, chosen=chosen):
         total = calibration.merge(total, step(state, whole, *batch))
+        on_step()
     return total
 
 
@@ -120,11 +134,8 @@ def plan(
     whole: Batch, key: jax.Array, *, experiment: Experiment, chosen: np.ndarray | None = None
 ) -> Iterator[tuple[np.ndarray, np.ndarray, jax.Array]]:
     """Yields (rows, bucket, key) of each step of a pass; arguments are those of ``calibrate``."""
-    passes = 1 if experiment.augmentation.distance_is_given else experiment.num_buckets
-    for n in range(passes):
-        batches = input_pipeline.padded_rows(
-            whole, experiment.eval_batch_size, experiment.mesh, chosen
-        )
+    batches = input_pipeline.padded_rows(whole, experiment.eval_batch_size, experiment.mesh, chosen)
+    for n in range(_num_passes(experiment)):
         bucket_key = jax.random.fold_in(key, n)
         for i, rows in enumerate(batches):
             bucket = np.full(len(rows), n, np.int32)

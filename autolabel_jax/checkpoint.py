@@ -1,10 +1,14 @@
 """Saves and restores the whole state of a run with orbax.
 
-Checkpoints are written atomically, and the last k are kept.
+Checkpoints are written atomically, and the last k are kept. Each holds the checksums of its files
+and the metrics of the epochs before it.
 """
 
+import hashlib
+import itertools
 import pathlib
-from typing import cast
+from collections.abc import Sequence
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -13,8 +17,10 @@ import orbax.checkpoint as ocp
 from flax import struct
 
 from autolabel_jax import experiment as experiment_lib
-from autolabel_jax import processes
+from autolabel_jax import files, processes
 from autolabel_jax.types import Array, StepMetrics, TrainState
+
+CHECKSUMS, LINES = "checksums.json", "epochs.jsonl"  # in the folder of a checkpoint
 
 
 class Snapshot(struct.PyTreeNode):
@@ -59,10 +65,19 @@ class Checkpoints:
     def __init__(self, folder: pathlib.Path, keep: int | None):
         """Opens the folder; with ``keep``, also deletes incomplete checkpoints."""
         self.folder = folder.absolute()
-        options = ocp.CheckpointManagerOptions(
-            max_to_keep=keep, cleanup_tmp_directories=keep is not None, create=True
+        self._writes = keep is not None
+        self._place, self._lines = 0, [{}]  # of the checkpoint that is written
+        self._manager = ocp.CheckpointManager(
+            self.folder,
+            # Named, because orbax would otherwise infer it from the newest folder, whole or not.
+            item_handlers=ocp.StandardCheckpointHandler(),
+            options=ocp.CheckpointManagerOptions(
+                max_to_keep=keep,
+                cleanup_tmp_directories=self._writes,
+                create=True,
+                async_options=ocp.AsyncOptions(post_finalization_callback=self._complete),
+            ),
         )
-        self._manager = ocp.CheckpointManager(self.folder, options=options)
 
     def __enter__(self) -> "Checkpoints":
         """Enters a ``with`` block, whose end waits for a write in progress."""
@@ -75,25 +90,73 @@ class Checkpoints:
         self._manager.wait_until_finished()
         self._manager.close()
 
-    def save(self, snapshot: Snapshot, steps_per_epoch: int) -> None:
+    def save(
+        self, snapshot: Snapshot, steps_per_epoch: int, lines: Sequence[dict[str, Any]] = ()
+    ) -> None:
         """Starts writing a snapshot, named by its position in the run.
 
         An epoch has one position per step, and one for the end of its calibration, which is step 0
         of the next epoch.
+
+        Args:
+          snapshot: state and its position.
+          steps_per_epoch: number of steps per epoch.
+          lines: metrics of the epochs so far, for ``read_lines``.
         """
         place = int(snapshot.epoch) * (steps_per_epoch + 1) + int(snapshot.step)
         if place != self._manager.latest_step():
+            self._manager.wait_until_finished()
+            self._place, self._lines = place, list(lines)
             # Copied, because the next step may reuse the snapshot's memory during the write.
             copy = jax.tree.map(jnp.copy, snapshot)
             self._manager.save(place, args=ocp.args.StandardSave(copy))
 
+    def _complete(self) -> None:
+        """Adds lines and checksums to the checkpoint that is written, before it gets its name."""
+        if not processes.is_first():
+            return
+        names = (str(self._place), f"{self._place}.orbax-checkpoint-tmp*")
+        (folder,) = (path for name in names for path in self.folder.glob(name))
+        files.rewrite_json_lines(folder / LINES, self._lines)
+        files.write_json(folder / CHECKSUMS, _checksums(folder))
+
     def restore(self, like: Snapshot) -> Snapshot | None:
-        """Restores the last snapshot, with the shapes and shardings of ``like``, or None."""
-        if self._manager.latest_step() is None:
-            return None
+        """Restores the last snapshot that is whole, with the shapes and shardings of ``like``.
+
+        A damaged checkpoint is named on standard error; where this process may write, its folder
+        is renamed to ``….damaged``.
+
+        Returns:
+          The snapshot, or None if there is none.
+
+        Raises:
+          ValueError: a checkpoint holds another kind of state.
+        """
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
-        arguments = ocp.args.StandardRestore(abstract)
-        return cast(Snapshot, self._manager.restore(self._manager.latest_step(), args=arguments))
+        places = sorted(self._manager.all_steps())
+        while places:
+            place = places.pop()
+            folder = self.folder / str(place)
+            fault = processes.on_first(lambda folder=folder: _fault(folder))
+            try:
+                if fault is None:
+                    arguments = ocp.args.StandardRestore(abstract)
+                    return cast(Snapshot, self._manager.restore(place, args=arguments))
+            except Exception as error:  # orbax raises many kinds
+                fault = (str(error).splitlines() or [type(error).__name__])[0][:200]
+                if (folder / CHECKSUMS).exists() or "structure" in str(error).lower():
+                    raise ValueError(
+                        f"{folder}: the state there differs from that of this version and config "
+                        f"({fault}); use the version that saved it, or another --workdir"
+                    ) from error
+            next_one = (
+                f"the next is {self.folder / str(places[-1])}" if places else "it was the last"
+            )
+            processes.say(f"{folder}: this checkpoint is damaged ({fault}); {next_one}")
+            if self._writes:
+                processes.on_first(lambda folder=folder: _set_aside(folder))
+                self._manager.reload()
+        return None
 
     def clear(self) -> None:
         """Deletes all checkpoints."""
@@ -105,3 +168,38 @@ class Checkpoints:
         self._manager.wait_until_finished()
         step = self._manager.latest_step()
         return None if step is None else self.folder / str(step)
+
+
+def read_lines(folder: pathlib.Path | None) -> list[dict[str, Any]]:
+    """Reads the metrics of the epochs before a checkpoint; [] for an older one without them."""
+    return [] if folder is None else files.read_json_lines(folder / LINES)
+
+
+def _checksums(folder: pathlib.Path) -> dict[str, str]:
+    """Returns the SHA-256 of the files of a checkpoint, by path; orbax changes its own later."""
+    paths = [folder / LINES, *sorted(p for p in (folder / "default").rglob("*") if p.is_file())]
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in paths
+    }
+
+
+def _fault(folder: pathlib.Path) -> str | None:
+    """Says how the files of a checkpoint differ from their checksums, or None if they do not."""
+    if not (folder / CHECKSUMS).exists():  # of an older version
+        return None
+    try:
+        expected = files.read_json(folder / CHECKSUMS)
+        missing = [name for name in expected if not (folder / name).exists()]
+        if missing:
+            return f"{missing[0]} is missing"
+        changed = [n for n, sha in _checksums(folder).items() if expected.get(n) != sha]
+    except (OSError, ValueError, AttributeError) as error:
+        return f"{CHECKSUMS}: {error}"
+    return f"{changed[0]} differs from its checksum" if changed else None
+
+
+def _set_aside(folder: pathlib.Path) -> None:
+    """Renames a damaged checkpoint, so that another can be saved in its place."""
+    names = (f"{folder.name}.damaged{i or ''}" for i in itertools.count())
+    folder.rename(next(p for p in map(folder.with_name, names) if not p.exists()))

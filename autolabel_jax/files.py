@@ -1,6 +1,7 @@
 """Writes files atomically, and reads and writes files with one JSON value per line."""
 
 import contextlib
+import fcntl
 import json
 import math
 import os
@@ -29,6 +30,44 @@ def replacing(path: pathlib.Path) -> Generator[IO[bytes]]:
         temporary.unlink(missing_ok=True)
 
 
+def remove_leftovers(folder: pathlib.Path) -> None:
+    """Removes temporary files of ``replacing`` whose process has ended on this host."""
+    for path in folder.glob(f".*.{socket.gethostname()}.*"):
+        pid = path.name.rpartition(".")[2]
+        if pid.isdigit() and not _is_running(int(pid)):
+            path.unlink(missing_ok=True)
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # of another user
+        return True
+    return True
+
+
+@contextlib.contextmanager
+def lock(path: pathlib.Path) -> Generator[str | None]:
+    """Locks a file until the end of the block or of this process, however it ends.
+
+    Yields:
+      None if the lock is held now; if another process has it, that process: 'process 12 on host'.
+    """
+    with open(path, "a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            yield file.read().strip() or "another process"
+            return
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+        file.flush()
+        yield None
+
+
 def write_json(path: pathlib.Path, value: Any) -> None:
     """Writes a JSON file atomically; numbers that are not finite become null."""
     text = json.dumps(_null_for_nan(value), indent=2, allow_nan=False)
@@ -48,13 +87,14 @@ def write_npz(path: pathlib.Path, **arrays: np.ndarray) -> None:
 
 
 def read_json_lines(path: pathlib.Path) -> list[dict[str, Any]]:
-    """Reads the values of a file with one per line; ignores an incomplete last line."""
+    """Reads the objects of a file with one per line; ignores incomplete and damaged lines."""
     lines = []
-    for line in path.read_text().splitlines() if path.exists() else []:
+    for line in path.read_bytes().splitlines() if path.exists() else []:
         try:
-            lines.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
+            value = json.loads(line)
+        except ValueError:  # also for bytes that are not UTF-8
+            continue
+        lines += [value] if isinstance(value, dict) else []
     return lines
 
 
@@ -69,7 +109,7 @@ def append_json_line(path: pathlib.Path, value: dict[str, Any]) -> None:
 def rewrite_json_lines(path: pathlib.Path, lines: list[dict[str, Any]]) -> None:
     """Replaces a file of JSON lines atomically."""
     with replacing(path) as file:
-        file.write("".join(json.dumps(line) + "\n" for line in lines).encode())
+        file.write("".join(f"{json.dumps(_null_for_nan(line))}\n" for line in lines).encode())
 
 
 def _null_for_nan(value: Any) -> Any:

@@ -117,10 +117,16 @@ def padded_rows(
     """
     n = whole.label.shape[0]
     chosen = np.arange(n) if chosen is None else chosen
-    num, unit = len(chosen), math.lcm(64, mesh.devices.size)
-    size = min(batch_size, -(-num // unit) * unit)
+    num = len(chosen)
+    size = padded_batch_size(num, batch_size, mesh)
     rows = np.concatenate([chosen, np.arange(n, n + size)]).astype(np.int32)
     return [rows[first : first + size] for first in range(0, num, size)]
+
+
+def padded_batch_size(num: int, batch_size: int, mesh: Mesh) -> int:
+    """Returns the size of the batches of ``padded_rows`` of ``num`` examples."""
+    unit = math.lcm(64, mesh.devices.size)
+    return min(batch_size, -(-num // unit) * unit)
 
 
 def evaluation_batches(

@@ -3,6 +3,7 @@
 import pathlib
 import subprocess
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -25,15 +26,21 @@ class MetricWriter:
       run: the run's folder.
       first_epoch: epoch at which the run starts or resumes; lines of this epoch and later, from a
         process that was killed before its checkpoint, are removed.
+      saved: lines of earlier epochs in the checkpoint from which the run resumes.
+
+    Attributes:
+      lines: lines of all epochs so far.
     """
 
-    def __init__(self, run: RunDir, first_epoch: int):
+    def __init__(self, run: RunDir, first_epoch: int, saved: Sequence[dict[str, Any]] = ()):
         """Opens both files, for epochs from ``first_epoch``."""
         self._run, self._events = run, None
+        self.lines: list[dict[str, Any]] = []
         if processes.is_first():
             from tensorboardX import SummaryWriter  # slow to import
 
-            run.drop_metrics(first_epoch)
+            run.restore_metrics(first_epoch, saved)
+            self.lines = run.read_metrics()
             self._events = SummaryWriter(str(run.tensorboard), purge_step=first_epoch)
 
     def write(self, line: dict[str, Any]) -> None:
@@ -41,6 +48,7 @@ class MetricWriter:
         if self._events is None:
             return
         self._run.write_metrics(line)
+        self.lines.append(line)
         for name, value in line.items():
             curves = enumerate(value) if isinstance(value, list) else [(None, value)]
             for n, number in curves:

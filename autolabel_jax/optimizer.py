@@ -3,6 +3,7 @@
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 from ml_collections import ConfigDict
 
@@ -65,9 +66,24 @@ def make_schedule(settings: ConfigDict, epochs: float, steps_per_epoch: int) -> 
     return optax.join_schedules([rise, *levels], [warmup, *drops])
 
 
-def ema_update(ema_params: Any, params: Any, decay: float) -> Any:
-    """Returns decay·ema_params + (1 - decay)·params for each leaf."""
-    return optax.incremental_update(params, ema_params, step_size=1 - decay)
+def ema_update(average: Any, new: Any, decay: float, num_averaged: jax.Array) -> Any:
+    """Adds to a moving average: decay·average + (1 - decay)·new.
+
+    The decay rises from 0 to its value as n / (n + 9), n the number of values averaged so far, so
+    that the average follows the first updates and forgets where it began, as in TensorFlow's
+    ``ExponentialMovingAverage`` with ``num_updates``.
+
+    Args:
+      average: average so far; without effect if ``num_averaged`` is 0.
+      new: next value, of the same structure.
+      decay: decay after the start, in [0, 1).
+      num_averaged: int32 [], number of values in ``average``.
+
+    Returns:
+      The average with ``new``.
+    """
+    decay_now = jnp.minimum(decay, num_averaged / (num_averaged + 9))
+    return optax.incremental_update(new, average, step_size=1 - decay_now)
 
 
 def _kernels(params: Any) -> Any:
@@ -92,7 +108,8 @@ def _check(settings: ConfigDict, epochs: float) -> None:
             f"epochs={epochs}"
         )
     shares = list(settings.boundaries)
-    if shares != sorted(shares) or not all(0 < share < 1 for share in shares):
+    numbers = all(isinstance(share, int | float) for share in shares)
+    if not numbers or shares != sorted(shares) or not all(0 < share < 1 for share in shares):
         raise ValueError(
             f"optimizer.boundaries: got {tuple(shares)}, must be increasing fractions "
             "of the epochs between 0 and 1, such as (0.3, 0.6, 0.8)"

@@ -6,6 +6,7 @@ the same order.
 
 import json
 import re
+import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -27,6 +28,12 @@ PEER_LOST = re.compile(
 def is_first() -> bool:
     """Whether this is the process that writes files and prints."""
     return jax.process_index() == 0
+
+
+def say(text: str) -> None:
+    """Prints a line on standard error in the first process."""
+    if is_first():
+        print(text, file=sys.stderr, flush=True)
 
 
 def is_peer_lost(error: BaseException | None) -> bool:

@@ -4,16 +4,20 @@
 - dataset.json: fingerprint of its data, see ``datasets.fingerprint``, and library versions.
 - metrics.jsonl: one line per epoch; tensorboard/ has the same metrics.
 - checkpoints/: the last states, written by ``checkpoint``.
+- .lock: held by the process that trains here.
 - result.json: metrics of the trained state; a run with this file is finished.
 - test_logits.npz: logits and labels of the clean test split.
 - evaluation.jsonl: finished units of an evaluation; evaluation/ has their resamples.
 - diagnosis.json: measurements of ``experiments.diagnose``; diagnosis/ has its figures.
 """
 
+import contextlib
 import dataclasses
 import json
 import pathlib
 import platform
+import shutil
+from collections.abc import Callable, Generator, Sequence
 from importlib import metadata
 from typing import Any
 
@@ -26,7 +30,7 @@ from autolabel_jax import files, processes
 from autolabel_jax.datasets import Dataset, fingerprint
 from autolabel_jax.evaluation.ledger import Ledger
 
-CONFIG, RESULT = "config.json", "result.json"
+CONFIG, RESULT, LOCK = "config.json", "result.json", ".lock"
 PACKAGES = ("jax", "flax", "optax", "numpy")
 # Fields that do not affect the results; they may differ when a run is resumed.
 FREE_FIELDS = ("data_dir", "loader_workers", "checkpoint.keep", "checkpoint.every_epochs")
@@ -52,19 +56,65 @@ class RunDir:
 
     # --- config and data ---------------------------------------------------------------------
 
-    def claim(self, config: ConfigDict, dataset: Dataset) -> None:
+    @contextlib.contextmanager
+    def locked(self) -> Generator[None]:
+        """Holds the folder for one training; the system frees it when its process ends.
+
+        Raises:
+          ValueError: another process trains here.
+        """
+        made = not self.path.exists()
+        with contextlib.ExitStack() as stack:
+            processes.on_first(lambda: self._lock(stack))
+            try:
+                yield
+            finally:
+                if made and processes.is_first():
+                    self._remove_if_unused()
+
+    def _lock(self, stack: contextlib.ExitStack) -> None:
+        self.path.mkdir(parents=True, exist_ok=True)
+        holder = stack.enter_context(files.lock(self.path / LOCK))
+        if holder is not None:
+            raise ValueError(
+                f"--workdir={self.path}: {holder} trains there; wait for its end, or use another "
+                "--workdir"
+            )
+
+    def _remove_if_unused(self) -> None:
+        if [path.name for path in self.path.iterdir()] == [LOCK]:
+            (self.path / LOCK).unlink()
+            self.path.rmdir()
+
+    def claim(
+        self, config: ConfigDict, dataset: Dataset, defaults: ConfigDict | None = None
+    ) -> None:
         """Claims the folder for a config and data set, or checks that it has the same ones.
+
+        A finished run may be claimed with more epochs: its result is renamed, and it is unfinished
+        again. Temporary files that a killed process left are removed.
+
+        Args:
+          config: config of the run.
+          dataset: its data.
+          defaults: config with the defaults of fields that an older run lacks, see
+            ``check_config``.
 
         Raises:
           ValueError: the folder belongs to a run with other settings or data.
         """
-        processes.on_first(lambda: self._claim(config, dataset))
+        processes.on_first(lambda: self._claim(config, dataset, defaults))
 
-    def _claim(self, config: ConfigDict, dataset: Dataset) -> None:
+    def _claim(self, config: ConfigDict, dataset: Dataset, defaults: ConfigDict | None) -> None:
         self.path.mkdir(parents=True, exist_ok=True)
+        for folder in (self.path, self.ledger.folder):
+            files.remove_leftovers(folder)
         if self.is_claimed:
-            self.check_config(config)
+            more_epochs = self._epochs_to_add(config)
+            self.check_config(config, defaults, free=("epochs",) if more_epochs else ())
             self._check_dataset(dataset)
+            if more_epochs:
+                self._reopen(config, more_epochs)
         else:
             described = {**fingerprint.describe(dataset), "versions": library_versions()}
             files.write_json(self.path / "dataset.json", described)
@@ -75,16 +125,49 @@ class RunDir:
         """Whether a run was started here."""
         return (self.path / CONFIG).exists()
 
-    def check_config(self, config: ConfigDict) -> None:
+    def _epochs_to_add(self, config: ConfigDict) -> int:
+        """Returns by how many epochs a config prolongs the finished run here, or 0."""
+        before = self.read_config().get("epochs", config.epochs)
+        return max(config.epochs - before, 0) if self.is_finished else 0
+
+    def _reopen(self, config: ConfigDict, more_epochs: int) -> None:
+        before = config.epochs - more_epochs
+        kept = self.path / f"result_{before}_epochs.json"
+        (self.path / RESULT).rename(kept)
+        processes.say(
+            f"{self.path}: trains on from epoch {before} to {config.epochs}; the "
+            f"{config.optimizer.schedule} schedule of optimizer.schedule now spans {config.epochs} "
+            f"epochs, so the learning rate differs from that of a run of {config.epochs} epochs in "
+            f"the first {before}; the result so far is in {kept.name}"
+        )
+
+    def check_config(
+        self,
+        config: ConfigDict,
+        defaults: ConfigDict | None = None,
+        free: Sequence[str] = (),
+    ) -> None:
         """Checks that a config equals that of the run, except for ``FREE_FIELDS``.
+
+        Fields that the run lacks, because it is older than they are, must have their defaults, and
+        are named on standard error.
+
+        Args:
+          config: config to check.
+          defaults: config with the defaults of fields; a field that it lacks too may have any
+            value.
+          free: fields that may differ if no others do.
 
         Raises:
           ValueError: fields differ; the message lists them.
         """
         before, now = _flat(self.read_config()), _flat(json.loads(config.to_json()))
+        later = {field: now[field] for field in now.keys() - before.keys()}
+        known = {} if defaults is None else _flat(json.loads(defaults.to_json()))
+        before |= {field: known.get(field, value) for field, value in later.items()}
         fields = sorted(f for f in before.keys() | now.keys() if f not in FREE_FIELDS)
         differing = [f for f in fields if before.get(f) != now.get(f)]
-        if differing:
+        if not set(differing) <= set(free):
             changes = "; ".join(
                 f"{f}: {before.get(f)!r} there, {now.get(f)!r} asked for" for f in differing
             )
@@ -92,6 +175,9 @@ class RunDir:
                 f"--workdir={self.path} holds a run of another config ({changes}); "
                 "use another --workdir, or the settings of that run"
             )
+        if later:
+            values = ", ".join(f"{field}={later[field]!r}" for field in sorted(later))
+            processes.say(f"{self.path}: this run is older than some fields; it takes {values}")
 
     def check_dataset(self, dataset: Dataset) -> None:
         """Checks that data equal those that the run was trained on; skips runs without record.
@@ -161,10 +247,38 @@ class RunDir:
         """Appends the line of an epoch."""
         files.append_json_line(self._metrics, line)
 
-    def drop_metrics(self, first_epoch: int) -> None:
-        """Removes the lines of this epoch and later ones."""
-        kept = [line for line in self.read_metrics() if line["epoch"] < first_epoch]
-        files.rewrite_json_lines(self._metrics, kept)
+    def restore_metrics(self, num_epochs: int, saved: Sequence[dict[str, Any]]) -> None:
+        """Makes the file hold the lines of the first epochs, and no others.
+
+        Lines that are missing or damaged are replaced by those that a checkpoint has saved, and
+        their epochs are named on standard error.
+
+        Args:
+          num_epochs: number of epochs.
+          saved: lines of these epochs, as far as they are saved.
+        """
+        own, by_epoch = _by_epoch(self.read_metrics()), _by_epoch(saved)
+        whole = {n: by_epoch.get(n, own.get(n)) for n in range(num_epochs)}
+        lines = [line for line in whole.values() if line is not None]
+        if restored := [n + 1 for n in whole if n in by_epoch and own.get(n) != by_epoch[n]]:
+            processes.say(
+                f"{self._metrics}: was damaged; the lines of epochs {_ranges(restored)} are "
+                "restored from the checkpoint"
+            )
+        if lost := [n + 1 for n in whole if whole[n] is None]:
+            kept = self.path / "metrics.damaged"
+            if self._metrics.exists():
+                shutil.copyfile(self._metrics, kept)
+            processes.say(
+                f"{self._metrics}: the lines of epochs {_ranges(lost)} are missing, and no "
+                f"checkpoint has them; the file as it was is {kept.name}"
+            )
+        files.rewrite_json_lines(self._metrics, lines)
+
+    def missing_epochs(self) -> str:
+        """Returns which epochs, from 1, the metrics of the finished run lack, such as '3, 7-9'."""
+        own = _by_epoch(self.read_metrics())
+        return _ranges([n + 1 for n in range(self.read_config()["epochs"]) if n not in own])
 
     def last_metrics(self) -> dict[str, Any] | None:
         """Reads the last complete line from the end of the file, or None."""
@@ -200,8 +314,14 @@ class RunDir:
         """Reads the result from the file; None for an unfinished run."""
         return _read(self.path / RESULT)
 
-    def write_result(self, result: dict[str, Any]) -> dict[str, Any]:
+    def write_result(
+        self, result: dict[str, Any], replaced: Callable[[str], bool] = lambda name: False
+    ) -> dict[str, Any]:
         """Merges metrics into the result, but keeps the entries ``OF_TRAINING`` of an earlier one.
+
+        Args:
+          result: new entries.
+          replaced: whether an earlier entry of this name is dropped if ``result`` lacks it.
 
         Returns:
           The new contents of the file.
@@ -209,6 +329,7 @@ class RunDir:
 
         def write() -> dict[str, Any]:
             before = self.read_result() or {}
+            before = {n: v for n, v in before.items() if n in result or not replaced(n)}
             new = {n: v for n, v in result.items() if not before or n not in OF_TRAINING}
             files.write_json(self.path / RESULT, whole := {**before, **new})
             return whole
@@ -265,6 +386,21 @@ def library_versions() -> dict[str, str]:
         "python": platform.python_version(),
         **{name: metadata.version(name) for name in PACKAGES},
     }
+
+
+def _by_epoch(lines: Sequence[dict[str, Any]]) -> dict[Any, dict[str, Any]]:
+    return {line.get("epoch"): line for line in lines}
+
+
+def _ranges(numbers: Sequence[int]) -> str:
+    """Writes increasing numbers as '3, 7-9'."""
+    parts: list[list[int]] = []
+    for n in numbers:
+        if parts and parts[-1][-1] == n - 1:
+            parts[-1].append(n)
+        else:
+            parts.append([n])
+    return ", ".join(f"{p[0]}-{p[-1]}" if len(p) > 1 else str(p[0]) for p in parts)
 
 
 def _read(path: pathlib.Path) -> Any:

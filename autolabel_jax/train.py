@@ -13,7 +13,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
-from tqdm import tqdm
 
 from autolabel_jax import (
     calibration,
@@ -31,6 +30,7 @@ from autolabel_jax import (
 )
 from autolabel_jax.checkpoint import Snapshot
 from autolabel_jax.evaluation import clean, predict
+from autolabel_jax.progress import Progress
 from autolabel_jax.run_dir import RunDir
 from autolabel_jax.types import Array, Batch, BucketStats, StepMetrics, TrainState
 
@@ -73,7 +73,7 @@ class Run:
     calibration: Batch  # whole split on the device
     saved: checkpoint.Checkpoints
     should_stop: Callable[[], bool]
-    bar: tqdm
+    progress: Progress
     train_steps: TrainSteps
     calibration_step: calibration_step.CalibrationStep
     update_labels: Callable[[Any, BucketStats], Any]  # of the label rule's state
@@ -87,6 +87,7 @@ def train(
     *,
     should_stop: Callable[[], bool] = lambda: False,
     progress: bool = True,
+    defaults: ConfigDict | None = None,
 ) -> dict[str, Any]:
     """Trains, resuming from the last checkpoint if there is one, and evaluates at the end.
 
@@ -95,35 +96,65 @@ def train(
       workdir: folder for all outputs, see ``run_dir``.
       should_stop: called after every dispatch; the run saves a checkpoint and stops if it
         returns True.
-      progress: whether to show a progress bar.
+      progress: whether to show on standard error what is trained, and how far it is.
+
+      defaults: config with the defaults of fields, for a run that is older than some of them.
 
     Returns:
       The content of ``result.json``.
 
     Raises:
       ValueError: a setting is not valid, or the working directory belongs to another config or
-        other data.
+        other data, or another process trains there.
       NonFiniteLossError: the loss or the state is NaN or infinite.
       Stopped: ``should_stop`` returned True; a checkpoint is saved.
     """
     run_dir, config = RunDir(pathlib.Path(workdir)), registry.complete(config)
-    mesh = input_pipeline.make_mesh()
-    dataset = datasets.load(config)
-    experiment = experiment_lib.create(config, dataset, mesh)
-    run_dir.claim(config, dataset)
-    if finished := run_dir.result():
-        return finished
+    with run_dir.locked():
+        dataset = datasets.load(config)
+        experiment = experiment_lib.create(config, dataset, input_pipeline.make_mesh())
+        run_dir.claim(config, dataset, defaults)
+        if finished := run_dir.result():
+            if processes.is_first():
+                saved = checkpoint.read_lines(run_dir.last_checkpoint())
+                run_dir.restore_metrics(config.epochs, saved)
+            return finished
+        return _train(config, run_dir, dataset, experiment, should_stop, progress)
+
+
+def _train(
+    config: ConfigDict,
+    run_dir: RunDir,
+    dataset: datasets.Dataset,
+    experiment: experiment_lib.Experiment,
+    should_stop: Callable[[], bool],
+    progress: bool,
+) -> dict[str, Any]:
+    """Trains a run that is not finished; see ``train``."""
+    _warn_of_still_labels(config, experiment)
     with checkpoint.Checkpoints(run_dir.checkpoints, config.checkpoint.keep) as saved:
         snapshot = checkpoint.first_snapshot(experiment, config.seed, dataset.train.input.shape[1:])
-        snapshot = saved.restore(snapshot) or snapshot
-        place = int(snapshot.epoch) * experiment.steps_per_epoch + int(snapshot.step)
-        total = config.epochs * experiment.steps_per_epoch
-        hidden = not (progress and processes.is_first())
-        with tqdm(
-            total=total, initial=place, unit="step", disable=hidden, dynamic_ncols=True
-        ) as bar:
-            agreed = processes.agreed(should_stop, mesh)
-            run = make_run(config, experiment, dataset, saved, agreed, bar)
+        restored = saved.restore(snapshot)
+        if restored is None and (lines := run_dir.read_metrics()):
+            processes.say(
+                f"{run_dir.checkpoints}: no checkpoint is left, though there are metrics of "
+                f"{len(lines)} epochs; training begins at the first epoch again"
+            )
+        snapshot = restored or snapshot
+        steps = experiment.steps_per_epoch + calibration_step.num_steps(
+            len(dataset.calibration.label),
+            config.calibration.images_per_update,
+            experiment=experiment,
+        )
+        display = Progress(
+            _description(config, dataset, experiment),
+            total=config.epochs * steps,
+            done=int(snapshot.epoch) * steps + int(snapshot.step),
+            shown=progress and processes.is_first(),
+        )
+        with display:
+            agreed = processes.agreed(should_stop, experiment.mesh)
+            run = make_run(config, experiment, dataset, saved, agreed, display)
             with contextlib.closing(run.batches):
                 snapshot = _epochs(run, snapshot, run_dir)
     began, variables = time.perf_counter(), experiment_lib.inference_variables(snapshot.state)
@@ -132,13 +163,39 @@ def train(
     return run_dir.write_result(result)
 
 
+def _warn_of_still_labels(config: ConfigDict, experiment: experiment_lib.Experiment) -> None:
+    """Says that labels will not move if no update falls into the run."""
+    due = (_update_is_due(config, epoch) for epoch in range(config.epochs))
+    if experiment.rule.learns and not any(due):
+        processes.say(
+            f"labels.warmup_epochs={config.labels.warmup_epochs}, labels.update_every="
+            f"{config.labels.update_every}: the labels will not move, as no update falls into "
+            f"the {config.epochs} epochs"
+        )
+
+
+def _description(
+    config: ConfigDict, dataset: datasets.Dataset, experiment: experiment_lib.Experiment
+) -> str:
+    """Describes in one line what is trained, and on what."""
+    groups, num = experiment.augmentation.num_groups, len(experiment.edges) - 1
+    devices = jax.devices()
+    return (
+        f"{dataset.name}: {len(dataset.train)} training, {len(dataset.calibration.label)} "
+        f"calibration and {len(dataset.test)} test examples of {dataset.num_classes} classes; "
+        f"{config.model.name}, {config.augment.name}, {config.labels.rule} labels in "
+        f"{groups} x {num} buckets; {config.epochs} epochs of {experiment.steps_per_epoch} steps "
+        f"on {len(devices)} x {devices[0].device_kind} ({devices[0].platform})"
+    )
+
+
 def make_run(
     config: ConfigDict,
     experiment: experiment_lib.Experiment,
     dataset: datasets.Dataset,
     saved: checkpoint.Checkpoints,
     should_stop: Callable[[], bool],
-    bar: tqdm,
+    progress: Progress,
 ) -> Run:
     """Builds the parts of a run, with arrays on the device and compiled functions."""
     calibration = input_pipeline.put_split(dataset.calibration, experiment.mesh)
@@ -160,7 +217,7 @@ def make_run(
         calibration=calibration,
         saved=saved,
         should_stop=should_stop,
-        bar=bar,
+        progress=progress,
         train_steps=jit(
             functools.partial(train_step.train_steps, experiment=experiment),
             static_argnames="num_steps",
@@ -180,11 +237,18 @@ def make_run(
 def _epochs(run: Run, snapshot: Snapshot, run_dir: RunDir) -> Snapshot:
     """Runs all epochs that remain after the snapshot."""
     config = run.config
-    writer = metric_writer.MetricWriter(run_dir, first_epoch=int(snapshot.epoch))
+    first_epoch = int(snapshot.epoch)
+    saved_lines = checkpoint.read_lines(run.saved.latest())
+    writer = metric_writer.MetricWriter(run_dir, first_epoch, saved_lines)
     while (epoch := int(snapshot.epoch)) < config.epochs:
         began, steps_before = time.perf_counter(), int(snapshot.step)
-        snapshot = _train_epoch(run, snapshot)
+        run.progress.begin_epoch(epoch, config.epochs)
+        if epoch == first_epoch:
+            run.progress.compiling()
+        snapshot = _train_epoch(run, snapshot, writer.lines)
         trained = time.perf_counter() - began
+        if epoch == first_epoch:
+            run.progress.compiling()
         stats, clean = _measure(run, snapshot.state, epoch)
         state = snapshot.state
         if _update_is_due(config, epoch):
@@ -197,6 +261,10 @@ def _epochs(run: Run, snapshot: Snapshot, run_dir: RunDir) -> Snapshot:
                 "seconds": time.perf_counter() - began,
             }
         )
+        run.progress.end_epoch(
+            f"{_means(snapshot.metrics)}, calibration ECE {clean['ece']:.3f}, "
+            f"{images / trained:,.0f} images/s"
+        )
         snapshot = Snapshot(
             state=state,
             epoch=np.array(epoch + 1, np.int32),
@@ -204,12 +272,12 @@ def _epochs(run: Run, snapshot: Snapshot, run_dir: RunDir) -> Snapshot:
             metrics=checkpoint.no_metrics(),
         )
         if (epoch + 1) % config.checkpoint.every_epochs == 0 or epoch + 1 == config.epochs:
-            _save(run, snapshot)
+            _save(run, snapshot, writer.lines)
     writer.close()
     return snapshot
 
 
-def _train_epoch(run: Run, snapshot: Snapshot) -> Snapshot:
+def _train_epoch(run: Run, snapshot: Snapshot, lines: list[dict[str, Any]]) -> Snapshot:
     """Runs the rest of an epoch; sums are read one dispatch late, so the device never waits."""
     epoch, step = int(snapshot.epoch), int(snapshot.step)
     batches = run.batches.epoch(epoch, step)
@@ -217,7 +285,7 @@ def _train_epoch(run: Run, snapshot: Snapshot) -> Snapshot:
     state, unread = snapshot.state, None
     sums = jax.tree.map(np.asarray, snapshot.metrics)
     began, first = time.perf_counter(), step
-    stop = run.should_stop()
+    stop, detail = run.should_stop(), ""
     while step < run.experiment.steps_per_epoch and not stop:
         examples, order, num_steps = next(batches)
         state, metrics = run.train_steps(
@@ -226,10 +294,10 @@ def _train_epoch(run: Run, snapshot: Snapshot) -> Snapshot:
         if unread is not None:
             sums = _add_metrics(run, sums, *unread)
             speed = (step - first) * run.experiment.batch_size / (time.perf_counter() - began)
-            run.bar.set_postfix_str(_postfix(epoch, sums, speed), refresh=False)
+            detail = f"{_means(sums)}, {speed:,.0f} images/s"
         unread = (metrics, epoch, step)
         step += num_steps
-        run.bar.update(num_steps)
+        run.progress.train_step(num_steps, detail)
         stop = run.should_stop()
     if unread is not None:
         sums = _add_metrics(run, sums, *unread)
@@ -240,7 +308,7 @@ def _train_epoch(run: Run, snapshot: Snapshot) -> Snapshot:
         metrics=sums,
     )
     if stop:
-        _save(run, snapshot)
+        _save(run, snapshot, lines)
         raise Stopped(
             f"stopped in epoch {epoch + 1} of {run.config.epochs} after step {step} of "
             f"{run.experiment.steps_per_epoch}; saved {run.saved.latest()}; "
@@ -263,13 +331,13 @@ def _add_metrics(
     return sums
 
 
-def _save(run: Run, snapshot: Snapshot) -> None:
+def _save(run: Run, snapshot: Snapshot, lines: list[dict[str, Any]]) -> None:
     """Saves a finite state; the last update can overflow after a finite loss."""
     steps, state = run.experiment.steps_per_epoch, snapshot.state
     if not run.is_finite(state):
         done = int(state.step) - 1  # number of updates before the last one
         raise _diverged(run, "the state is not finite", done // steps, done % steps + 1)
-    run.saved.save(processes.replicate(snapshot, run.experiment.mesh), steps)
+    run.saved.save(processes.replicate(snapshot, run.experiment.mesh), steps, lines)
 
 
 def _diverged(run: Run, what: str, epoch: int, step: int) -> NonFiniteLossError:
@@ -285,11 +353,8 @@ def _all_finite(state: TrainState) -> jax.Array:
     return jnp.all(jnp.array([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(state)]))
 
 
-def _postfix(epoch: int, sums: StepMetrics, images_per_second: float) -> str:
-    return (
-        f"epoch {epoch + 1}, loss {sums.loss / sums.count:.3f}, "
-        f"accuracy {sums.correct / sums.count:.3f}, {images_per_second:,.0f} images/s"
-    )
+def _means(sums: StepMetrics) -> str:
+    return f"loss {sums.loss / sums.count:.3f}, accuracy {sums.correct / sums.count:.3f}"
 
 
 def _measure(run: Run, state: TrainState, epoch: int) -> tuple[BucketStats, dict[str, float]]:
@@ -305,6 +370,7 @@ def _measure(run: Run, state: TrainState, epoch: int) -> tuple[BucketStats, dict
         step=run.calibration_step,
         experiment=run.experiment,
         chosen=chosen,
+        on_step=run.progress.advance,
     )
     logits = run.predict(experiment_lib.inference_variables(state), run.calibration)
     return stats, clean.scores(logits, np.asarray(run.calibration.label))

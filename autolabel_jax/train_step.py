@@ -18,7 +18,7 @@ from autolabel_jax import (
     optimizer,
 )
 from autolabel_jax.experiment import Experiment, apply_augmentation
-from autolabel_jax.types import Augmented, Batch, StepMetrics, TrainState
+from autolabel_jax.types import Augmented, AveragedTrainState, Batch, StepMetrics, TrainState
 
 
 def train_step(
@@ -68,9 +68,10 @@ def train_step(
     )
     updates, opt_state = experiment.optimizer.update(gradient, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
-    ema_params = state.ema_params
-    if ema_params is not None:
-        ema_params = optimizer.ema_update(ema_params, params, experiment.ema)
+    if isinstance(state, AveragedTrainState):
+        average, new = (state.ema_params, state.ema_batch_stats), (params, batch_stats)
+        average = optimizer.ema_update(average, new, experiment.ema, state.step)
+        state = state.replace(ema_params=average[0], ema_batch_stats=average[1])
     metrics = StepMetrics(
         loss=loss.sum(),
         correct=jnp.sum(top == augmented.label).astype(jnp.float32),
@@ -81,7 +82,6 @@ def train_step(
         params=params,
         batch_stats=batch_stats,
         opt_state=opt_state,
-        ema_params=ema_params,
     )
     return state, metrics
 

@@ -84,3 +84,11 @@ class TrainState(struct.PyTreeNode):
     opt_state: Any
     ema_params: Any  # like params, or None if EMA is off
     labels: Any  # state of the label rule, see ``labels.LabelRule``
+
+
+# This is a separate class because checkpoints store fields even if they are None, so that a state
+# without EMA could not be restored from those that were saved before the field existed.
+class AveragedTrainState(TrainState):
+    """Holds the state of a run with EMA."""
+
+    ema_batch_stats: Any  # like batch_stats, averaged with the same weights as ema_params

@@ -5,8 +5,8 @@
 
 Each start is ``python -m experiments.train`` in a process of its own. "Cold"
 begins with an empty --compilation_cache_dir, "warm" with the one that the cold
-start has filled; the step counts once the progress bar has moved, which is
-when its program is compiled and running. "End" is that of one whole epoch
+start has filled; the step counts once the run says that its program is
+compiled and running. "End" is that of one whole epoch
 with its calibration and evaluation. Medians, and the spread.
 
     python -m benchmarks.start --imports --repeats=9
@@ -18,7 +18,6 @@ without, in processor time of a process of its own; the two in turns, medians.
 import argparse
 import os
 import pathlib
-import re
 import statistics
 import subprocess
 import sys
@@ -28,7 +27,7 @@ import time
 from benchmarks import harness
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-MOVED = re.compile(rb"[1-9]\d*/\d+ \[")  # of tqdm: 1/36 [00:05<…
+COMPILED = b"compiled in"  # said after the first step
 
 
 def start(config: str, extra: list[str], cache: pathlib.Path) -> tuple[float, float]:
@@ -45,7 +44,7 @@ def start(config: str, extra: list[str], cache: pathlib.Path) -> tuple[float, fl
         )
         while piece := process.stderr.read1():
             told += piece
-            if first is None and MOVED.search(told):
+            if first is None and COMPILED in told:
                 first = time.perf_counter() - began
         if process.wait() or first is None:
             raise RuntimeError(

@@ -83,6 +83,7 @@ def start() -> None:
         other in time.
     """
     threading.Thread(target=_end_with_parent, args=(int(os.environ[PIPE]),), daemon=True).start()
+    _drop_native_output()
     try:
         jax.distributed.initialize(
             COORDINATOR.value,
@@ -121,6 +122,15 @@ def leave(message: str) -> None:
     print(message, file=sys.stderr, flush=True)
     sys.stdout.flush()
     os._exit(1)
+
+
+def _drop_native_output() -> None:
+    """Gives Python its own standard output; C++ code, such as Gloo, writes to nowhere."""
+    sys.stdout.flush()
+    sys.stdout = open(os.dup(1), "w", buffering=1)  # noqa: SIM115 it stays open
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.close(nowhere)
 
 
 def _end_with_parent(pipe: int) -> None:

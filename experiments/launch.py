@@ -1,9 +1,14 @@
 """Starts the programs: parses flags, sets up logging, and reports user errors in one line."""
 
+import contextlib
 import difflib
+import os
+import select
+import signal
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import TextIO
 
 from absl import app, flags, logging
 
@@ -31,9 +36,17 @@ def run(
       several_processes: whether several processes may run it together, see ``distributed``.
     """
     flags.mark_flags_as_required(required)
+    if "workdir" in flags.FLAGS:
+        flags.register_validator(
+            "workdir",
+            lambda path: path is None or not os.path.isfile(path),
+            message="it is a file; give a folder, which need not exist",
+        )
 
     def guarded(argv):
-        logging.set_verbosity(logging.WARNING)  # orbax logs much at info
+        logging.set_verbosity(logging.WARNING)
+        # Orbax and TFDS, which log with absl, warn of what needs no action; JAX does not.
+        logging.get_absl_logger().setLevel(logging.converter.STANDARD_ERROR)
         leave = distributed.leave if distributed.is_worker() else sys.exit
         try:
             join(several_processes)
@@ -42,6 +55,8 @@ def run(
         except KeyboardInterrupt:
             leave("stopped; finished work is kept: run the same command to resume")
         except Exception as error:
+            if isinstance(error, BrokenPipeError) and _is_closed(sys.stdout):
+                raise
             if distributed.is_worker() and processes.is_peer_lost(error):
                 leave(f"error: {distributed.peer_lost(error)}")
             if isinstance(error, MISTAKES):
@@ -50,7 +65,32 @@ def run(
                 leave(traceback.format_exc())
             raise
 
-    app.run(guarded, flags_parser=_parse)
+    with ending_with_reader():
+        app.run(guarded, flags_parser=_parse)
+
+
+@contextlib.contextmanager
+def ending_with_reader() -> Iterator[None]:
+    """Exits silently, as SIGPIPE does, once nobody reads standard output, as in ``… | head``."""
+    try:
+        try:
+            yield
+        finally:
+            if sys.stdout is not None:  # as after >&-
+                sys.stdout.flush()
+    except BrokenPipeError:
+        if not _is_closed(sys.stdout):
+            raise
+        # Python flushes once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + signal.SIGPIPE)
+
+
+def _is_closed(stream: TextIO) -> bool:
+    """Whether a stream is a pipe whose reader is gone."""
+    poll = select.poll()
+    poll.register(stream.fileno(), 0)
+    return any(event & select.POLLERR for _, event in poll.poll(0))
 
 
 def join(several_processes: bool) -> None:
@@ -87,6 +127,8 @@ def _parse(argv: list[str]) -> list[str]:
             print(config_help.text(argv))
             sys.exit(0)
         return flags.FLAGS(argv)
+    except BrokenPipeError:
+        raise
     except flags.Error as error:
         sys.exit(f"error: {error}")
     except (AttributeError, KeyError, TypeError, ValueError, OSError) as error:

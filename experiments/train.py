@@ -13,6 +13,8 @@ import sys
 from absl import flags
 
 from autolabel_jax import processes, train
+from autolabel_jax.run_dir import RunDir
+from configs import base
 from experiments import config_flag, launch
 from experiments.reporting import printing
 
@@ -30,13 +32,17 @@ def main(argv: list[str]) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda received, _: asked.append(received))
     try:
-        result = train.train(config, _WORKDIR.value, should_stop=lambda: bool(asked))
+        result = train.train(
+            config, _WORKDIR.value, should_stop=lambda: bool(asked), defaults=base.base()
+        )
     except train.Stopped as stopped:
         print(stopped, file=sys.stderr)
         sys.exit(128 + (asked[0] if asked else signal.SIGTERM))  # the signal of another process
     if processes.is_first():
         print(printing.result_table([result]))
-        print(f"results are in {_WORKDIR.value}")
+        missing = RunDir(_WORKDIR.value).missing_epochs()
+        but = f"; metrics of epochs {missing} are missing" if missing else ""
+        print(f"results are in {_WORKDIR.value}{but}")
 
 
 if __name__ == "__main__":

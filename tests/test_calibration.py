@@ -323,3 +323,11 @@ def test_a_confidence_on_an_edge_is_in_the_bin_below_it(num_bins):
     for confidence, expected in ((edges[1:], range(num_bins)), (above, range(1, num_bins))):
         for values in (confidence, jnp.asarray(confidence)):
             np.testing.assert_array_equal(calibration.bin_index(values, num_bins), [*expected])
+
+
+def test_nan_is_no_class():
+    scores = jnp.array([[np.nan, 0.2], [0.1, 0.9], [0.9, np.nan]])
+    np.testing.assert_array_equal(calibration.top_class(scores), [-1, 1, -1])
+    label = jnp.zeros(3, jnp.int32)
+    stats = calibration.bucket_stats(scores, label, label, num_buckets=1)
+    assert float(stats.correct.sum()) == 0

@@ -182,3 +182,18 @@ def test_a_part_of_the_images_is_measured_in_every_bucket(eval_batch_size):
     for name in ("count", "correct", "confidence"):
         total = sum(e[name] for e in expected)
         np.testing.assert_allclose(getattr(stats, name), total, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"buckets__num": 3, "eval_batch_size": 7}, {"calibration__images_per_update": 9}],
+)
+def test_the_number_of_steps_is_that_of_the_plan(changes):
+    dataset = helpers.make_dataset()
+    experiment = helpers.make_experiment(dataset, **changes)
+    whole = input_pipeline.put_split(dataset.calibration, experiment.mesh)
+    part = changes.get("calibration__images_per_update", 0)
+    key = jax.random.key(0)
+    chosen = calibration_step.choose(key, NUM, part)
+    planned = list(calibration_step.plan(whole, key, experiment=experiment, chosen=chosen))
+    assert calibration_step.num_steps(NUM, part, experiment=experiment) == len(planned)

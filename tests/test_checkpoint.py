@@ -1,5 +1,7 @@
 """Checkpoints come back to the last bit, the last k stay, and half a one is cleared."""
 
+import shutil
+
 import helpers
 import jax
 import numpy as np
@@ -125,3 +127,109 @@ def test_what_a_killed_process_left_is_cleared_by_a_writer_alone(tmp_path, first
         writer.save(at(first, 2, 0), steps_per_epoch=5)
     assert not half.exists()
     assert folders(tmp_path) == [12]
+
+
+def some_file(folder):
+    """The largest file of the arrays."""
+    paths = [p for p in (folder / "default").rglob("*") if p.is_file()]
+    return max(paths, key=lambda p: p.stat().st_size)
+
+
+def flip(folder):
+    data = bytearray(some_file(folder).read_bytes())
+    data[len(data) // 2] ^= 1
+    some_file(folder).write_bytes(data)
+
+
+def truncate(folder):
+    some_file(folder).write_bytes(some_file(folder).read_bytes()[:-50])
+
+
+def zero(folder):
+    some_file(folder).write_bytes(bytes(some_file(folder).stat().st_size))
+
+
+def delete_half(folder):
+    for path in sorted(p for p in folder.rglob("*") if p.is_file())[::2]:
+        path.unlink()
+
+
+def empty(folder):
+    shutil.rmtree(folder)
+    folder.mkdir()
+
+
+DAMAGE = [flip, truncate, zero, delete_half, empty, lambda folder: some_file(folder).unlink()]
+
+
+def save_two(tmp_path, first):
+    """Saves checkpoints 6 and 12; returns both snapshots."""
+    snapshots = at(first, 1, 0), at(first, 2, 0)
+    with checkpoint.Checkpoints(tmp_path / "checkpoints", keep=2) as checkpoints:
+        for n, snapshot in enumerate(snapshots):
+            checkpoints.save(snapshot, 5, [{"epoch": e} for e in range(n + 1)])
+    return snapshots
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_checkpoint_is_named_and_the_older_one_restored(tmp_path, first, capsys, damage):
+    older, newer = save_two(tmp_path, first)
+    folder = tmp_path / "checkpoints" / "12"
+    damage(folder)
+    for keep in (None, 2):  # a reader leaves it where it is
+        assert folder.exists()
+        with checkpoint.Checkpoints(tmp_path / "checkpoints", keep=keep) as checkpoints:
+            assert bits(checkpoints.restore(first)) == bits(older)
+            (said,) = capsys.readouterr().err.splitlines()
+            assert said.startswith(f"{folder}: this checkpoint is damaged (")
+            if keep:
+                assert checkpoints.latest() == tmp_path / "checkpoints" / "6"
+                checkpoints.save(newer, steps_per_epoch=5)
+    assert helpers.last_checkpoint(tmp_path)["['epoch']"] == 2
+    assert (tmp_path / "checkpoints" / "12.damaged").exists()
+
+
+@pytest.mark.parametrize("damage", [truncate, zero, empty])
+def test_one_without_checksums_is_left_out_only_if_it_cannot_be_read(
+    tmp_path, first, capsys, damage
+):
+    older, newer = save_two(tmp_path, first)
+    folder = tmp_path / "checkpoints" / "12"
+    (folder / checkpoint.CHECKSUMS).unlink()
+    (folder / checkpoint.LINES).unlink()
+    with checkpoint.Checkpoints(tmp_path / "checkpoints", keep=2) as checkpoints:
+        assert bits(checkpoints.restore(first)) == bits(newer)
+    assert capsys.readouterr().err == ""
+    damage(folder)
+    with checkpoint.Checkpoints(tmp_path / "checkpoints", keep=2) as checkpoints:
+        assert bits(checkpoints.restore(first)) == bits(older)
+    assert f"{folder}: this checkpoint is damaged" in capsys.readouterr().err
+
+
+def test_nothing_is_restored_if_all_are_damaged(tmp_path, first, capsys):
+    save_two(tmp_path, first)
+    for name in ("6", "12"):
+        flip(tmp_path / "checkpoints" / name)
+    with checkpoint.Checkpoints(tmp_path / "checkpoints", keep=2) as checkpoints:
+        assert checkpoints.restore(first) is None
+        assert checkpoints.latest() is None
+    assert capsys.readouterr().err.count("differs from its checksum") == 2
+
+
+def test_a_state_of_another_kind_is_not_called_damaged(tmp_path, first):
+    """As that of a run with EMA from before batch-norm statistics were averaged."""
+    with checkpoint.Checkpoints(tmp_path / "checkpoints", keep=2) as checkpoints:
+        checkpoints.save(at(first, 1, 0), steps_per_epoch=5)
+    other = first.replace(state=first.state.replace(ema_batch_stats=None))
+    refused = pytest.raises(ValueError, match="6: the state there differs from that of this ver")
+    with checkpoint.Checkpoints(tmp_path / "checkpoints", keep=2) as checkpoints, refused:
+        checkpoints.restore(other)
+    assert folders(tmp_path) == [6]
+
+
+def test_a_checkpoint_holds_the_metrics_before_it(tmp_path, first):
+    save_two(tmp_path, first)
+    for name, epochs in (("6", [0]), ("12", [0, 1])):
+        lines = checkpoint.read_lines(tmp_path / "checkpoints" / name)
+        assert [line["epoch"] for line in lines] == epochs
+    assert checkpoint.read_lines(None) == []

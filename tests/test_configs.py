@@ -5,9 +5,11 @@ import pathlib
 
 import photograph_folders
 import pytest
+from absl import flags
 
 from autolabel_jax import augment, buckets, labels, models, optimizer, train
 from configs import base, sweeps
+from experiments import config_flag
 from experiments.sweeping import runs as sweep_runs
 
 FOLDER = pathlib.Path(base.__file__).parent
@@ -71,6 +73,15 @@ def test_tiny_is_small_and_still_the_same_experiment(name):
 def test_another_variant_is_refused(name):
     with pytest.raises(ValueError, match="'nonsense', known is 'tiny'"):
         get(name, "nonsense")
+
+
+def test_a_misspelt_variant_is_named_in_one_line():
+    values = flags.FlagValues()
+    config_flag.define(values)
+    parser = values["config"].parser
+    assert parser.parse(f"{FOLDER}/digits.py:tiny").name == "digits_tiny"
+    with pytest.raises(ValueError, match="^--config=…:tinyy: got 'tinyy', known is 'tiny'$"):
+        parser.parse(f"{FOLDER}/digits.py:tinyy")
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -28,18 +28,18 @@ LONG = {"epochs": 3, "augment__name": "mixup", "optimizer__ema": 0.9}
 TRAP = """
 import os, signal, sys
 from absl import app
-from autolabel_jax import train
+from autolabel_jax import progress
 from experiments import launch
 from experiments import train as program
 victim, number, count = sys.argv.pop(1).split(":")
-plain, left = train.tqdm.update, int(count)
-def update(bar, n=1):
+plain, left = progress.Progress.train_step, int(count)
+def train_step(*arguments):
     global left
     left -= 1
     if left == 0 and f"--process_id={victim}" in sys.argv:
         os.kill(os.getppid(), int(number))  # the process that was started
-    return plain(bar, n)
-train.tqdm.update = update
+    return plain(*arguments)
+progress.Progress.train_step = train_step
 launch.run(program.main, required=["config", "workdir"], several_processes=True)
 """
 

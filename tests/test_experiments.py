@@ -7,6 +7,7 @@ import helpers
 import pytest
 
 from autolabel_jax import files
+from experiments import quickstart
 from experiments.reporting import printing
 
 pytestmark = pytest.mark.xdist_group("runs")
@@ -40,7 +41,7 @@ def test_train_leaves_everything_and_prints_the_figures(trained):
     names = {p.name for p in workdir.iterdir()}
     assert names == {
         *("config.json", "metrics.jsonl", "checkpoints", "tensorboard", "result.json"),
-        *("dataset.json", "test_logits.npz"),
+        *("dataset.json", "test_logits.npz", ".lock"),
     }
     found = files.read_json(workdir / "result.json")
     assert set(found) >= FIELDS
@@ -51,10 +52,18 @@ def test_train_leaves_everything_and_prints_the_figures(trained):
     assert f"results are in {workdir}" in done.stdout
 
 
-def test_the_progress_bar_has_loss_accuracy_speed_and_time_left(trained):
-    bar = trained[1].stderr.replace("\r", "\n")
-    assert re.search(r"4/4 \[\d\d:\d\d<\d\d:\d\d.*loss \d.*accuracy \d.* images/s", bar)
-    assert "Traceback" not in bar
+def test_what_is_trained_and_how_far_it_is_stands_on_standard_error(trained):
+    first, *rest, last = trained[1].stderr.splitlines()
+    assert first.startswith(
+        "digits: 32 training, 32 calibration and 50 test examples of 10 classes; mlp, none, "
+        "autolabel labels in 1 x 2 buckets; 2 epochs of 2 steps on "
+    )
+    assert rest[0] == "compiling ..."
+    assert len(rest) == 3 and rest[2].startswith("epoch 1/2, loss ")
+    assert re.fullmatch(
+        r"epoch 2/2, loss \d.*, accuracy \d.*, calibration ECE \d.* images/s, \d\d:\d\d elapsed",
+        last,
+    )
 
 
 def test_tensorboard_can_read_the_run(trained):
@@ -130,7 +139,7 @@ def test_table_by_hand():
     ]
     assert printing.result_table(results).splitlines() == [
         "augmentation  labels                 seed  accuracy %     NLL",
-        "------------  ---------------------  ----  ----------  ------",
+        "─" * 61,
         "augmix        one_hot                   1       50.00  2.0000",
         "mixup         autolabel, signed gap     0       98.77  0.1000",
     ]
@@ -144,8 +153,26 @@ def test_table_of_one_evaluation_by_hand():
     }
     assert printing.evaluation_table(result).splitlines() == [
         "test images                   accuracy %  accuracy % (VS)  ECE %  ECE % (TS)",
-        "------------------  --------------------  ---------------  -----  ----------",
+        "─" * 76,
         "clean               90.00 [88.00, 91.50]                    5.00        1.00",
         "corrupted (15 x 5)                 70.00            71.00  20.00",
         "PGD-20                              0.00                   80.00",
     ]
+
+
+def test_the_quickstart_explains_its_table(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(quickstart, "SEEDS", 2)
+    monkeypatch.setattr(quickstart, "EPOCHS", 1)
+    quickstart.compare(tmp_path)
+    printed = capsys.readouterr().out
+    rows = [line for line in printed.splitlines() if re.match("(clean|noisy) .* ± ", line)]
+    assert [row.split()[:2] for row in rows] == [
+        [images, rule] for images in ("clean", "noisy") for rule in ("one_hot", "autolabel")
+    ]
+    values = [files.read_json(tmp_path / f"one_hot_{n}" / "result.json")["ece"] for n in (0, 1)]
+    mean, half = 50 * sum(values), 50 * abs(values[0] - values[1])  # the sd of two is half · √2
+    assert f"{mean:.1f} ± {half * 2**0.5:.1f}" in rows[0]
+    for column in ("accuracy ", "confidence ", "ECE ", "(TS) ", "noisy "):
+        assert f"\n{column}" in printed
+    assert "2 seeds; 599 test images" in printed and "under-confident" in printed
+    assert (tmp_path / "quickstart.png").stat().st_size > 10_000

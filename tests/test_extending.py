@@ -95,7 +95,7 @@ def test_trains_with_its_settings_and_learns_labels(trained):
     assert config["augment"]["angle"] == 60
     assert config["labels"]["rate"] == 0.25
     assert config["model"]["hidden"] == 16
-    assert config["data"] == {"noise": 90}
+    assert config["data"]["noise"] == 90
     lines = [json.loads(line) for line in (trained / "metrics.jsonl").read_text().splitlines()]
     before = np.ones(3)
     for line in lines:  # the rule by hand, from the file alone

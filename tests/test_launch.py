@@ -1,5 +1,7 @@
 """What every program says when it is asked for help, or given a field that is not there."""
 
+import os
+import signal
 import subprocess
 import sys
 
@@ -7,7 +9,7 @@ import pytest
 from flax import traverse_util
 
 from configs import base
-from experiments import config_help
+from experiments import config_help, launch
 from tests import helpers
 
 FIELDS = traverse_util.flatten_dict(base.base().to_dict(), sep=".")
@@ -60,3 +62,42 @@ def test_a_program_starts_without_slow_imports(program):
     code = f"import sys, experiments.{program}; print([m for m in {slow} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def pipe_without_reader(monkeypatch):
+    """Makes standard output a pipe whose other end is closed; returns its descriptor."""
+    read, write = os.pipe()
+    os.close(read)
+    monkeypatch.setattr(sys, "stdout", os.fdopen(write, "w"))
+
+
+@pytest.mark.parametrize("size", [10, 100_000])  # flushed at the end, or written through at once
+def test_output_that_nobody_reads_ends_the_program_in_silence(monkeypatch, capsys, size):
+    pipe_without_reader(monkeypatch)
+    with pytest.raises(SystemExit) as end, launch.ending_with_reader():
+        print("x" * size)
+    sys.stdout.close()  # as Python does at its end: nothing is left to fail
+    assert end.value.code == 128 + signal.SIGPIPE
+    assert capsys.readouterr().err == ""
+
+
+def test_another_broken_pipe_is_an_error(monkeypatch):
+    def fail():
+        with launch.ending_with_reader():
+            raise BrokenPipeError("of a socket")
+
+    with open(os.devnull, "w") as nowhere:
+        monkeypatch.setattr(sys, "stdout", nowhere)
+        with pytest.raises(BrokenPipeError, match="of a socket"):
+            fail()
+
+
+@pytest.mark.parametrize("module", ["train", "tables"])
+def test_a_reader_that_leaves_early_sees_no_traceback(module):
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", f"experiments.{module}"]
+    command += ["--help"] if module == "train" else ["results/digits_warmup.jsonl"]
+    with os.fdopen(write, "w") as pipe:
+        done = subprocess.run(command, stdout=pipe, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "")

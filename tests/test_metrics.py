@@ -349,3 +349,8 @@ def test_superclasses_add_up_probabilities():
     np.testing.assert_allclose(special.softmax(found, -1), [[0.6, 0.4], [0.2, 0.8]])
     alone = superclasses.add_up(logits, np.arange(4))
     np.testing.assert_allclose(alone, logits)
+
+
+def test_nan_logits_are_wrong_and_not_class_0():
+    logits = np.array([[np.nan, np.nan], [2.0, 0.0], [0.0, np.nan], [3.0, 1.0]], np.float32)
+    assert metrics.from_logits(logits, np.zeros(4, np.int32))["accuracy"] == 0.5

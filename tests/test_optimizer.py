@@ -132,12 +132,20 @@ def test_weight_decay_is_the_gradient_of_half_its_square():
 def test_ema_by_hand():
     rng = np.random.default_rng(0)
     steps = [{"a": rng.normal(size=3).astype(np.float32)} for _ in range(4)]
-    ema = steps[0]
-    for params in steps[1:]:
-        ema = optimizer.ema_update(ema, params, 0.9)
-    weights = [0.9**3, 0.1 * 0.9**2, 0.1 * 0.9, 0.1]
+    ema = {"a": np.full(3, 1e3, np.float32)}  # has no effect
+    for num, params in enumerate(steps):
+        ema = optimizer.ema_update(ema, params, 0.15, num)
+    # Decays 0, 1/10, then .15, which is less than 2/11.
+    weights = [0.1 * 0.15**2, 0.9 * 0.15**2, 0.85 * 0.15, 0.85]
     expected = sum(w * params["a"] for w, params in zip(weights, steps, strict=True))
     np.testing.assert_allclose(ema["a"], expected, rtol=1e-5)
+
+
+def test_ema_of_many_values_forgets_as_its_decay_says():
+    ema = jnp.float32(0.0)
+    for num in range(2000):
+        ema = optimizer.ema_update(ema, jnp.float32(num), 0.99, num)
+    assert ema == pytest.approx(1999 - 0.99 / 0.01, abs=0.1)  # the lag of a ramp
 
 
 @pytest.mark.parametrize(

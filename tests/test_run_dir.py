@@ -3,7 +3,11 @@
 import ast
 import dataclasses
 import json
+import os
 import pathlib
+import socket
+import subprocess
+import sys
 
 import helpers
 import numpy as np
@@ -58,10 +62,93 @@ def test_a_field_that_only_one_side_has_differs(tmp_path):
     claim(tmp_path, helpers.small_config())
     path = tmp_path / "config.json"
     older = json.loads(path.read_text())
-    del older["augment"]["severity"]
+    older["augment"]["unheard_of"] = 3.0
     path.write_text(json.dumps(older))
-    with pytest.raises(ValueError, match="augment.severity: None there, 3.0 asked for"):
+    with pytest.raises(ValueError, match="augment.unheard_of: 3.0 there, None asked for"):
         claim(tmp_path, helpers.small_config())
+
+
+def test_a_run_from_before_a_field_resumes_with_its_default_and_no_other(tmp_path, capsys):
+    run, path = RunDir(tmp_path), tmp_path / "config.json"
+    run.claim(helpers.small_config(), DATASET)
+    older = json.loads(path.read_text())
+    del older["accumulate"], older["optimizer"]["ema"]
+    path.write_text(json.dumps(older))
+    other = helpers.small_config(accumulate=2)
+    with pytest.raises(ValueError, match="accumulate: 1 there, 2 asked for"):
+        run.claim(other, DATASET, helpers.small_config())
+    assert json.loads(path.read_text()) == older
+    run.claim(helpers.small_config(), DATASET, helpers.small_config())
+    (said,) = capsys.readouterr().err.splitlines()
+    assert said.endswith("older than some fields; it takes accumulate=1, optimizer.ema=0.0")
+    assert json.loads(path.read_text())["accumulate"] == 1
+
+
+def test_a_folder_is_held_by_one_training(tmp_path):
+    run = RunDir(tmp_path / "run")
+    code = f"""
+import sys
+from autolabel_jax.run_dir import RunDir
+with RunDir({str(run.path)!r}).locked():
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout.readline() == b"held\n"
+        held = pytest.raises(ValueError, match=f"process {other.pid} on .* trains there; wait for")
+        with held, run.locked():
+            pass
+        other.kill()
+    with run.locked():  # free, as its process is dead
+        assert run.path.exists()
+    made = RunDir(tmp_path / "made")
+    with made.locked():
+        pass
+    assert not made.path.exists()
+
+
+def test_temporary_files_of_ended_processes_are_removed(tmp_path):
+    host, process = socket.gethostname(), subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    names = [f".a.json.{host}.{process.pid}", f".a.json.{host}.{os.getpid()}", ".a.json.other.1"]
+    for name in names:
+        (tmp_path / name).touch()
+    claim(tmp_path, helpers.small_config())
+    assert [(tmp_path / name).exists() for name in names] == [False, True, True]
+
+
+LINES = [{"epoch": n, "train_loss": 1.5 - n / 8} for n in range(4)]
+
+
+@pytest.mark.parametrize(
+    ("damage", "epochs"),
+    [
+        (lambda text: "", "1-4"),
+        (lambda text: text.replace('{"epoch": 1,', '{"ep#ch": 1,'), "2"),
+        (lambda text: text.replace("1.25", "1.35"), "3"),
+        (lambda text: text.replace('"epoch": 3', "\0\0\0\0"), "4"),
+        (lambda text: "[]\n" + "".join(text.splitlines(keepends=True)[1:2]), "1, 3-4"),
+    ],
+)
+def test_damaged_metrics_are_restored_from_a_checkpoint_or_named(tmp_path, capsys, damage, epochs):
+    run, path = RunDir(tmp_path), tmp_path / "metrics.jsonl"
+    for line in LINES:
+        run.write_metrics(line)
+    whole = path.read_text()
+    run.restore_metrics(4, LINES)
+    assert (path.read_text(), capsys.readouterr().err) == (whole, "")
+    path.write_text(damage(whole))
+    run.restore_metrics(4, LINES)
+    assert path.read_text() == whole
+    assert f"was damaged; the lines of epochs {epochs} are restored" in capsys.readouterr().err
+    path.write_text(damage(whole))
+    run.restore_metrics(4, LINES[:1])
+    left = {line["epoch"] for line in run.read_metrics()}
+    lost = left != {0, 1, 2, 3}
+    said = capsys.readouterr().err
+    assert lost == ("are missing, and no checkpoint has them" in said)
+    assert not lost or (tmp_path / "metrics.damaged").read_text() == damage(whole)
 
 
 def test_the_config_comes_back(tmp_path):
@@ -208,7 +295,7 @@ def test_the_last_line_is_read_from_the_end_of_the_file(tmp_path):
     with open(tmp_path / "metrics.jsonl", "a") as file:
         file.write('{"epoch": 3, "cut o')
     assert run.last_metrics()["epoch"] == 2
-    run.drop_metrics(1)
+    run.restore_metrics(1, [])
     assert [line["epoch"] for line in run.read_metrics()] == [0]
 
 

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -229,7 +230,7 @@ LONG = {
 TRAP = """
 import os, pathlib, signal, sys, threading
 from absl import app, flags
-from autolabel_jax import checkpoint, files, metric_writer, train
+from autolabel_jax import checkpoint, files, metric_writer, progress
 from experiments import train as program
 moment, count, number = sys.argv.pop(1).split(":")
 left, number = int(count), int(number)
@@ -260,7 +261,7 @@ def watch(folder):
                 pass
     threading.Thread(target=loop, daemon=True).start()
 if moment == "step":
-    after(train.tqdm, "update")
+    after(progress.Progress, "train_step")
 elif moment == "line":
     after(metric_writer.MetricWriter, "write")
 elif moment == "save":
@@ -453,6 +454,92 @@ def test_a_finished_run_is_not_trained_again(tmp_path, monkeypatch):
 def test_checkpoints_are_as_far_apart_as_asked_for(tmp_path):
     run(tmp_path, epochs=5, checkpoint__every_epochs=2, checkpoint__keep=9)
     assert whole_steps(tmp_path) == [6, 12, 15]  # after epochs 2, 4 and the last
+
+
+# --- damaged, locked, older, longer -----------------------------------------------------------
+
+
+def test_a_damaged_checkpoint_ends_with_the_same_bits(tmp_path, capsys):
+    changes = {"epochs": 3, "checkpoint__keep": 3}
+    expected = run(tmp_path / "whole", **changes)
+    run(tmp_path / "hurt", **changes)
+    workdir = tmp_path / "hurt"
+    (workdir / "result.json").unlink()
+    newest = max(whole_steps(workdir))
+    paths = (workdir / "checkpoints" / str(newest) / "default").rglob("*")
+    path = max((p for p in paths if p.is_file()), key=lambda p: p.stat().st_size)
+    path.write_bytes(path.read_bytes()[:-100])
+    (workdir / "metrics.jsonl").write_text("")
+    found = run(workdir, **changes)
+    assert found["accuracy"] == expected["accuracy"] and found["nll"] == expected["nll"]
+    assert helpers.read_metrics(workdir) == helpers.read_metrics(tmp_path / "whole")
+    helpers.assert_same_bits(*map(helpers.last_checkpoint, (workdir, tmp_path / "whole")))
+    said = capsys.readouterr().err
+    assert f"checkpoints/{newest}: this checkpoint is damaged" in said
+    assert "metrics.jsonl: was damaged; the lines of epochs 1-2 are restored" in said
+
+
+def test_metrics_of_a_finished_run_are_repaired(tmp_path, capsys):
+    expected = run(tmp_path, epochs=3)
+    before = (tmp_path / "metrics.jsonl").read_text()
+    (tmp_path / "metrics.jsonl").write_text(before.splitlines(keepends=True)[0])
+    assert run(tmp_path, epochs=3) == expected
+    assert (tmp_path / "metrics.jsonl").read_text() == before
+    assert "the lines of epochs 2-3 are restored" in capsys.readouterr().err
+
+
+def test_a_run_whose_checkpoints_are_gone_says_so(tmp_path, capsys):
+    expected = run(tmp_path)
+    (tmp_path / "result.json").unlink()
+    shutil.rmtree(tmp_path / "checkpoints")
+    assert run(tmp_path)["nll"] == expected["nll"]
+    assert (
+        "checkpoints: no checkpoint is left, though there are metrics of 2 epochs; training begins"
+        in capsys.readouterr().err
+    )
+
+
+def test_a_folder_in_which_another_process_trains_is_left(tmp_path):
+    with RunDir(tmp_path).locked():
+        before = snapshot_of_files(tmp_path)
+        with pytest.raises(ValueError, match=f"process {os.getpid()} on .* trains there"):
+            run(tmp_path)
+        assert snapshot_of_files(tmp_path) == before
+
+
+def test_a_finished_run_is_trained_on_with_more_epochs(tmp_path, capsys):
+    first = run(tmp_path, epochs=2)
+    lines = helpers.read_metrics(tmp_path)
+    with pytest.raises(ValueError, match="epochs: 2 there, 1 asked for"):
+        run(tmp_path, epochs=1)
+    longer = run(tmp_path, epochs=4)
+    assert (first["epochs"], longer["epochs"]) == (2, 4)
+    assert helpers.read_metrics(tmp_path)[:2] == lines
+    assert [line["step"] for line in helpers.read_metrics(tmp_path)] == [2, 4, 6, 8]
+    assert files.read_json(tmp_path / "result_2_epochs.json") == first
+    said = capsys.readouterr().err
+    assert "trains on from epoch 2 to 4; the cosine schedule of optimizer.schedule now" in said
+    assert run(tmp_path, epochs=4) == longer
+
+
+@pytest.mark.parametrize(
+    ("changes", "still"),
+    [
+        ({"labels__warmup_epochs": 2}, True),
+        ({"labels__update_every": 3}, True),
+        ({"labels__warmup_epochs": 1}, False),
+        ({"labels__warmup_epochs": 2, "labels__rule": "one_hot"}, False),
+    ],
+)
+def test_labels_that_will_not_move_are_told(tmp_path, capsys, changes, still):
+    run(tmp_path, **changes)
+    assert ("the labels will not move" in capsys.readouterr().err) == still
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32])
+def test_seeds_that_would_fold_onto_others_are_refused(tmp_path, seed):
+    with pytest.raises(ValueError, match=f"seed: got {seed}, must be 0 to 4294967295"):
+        run(tmp_path, seed=seed)
 
 
 # --- NaN -------------------------------------------------------------------------------------

@@ -181,19 +181,24 @@ def test_a_step_reads_the_labels_and_leaves_them(dataset):
     np.testing.assert_array_equal(state.labels.confidence, before)
 
 
-def test_ema_is_the_running_average_of_the_parameters(dataset):
-    steps, state, whole = start(dataset, optimizer__ema=0.75)
-    average = jax.tree.map(np.asarray, state.params)
-    for _ in range(3):
-        state, _ = run_steps(steps, state, whole, 1)
-        average = jax.tree.map(lambda a, p: 0.75 * a + 0.25 * np.asarray(p), average, state.params)
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7),
-        state.ema_params,
-        average,
+def test_ema_is_the_running_average_of_parameters_and_statistics(dataset):
+    steps, state, whole = start(
+        dataset, optimizer__ema=0.15, model__name="small_cnn", model__width=4
     )
-    moved = jax.tree.leaves(jax.tree.map(lambda a, p: np.abs(a - p).max(), average, state.params))
-    assert max(moved) > 1e-4
+    average = None
+    for decay in (0.0, 0.1, 0.15):
+        state, _ = run_steps(steps, state, whole, 1)
+        new = jax.tree.map(np.asarray, (state.params, state.batch_stats))
+        before, average = average or new, new
+        average = jax.tree.map(lambda a, p, d=decay: d * a + (1 - d) * p, before, new)
+        found = experiment_lib.inference_variables(state)
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7),
+            (found["params"], found["batch_stats"]),
+            average,
+        )
+    moved = jax.tree.map(lambda a, p: np.abs(a - p).max(), average, new)
+    assert all(max(jax.tree.leaves(part)) > 1e-4 for part in moved)
 
 
 def test_batch_norm_statistics_move_as_in_the_layer(dataset):

@@ -1,5 +1,7 @@
 """result.json against figures computed from the checkpoint by hand."""
 
+import dataclasses
+
 import helpers
 import jax
 import numpy as np
@@ -159,3 +161,22 @@ def test_published_sets_are_refused_before_anything_is_read(tmp_path):
         trained.evaluate(
             tmp_path, helpers.small_config(), corrupted=True, corrupted_data=str(tmp_path)
         )
+
+
+@pytest.mark.parametrize("ema", [0.99, 0.999])
+def test_the_averaged_model_is_about_as_good_as_the_last(tmp_path, ema):
+    """With batch norm, whose statistics belong to the weights, and after few updates."""
+    config = helpers.small_config(
+        **{"train_examples": 1000, "calibration__fraction": 0.2, "test_examples": 0},
+        **{"model__name": "small_cnn", "batch_size": 10, "optimizer__ema": ema},
+        eval_batch_size=1000,
+    )
+    found = train.train(config, tmp_path, progress=False)
+    restored = trained.restore(tmp_path, config)
+    state, test = restored.snapshot.state, restored.dataset.test
+    assert int(state.step) == 160
+    last = {"params": state.params, "batch_stats": state.batch_stats}
+    logits = dataclasses.replace(restored.predictor(), variables=last).logits(test)
+    accuracy = metrics.accuracy_score(test.label, logits.argmax(-1))
+    assert accuracy > 0.7
+    assert found["accuracy"] > accuracy - 0.03

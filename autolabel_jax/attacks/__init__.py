@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 import jax
 
+from autolabel_jax import calibration
 from autolabel_jax.attacks import apgd, fab, gradient, square
 from autolabel_jax.attacks.ball import Ball
 from autolabel_jax.attacks.ensemble import Attacked, Ensemble, robust_accuracy
@@ -107,5 +108,5 @@ def create(
     ball = Ball(epsilon, norm)
     if name == "auto" and norm != "linf":
         raise ValueError(f"norm: got {norm!r}, 'auto' supports only 'linf'; 'pgd20' takes 'l2'")
-    predict = jax.jit(lambda image: logits_fn(image).argmax(-1))
+    predict = jax.jit(lambda image: calibration.top_class(logits_fn(image)))
     return Ensemble(predict, tuple(TABLE[name](logits_fn, ball, num_classes, **settings)))

@@ -11,7 +11,7 @@ from typing import Any
 
 import jax
 
-from autolabel_jax import attacks
+from autolabel_jax import attacks, calibration
 from autolabel_jax.attacks.ensemble import Ensemble
 
 # (variables, float32 images [B, ...] in [0, 1]) → logits [B, K], in inference mode.
@@ -60,7 +60,7 @@ def create(
             programs[function] = _program(closed, place)
         return functools.partial(_call, programs[function], variables, how)
 
-    predict = jax.jit(lambda variables, image: model_fn(variables, image).argmax(-1))
+    predict = jax.jit(lambda variables, image: calibration.top_class(model_fn(variables, image)))
     stages = [(name, stage(i, attack)) for i, (name, attack) in enumerate(ensemble.stages)]
     return Ensemble(functools.partial(predict, variables), tuple(stages))
 

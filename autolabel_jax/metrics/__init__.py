@@ -83,7 +83,7 @@ def _rows(logits, label):
     residual = probabilities.at[jnp.arange(len(logits)), label].add(-1)
     examples = Examples(
         confidence=jnp.max(probabilities, axis=-1),
-        correct=jnp.argmax(logits, axis=-1) == label,
+        correct=calibration.top_class(logits) == label,
         nll=losses.integer_cross_entropy(logits, label),
         brier=jnp.sum(residual**2, axis=-1),
     )
