@@ -200,8 +200,8 @@ def _programs_anew():
         FLAGS.__dict__.update(before)
 
 
-def _of_experiments(module: str) -> bool:
-    return module.split(".")[0] == "experiments"
+def _of_experiments(module: str | None) -> bool:
+    return (module or "").split(".")[0] == "experiments"
 
 
 def import_torch():
