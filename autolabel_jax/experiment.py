@@ -4,6 +4,7 @@ The config is checked here, once, before the first step.
 """
 
 import dataclasses
+import functools
 import math
 import warnings
 from typing import Any, cast
@@ -22,6 +23,7 @@ from autolabel_jax import (
     buckets,
     input_pipeline,
     labels,
+    limits,
     losses,
     models,
     optimizer,
@@ -37,6 +39,8 @@ from autolabel_jax.types import (
 )
 
 EDGE_DRAWS = 100_000  # distances drawn to place data-driven bucket edges
+MOST_STEPS = 2**31 - 1  # the state counts updates in int32
+MOST_PARAMETERS = 2**31 - 1  # 8 GiB of float32, and as much for momentum and gradient each
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,7 +76,7 @@ def create(config: ConfigDict, dataset: Dataset, mesh: Mesh) -> Experiment:
     Raises:
       ValueError: a field of the config is not valid.
     """
-    _check_counts(config)
+    limits.check(config)
     augmentation = augment.create(config)
     rule = labels.create(config)
     augmentation.check_input(dataset.spec)
@@ -86,16 +90,23 @@ def create(config: ConfigDict, dataset: Dataset, mesh: Mesh) -> Experiment:
             f"of {dataset.name}; reduce it"
         )
     steps_per_epoch = num_train // config.batch_size
+    if config.epochs * steps_per_epoch > MOST_STEPS:
+        raise ValueError(
+            f"epochs: got {config.epochs} of {steps_per_epoch} updates, must be at most "
+            f"{MOST_STEPS:,} updates in all"
+        )
     cropped = _is_cropped(config, dataset)
     edges, calibration_edges = _make_edges(config, augmentation, dataset.train)
+    model = models.create(
+        config,
+        num_classes=dataset.num_classes,
+        spec=dataset.spec,
+        mean=dataset.mean,
+        std=dataset.std,
+    )
+    _check_model(config.model.name, model, dataset)
     return Experiment(
-        model=models.create(
-            config,
-            num_classes=dataset.num_classes,
-            spec=dataset.spec,
-            mean=dataset.mean,
-            std=dataset.std,
-        ),
+        model=model,
         augmentation=augmentation,
         rule=rule,
         optimizer=optimizer.create(config, steps_per_epoch)[0],
@@ -202,25 +213,6 @@ def _make_edges(
     return edges, buckets.make_edges(calibration_kind, num, drawn)
 
 
-def _check_counts(config: ConfigDict) -> None:
-    at_least = {
-        "epochs": (config.epochs, 1),
-        "crop_pad": (config.crop_pad, 0),
-        "accumulate": (config.accumulate, 1),
-        "labels.update_every": (config.labels.update_every, 1),
-        "labels.warmup_epochs": (config.labels.warmup_epochs, 0),
-        "calibration.num_bins": (config.calibration.num_bins, 1),
-        "checkpoint.keep": (config.checkpoint.keep, 1),
-        "checkpoint.every_epochs": (config.checkpoint.every_epochs, 1),
-    }
-    if not 0 <= config.seed < 2**32:
-        # JAX folds larger ones onto these.
-        raise ValueError(f"seed: got {config.seed}, must be 0 to {2**32 - 1}")
-    for field, (value, least) in at_least.items():
-        if value < least:
-            raise ValueError(f"{field}: got {value}, must be at least {least}")
-
-
 def _check_parts(config: ConfigDict, mesh: Mesh) -> None:
     unit = max(config.accumulate, 1) * mesh.devices.size
     if config.batch_size % unit:
@@ -231,9 +223,40 @@ def _check_parts(config: ConfigDict, mesh: Mesh) -> None:
         )
 
 
+def _check_model(name: str, model: nn.Module, dataset: Dataset) -> None:
+    """Checks by shapes alone that a model takes the inputs, and returns logits of all classes."""
+    shape, num_classes = dataset.spec.shape, dataset.num_classes
+    inputs = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
+    init = functools.partial(model.init_with_output, train=False)
+    try:
+        logits, variables = jax.eval_shape(init, jax.random.key(0), inputs)
+    except Exception as error:  # a model can raise anything
+        raise ValueError(
+            f"model.name: {name!r} cannot be built for inputs of shape {list(shape)} "
+            f"({type(error).__name__}: {' '.join(str(error).split())})"
+        ) from error
+    if logits.shape != (1, num_classes):
+        raise ValueError(
+            f"model.name: {name!r} returns logits of shape {list(logits.shape)} for one input of "
+            f"shape {list(shape)}, expected {[1, num_classes]}"
+        )
+    size = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(variables))
+    if size > MOST_PARAMETERS:
+        raise ValueError(
+            f"model.name: {name!r} would have {size:,} parameters with these settings and inputs "
+            f"of shape {list(shape)}, must be at most {MOST_PARAMETERS:,}; reduce model.width"
+        )
+
+
 def _is_cropped(config: ConfigDict, dataset: Dataset) -> bool:
     """Returns whether inputs can be cropped and flipped; warns if the config asks for it anyway."""
     if dataset.spec.kind == "image":
+        side = min(dataset.spec.shape[:2])
+        if config.crop_pad >= side:
+            raise ValueError(
+                f"crop_pad: got {config.crop_pad}, must be below the side of the images, {side}; "
+                "a crop could hold nothing but padding"
+            )
         return True
     if config.crop_pad or config.flip:
         warnings.warn(

@@ -108,7 +108,8 @@ def _check(settings: ConfigDict, epochs: float) -> None:
             f"epochs={epochs}"
         )
     shares = list(settings.boundaries)
-    if shares != sorted(shares) or not all(0 < share < 1 for share in shares):
+    numbers = all(isinstance(share, int | float) for share in shares)
+    if not numbers or shares != sorted(shares) or not all(0 < share < 1 for share in shares):
         raise ValueError(
             f"optimizer.boundaries: got {tuple(shares)}, must be increasing fractions "
             "of the epochs between 0 and 1, such as (0.3, 0.6, 0.8)"

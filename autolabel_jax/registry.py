@@ -65,6 +65,8 @@ class Setting:
         high = math.inf if self.high is None else self.high
         if isinstance(value, int | float) and not low <= value <= high:
             raise ValueError(f"{field}: got {value}, must be {self._range()}")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"{field}: got {value}, must be finite")
         if self.valid is not None and not self.valid(value):
             raise ValueError(f"{field}: got {value}, must be {self.needs}")
 

@@ -17,7 +17,7 @@ import json
 import pathlib
 import platform
 import shutil
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from importlib import metadata
 from typing import Any
 
@@ -314,8 +314,14 @@ class RunDir:
         """Reads the result from the file; None for an unfinished run."""
         return _read(self.path / RESULT)
 
-    def write_result(self, result: dict[str, Any]) -> dict[str, Any]:
+    def write_result(
+        self, result: dict[str, Any], replaced: Callable[[str], bool] = lambda name: False
+    ) -> dict[str, Any]:
         """Merges metrics into the result, but keeps the entries ``OF_TRAINING`` of an earlier one.
+
+        Args:
+          result: new entries.
+          replaced: whether an earlier entry of this name is dropped if ``result`` lacks it.
 
         Returns:
           The new contents of the file.
@@ -323,6 +329,7 @@ class RunDir:
 
         def write() -> dict[str, Any]:
             before = self.read_result() or {}
+            before = {n: v for n, v in before.items() if n in result or not replaced(n)}
             new = {n: v for n, v in result.items() if not before or n not in OF_TRAINING}
             files.write_json(self.path / RESULT, whole := {**before, **new})
             return whole

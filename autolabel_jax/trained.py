@@ -91,7 +91,7 @@ def evaluate(
       corrupted_data: folder of published corrupted sets to read; '' makes the sets.
       attack_names: also evaluates under these attacks.
       vector_scaling: also evaluates after vector scaling, fitted on the calibration set.
-      examples: corrupts and attacks the first N test images (0 = all).
+      examples: corrupts and attacks the first N test images (0 = all), see ``datasets.first``.
 
     Returns:
       The contents of ``result.json``, where ``epochs`` is the number of epochs trained so far.
@@ -109,12 +109,15 @@ def evaluate(
     result = metric_writer.evaluate_clean(
         predictor, config, trained.dataset, trained.run_dir, began=began
     )
-    test = trained.dataset.test.take(slice(examples or None))
+    test = datasets.first(trained.dataset.test, examples, "--examples")
     if units := run.plan(**asked, num_examples=len(test)):
         ledger = trained.run_dir.ledger
-        lines = run.run(units, predictor, test, ledger, checkpoint=trained.checkpoint, sets=sets)
+        lines = run.run(units, predictor, test, ledger, sets=sets)
         result |= processes.on_first(lambda: summary.summarise(lines, ledger))
     epoch = int(trained.snapshot.epoch)
     if epoch == config.epochs:
-        result = trained.run_dir.write_result(result)
+        kinds = {unit.kind for unit in units}
+        result = trained.run_dir.write_result(
+            result, replaced=lambda name: summary.is_replaced(name, kinds)
+        )
     return {**result, "epochs": epoch}

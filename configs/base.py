@@ -15,10 +15,12 @@ def base() -> ConfigDict:
     config.seed = 0  # Seed of parameters, data order, augmentation and the calibration cut
     config.dataset = "cifar10"  # 'digits', 'arrays', 'folder', a set of TFDS, or module:Class
     config.data_dir = ""  # Folder of the data sets; '': $TFDS_DATA_DIR, or the default of TFDS
-    config.train_examples = 0  # Use the first N training examples, calibration included (0 = all)
-    config.test_examples = 0  # Use the first N test examples (0 = all)
+    config.train_examples = 0  # Use N training examples, calibration included (0 = all)
+    config.test_examples = 0  # Use N test examples (0 = all)
     config.stream = False  # Read photographs as needed; dataset='folder' always does
     config.image_size = 224  # Side of streamed photographs, pixels
+    config.data = ConfigDict()
+    config.data.skip_unreadable = False  # Leave out image files that cannot be decoded
     config.loader_workers = 0  # Number of processes that decode streamed photographs (0 = threads)
 
     config.model = ConfigDict()

@@ -4,7 +4,7 @@
         --corruptions --examples=1000 --processes=2
 
 It is configs/cifar10_5000.py for half as many epochs, with 250 held-out images for each update.
-Times and results of its runs are in docs/results.md.
+Times and results of its runs are in docs/results/cifar100.md.
 """
 
 from ml_collections import ConfigDict

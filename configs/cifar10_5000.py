@@ -2,7 +2,7 @@
 
     python -m experiments.train --config=configs/cifar10_5000.py --workdir=runs/cifar10_5000
 
-Times and results of its runs are in docs/results.md.
+Times and results of its runs are in docs/results/cifar10.md.
 """
 
 from ml_collections import ConfigDict

@@ -3,7 +3,7 @@
     python -m experiments.train --config=configs/cifar10_5000_wrn.py --workdir=runs/cifar10_5000_wrn
 
 It is configs/cifar10_5000.py with a network that can memorise all 4,000 training images.
-Times and results of its runs are in docs/results.md.
+Times and results of its runs are in docs/results/cifar10.md.
 """
 
 from ml_collections import ConfigDict

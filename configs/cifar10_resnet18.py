@@ -2,7 +2,7 @@
 
     python -m experiments.train --config=configs/cifar10_resnet18.py --workdir=runs/cifar10_resnet18
 
-Times and results of its runs are in docs/results.md.
+Times and results of its runs are in docs/results/cifar10.md.
 """
 
 from ml_collections import ConfigDict

@@ -4,8 +4,8 @@
         --corruptions --examples=2000 --processes=5
 
 It needs a GPU, which several runs share; --max_minutes=9 runs it in pieces of ten minutes. Times
-and results of its runs are in docs/results.md. Adversarial training takes eleven times as long and
-is in configs/cifar10_adversarial_small.py.
+and results of its runs are in docs/results/cifar10.md. Adversarial training takes eleven times as
+long and is in configs/cifar10_adversarial_small.py.
 """
 
 from ml_collections import ConfigDict

@@ -5,7 +5,7 @@
 
 `make table-cifar10` runs this and adversarial training with three PGD steps, which alone is
 attacked. Runs take five epochs. The grid for a GPU with a larger network is
-configs/cifar10_table.py. Times and results of its runs are in docs/results.md.
+configs/cifar10_table.py. Times and results of its runs are in docs/results/cifar10.md.
 """
 
 from ml_collections import ConfigDict

@@ -4,7 +4,7 @@
         --corruptions --attacks=fgsm,pgd20 --processes=2
 
 `make table-digits` runs it. An MLP on 100 training images over-fits, so that one-hot labels end
-over-confident on the 192 calibration images. The results are in docs/results.md.
+over-confident on the 192 calibration images. The results are in docs/results/digits.md.
 """
 
 from ml_collections import ConfigDict

@@ -49,7 +49,7 @@ STUDIES: dict[str, tuple[Settings, ...]] = {
     "images": _vary("calibration.images_per_update", (12, 24, 48, 96, 0)),
     "updates": _vary("labels.update_every", (1, 2, 5, 10)),
     "warmup": _vary("labels.warmup_epochs", (0, 10, 20, 40)),
-    # Changes that may improve the published rule, see docs/method.md, next to the rule itself.
+    # Changes that may improve the published rule, see docs/label_rules.md, next to the rule itself.
     "remedies": (
         ONE_HOT,
         {**AUTOLABEL, "labels.step": "ece"},

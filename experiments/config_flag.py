@@ -18,7 +18,12 @@ class _Parser(flags.ArgumentParser):
 
     def parse(self, argument: str) -> ConfigDict:
         """Loads the config of a file, before flags override fields."""
-        config = registry.complete(self._inner.parse(argument))
+        try:
+            config = registry.complete(self._inner.parse(argument))
+        except ValueError as error:
+            # ml_collections puts the traceback of the config file's own error into its message.
+            cause = error.__context__
+            raise (cause if isinstance(cause, ValueError) else error) from None
         for field, name in named_methods(sys.argv).items():
             registry.choose(config, field, name)
         return config
@@ -41,11 +46,11 @@ def named_methods(argv: Sequence[str]) -> dict[str, str]:
     return names
 
 
-def define() -> flags.FlagHolder[ConfigDict]:
-    """Defines the flag ``--config``."""
+def define(values: flags.FlagValues = flags.FLAGS) -> flags.FlagHolder[ConfigDict]:
+    """Defines the flag ``--config`` among ``values``."""
     holder = config_flags.DEFINE_config_file(
-        "config", None, "Configuration file.", lock_config=True
+        "config", None, "Configuration file.", values, lock_config=True
     )
-    flag = flags.FLAGS["config"]
+    flag = values["config"]
     flag.parser = _Parser(flag.parser)
     return holder

@@ -30,7 +30,7 @@ from experiments.diagnosing import affinity as diagnose_affinity
 from experiments.diagnosing import figures as diagnose_figures
 from experiments.diagnosing import parts as diagnose_parts
 from experiments.diagnosing import tables as diagnose_tables
-from experiments.reporting import run_files
+from experiments.reporting import plots, run_files
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a training run.")
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of the data sets, if it has moved.")
@@ -121,8 +121,8 @@ def _buckets(trained: Trained, folder: pathlib.Path) -> None:
     measure = functools.partial(diagnose_parts.buckets, trained, _EXAMPLES.value)
     measured = _keep(trained.run_dir.path, "buckets", measure)
     print(f"\n{diagnose_tables.buckets(measured, trained.config.augment.name)}")
-    figure = diagnose_figures.buckets(measured, run)
-    print(f"written: {diagnose_figures.write(figure, folder, 'bucket_distance')}.png, .pdf")
+    path = plots.save(diagnose_figures.buckets(measured, run), folder, "bucket_distance")
+    print(f"written: {path}.png, .pdf")
 
 
 def _affinity(
@@ -147,8 +147,8 @@ def _fourier(trained: Trained, folder: pathlib.Path) -> None:
     measure = functools.partial(diagnose_parts.fourier_map, trained, *settings)
     measured = _keep(trained.run_dir.path, "fourier", measure)
     print(f"\n{diagnose_tables.fourier(measured)}")
-    figure = diagnose_figures.fourier(measured, run)
-    print(f"written: {diagnose_figures.write(figure, folder, 'fourier_heat_map')}.png, .pdf")
+    path = plots.save(diagnose_figures.fourier(measured, run), folder, "fourier_heat_map")
+    print(f"written: {path}.png, .pdf")
 
 
 def main(argv: list[str]) -> None:

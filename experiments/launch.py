@@ -36,6 +36,12 @@ def run(
       several_processes: whether several processes may run it together, see ``distributed``.
     """
     flags.mark_flags_as_required(required)
+    if "workdir" in flags.FLAGS:
+        flags.register_validator(
+            "workdir",
+            lambda path: path is None or not os.path.isfile(path),
+            message="it is a file; give a folder, which need not exist",
+        )
 
     def guarded(argv):
         logging.set_verbosity(logging.WARNING)

@@ -22,7 +22,7 @@ from autolabel_jax.evaluation import clean
 from autolabel_jax.evaluation.predict import Transform
 from configs import digits_augmix
 from experiments import launch
-from experiments.reporting import plots, printing
+from experiments.reporting import printing, run_plots
 
 _WORKDIR = flags.DEFINE_string("workdir", "runs/quickstart", "Folder of the runs.")
 
@@ -100,7 +100,7 @@ def compare(root: pathlib.Path) -> None:
     sizes = results[RULES[0]][0]
     print(f"\n{table(results)}\n\n{EXPLANATION.format(seeds=SEEDS, noise=NOISE, **sizes)}")
     figure = root / "quickstart.png"
-    plots.quickstart({rule: root / f"{rule}_0" for rule in RULES}, figure)
+    run_plots.quickstart({rule: root / f"{rule}_0" for rule in RULES}, figure)
     print(f"\nfigure of seed 0: {figure}\ntraining curves: tensorboard --logdir {root}")
 
 

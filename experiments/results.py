@@ -14,9 +14,8 @@ import sys
 from absl import flags
 
 from autolabel_jax import run_dir
-from autolabel_jax.run_dir import RunDir
 from experiments import launch
-from experiments.reporting import packed
+from experiments.reporting import packed, run_files
 
 _OUT = flags.DEFINE_string("out", None, "File of the study, in which to pack the runs.")
 
@@ -30,10 +29,12 @@ def main(argv: list[str]) -> None:
         raise ValueError(f"--out={study}: expected a name that ends in {packed.SUFFIX}")
     workdirs = []
     for workdir in (inside for folder in folders for inside in run_dir.find(pathlib.Path(folder))):
-        if RunDir(workdir).is_finished:
+        run = run_files.read(workdir)
+        if run.result and not run.fault:
             workdirs.append(workdir)
         else:
-            print(f"left out: {workdir}: not finished: no result.json", file=sys.stderr)
+            reason = run.fault or "not finished: no result.json"
+            print(f"left out: {workdir}: {reason}", file=sys.stderr)
     if not workdirs:
         raise ValueError(f"{' '.join(folders)}: found no finished run there")
     new = packed.pack(workdirs, study)

@@ -1,11 +1,13 @@
 """Makes tables of finished runs: one row per setting, mean and standard deviation over seeds.
 
-    python -m experiments.tables runs/*/ [--format=markdown,latex,csv,html] [--out=DIR]
-    python -m experiments.tables results/ --update=README.md,docs/results.md [--check]
+    python -m experiments.tables runs/*/ [--all]
+    python -m experiments.tables runs/*/ --out=DIR [--format=markdown,latex,csv,html]
+    python -m experiments.tables results/ --update=README.md,docs/results/digits.md [--check]
 
-Without --out the tables are printed. A folder may be a run or hold runs; results/digits may also be
-the packed study results/digits.jsonl. With --update the tables between the markers of these
-documents are regenerated, as docs/sweeps.md describes.
+Tables are printed as text that fits the width of the terminal; --all shows all columns. A folder
+may be a run or hold runs; results/digits may also be the packed study results/digits.jsonl. With
+--update the tables between the markers of these documents are regenerated, as docs/sweeps.md
+describes.
 """
 
 import pathlib
@@ -14,11 +16,13 @@ import sys
 from absl import flags
 
 from experiments import launch
-from experiments.reporting import documents, rendering, spreadsheet, summary
 
-ENDINGS = {"markdown": "md", "latex": "tex", "csv": "csv", "html": "html"}
+ENDINGS = {"text": "txt", "markdown": "md", "latex": "tex", "csv": "csv", "html": "html"}
 
-_FORMAT = flags.DEFINE_list("format", ["markdown"], f"Formats, some of: {', '.join(ENDINGS)}.")
+_FORMAT = flags.DEFINE_list(
+    "format", [], f"Formats, some of: {', '.join(ENDINGS)}. Default: text, with --out markdown."
+)
+_ALL = flags.DEFINE_bool("all", False, "Print all columns, also where they do not fit.")
 _OUT = flags.DEFINE_string("out", None, "Folder to write tables.md, .tex, .csv and .html to.")
 _UPDATE = flags.DEFINE_list("update", [], "Documents whose tables to regenerate.")
 _CHECK = flags.DEFINE_bool(
@@ -26,27 +30,30 @@ _CHECK = flags.DEFINE_bool(
 )
 
 
-def text(form: str, arguments: list[str]) -> str:
-    """Returns the tables of the runs in some folders, in one format."""
-    comparable, excluded = summary.load(arguments)
-    if form == "csv":
-        return spreadsheet.as_csv(comparable, excluded)
-    return getattr(rendering, form)(summary.tables(comparable, excluded))
-
-
 def main(argv: list[str]) -> None:
+    # Slow to import, and --help needs none of them.
+    from experiments.reporting import documents, frame, printing, rendering, spreadsheet, summary
+
     if _UPDATE.value:
         root = pathlib.Path.cwd()
         faults = documents.update(_UPDATE.value, argv[1:], root, check=_CHECK.value)
         sys.exit("\n".join(faults) or 0)
     if _CHECK.value:
         raise ValueError("--check: needs --update=DOCUMENT,…, whose tables are checked")
-    unknown = [form for form in _FORMAT.value if form not in ENDINGS]
-    if unknown or not _FORMAT.value:
-        raise ValueError(
-            f"--format: got {unknown or 'none'}, expected some of: {', '.join(ENDINGS)}"
-        )
-    texts = {form: text(form, argv[1:]) for form in _FORMAT.value}
+    forms = _FORMAT.value or ["markdown" if _OUT.value else "text"]
+    if unknown := [form for form in forms if form not in ENDINGS]:
+        raise ValueError(f"--format: got {unknown}, expected some of: {', '.join(ENDINGS)}")
+    runs = frame.load(argv[1:])
+    tables = summary.tables(*runs)
+    wide = printing.ALL if _ALL.value or _OUT.value else printing.width()
+    make = {
+        "text": lambda: rendering.text(tables, wide),
+        "markdown": lambda: rendering.markdown(tables),
+        "latex": lambda: rendering.latex(tables),
+        "csv": lambda: spreadsheet.as_csv(*runs),
+        "html": lambda: rendering.html(tables),
+    }
+    texts = {form: make[form]() for form in forms}
     if _OUT.value is None:
         print("\n".join(texts.values()))
         return

@@ -1,4 +1,4 @@
-"""Makes the toy results of docs/method.md: prints tables and writes method.png to --out.
+"""Makes the toy results of docs/results/toy.md: prints tables and writes method.png to --out.
 
     python -m experiments.toy --out=docs/ [--first_seed=0]
 
@@ -13,16 +13,14 @@ from typing import Any
 import matplotlib
 import numpy as np
 from absl import flags
-from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from autolabel_jax import calibration
 from experiments import launch
+from experiments.reporting import plots
 from experiments.toys import measure as toy_measure
 from experiments.toys import training as toy_training
 from experiments.toys.problem import Toy, bayes_by_bucket
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt  # noqa: E402
 
 _OUT = flags.DEFINE_string("out", "docs/", "Folder to write method.png to.")
 _FIRST_SEED = flags.DEFINE_integer("first_seed", 0, "First of the five seeds.")
@@ -107,47 +105,45 @@ def learned(toy: Toy, run: toy_training.Training) -> None:
     table("|" + "|".join(f"bucket {n + 1}" for n in range(toy.num_buckets)), rows)
 
 
-def figure(
-    few: dict[str, toy_training.Training], memorised: toy_training.Training, path: pathlib.Path
-) -> None:
+@plots.STYLE
+def figure(few: dict[str, toy_training.Training], memorised: toy_training.Training) -> Figure:
     """Draws labels and Bayes accuracy by distance, the gap of each rule, the memorised regime."""
-    middle = (np.arange(FEW.num_buckets) + 0.5) / FEW.num_buckets
-    panels, axes = plt.subplots(1, 3, figsize=(12, 3.7))
-    looks = {"one-hot": ("#D55E00", "s--"), "smoothing .1": ("#009E73", "^:")}
-    looks["AutoLabel"] = ("#0072B2", "o-")
-    curves = (("label", "#0072B2", "o-"), ("confidence", "#D55E00", "s--"), ("accuracy", "0", "^:"))
 
     def mean(values: np.ndarray) -> np.ndarray:
         return np.asarray(values).reshape(-1, FEW.num_buckets).mean(0)
 
-    def three(place: Axes, run: toy_training.Training) -> None:
+    def probabilities(run: toy_training.Training) -> dict[str, np.ndarray]:
         accuracy = mean(calibration.accuracy(run.test.stats))
-        confidence = accuracy + mean(toy_measure.gap(run.test))
-        values = mean(run.labels[-FEW.epochs // 4 :]), confidence, accuracy
-        for (name, color, style), value in zip(curves, values, strict=True):
-            place.plot(middle, value, style, color=color, label=name)
-        place.plot(middle, bayes_by_bucket(FEW), "-", color="0.6", label="Bayes accuracy")
-        place.set(ylim=(0.4, 1.03), ylabel="probability")
+        return {
+            "label": mean(run.labels[-FEW.epochs // 4 :]),
+            "confidence": accuracy + mean(toy_measure.gap(run.test)),
+            "accuracy": accuracy,
+            "Bayes accuracy": bayes_by_bucket(FEW),
+        }
 
-    three(axes[0], few["AutoLabel"])
-    axes[0].set_title("AutoLabel, augmented anew in each step")
-    for name, (color, style) in looks.items():
-        value = mean(np.abs(toy_measure.gap(few[name].test)))
-        axes[1].plot(middle, value, style, color=color, label=name)
-    axes[1].set(title="Miscalibration on fresh data", ylabel="|Conf - Acc|", ylim=(0, None))
-    three(axes[2], memorised)
-    axes[2].set_title("AutoLabel, one fixed copy per example")
-    for place in axes:
-        place.title.set_size(10)
-        place.set(xlabel="distance s", xlim=(0, 1))
-        place.legend(fontsize=8)
-    panels.tight_layout()
-    panels.savefig(path, dpi=110)
-    plt.close(panels)
+    rules = ("one-hot", "smoothing .1", "AutoLabel")
+    parts = {
+        "AutoLabel,\naugmented anew in each step": probabilities(few["AutoLabel"]),
+        "Miscalibration\non fresh data": {
+            rule: mean(np.abs(toy_measure.gap(few[rule].test))) for rule in rules
+        },
+        "AutoLabel,\none fixed copy per example": probabilities(memorised),
+    }
+    middle = (np.arange(FEW.num_buckets) + 0.5) / FEW.num_buckets
+    drawn, axes = plots.grid(len(parts), height=3.3)
+    for place, (title, series) in zip(axes, parts.items(), strict=True):
+        plots.lines(place, middle, series)
+        place.set(title=title, xlabel="distance", xlim=(0, 1))
+        place.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18))
+    for place in axes[::2]:
+        place.set(ylabel="probability", ylim=(0.4, 1.03))
+    axes[1].set(ylabel="|confidence - accuracy|", ylim=(0, None))
+    return drawn
 
 
 def main(argv: list[str]) -> None:
     launch.no_more(argv)
+    matplotlib.use("Agg")
     began = time.perf_counter()
     seeds = range(_FIRST_SEED.value, _FIRST_SEED.value + NUM_SEEDS)
 
@@ -195,11 +191,10 @@ def main(argv: list[str]) -> None:
     fitted = ", ".join(f"{name} {r.train_accuracy.mean():.4f}" for name, r in memorised.items())
     print(f"Accuracy on the training copies: {fitted}.\n")
 
-    out = pathlib.Path(_OUT.value)
-    out.mkdir(parents=True, exist_ok=True)
-    figure(few, memorised["AutoLabel"], out / "method.png")
+    drawn = figure(few, memorised["AutoLabel"])
+    path = plots.save(drawn, pathlib.Path(_OUT.value), "method", ["png"])
     seconds = time.perf_counter() - began
-    print(f"Seeds {seeds[0]} to {seeds[-1]}, {seconds:.0f} s; wrote {out / 'method.png'}.")
+    print(f"Seeds {seeds[0]} to {seeds[-1]}, {seconds:.0f} s; wrote {path}.png.")
 
 
 if __name__ == "__main__":

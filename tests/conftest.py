@@ -1,16 +1,24 @@
-"""Where the tests find real data; without it they say so and are skipped."""
+"""Where the tests find real data, without which they are skipped, and compiled programs."""
 
 import contextlib
 import fcntl
 import importlib.util
 import os
 import pathlib
+import platform
 import subprocess
 import sys
 
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
+
+# Read when jax is imported. All processes of a test run, and the next run, share what they compile.
+os.environ |= {
+    "JAX_COMPILATION_CACHE_DIR": str(ROOT / ".pytest_cache" / f"xla-{platform.node()}"),
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+}
 
 
 @pytest.fixture(scope="session")

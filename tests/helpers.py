@@ -1,17 +1,26 @@
 """What several tests share: small configs, arrays on disk, commands in processes of their own."""
 
 import atexit
+import contextlib
 import functools
+import io
 import os
 import pathlib
+import runpy
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
+import traceback
+from unittest import mock
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+import pytest
+from absl import app
+from absl.flags import FLAGS
 
 from autolabel_jax import checkpoint, datasets, input_pipeline
 from autolabel_jax import experiment as experiment_lib
@@ -114,24 +123,18 @@ def temporary_folder() -> str:
     return folder
 
 
-def compilation_cache() -> str:
-    """Where equal runs find what the first of them has compiled."""
-    return str(pathlib.Path(temporary_folder()) / "compiled")
-
-
 def environment(devices: int = 1) -> dict[str, str]:
-    """Of a process on so many virtual CPU devices."""
+    """Of a process on so many virtual CPU devices, compiled as in this one."""
+    given = os.environ.get("XLA_FLAGS", "")
     return os.environ | {
         "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
-        "JAX_COMPILATION_CACHE_DIR": compilation_cache(),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "XLA_FLAGS": f"{given} --xla_force_host_platform_device_count={devices}",
         "PYTHONPATH": str(ROOT),
         "PYTHONWARNINGS": "ignore",
     }
 
 
-def command(*arguments, devices: int = 1, **settings) -> subprocess.CompletedProcess:
+def process(*arguments, devices: int = 1) -> subprocess.CompletedProcess:
     """``python …`` run to its end, from the root of the repository."""
     return subprocess.run(
         [sys.executable, *map(str, arguments)],
@@ -140,8 +143,76 @@ def command(*arguments, devices: int = 1, **settings) -> subprocess.CompletedPro
         capture_output=True,
         text=True,
         timeout=300,
-        **settings,
     )
+
+
+def command(*arguments, devices: int | None = None) -> subprocess.CompletedProcess:
+    """The same; a program that asks for no number of devices runs in this process."""
+    flag, *others = map(str, arguments)
+    if devices is not None or flag != "-m":
+        return process(*arguments, devices=devices or 1)
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(contextlib.chdir(ROOT))
+        stack.enter_context(contextlib.redirect_stdout(out))
+        stack.enter_context(contextlib.redirect_stderr(err))
+        stack.enter_context(mock.patch.object(sys, "argv", others))
+        stack.enter_context(_programs_anew())
+        for number in (signal.SIGINT, signal.SIGTERM):
+            stack.callback(signal.signal, number, signal.getsignal(number))
+        code = _exit_code(lambda: runpy.run_module(others[0], run_name="__main__", alter_sys=True))
+    return subprocess.CompletedProcess(others, code, out.getvalue(), err.getvalue())
+
+
+def _exit_code(run) -> int:
+    """What a process would end with: of ``sys.exit``, or 1 after a message."""
+    try:
+        run()
+    except SystemExit as end:
+        if isinstance(end.code, str):
+            print(end.code, file=sys.stderr)
+            return 1
+        return end.code or 0
+    except Exception:
+        traceback.print_exc()
+        return 1
+    return 0
+
+
+@contextlib.contextmanager
+def _programs_anew():
+    """No module of experiments is imported and no flag of one defined, until this ends."""
+    app.define_help_flags()  # once and for all
+    before = {k: dict(v) if isinstance(v, dict) else v for k, v in FLAGS.__dict__.items()}
+    imported = {name: sys.modules[name] for name in sys.modules if _of_experiments(name)}
+    for name in list(FLAGS):
+        if _of_experiments(FLAGS.find_module_defining_flag(name)):
+            delattr(FLAGS, name)
+    for name in imported:
+        del sys.modules[name]
+    try:
+        yield
+    finally:
+        for name in filter(_of_experiments, list(sys.modules)):
+            del sys.modules[name]
+        sys.modules.update(imported)
+        FLAGS.__dict__.clear()
+        FLAGS.__dict__.update(before)
+
+
+def _of_experiments(module: str) -> bool:
+    return module.split(".")[0] == "experiments"
+
+
+def import_torch():
+    """PyTorch, or the test is skipped; with what PyPI's torchvision for CUDA misses beside it."""
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    if torch.version.cuda is None and not hasattr(torch.ops.torchvision, "nms"):
+        library = torch.library.Library("torchvision", "DEF")
+        for name in ("nms", "qnms"):
+            library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        torch.autolabel_library = library  # what it declares goes when it does
+    return torch
 
 
 def read_metrics(workdir: pathlib.Path) -> list[dict]:

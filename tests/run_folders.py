@@ -100,3 +100,8 @@ def write_logits(workdir: pathlib.Path, n: int = 200, seed: int = 0) -> None:
     label = rng.integers(0, 4, n)
     logits = rng.normal(size=(n, 4)) + 2 * np.eye(4)[label]
     np.savez(workdir / "test_logits.npz", logits=logits.astype(np.float32), label=label)
+
+
+def column(table, name: str) -> list[str]:
+    """The texts of one column of a table."""
+    return list(table.body[name])

@@ -1,7 +1,9 @@
 """A small untrained run, and its figures by hand, for the tests of evaluation."""
 
+import dataclasses
 import functools
 
+import jax
 import numpy as np
 from scipy import special
 
@@ -50,12 +52,13 @@ def ledger(folder):
     return Ledger(folder / "lines.jsonl", folder / "resamples")
 
 
-def evaluate(units, folder, *, num=40, checkpoint=7, sets=None, scaling=SCALING):
-    """Lines of the units, of the first N test images."""
-    test = trained()[2].take(slice(num))
-    return run.run(
-        units, predictor(scaling), test, ledger(folder), checkpoint=checkpoint, sets=sets
-    )
+def evaluate(units, folder, *, images=slice(40), sets=None, scaling=SCALING, scale=1.0):
+    """Lines of the units, of some test images; ``scale`` multiplies the model's weights."""
+    test = trained()[2].take(images)
+    model = predictor(scaling)
+    variables = jax.tree.map(lambda leaf: scale * leaf, model.variables)
+    model = dataclasses.replace(model, variables=variables)
+    return run.run(units, model, test, ledger(folder), sets=sets)
 
 
 def logits_by_hand(image):

@@ -12,7 +12,8 @@ from sklearn.datasets import load_digits
 from autolabel_jax import attacks, input_pipeline, models
 from autolabel_jax.attacks import apgd, fab, gradient, search, square
 from autolabel_jax.attacks.ball import Ball, draw_noise
-from tests.helpers import small_config
+from autolabel_jax.datasets.split import spec_of
+from tests.helpers import import_torch, small_config
 
 SHAPE = (8, 8, 3)
 PIXELS = 192
@@ -587,7 +588,7 @@ def trained(name):
     """A small model on the digits, in inference mode, and its variables."""
     image, label = (part[:-200] for part in digits())
     config = small_config(model__name=name, model__width={"mlp": 32, "small_cnn": 6}[name])
-    model = models.create(config, num_classes=10, mean=0.3, std=0.4)
+    model = models.create(config, num_classes=10, spec=spec_of(image), mean=0.3, std=0.4)
     params, stats = models.init(model, jax.random.key(0), image.shape[1:])
     optimizer = optax.adam(0.01)
 
@@ -687,20 +688,11 @@ def ours(logits_fn, epsilon):
     return {**single, **parts, "auto": auto}
 
 
-def declare_torchvision_operators(torch):
-    """PyPI's torchvision is built for CUDA, and beside a CPU torch finds its operators missing."""
-    if torch.version.cuda is None and not hasattr(torch.ops.torchvision, "nms"):
-        library = torch.library.Library("torchvision", "DEF")
-        for name in ("nms", "qnms"):
-            library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        torch.autolabel_library = library  # what it declares goes when it does
-
-
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["mlp", "small_cnn"])
 def test_robust_accuracy_is_that_of_torchattacks(name):
-    torch = pytest.importorskip("torch", reason="compares with PyTorch, which is not installed")
-    declare_torchvision_operators(torch)
-    torchattacks = pytest.importorskip("torchattacks", reason="not installed: torchattacks")
+    torch = import_torch()
+    torchattacks = pytest.importorskip("torchattacks", reason="torchattacks is not installed")
     torch.set_num_threads(1)  # the models are so small that threads would only wait
     logits_fn, variables = trained(name)
     model = in_torch(torch, name, variables)

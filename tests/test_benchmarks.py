@@ -1,5 +1,6 @@
 """Each benchmark runs, in a size of seconds, and prints its table; what they count is right."""
 
+import importlib
 import json
 import subprocess
 import sys
@@ -203,7 +204,8 @@ def test_counts_agree_with_the_literature(model, published):
 
 
 def test_both_frameworks_have_the_same_parameters():
-    torch_models = pytest.importorskip("benchmarks.torch_models", reason="PyTorch not installed")
+    helpers.import_torch()
+    torch_models = importlib.import_module("benchmarks.torch_models")
     for name, make in torch_models.MODELS.items():
         parameters = sum(p.numel() for p in make(10).parameters())
         assert parameters == train_step_jax.count(name)["parameters"]

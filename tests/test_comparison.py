@@ -4,10 +4,12 @@ import math
 
 import pytest
 import run_folders
+from run_folders import column
 from scipy import stats
 
-from experiments.reporting import cells, comparison, run_files, summary
-from experiments.reporting.choices import Choice
+from experiments.reporting import compare, summary
+from experiments.reporting import frame as frames
+from experiments.reporting.summary import Choice
 
 # Student's two-sided 95 % quantile with 2 degrees of freedom, as printed in every table of it.
 T2 = 4.302653
@@ -31,46 +33,40 @@ def write(root):
             )
     for value, held_out in HELD_OUT.items():
         for seed, nll in enumerate(held_out):
+            lines = [9 * value, nll]
             run_folders.write(
                 root / f"smoothing_{value}_{seed}",
                 **{"rule": "smoothing", "seed": seed, "ece": SMOOTHED_ECE[value], "ece_ts": 0.001},
                 settings={"labels__smoothing": value},
-                lines=[
-                    run_folders.line(0, calibration_nll=9 * value),
-                    run_folders.line(1, calibration_nll=nll),
-                ],
+                lines=[run_folders.line(i, calibration_nll=v) for i, v in enumerate(lines)],
             )
     return root
 
 
 def read(root):
-    return [run_files.read(path) for path in run_files.find([str(root)])]
+    return frames.load([str(root)])[0]
 
 
 def table_of(root):
-    (table,) = summary.chosen(cells.make(read(root)), Choice(kinds=("comparison",)))
+    (table,) = summary.chosen(read(root), Choice(kinds=("comparison",)))
     return table
-
-
-def texts(table, name):
-    return [row[table.header.index(name)].text for row in table.rows]
 
 
 def test_by_hand(tmp_path):
     table = table_of(write(tmp_path))
-    assert texts(table, "labels") == ["autolabel"] * 2
-    assert texts(table, "minus") == ["one_hot (TS)", "smoothing .05 (of .05, .1, .2)"]
-    assert texts(table, "n") == ["3", "3"]
+    assert column(table, "labels") == ["autolabel"] * 2
+    assert column(table, "minus") == ["one_hot (TS)", "smoothing .05 (of .05, .1, .2)"]
+    assert column(table, "n") == ["3", "3"]
     # .030 - .020, .020 - .030, .010 - .010: mean 0, sd .01; then -.05, -.06, -.07.
     half = T2 * 1 / math.sqrt(3)
-    assert texts(table, "ECE %") == [
+    assert column(table, "ECE %") == [
         f"+0.00 [−{half:.2f}, +{half:.2f}]",
         f"−6.00 [−{6 + half:.2f}, −{6 - half:.2f}]",
     ]
     # Accuracy of one-hot is as it is: a temperature moves none.
-    assert texts(table, "accuracy %") == ["−1.00 [−1.00, −1.00]"] * 2
-    assert texts(table, "corrupted ECE %") == ["+1.00 [+1.00, +1.00]", ""]
-    assert "corrupted acc %" not in table.header
+    assert column(table, "accuracy %") == ["−1.00 [−1.00, −1.00]"] * 2
+    assert column(table, "corrupted ECE %") == ["+1.00 [+1.00, +1.00]", ""]
+    assert "corrupted acc %" not in table.body
 
 
 def test_each_step_and_block_has_its_own_rows(tmp_path):
@@ -81,13 +77,13 @@ def test_each_step_and_block_has_its_own_rows(tmp_path):
         settings = {"augment__name": "mixup"}
         run_folders.write(tmp_path / "mixup" / rule, rule=rule, settings=settings)
     table = table_of(tmp_path)
-    assert list(zip(texts(table, "augmentation"), texts(table, "labels"))) == [
+    assert list(zip(column(table, "augmentation"), column(table, "labels"))) == [
         *[("augmix", "autolabel")] * 2,
         *[("augmix", "autolabel, signed gap")] * 2,
         ("mixup", "autolabel"),
     ]
-    assert texts(table, "ECE %")[2:4] == ["+4.00", "−2.00"]  # .06 - .02, .06 - .08
-    assert texts(table, "minus")[4] == "one_hot (TS)"
+    assert column(table, "ECE %")[2:4] == ["+4.00", "−2.00"]  # .06 - .02, .06 - .08
+    assert column(table, "minus")[4] == "one_hot (TS)"
 
 
 @pytest.mark.parametrize(
@@ -110,15 +106,15 @@ def test_the_constant_is_chosen_by_seeds_that_all_have(tmp_path, values, best):
                 settings={"labels__smoothing": value},
             )
     run_folders.write(tmp_path / "one_hot")
-    (block,) = cells.make(read(tmp_path))
-    cell, others = comparison.best_smoothing(block)
-    assert len(others) == len(values)
-    assert (cell and cell.runs[0].config["labels.smoothing"]) == best
+    frame = read(tmp_path)
+    cells, cell = compare.best_smoothing(frame)
+    smoothing = dict(
+        zip(frame["cell"], (run.config["labels.smoothing"] for run in frame["record"]))
+    )
+    assert len(cells) == len(values) and smoothing.get(cell) == best
 
 
 def test_the_interval_is_scipys(tmp_path):
-    (block,) = cells.make(read(write(tmp_path)))
-    cell = next(c for c in block if c.label == "autolabel")
-    difference = comparison.difference(cell, cells.baseline(block), "_ts", "ece")
+    gap = compare.to_baselines(read(write(tmp_path))).xs(("one_hot (TS)", "ece"), level=(1, 2))
     expected = stats.ttest_rel(ECE["autolabel"], ECE_TS["one_hot"]).confidence_interval(0.95)
-    assert (difference.low, difference.high) == pytest.approx((expected.low, expected.high))
+    assert gap[["low", "high"]].to_numpy()[0] == pytest.approx((expected.low, expected.high))

@@ -6,6 +6,12 @@ import subprocess
 import sys
 
 import helpers
+import jax
+import pytest
+from absl import flags
+from absl.testing import flagsaver
+
+from experiments import compilation_cache
 
 COMMAND = ("-m", "experiments.train", *helpers.flags(epochs=1))
 
@@ -35,14 +41,41 @@ def test_the_default_is_the_users_cache_folder_and_a_second_start_adds_nothing(t
     assert folder.name.startswith(f"xla-{os.uname().machine}-")
     first = programs(home)
     assert any("train_steps" in name for name in first)
-    start(tmp_path / "b", **own)
-    assert programs(home) == first
     # Another seed is other numbers in the same programs.
-    start(tmp_path / "c", "--config.seed=1", **own)
+    start(tmp_path / "b", "--config.seed=1", **own)
     assert programs(home) == first
 
 
-def test_the_flag_goes_before_the_environment_and_none_keeps_nothing(tmp_path):
+@pytest.fixture
+def configured():
+    """What enable() sets, which is undone."""
+    names = ("jax_enable_compilation_cache", "jax_compilation_cache_dir")
+    before = {name: getattr(jax.config, name) for name in names}
+    with flagsaver.flagsaver():
+        flags.FLAGS.mark_as_parsed()
+        yield lambda: [getattr(jax.config, name) for name in names]
+    for name, value in before.items():
+        jax.config.update(name, value)
+
+
+def test_the_flag_goes_before_the_environment_and_none_keeps_nothing(configured, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", "/home")
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "/variable")
+    compilation_cache.enable()
+    assert configured() == [True, "/variable"]
+    with flagsaver.flagsaver(compilation_cache_dir="/flag"):
+        compilation_cache.enable()
+    assert configured() == [True, "/flag"]
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
+    compilation_cache.enable()
+    assert configured()[1].startswith("/home/autolabel_jax/xla-")
+    with flagsaver.flagsaver(compilation_cache_dir="none"):
+        compilation_cache.enable()
+    assert configured()[0] is False
+
+
+@pytest.mark.slow
+def test_a_start_heeds_the_flag_before_the_environment(tmp_path):
     flag, variable = tmp_path / "flag", tmp_path / "variable"
     named = {"JAX_COMPILATION_CACHE_DIR": variable, "XDG_CACHE_HOME": tmp_path / "home"}
     start(tmp_path / "a", f"--compilation_cache_dir={flag}", **named)

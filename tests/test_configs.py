@@ -5,9 +5,11 @@ import pathlib
 
 import photograph_folders
 import pytest
+from absl import flags
 
 from autolabel_jax import augment, buckets, labels, models, optimizer, train
 from configs import base, sweeps
+from experiments import config_flag
 from experiments.sweeping import runs as sweep_runs
 
 FOLDER = pathlib.Path(base.__file__).parent
@@ -73,6 +75,15 @@ def test_another_variant_is_refused(name):
         get(name, "nonsense")
 
 
+def test_a_misspelt_variant_is_named_in_one_line():
+    values = flags.FlagValues()
+    config_flag.define(values)
+    parser = values["config"].parser
+    assert parser.parse(f"{FOLDER}/digits.py:tiny").name == "digits_tiny"
+    with pytest.raises(ValueError, match="^--config=…:tinyy: got 'tinyy', known is 'tiny'$"):
+        parser.parse(f"{FOLDER}/digits.py:tinyy")
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_docstring_has_the_command(name):
     text = importlib.import_module(f"configs.{name}").__doc__
@@ -103,10 +114,10 @@ def test_the_recipe_of_imagenet_is_that_of_its_source():
     assert labels_of["imagenet_smoothing"] == "smoothing"
 
 
+@pytest.mark.slow
 @pytest.mark.xdist_group("runs")
-@pytest.mark.parametrize("name", ["imagenet_smoothing"])
-def test_tiny_imagenet_trains_on_a_folder(name, tmp_path):
-    config = get(name, "tiny")
+def test_tiny_imagenet_trains_on_a_folder(tmp_path):
+    config = get("imagenet_smoothing", "tiny")
     config.dataset = "folder"
     config.data_dir = photograph_folders.write(tmp_path / "photos", train=12, held=3)
     config.calibration.fraction = 0.5

@@ -2,11 +2,14 @@
 
 import hashlib
 import importlib
+import io
+import os
 import pathlib
 import shutil
 import socket
 import struct
 import warnings
+import zipfile
 
 import numpy as np
 import pytest
@@ -16,7 +19,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from autolabel_jax import datasets
-from autolabel_jax.datasets import superclasses
+from autolabel_jax.datasets import sample, superclasses
 from autolabel_jax.datasets import tfds as tfds_reader
 from configs import base
 
@@ -120,6 +123,23 @@ def test_a_fraction_that_leaves_a_side_empty_is_refused(fraction):
         datasets.load(config)
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("seed", 2**32),
+        ("image_size", 10**6),
+        ("loader_workers", 10**6),
+        ("train_examples", 2**63),
+        ("labels.alpha", float("inf")),
+        ("data.skip_unreadable", True),  # digits are no image files
+    ],
+)
+def test_fields_out_of_range_are_refused_before_data_are_read(field, value):
+    with pytest.raises(ValueError, match=f"^{field}: got {value}"):
+        datasets.load(make_config("digits", **{field: value}))
+    assert datasets.load(make_config("digits", seed=2**32 - 1)).num_classes == 10
+
+
 @pytest.mark.parametrize("field", ["seed", "train_examples", "test_examples"])
 def test_negative_numbers_are_refused(field):
     with pytest.raises(ValueError, match=field):
@@ -135,8 +155,14 @@ def test_unknown_calibration_source_is_refused():
 
 def test_classes_without_a_calibration_example_are_named(tmp_path):
     save(tmp_path, [0] * 30 + [1], [0, 2])
-    with pytest.warns(UserWarning, match="of 2 of 3 classes: 1, 2; raise calibration.fraction"):
+    with pytest.warns(UserWarning, match="no .* example of 1 of 3 classes") as caught:
         datasets.load(make_config("arrays", tmp_path, seed=seed_that_leaves_out(30, 31, 3)))
+    told = [str(warning.message) for warning in caught]
+    assert told == [
+        "dataset: 'arrays': no training example of 1 of 3 classes: 2; the model cannot learn them",
+        "dataset: 'arrays': no calibration example of 1 of 3 classes: 1; raise "
+        "calibration.fraction",
+    ]
     target = load_digits().target
     save(tmp_path, target[target != 9], [9])
     with pytest.warns(UserWarning, match="of 1 of 10 classes: 9"):
@@ -267,14 +293,41 @@ def test_a_constant_feature_has_std_one(tmp_path):
 NAN = np.full((6, 4, 4, 3), np.nan)
 ERRORS = {
     "no label": ({"label": None}, "no 'label'"),
-    "label float": ({"label": np.zeros(6)}, "'label' must hold whole numbers"),
-    "label one-hot": ({"label": np.eye(6, dtype=int)}, "'label' must hold whole numbers"),
-    "label negative": ({"label": np.arange(6) - 1}, "'label' must count.*from -1 to 4"),
+    "label float": (
+        {"label": np.arange(6.0)},
+        r"'label' must hold whole numbers.*float64 \[6\]; store label.astype\('int32'\)",
+    ),
+    "label fraction": ({"label": np.arange(6) / 2}, "'label' must hold .*no class indices"),
+    "label nan": ({"label": np.full(6, np.nan)}, "'label' must hold .*no class indices"),
+    "label bool": ({"label": np.arange(6) > 2}, r"store label.astype\('int32'\)"),
+    "label names": ({"label": np.array(list("abcabc"))}, "'label' must hold .*number the names"),
+    "label one-hot": (
+        {"label": np.eye(6, dtype=int)},
+        r"'label' must hold whole numbers.*is one-hot; store label.argmax\(1\)",
+    ),
+    "label one-hot float": ({"label": np.eye(3)[[0, 1, 2, 0, 1, 2]]}, "is one-hot"),
+    "label soft": ({"label": np.full((6, 2), 0.5)}, r"weights of classes; store label.argmax"),
+    "label column": ({"label": np.arange(6)[:, None]}, r"int64 \[6, 1\]; store label.ravel\(\)$"),
+    "label row": ({"label": np.arange(6)[None]}, r"int64 \[1, 6\]; store label.ravel\(\)$"),
+    "label float column": (
+        {"label": np.arange(6.0)[:, None]},
+        r"; store label.ravel\(\).astype\('int32'\)$",
+    ),
+    "label negative": (
+        {"label": np.arange(6) - 1},
+        "'label' must count.*from -1 to 4; leave out examples without a label",
+    ),
+    "label gap": (
+        {"label": np.array([0, 1, 2, 5, 5, 9])},
+        "'label' has no example of 5 of 10 classes: 3, 4, 6, 7, 8; number the classes .*"
+        "store num_classes=10",
+    ),
     "label huge": ({"label": np.arange(6) * 10**9}, "'label' must count"),
     "label empty": ({"label": np.zeros(0, int)}, "'label' is empty"),
     "label length": ({"label": np.zeros(5, int)}, r"'image' must be \[5, ...\]"),
     "label too large": ({"num_classes": 2}, "'num_classes' must be one whole number, at least 3"),
     "num_classes float": ({"num_classes": 3.5}, "'num_classes'"),
+    "num_classes huge": ({"num_classes": 10**9}, "'num_classes' .*at most 1,000,000; got 10000000"),
     "num_classes list": ({"num_classes": [3, 3]}, "'num_classes'"),
     "no image": ({"image": None}, "no 'input'"),
     "ambiguous": (
@@ -287,6 +340,10 @@ ERRORS = {
         "'a' holds Python objects",
     ),
     "int image": ({"image": np.zeros((6, 4), int)}, "'image' must be uint8 or float; got int64"),
+    "examples last": (
+        {"image": np.zeros((4, 5, 3, 6), np.uint8)},
+        r"got shape \[4, 5, 3, 6\]; store np.moveaxis\(x, -1, 0\)",
+    ),
     "flat image": ({"image": np.zeros(6)}, r"'image' must be \[6, ...\]"),
     "empty image": ({"image": np.zeros((6, 0))}, r"'image' must be \[6, ...\]"),
     "nan": ({"image": NAN}, "'image' holds NaN"),
@@ -308,6 +365,45 @@ def test_unsound_arrays_are_refused(tmp_path, changes, message):
         datasets.load(make_config("arrays", tmp_path))
 
 
+@pytest.mark.parametrize("start", [1, 3])
+def test_labels_that_start_above_zero(tmp_path, start):
+    labels = np.arange(6) % 3 + start
+    save(tmp_path, labels, labels)
+    with pytest.raises(ValueError, match=f"'label' starts at {start} .*; store label - {start} in"):
+        datasets.load(make_config("arrays", tmp_path))
+    save(tmp_path, labels, labels, num_classes=start + 3)
+    with pytest.warns(UserWarning, match=rf"no training example of {start} of .*: 0"):
+        assert datasets.load(make_config("arrays", tmp_path)).num_classes == start + 3
+
+
+def test_a_header_that_promises_more_than_the_file_holds(tmp_path):
+    save(tmp_path)
+    with zipfile.ZipFile(tmp_path / "train.npz", "w") as file:
+        for key, dtype in (("label", "<i8"), ("image", "|u1")):
+            header = {"descr": dtype, "fortran_order": False, "shape": (10**12,)}
+            stream = io.BytesIO()
+            np.lib.format.write_array_header_1_0(stream, header)
+            file.writestr(f"{key}.npy", stream.getvalue() + bytes(64))
+    with pytest.raises(ValueError, match=r"train\.npz .*'label' should be int64 \[1000000000000\]"):
+        datasets.load(make_config("arrays", tmp_path))
+
+
+def test_what_is_no_array_in_an_npz(tmp_path):
+    save(tmp_path)
+    with zipfile.ZipFile(tmp_path / "train.npz", "w") as file:
+        file.writestr("label", b"text")
+    with pytest.raises(ValueError, match=r"train\.npz .*'label' is not an array of NumPy"):
+        datasets.load(make_config("arrays", tmp_path))
+
+
+def test_a_pipe_is_refused_without_waiting(tmp_path):
+    save(tmp_path)
+    (tmp_path / "test.npz").unlink()
+    os.mkfifo(tmp_path / "test.npz")
+    with pytest.raises(FileNotFoundError, match=r"test\.npz is missing, or not a regular file"):
+        datasets.load(make_config("arrays", tmp_path))
+
+
 def test_num_classes_must_agree(tmp_path):
     save(tmp_path, num_classes=5)
     np.savez(tmp_path / "test", label=[0], image=np.zeros((1, 4, 4, 3), np.uint8), num_classes=4)
@@ -317,7 +413,7 @@ def test_num_classes_must_agree(tmp_path):
 
 def test_one_class_is_refused(tmp_path):
     save(tmp_path, [0] * 6, [0])
-    with pytest.raises(ValueError, match="has 1 class, at least 2"):
+    with pytest.raises(ValueError, match="num_classes is 1, must be between 2 and 1,000,000"):
         datasets.load(make_config("arrays", tmp_path))
 
 
@@ -538,6 +634,7 @@ def test_cifar10_is_in_official_order(tfds_dir, cifar10, load_check):
         np.testing.assert_array_equal(found.train.label, cifar10["label"])
         np.testing.assert_array_equal(found.test.input, test["image"])
         np.testing.assert_array_equal(found.test.label, test["label"])
+    assert not sample.is_ordered(found.train.label) and not sample.is_ordered(found.test.label)
     assert found.class_names[:2] == ("airplane", "automobile")
     pixels = cifar10["image"].reshape(-1, 3).astype(np.float64) / 255
     np.testing.assert_allclose(found.mean, pixels.mean(0), rtol=1e-6)
@@ -567,6 +664,7 @@ def test_superclasses_are_those_of_the_official_files(load_check):
     except FileNotFoundError as error:
         pytest.skip(f"no real CIFAR-100: {error}")
     np.testing.assert_array_equal(superclasses.of("cifar100")[test["label"]], test["coarse_label"])
+    assert not sample.is_ordered(test["label"])
 
 
 def test_most_data_sets_have_no_superclasses(digits):

@@ -1,5 +1,6 @@
 """Tables and figures of a diagnosis, from numbers made by hand."""
 
+import figure_checks
 import matplotlib
 import numpy as np
 
@@ -22,6 +23,7 @@ def test_the_fourier_figure_has_the_frequency_0_in_its_middle(tmp_path):
     # error[2, 3] is at the frequency 0: pixels are one cycle wide.
     assert (left + 3.5, right - left) == (0, 6) and (top + 2.5, bottom - top) == (0, 4)
     assert picture.get_clim() == (0, 100)
+    figure_checks.assert_readable(figure)
 
 
 def test_the_fourier_table_averages_bands():
@@ -61,11 +63,13 @@ def test_buckets_as_table_and_figure(tmp_path):
     assert lines[4].split() == expected.split()
     assert lines[5].split() == ["2", "(0.50,", "1.00]", "0", "70.00"]
     run = run_files.RunRecord(tmp_path / "a", {"augment.name": "augmix"}, [], None)
-    axes = diagnose_figures.buckets(BUCKETS, run).axes
+    figure = diagnose_figures.buckets(BUCKETS, run)
+    figure_checks.assert_readable(figure)
+    axes = figure.axes
     assert [a.get_title() for a in axes[:2]] == ["chain depth 1", "chain depth 2"]
     curves = {line.get_label(): line.get_xydata().tolist() for line in axes[0].get_lines()}
     assert curves["accuracy"] == [[0.25, 0.9], [0.75, 0.8]]
-    assert curves["label"] == [[0.25, 1], [0.75, 0.9]]
+    assert curves["label confidence"] == [[0.25, 1], [0.75, 0.9]]
     np.testing.assert_allclose(axes[4].get_lines()[0].get_ydata(), [25.5, 51])
     assert all(a.get_ylim()[0] == 0 and a.get_ylim()[1] > 3 for a in axes[2:])
     # Images that came augmented were moved by nobody knows how much: one row of panels.

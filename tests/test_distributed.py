@@ -15,7 +15,7 @@ import pytest
 from absl import flags
 from absl.testing import flagsaver
 
-from autolabel_jax import files
+from autolabel_jax import files, train
 from autolabel_jax.run_dir import RunDir
 from experiments import distributed, launch
 
@@ -113,7 +113,7 @@ def assert_same_run(one: pathlib.Path, other: pathlib.Path) -> None:
         for name in a:
             np.testing.assert_allclose(a[name], b[name], rtol=1e-5, atol=1e-5, err_msg=name)
     results = [files.read_json(workdir / "result.json") for workdir in (one, other)]
-    for name in ("accuracy", "nll", "ece", "brier", "nll_ts", "test_examples", "device"):
+    for name in ("accuracy", "nll", "ece", "brier", "nll_ts", "test_examples"):
         assert results[0][name] == pytest.approx(results[1][name], abs=1e-5), name
 
 
@@ -129,7 +129,7 @@ def undisturbed(tmp_path_factory):
 
 def test_two_processes_equal_one(tmp_path, undisturbed):
     workdir, _ = undisturbed
-    train_one(tmp_path, **LONG)
+    train.train(helpers.small_config(**LONG), tmp_path, progress=False)
     assert_same_run(workdir, tmp_path)
     both, alone = (helpers.last_checkpoint(folder) for folder in (workdir, tmp_path))
     assert both.keys() == alone.keys()
@@ -147,6 +147,7 @@ def test_only_the_first_process_prints_and_writes(undisturbed):
     assert [line["epoch"] for line in RunDir(workdir).read_metrics()] == [0, 1, 2]
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_evaluated_by_two_processes(undisturbed):
     """The 15 corruptions aside, which go the way of the clean images."""
     workdir, _ = undisturbed
@@ -173,6 +174,7 @@ def test_a_finished_run_is_evaluated_by_two_processes(undisturbed):
     assert alone["bins"]["count"] == lines[0]["bins"]["count"]
 
 
+@pytest.mark.slow
 def test_photographs_from_disk_are_shared_out(tmp_path):
     """Each process decodes the rows of its own devices."""
     changes = {
@@ -251,6 +253,7 @@ def test_batch_statistics_are_global_and_processes_agree():
 # --- one of them stops or dies ---------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_one_is_killed_the_other_says_so_and_the_run_goes_on(tmp_path, undisturbed):
     command = (*helpers.flags(**LONG), f"--workdir={tmp_path}")
     killed, left = two("-c", TRAP, f"0:{int(signal.SIGKILL)}:5", *command)  # in the third epoch
@@ -268,6 +271,7 @@ def test_one_is_killed_the_other_says_so_and_the_run_goes_on(tmp_path, undisturb
     assert helpers.read_metrics(workdir) == helpers.read_metrics(tmp_path)
 
 
+@pytest.mark.slow
 def test_all_stop_at_one_step_when_one_is_told_to(tmp_path, undisturbed):
     """And one process with two devices resumes from there, with the same result."""
     command = (*helpers.flags(**LONG), f"--workdir={tmp_path}")

@@ -13,7 +13,7 @@ from sklearn import metrics
 
 from autolabel_jax import experiment as experiment_lib
 from autolabel_jax import input_pipeline
-from autolabel_jax.calibrators import temperature
+from autolabel_jax.calibrators import temperature, vector
 from autolabel_jax.evaluation import clean, predict, scaling
 from autolabel_jax.evaluation.scaling import Scaling
 
@@ -176,7 +176,7 @@ def test_scaled_logits():
     scaled = both.scaled_logits(logits)
     np.testing.assert_allclose(scaled[""], logits, rtol=1e-6)
     np.testing.assert_allclose(scaled["_ts"], logits / both.temperature, rtol=1e-5)
-    w, b = temperature.fit_vector(logits, label)
+    w, b = vector.fit_vector(logits, label)
     np.testing.assert_allclose(scaled["_vs"], logits * w + b, rtol=1e-4, atol=1e-5)
     assert {x.dtype for x in scaled.values()} == {np.dtype("float32")}
 

@@ -61,13 +61,69 @@ def test_what_is_done_is_not_done_again(tmp_path, monkeypatch):
     # Without vector scaling less is asked for than is there.
     less = dataclasses.replace(SCALING, vector=None)
     assert evaluate(UNITS, tmp_path, scaling=less) == lines
-    with pytest.raises(TypeError):  # another checkpoint is evaluated anew
-        evaluate(UNITS, tmp_path, checkpoint=8)
-    with pytest.raises(TypeError):  # and other images
-        evaluate(UNITS, tmp_path, num=30)
-    (kept.folder / "contrast_3.npz").unlink()
+    with pytest.raises(TypeError):  # other weights are evaluated anew
+        evaluate(UNITS, tmp_path, scale=0.5)
+    with pytest.raises(TypeError):  # and fewer images
+        evaluate(UNITS, tmp_path, images=slice(30))
+    with pytest.raises(TypeError):  # and as many other images
+        evaluate(UNITS, tmp_path, images=slice(None, None, -1))
+    with pytest.raises(TypeError):  # and another temperature
+        evaluate(UNITS, tmp_path, scaling=dataclasses.replace(SCALING, temperature=3.0))
+    (kept.folder / lines[0]["resamples"]).unlink()
     with pytest.raises(TypeError):  # and a set whose resamples are lost
         evaluate(UNITS, tmp_path)
+
+
+def test_a_smaller_evaluation_leaves_the_larger_one_as_it_was(tmp_path):
+    whole = evaluate([CONTRAST], tmp_path)
+    expected = summary.summarise(whole, ledger(tmp_path))
+    small = evaluate([CONTRAST], tmp_path, images=slice(20))
+    assert small[0]["examples"] == 20
+    assert summary.summarise(small, ledger(tmp_path)) != expected
+    assert summary.summarise(evaluate([CONTRAST], tmp_path), ledger(tmp_path)) == expected
+
+
+def test_the_strongest_attack_is_one_of_all_on_the_same_images(tmp_path):
+    def accuracies(name, images=slice(40)):
+        units = [Unit("attack", name, 0)]
+        summarised = summary.summarise(evaluate(units, tmp_path, images=images), ledger(tmp_path))
+        return {k: v for k, v in summarised.items() if k.endswith("_accuracy")}
+
+    strong = accuracies("pgd20")
+    both = accuracies("fgsm")
+    assert both["fgsm_accuracy"] > both["pgd20_accuracy"] == strong["pgd20_accuracy"]
+    assert both["adversarial_accuracy"] == strong["pgd20_accuracy"]
+    other_images = accuracies("fgsm", slice(20))
+    assert set(other_images) == {"fgsm_accuracy", "adversarial_accuracy"}
+
+
+@pytest.mark.parametrize("damage", [b"{]", b"\xff\xfe", b"[1, 2]", b"null", b'{"name": "fog"}'])
+def test_a_damaged_line_costs_its_unit_alone(tmp_path, damage, capsys):
+    units = [Unit("attack", "fgsm", 0), CONTRAST, Unit("corruption", "brightness", 1)]
+    expected = evaluate(units, tmp_path)
+    kept = ledger(tmp_path)
+    before = kept.file.read_bytes()
+    lines = before.splitlines()
+    kept.file.write_bytes(b"\n".join([lines[0], damage, lines[2]]) + b"\n")
+    assert [line["piece"] for line in kept.done()] == ["fgsm/0", "brightness/1"]
+    assert "lines.jsonl: cannot read line 2" in capsys.readouterr().err
+    damaged = kept.file.with_name("lines.jsonl.damaged").read_bytes()
+    assert damaged.splitlines() == [lines[0], damage, lines[2]]
+    assert evaluate(units, tmp_path) == expected
+
+
+def test_a_new_evaluation_replaces_the_whole_earlier_one_of_its_kind():
+    earlier = ("corrupted_ece_vs", "extra_corrupted_ece", "fgsm_ece", "auto_nll_ts", "ece")
+    earlier += ("attacked_examples", "adversarial_accuracy", "corrupted_examples", "train_loss")
+
+    def replaced(*kinds):
+        return {name for name in earlier if summary.is_replaced(name, kinds)}
+
+    assert replaced("corruption") == {"corrupted_ece_vs", "corrupted_examples"}
+    assert replaced("extra") == {"extra_corrupted_ece"}
+    attacked = {"fgsm_ece", "auto_nll_ts", "attacked_examples", "adversarial_accuracy"}
+    assert replaced("attack") == attacked
+    assert replaced() == set()
 
 
 def attacked(name, correct, of, gap=0.0):

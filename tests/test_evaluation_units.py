@@ -94,11 +94,15 @@ def test_published_sets_are_read_instead_of_made(tmp_path):
         [line[name] for name in names], scores_by_hand(logits, test.label), rtol=1e-4
     )
     assert line["corrupted_data"] == str(folder)
-    (line,) = evaluate([CONTRAST], tmp_path, num=7, sets=found)
+    (line,) = evaluate([CONTRAST], tmp_path, images=slice(7), sets=found)
     assert line["examples"] == 7
     np.testing.assert_allclose(
         line["nll"], scores_by_hand(logits[:7], test.label[:7])[2], rtol=1e-4
     )
+    np.save(folder / "contrast.npy", image[::-1])  # other images under the same name
+    (other,) = evaluate([CONTRAST], tmp_path, sets=published.open_sets(str(folder)))
+    by_hand = scores_by_hand(logits_by_hand(image[::-1][80:120]), test.label)
+    np.testing.assert_allclose([other[name] for name in names], by_hand, rtol=1e-4)
 
 
 @pytest.mark.parametrize(("side", "label"), [(16, 1), (32, 10)])
@@ -107,6 +111,6 @@ def test_published_images_must_be_like_the_runs(tmp_path, side, label):
         image = np.zeros((2, side, side, 3), np.uint8)
         yield Split(image, np.array([0, label], np.int32), None, np.arange(2))
 
-    other = published.Published("here", read)
+    other = published.Published("here", read, fingerprint="")
     with pytest.raises(ValueError, match=r"--corrupted_data: contrast/3 has images .* 10 classes"):
         evaluate([CONTRAST], tmp_path, sets=other)

@@ -1,12 +1,14 @@
 """task: what a config may ask for, the edges that follow, and the state to begin with."""
 
 import dataclasses
+from typing import Any
 
 import helpers
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 
 from autolabel_jax import experiment as experiment_lib
 from autolabel_jax import input_pipeline
@@ -64,10 +66,66 @@ def test_an_unknown_name_lists_the_known_ones(dataset, field, known):
         ("checkpoint.every_epochs", 0),
         ("optimizer.learning_rate", -0.1),
         ("optimizer.ema", 1.0),
+        ("buckets.num", 10**9),
+        ("calibration.num_bins", 10**9),
+        ("eval_batch_size", 10**12),
+        ("model.width", 10**7),
+        ("crop_pad", 6),
     ],
 )
 def test_a_number_out_of_range_names_its_field(dataset, field, value):
     refused(dataset, f"{field}: got {value}", **{field: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "message"),
+    [
+        ("wide_resnet", {"model__depth": 10**6}, "model.depth: got 1000000, must be at most 202"),
+        ("wide_resnet", {"model__width": 10**7}, "model.width: got 10000000, must be between"),
+        ("small_cnn", {"model__width": 10**7}, "model.width: got 10000000, must be between"),
+        # Two layers of 60,000 units: 60,000² + (6·6·3 + 4)·60,000 weights, 2·60,000 + 4 biases.
+        ("mlp", {"model__width": 60_000}, "'mlp' would have 3,606,840,004 parameters"),
+    ],
+)
+def test_a_model_too_large_is_refused_at_once(dataset, name, settings, message):
+    refused(dataset, message, model__name=name, **settings)
+
+
+def test_more_updates_than_can_be_counted(dataset):
+    changes = {"epochs": 10**6, "batch_size": 1}
+    helpers.make_experiment(dataset, **changes)  # 48 million
+    large = helpers.make_dataset(shape=(1,), train=3000)
+    refused(large, "epochs: got 1000000 of 3000 updates", "2,147,483,647", **changes)
+
+
+class Flat(nn.Module):
+    """Takes vectors only, and returns one logit too few."""
+
+    num_classes: int
+    dtype: Any = jnp.float32
+
+    def __call__(self, x, train=False):
+        if x.ndim != 2:
+            raise TypeError("expected [B, features]\n\nbut got more axes")
+        return jnp.zeros((len(x), self.num_classes - 1))
+
+
+def test_inputs_that_the_model_cannot_take(dataset):
+    own = f"{__name__}:Flat"
+    with pytest.raises(ValueError, match=r"^model\.name: .*Flat' cannot be built.*") as caught:
+        helpers.make_experiment(dataset, model__name=own)
+    assert "[6, 6, 3] (TypeError: expected [B, features] but got more axes)" in str(caught.value)
+    refused(
+        helpers.make_dataset(shape=(5,)),
+        "returns logits of shape [1, 3]",
+        "[1, 4]",
+        model__name=own,
+    )
+
+
+@pytest.mark.parametrize("boundaries", [("a", "b"), (0.3, "b"), (0.5, float("nan"))])
+def test_boundaries_must_be_numbers(dataset, boundaries):
+    refused(dataset, "optimizer.boundaries: got", optimizer__boundaries=boundaries)
 
 
 def test_a_batch_larger_than_the_training_set(dataset):

@@ -139,7 +139,7 @@ def test_table_by_hand():
     ]
     assert printing.result_table(results).splitlines() == [
         "augmentation  labels                 seed  accuracy %     NLL",
-        "------------  ---------------------  ----  ----------  ------",
+        "─" * 61,
         "augmix        one_hot                   1       50.00  2.0000",
         "mixup         autolabel, signed gap     0       98.77  0.1000",
     ]
@@ -153,7 +153,7 @@ def test_table_of_one_evaluation_by_hand():
     }
     assert printing.evaluation_table(result).splitlines() == [
         "test images                   accuracy %  accuracy % (VS)  ECE %  ECE % (TS)",
-        "------------------  --------------------  ---------------  -----  ----------",
+        "─" * 76,
         "clean               90.00 [88.00, 91.50]                    5.00        1.00",
         "corrupted (15 x 5)                 70.00            71.00  20.00",
         "PGD-20                              0.00                   80.00",

@@ -2,12 +2,11 @@
 
 import ast
 import json
-import os
 import pathlib
 import re
-import subprocess
 import sys
 
+import helpers
 import numpy as np
 import pytest
 
@@ -48,21 +47,22 @@ def folder(tmp_path_factory):
     return folder
 
 
-@pytest.fixture
-def importable(folder, monkeypatch):
-    monkeypatch.syspath_prepend(str(folder))
+def forget():
+    """Modules of the package, which would be found without their folder."""
+    for name in [name for name in sys.modules if name.split(".")[0] == "my_pkg"]:
+        del sys.modules[name]
 
 
-def command(folder, module, *arguments):
-    path = os.pathsep.join([str(ROOT), str(folder)])
-    environment = os.environ | {"PYTHONPATH": path, "JAX_PLATFORMS": "cpu"}
-    return subprocess.run(
-        [sys.executable, "-m", module, *arguments],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-    )
+@pytest.fixture(scope="module")
+def importable(folder):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(folder))
+        yield
+    forget()
+
+
+def command(module, *arguments):
+    return helpers.command("-m", module, *arguments)
 
 
 def flags(**others):
@@ -71,12 +71,12 @@ def flags(**others):
 
 
 @pytest.fixture(scope="module")
-def trained(folder, tmp_path_factory):
+def trained(importable, tmp_path_factory):
     """A run with all four, its own settings given as flags."""
     workdir = tmp_path_factory.mktemp("runs") / "own"
     own = flags(augment__angle=60, labels__rate=0.25, model__hidden=16, data__noise=90)
     config = "--config=configs/digits_augmix.py"
-    done = command(folder, "experiments.train", config, f"--workdir={workdir}", *own)
+    done = command("experiments.train", config, f"--workdir={workdir}", *own)
     assert done.returncode == 0, done.stderr
     return workdir
 
@@ -95,7 +95,7 @@ def test_trains_with_its_settings_and_learns_labels(trained):
     assert config["augment"]["angle"] == 60
     assert config["labels"]["rate"] == 0.25
     assert config["model"]["hidden"] == 16
-    assert config["data"] == {"noise": 90}
+    assert config["data"]["noise"] == 90
     lines = [json.loads(line) for line in (trained / "metrics.jsonl").read_text().splitlines()]
     before = np.ones(3)
     for line in lines:  # the rule by hand, from the file alone
@@ -106,42 +106,44 @@ def test_trains_with_its_settings_and_learns_labels(trained):
     assert result["accuracy"] > 0.9
 
 
-def test_is_evaluated_diagnosed_tabled_and_drawn(folder, trained, tmp_path):
+def test_is_evaluated_diagnosed_tabled_and_drawn(trained, tmp_path):
     done = command(
-        folder, "experiments.evaluate", f"--workdir={trained}", "--attacks=fgsm", "--examples=20"
+        "experiments.evaluate", f"--workdir={trained}", "--attacks=fgsm", "--examples=20"
     )
     assert done.returncode == 0, done.stderr
     assert "spin" in done.stdout
     assert "confident" in done.stdout
     arguments = [f"--workdir={trained}", "--buckets", f"--out={tmp_path}"]
-    done = command(folder, "experiments.diagnose", *arguments)
+    done = command("experiments.diagnose", *arguments)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "bucket_distance.png").exists()
-    done = command(folder, "experiments.tables", str(trained))
+    done = command("experiments.tables", str(trained))
     assert done.returncode == 0, done.stderr
     # The title, and the option that differs from its default.
     assert "spin" in done.stdout
     assert "confident, labels.rate=0.25" in done.stdout
     assert "Linear-16" in done.stdout
     arguments = [str(trained), f"--out={tmp_path}", "--format=png"]
-    done = command(folder, "experiments.figures", *arguments)
+    done = command("experiments.figures", *arguments)
     assert done.returncode == 0, done.stderr
     assert "not drawn" not in done.stderr
     assert [*tmp_path.glob("bucket_images_*.png")]
     assert [*tmp_path.glob("label_confidence_*.png")]
 
 
-def test_a_run_is_tabled_where_its_methods_cannot_be_imported(trained, tmp_path):
-    done = command(tmp_path, "experiments.tables", str(trained))
+def test_a_run_is_tabled_where_its_methods_cannot_be_imported(folder, trained, monkeypatch):
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if path != str(folder)])
+    forget()
+    done = command("experiments.tables", str(trained))
     assert done.returncode == 0, done.stderr
     assert NAMES["augment.name"] in done.stdout
 
 
-def test_is_swept_beside_built_in_methods(folder, tmp_path):
+@pytest.mark.usefixtures("importable")
+def test_is_swept_beside_built_in_methods(tmp_path):
     axes = f"augment.name=none,{NAMES['augment.name']};labels.rule=one_hot,{NAMES['labels.rule']}"
     small = [f"--config.{field}={value}" for field, value in SMALL.items()]
     done = command(
-        folder,
         "experiments.sweep",
         "--config=configs/digits_augmix.py",
         f"--workdir={tmp_path}",
@@ -155,6 +157,7 @@ def test_is_swept_beside_built_in_methods(folder, tmp_path):
     assert len(configs) == len([*tmp_path.glob("*/result.json")]) == 4
 
 
+@pytest.mark.usefixtures("importable")
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
@@ -166,10 +169,10 @@ def test_is_swept_beside_built_in_methods(folder, tmp_path):
         ("dataset", NAMES["labels.rule"], "without the method read"),
     ],
 )
-def test_mistakes_are_named_in_one_line(folder, tmp_path, field, value, message):
+def test_mistakes_are_named_in_one_line(tmp_path, field, value, message):
     others = [flag for flag in flags() if not flag.startswith(f"--config.{field}=")]
     config = ["--config=configs/digits_augmix.py", f"--workdir={tmp_path / 'run'}"]
-    done = command(folder, "experiments.train", *config, *others, f"--config.{field}={value}")
+    done = command("experiments.train", *config, *others, f"--config.{field}={value}")
     assert done.returncode == 1
     assert message in done.stderr
     assert len(done.stderr.splitlines()) == 1, done.stderr

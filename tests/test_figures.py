@@ -1,7 +1,10 @@
-"""Figures of hand-written run folders: what is drawn where, and what cannot be."""
+"""Figures of hand-written run folders: what a reader sees, and what cannot be drawn."""
 
+import itertools
+import json
 import re
 
+import figure_checks
 import helpers
 import matplotlib
 import matplotlib.pyplot as plt
@@ -9,13 +12,26 @@ import numpy as np
 import pytest
 import run_folders
 from matplotlib.container import BarContainer
-from matplotlib.text import Text
 from PIL import Image
+from scipy import stats
 
 from autolabel_jax import checkpoint, datasets
-from experiments.reporting import bucket_images, catalogue, cells, plots, reliability, run_files
+from experiments.reporting import (
+    bucket_images,
+    catalogue,
+    comparison_plots,
+    frame,
+    plots,
+    reliability,
+    run_files,
+    run_plots,
+    summary_plots,
+)
 
 matplotlib.use("Agg")
+
+SEVERITIES = {"corrupted_ece_by_severity": [0.1, 0.12, 0.15, 0.2, 0.3]}
+SEVERITIES |= {"corrupted_ece_ts_by_severity": [0.05, 0.06, 0.07, 0.08, 0.09], "ece_ts": 0.04}
 
 
 @pytest.fixture(autouse=True)
@@ -39,8 +55,14 @@ def test_label_confidence_over_epochs(tmp_path):
     ]
     settings = {"augment__max_depth": 2, "epochs": 4}
     run = one(tmp_path, rule="autolabel", settings=settings, lines=lines)
-    figure = plots.label_confidence(run)
+    figure = run_plots.label_confidence(run)
+    assert figure.get_suptitle() == "digits, mlp-16, augmix, autolabel, seed 0"
     assert [axes.get_title() for axes in figure.axes] == ["chain depth 1", "chain depth 2"]
+    assert figure_checks.legend_texts(figure) == [
+        "distance 0-.33",
+        "distance .33-.67",
+        "distance .67-1",
+    ]
     for group, axes in enumerate(figure.axes):
         for m, line in enumerate(axes.lines):
             np.testing.assert_array_equal(line.get_xdata(), [1, 2, 3, 4])
@@ -58,33 +80,53 @@ def test_a_null_label_is_a_gap(tmp_path):
     assert np.isnan(line.get_ydata()[1]) and line.get_ydata()[0] == 1
 
 
-@pytest.mark.parametrize(
-    ("edges", "calibration", "places", "name"),
-    [
-        ("equal_width", "", [1 / 6, 1 / 2, 5 / 6], "distance"),
-        ("kmeans", "equal_width", [1 / 6, 1 / 2, 5 / 6], "distance"),
-        ("equal_width", "kmeans", [1, 2, 3], "interval of the distance (kmeans)"),
-        ("equal_mass", "", [1, 2, 3], "interval of the distance (equal_mass)"),
-    ],
-)
-def test_buckets_against_distance(tmp_path, edges, calibration, places, name):
-    settings = {"buckets__edges": edges, "buckets__calibration_edges": calibration}
-    (axes,) = plots.bucket_distance(one(tmp_path, settings=settings)).axes
-    assert axes.get_xlabel() == name
+def test_buckets_against_distance(tmp_path):
+    figure = run_plots.bucket_distance(one(tmp_path))
+    (axes,) = figure.axes
+    assert axes.get_xlabel() == "distance" and axes.get_xlim() == (0, 1)
+    assert figure.get_suptitle() == "digits, mlp-16, augmix, one_hot, seed 0, after epoch 2"
     expected = {
         "accuracy": [0.9, 0.85, 0.7],
         "confidence": [0.95, 0.9, 0.8],
         "label confidence": [1.0, 0.95, 0.8],
     }
+    assert figure_checks.legend_texts(figure) == list(expected)
     for label, values in expected.items():
-        np.testing.assert_allclose(curves(axes)[label].get_xdata(), places)
+        np.testing.assert_allclose(curves(axes)[label].get_xdata(), [1 / 6, 1 / 2, 5 / 6])
         np.testing.assert_allclose(curves(axes)[label].get_ydata(), values)
+
+
+@pytest.mark.parametrize(
+    ("edges", "calibration"),
+    [("equal_width", ""), ("kmeans", "equal_width"), ("equal_mass", ""), ("equal_width", "kmeans")],
+)
+def test_edges_are_those_of_the_training(tmp_path, edges, calibration):
+    changes = {"augment__name": "mixup", "buckets__num": 3, "augment__concentration": 0.5}
+    changes |= {"buckets__edges": edges, "buckets__calibration_edges": calibration}
+    config = helpers.small_config(**changes)
+    (tmp_path / "config.json").write_text(config.to_json())
+    expected = helpers.make_experiment(datasets.load(config), **changes).calibration_edges
+    np.testing.assert_array_equal(plots.edges(run_files.read(tmp_path)), expected)
+
+
+def test_buckets_of_distances_in_the_data_are_numbered(tmp_path):
+    settings = {"augment__name": "given", "buckets__edges": "equal_mass"}
+    run = one(tmp_path, settings=settings)
+    figure = run_plots.label_confidence(run)
+    assert figure_checks.legend_texts(figure) == [
+        "interval 1 of 3",
+        "interval 2 of 3",
+        "interval 3 of 3",
+    ]
+    (axes,) = run_plots.bucket_distance(run).axes
+    assert axes.get_xlabel() == "interval of the distance"
+    np.testing.assert_array_equal(axes.lines[0].get_xdata(), [1, 2, 3])
 
 
 def test_buckets_that_do_not_fit_are_refused(tmp_path):
     run = one(tmp_path, settings={"buckets__num": 2})
     with pytest.raises(ValueError, match=r"buckets.num=2 .* holds \[3\] buckets"):
-        plots.label_confidence(run)
+        run_plots.label_confidence(run)
 
 
 def by_hand(logits, label, num_bins=15):
@@ -105,7 +147,7 @@ def test_reliability_bars_counts_and_bands(tmp_path):
     run_folders.write_logits(run.workdir, n=1500)
     with np.load(run.workdir / "test_logits.npz") as saved:
         count, accuracy, confidence = by_hand(saved["logits"], saved["label"])
-    figure = plots.reliability_diagram(run)
+    figure = run_plots.reliability_diagram(run)
     diagram, counts = figure.axes
     filled = count > 0
     bars = [c for c in diagram.containers if isinstance(c, BarContainer)]
@@ -113,9 +155,11 @@ def test_reliability_bars_counts_and_bands(tmp_path):
     np.testing.assert_allclose(heights[0], accuracy[filled])
     np.testing.assert_allclose(heights[1], (confidence - accuracy)[filled], atol=1e-6)
     np.testing.assert_array_equal([p.get_height() for p in counts.patches], count)
-    assert [t.get_text() for t in counts.texts] == [f"{n:.0f}" for n in count[filled]]
+    written = [t.get_text() for t in counts.texts if t.get_text()]
+    assert written == [f"{n:.0f}" for n in count[filled]]
     ece = np.nansum(count * abs(accuracy - confidence)) / 1500
-    assert diagram.get_title() == f"run: ECE {100 * ece:.1f} %"
+    title = f"digits, mlp-16, augmix, one_hot, seed 0\nECE {100 * ece:.1f} %"
+    assert diagram.get_title() == title
     # A binomial bin's 95 % band has a half width near 1.96 standard errors.
     bins = reliability.from_file(run.workdir)
     large = (count >= 40) & (accuracy < 0.95)
@@ -137,53 +181,156 @@ def test_logits_that_do_not_fit_are_refused(tmp_path, arrays, message):
         reliability.from_file(tmp_path)
 
 
-def some_blocks(tmp_path, **extra):
+def some_runs(tmp_path, seeds=(0, 1, 2), eces=(0.06, 0.03), settings=None, **extra):
     runs = []
-    for rule, ece in (("one_hot", 0.06), ("autolabel", 0.03)):
-        for seed in (0, 1, 2):
+    for rule, ece in zip(("one_hot", "autolabel"), eces, strict=True):
+        for seed in seeds:
             given = {"ece": ece + 0.01 * seed, "accuracy": 0.9 + 0.01 * seed, **extra}
-            runs.append(one(tmp_path, f"{rule}_{seed}", rule=rule, seed=seed, **given))
-    return cells.make(runs)
+            name = f"{rule}_{seed}_{len(list(tmp_path.iterdir()))}"
+            runs.append(one(tmp_path, name, rule=rule, seed=seed, settings=settings, **given))
+    return runs
 
 
 def test_accuracy_against_ece_has_a_mark_a_run(tmp_path):
-    figure = plots.accuracy_against_ece(some_blocks(tmp_path))
+    figure = comparison_plots.accuracy_against_ece(frame.make(some_runs(tmp_path)))
     (axes,) = figure.axes
+    assert axes.get_title() == "digits, mlp-16, augmix\n300 images, 2 epochs, seeds: 3"
+    assert figure_checks.legend_texts(figure) == ["one_hot", "autolabel"]
     for rule, ece in (("one_hot", 6), ("autolabel", 3)):
-        line = curves(axes)[f"augmix, {rule}"]
+        line = curves(axes)[rule]
         np.testing.assert_allclose(line.get_xdata(), [90, 91, 92])
         np.testing.assert_allclose(line.get_ydata(), [ece, ece + 1, ece + 2])
     assert len({line.get_marker() for line in axes.lines}) == 2
     assert len({line.get_color() for line in axes.lines}) == 2
 
 
+@pytest.mark.parametrize("accuracy", [0.995, 0.9, 0.05])
+def test_its_axes_do_not_exaggerate(tmp_path, accuracy):
+    runs = some_runs(tmp_path, eces=(0.01, 0.011), seeds=[0], accuracy=accuracy)
+    (axes,) = comparison_plots.accuracy_against_ece(frame.make(runs)).axes
+    assert axes.get_ylim() == (0, 5)
+    low, high = axes.get_xlim()
+    assert high - low >= 10 - 1e-9 and low < 100 * accuracy < high <= 100
+
+
 def test_ece_against_severity(tmp_path):
-    blocks = some_blocks(tmp_path, corrupted_ece_by_severity=[0.1, 0.12, 0.15, 0.2, 0.3])
-    (axes,) = plots.ece_against_severity(blocks).axes
-    means = {c.get_label(): c.lines[0].get_ydata() for c in axes.containers}
-    np.testing.assert_allclose(means["one_hot (n=3)"], [7, 10, 12, 15, 20, 30])
-    np.testing.assert_allclose(means["autolabel (n=3)"], [4, 10, 12, 15, 20, 30])
-    bars = axes.containers[0].lines[2][0].get_segments()
+    runs = frame.make(some_runs(tmp_path, **SEVERITIES))
+    figure = comparison_plots.ece_against_severity(runs)
+    before, after = figure.axes
+    budget = "digits, mlp-16, augmix\n300 images, 2 epochs, seeds: 3\n"
+    assert before.get_title() == f"{budget}before temperature scaling"
+    assert after.get_title() == f"{budget}after temperature scaling"
+    figure.canvas.draw()
+    assert before.get_yscale() == after.get_yscale() == "log"
+    assert [t.get_text() for t in before.get_xticklabels()] == ["clean", "1", "2", "3", "4", "5"]
+    shown = [t.get_text() for t in before.get_yticklabels()]
+    assert {"5", "10", "20"} < set(shown) and not {"4", "15"} & set(shown)
+    expected = {
+        before: {"one_hot": [7, 10, 12, 15, 20, 30], "autolabel": [4, 10, 12, 15, 20, 30]},
+        after: dict.fromkeys(("one_hot", "autolabel"), [4, 5, 6, 7, 8, 9]),
+    }
+    for axes, by_rule in expected.items():
+        means = {c.get_label(): c.lines[0].get_ydata() for c in axes.containers}
+        assert means.keys() == by_rule.keys()
+        for rule, values in by_rule.items():
+            np.testing.assert_allclose(means[rule], values)
+    bars = before.containers[0].lines[2][0].get_segments()
     np.testing.assert_allclose(np.ptp(bars[0][:, 1]), 2 * np.std([6, 7, 8], ddof=1))
+    colors = [[c.lines[0].get_color() for c in axes.containers] for axes in figure.axes]
+    assert colors[0] == colors[1] and len(set(colors[0])) == 2
 
 
-def test_ece_against_severity_before_and_after_temperature_scaling(tmp_path):
-    given = {"corrupted_ece_ts_by_severity": [0.05, 0.06, 0.07, 0.08, 0.09], "ece_ts": 0.04}
-    before = {"corrupted_ece_by_severity": [0.1, 0.12, 0.15, 0.2, 0.3]}
-    (axes,) = plots.ece_against_severity(some_blocks(tmp_path, **before, **given)).axes
-    lines = {c.get_label(): c.lines[0] for c in axes.containers}
-    after = lines["one_hot (TS) (n=3)"]
-    np.testing.assert_allclose(after.get_ydata(), [4, 5, 6, 7, 8, 9])
-    plain = lines["one_hot (n=3)"]
-    np.testing.assert_allclose(plain.get_ydata(), [7, 10, 12, 15, 20, 30])
-    assert (plain.get_linestyle(), after.get_linestyle()) == ("-", "--")
-    assert (plain.get_fillstyle(), after.get_fillstyle()) == ("full", "none")
-    assert plain.get_color() == after.get_color()
+def test_without_the_ece_of_clean_images_severities_begin_at_1(tmp_path):
+    runs = frame.make(some_runs(tmp_path, **SEVERITIES | {"ece_ts": None}))
+    after = comparison_plots.ece_against_severity(runs).axes[1]
+    assert [t.get_text() for t in after.get_xticklabels()] == ["1", "2", "3", "4", "5"]
 
 
 def test_no_severities_no_figure(tmp_path):
-    runs = [run for block in some_blocks(tmp_path) for cell in block for run in cell.runs]
-    assert [d.name for d in catalogue.of_runs(runs)] == ["accuracy_against_ece"]
+    drawings = catalogue.of_runs(frame.make(some_runs(tmp_path)))
+    assert [d.name for d in drawings] == ["accuracy_against_ece"]
+
+
+def several_studies(tmp_path):
+    """Two augmentations of digits, α = 0.3, and another network with one; AutoLabel is better."""
+    rng, runs = np.random.default_rng(0), []
+    for i, augmentation in enumerate(("augmix", "mixup", "augmix")):
+        settings = {"augment__name": augmentation, "labels__alpha": 0.3 if i < 2 else 1.0}
+        settings |= {"model__width": 16 if i < 2 else 8}
+        for rule, seed in itertools.product(("one_hot", "autolabel", "polynomial"), range(3)):
+            given = {"nll": rng.uniform(0.3, 0.4), "nll_ts": rng.uniform(0.3, 0.4)}
+            given |= SEVERITIES | {"ece_ts": rng.uniform(0.02, 0.04)}
+            name = f"{i}_{rule}_{seed}"
+            runs.append(one(tmp_path, name, rule=rule, seed=seed, settings=settings, **given))
+    return runs
+
+
+def test_the_summary_of_ece_after_temperature_scaling(tmp_path):
+    runs = frame.make(several_studies(tmp_path))
+    figure = summary_plots.ece_by_rule(runs)
+    assert [axes.get_title() for axes in figure.axes] == ["augmix", "mixup"]
+    (part,) = figure.subfigs
+    assert part.get_suptitle() == "digits, mlp-16, 300 images, 2 epochs, seeds: 3"
+    assert part.get_supxlabel() == "ECE % after temperature scaling"
+    rules = [text.get_text() for text in figure.axes[0].get_yticklabels()]
+    assert rules == ["one_hot", "autolabel", "polynomial"]
+    cells = runs[runs["model"] == "mlp-16"].groupby(["augmentation", "label_rule"])["ece_ts"]
+    for axes in figure.axes:
+        assert axes.get_xlim()[0] == 0 and axes.get_ylim() == (2.5, -0.5)
+        for rule, bar in zip(rules, axes.containers, strict=True):
+            ((low, high),) = bar.lines[2][0].get_segments()
+            own = 100 * cells.get_group((axes.get_title(), rule)).to_numpy(float)
+            expected = stats.t.interval(0.95, 2, own.mean(), stats.sem(own))
+            np.testing.assert_allclose([low[0], high[0]], expected)
+            assert low[1] == rules.index(rule)
+
+
+def test_the_summary_of_nll_differences(tmp_path):
+    runs = frame.make(several_studies(tmp_path))
+    figure = summary_plots.nll_differences(runs)
+    (axes,) = figure.axes
+    titles = ["mlp-16, augmix", "mlp-16, mixup", "mlp-8, augmix"]
+    budget = "300 images, 2 epochs, seeds: 3"
+    shown = [text.get_text() for text in axes.get_yticklabels()]
+    assert shown == [f"digits, {title}\n{budget}" for title in titles]
+    assert "one_hot after temperature scaling" in axes.get_xlabel()
+    assert figure_checks.legend_texts(figure) == ["one_hot", "autolabel"]  # not polynomial
+    bars = iter(axes.containers)
+    for row, (_, block) in enumerate(runs.groupby("block")):
+        nll = block.pivot(index="seed", columns="label_rule", values="nll")
+        base = block[block["label_rule"] == "one_hot"].set_index("seed")["nll_ts"]
+        for rule in ("one_hot", "autolabel"):
+            expected = stats.ttest_rel(nll[rule], base).confidence_interval(0.95)
+            ((low, high),) = next(bars).lines[2][0].get_segments()
+            np.testing.assert_allclose([low[0], high[0]], expected)
+            assert round(low[1]) == row
+
+
+def test_the_summary_of_severities(tmp_path):
+    figure = summary_plots.severity(frame.make(several_studies(tmp_path)))
+    assert len(figure.axes) == 3 and {axes.get_yscale() for axes in figure.axes} == {"log"}
+    after = "one_hot after temperature scaling"
+    assert figure_checks.legend_texts(figure) == ["one_hot", "autolabel", after]
+    means = {c.get_label(): c.lines[0].get_ydata() for c in figure.axes[2].containers}
+    np.testing.assert_allclose(means["autolabel"], [5, 10, 12, 15, 20, 30])
+    np.testing.assert_allclose(means[after][1:], [5, 6, 7, 8, 9])
+
+
+def test_summaries_that_cannot_be(tmp_path):
+    few = frame.make(some_runs(tmp_path, seeds=(0, 1)))
+    with pytest.raises(ValueError, match="no label rule has nll_ts of 3 seeds"):
+        summary_plots.nll_differences(few)
+    for runs in (few, frame.make([])):
+        with pytest.raises(ValueError, match="no run has corrupted_ece_by_severity"):
+            summary_plots.severity(runs)
+    alone = frame.make(several_studies(tmp_path))
+    with pytest.raises(ValueError, match="compared with one_hot"):
+        summary_plots.nll_differences(alone[alone["label_rule"] != "one_hot"])
+    runs = some_runs(tmp_path) + some_runs(tmp_path, settings={"labels__alpha": 0.3})[3:]
+    with pytest.raises(ValueError, match="several augmentations"):
+        summary_plots.ece_by_rule(frame.make(runs[:6]))
+    with pytest.raises(ValueError, match="autolabel has several values of labels.alpha"):
+        summary_plots.nll_differences(frame.make(runs))
 
 
 def shown(figure):
@@ -259,25 +406,43 @@ def test_sample_images_that_cannot_be(tmp_path):
 
 
 def test_runs_that_differ_in_labels_share_their_sample_images(tmp_path):
-    runs = [
-        one(tmp_path, rule, rule=rule, seed=i) for i, rule in enumerate(("one_hot", "smoothing"))
-    ]
+    runs = [one(tmp_path, rule, rule=rule) for rule in ("one_hot", "autolabel", "smoothing")]
     runs.append(one(tmp_path, "wide", settings={"buckets__num": 1}))
-    assert len(catalogue.of_buckets(runs, catalogue.run_names(runs))) == 2
+    names = [d.name for d in catalogue.of_buckets(runs, catalogue.run_names(runs))]
+    assert names == ["bucket_images_autolabel", "bucket_images_wide"]
 
 
-def test_no_text_is_smaller_than_seven_points(tmp_path):
-    blocks = some_blocks(tmp_path, corrupted_ece_by_severity=[0.1, 0.12, 0.15, 0.2, 0.3])
-    run = blocks[0][0].runs[0]
-    run_folders.write_logits(run.workdir)
-    runs = [run for cell in blocks[0] for run in cell.runs]
-    drawings = catalogue.of_runs(runs) + catalogue.of_run(run, "run")
-    assert len(drawings) == 5
+def test_label_confidence_is_below_the_sample_images(tmp_path):
+    config = helpers.small_config(augment__name="augmix", buckets__num=2, augment__max_depth=2)
+    (tmp_path / "config.json").write_text(config.to_json())
+    line = run_folders.line(0, label_confidence=[1, 0.95, None, 0.6155])
+    (tmp_path / "metrics.jsonl").write_text(json.dumps(line))
+    figure = bucket_images.draw(run_files.read(tmp_path))
+    assert figure.get_suptitle() == "digits, mlp-8, augmix, autolabel, seed 0, after epoch 1"
+    axes = np.reshape(figure.axes, (4, 3))
+    titles = ["clean", "distance\n0-.5", "distance\n.5-1"]
+    assert [place.get_title() for place in axes[0]] == titles
+    for row, expected in ((1, ["1", ".95"]), (3, ["none", ".616"])):
+        shown = [place.get_xlabel() for place in axes[row]]
+        assert shown == ["label\nconfidence:", *expected]
+    assert [axes[row, 0].get_ylabel() for row in (0, 2)] == ["chain depth 1", "chain depth 2"]
+    figure_checks.assert_readable(figure)
+
+
+@pytest.mark.parametrize("num_rules", [1, 12])
+def test_all_figures_are_readable(tmp_path, num_rules):
+    runs = [
+        one(tmp_path, f"{width}_{rho}", rule="ccat", **SEVERITIES, settings=settings)
+        for width in (16, 100)
+        for rho in range(num_rules)
+        for settings in [{"labels__rho": float(rho), "model__width": width}]
+    ]
+    run_folders.write_logits(runs[0].workdir)
+    own = frame.make(runs + several_studies(tmp_path))
+    drawings = catalogue.of_runs(own) + catalogue.of_run(runs[0], "run") + catalogue.summary(own)
+    assert len(drawings) == 8
     for drawing in drawings:
-        figure = drawing.draw()
-        figure.canvas.draw()
-        sizes = [t.get_fontsize() for t in figure.findobj(Text) if t.get_text()]
-        assert min(sizes) >= 7, drawing.name
+        figure_checks.assert_readable(drawing.draw())
         assert drawing.alt and drawing.title
 
 
@@ -289,14 +454,35 @@ def test_colours_are_okabe_and_itos():
     assert set(plots.COLORS) < known and len(set(plots.COLORS)) == 7
 
 
-def test_the_quickstart_figure(tmp_path):
-    workdirs = {}
+def test_the_quickstart_figure(tmp_path, monkeypatch):
+    workdirs, settings = {}, {"augment__max_depth": 2}
+    labels = [1, 0.9, 0.8, 0.7, 0.6, 0.5]
     for rule in ("one_hot", "autolabel"):
-        workdirs[rule] = run_folders.write(tmp_path / rule, rule=rule)
-        run_folders.write_logits(workdirs[rule])
-    plots.quickstart(workdirs, tmp_path / "quickstart.png")
-    with Image.open(tmp_path / "quickstart.png") as picture:
-        assert picture.width > 800
+        lines = [run_folders.line(e, label_confidence=labels) for e in range(2)]
+        own = {"rule": rule, "settings": settings, "lines": lines}
+        workdirs[rule] = run_folders.write(tmp_path / rule, **own)
+        run_folders.write_logits(workdirs[rule], n=200)
+    drawn = []
+    monkeypatch.setattr(plots, "save", lambda figure, *_: drawn.append(figure))
+    run_plots.quickstart(workdirs, tmp_path / "quickstart.png")
+    near, far, *diagrams = drawn[0].axes
+    assert near.get_ylabel() == "label confidence" and near.get_ylim() == far.get_ylim()
+    assert [axes.get_title() for axes in (near, far)] == ["chain depth 1", "chain depth 2"]
+    titles = [d.get_title().split("\n")[0] for d in diagrams]
+    assert titles == ["one_hot, 200 test images", "autolabel, 200 test images"]
+    figure_checks.assert_readable(drawn[0])
+
+
+def test_saved_figures_are_the_same_in_every_byte_and_closed(tmp_path):
+    run = one(tmp_path)
+    for name in ("a", "b"):
+        path = plots.save(run_plots.bucket_distance(run), tmp_path / "out", name, plots.FORMATS)
+        assert path == tmp_path / "out" / name
+    for form in plots.FORMATS:
+        one_file, other = (tmp_path / "out" / f"{name}.{form}" for name in ("a", "b"))
+        assert one_file.read_bytes() == other.read_bytes()
+    with Image.open(tmp_path / "out" / "a.png") as picture:
+        assert picture.width == round(160 * 0.6 * 8)
         assert len(picture.convert("RGB").getcolors(2**24)) > 50
     assert plt.get_fignums() == []
 

@@ -138,6 +138,7 @@ def test_labels_fall_with_the_distance_and_stay_above_accuracy(few):
     assert (label > accuracy).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "option",
     [{"ece_estimate": "debiased"}, {"alpha_decay": 0.5}, {"momentum": 0.8}, {"monotone": True}],
@@ -148,6 +149,7 @@ def test_options_of_the_update_leave_no_larger_gap(few, option):
     assert gap.mean() < 1.1 * np.abs(toy_measure.gap(few["autolabel"].test)).mean()
 
 
+@pytest.mark.slow
 def test_a_temperature_of_the_loss_is_not_a_label_here(few):
     """The truth is uncertain, which one-hot labels never say: KL .245 against .129 (seeds 0-2)."""
     run = toy_training.run(toy.FEW, SEEDS, rule="bucket_temperature")
@@ -169,6 +171,7 @@ def test_no_harm_to_a_calibrated_model():
     assert np.abs(toy_measure.gap(run.test)).mean() < 0.02
 
 
+@pytest.mark.slow
 def test_three_starts_end_at_the_same_labels():
     ends = []
     for start in (1.0, 0.8, 0.5):

@@ -2,6 +2,7 @@
 
 import itertools
 
+import helpers
 import jax
 import numpy as np
 import pytest
@@ -293,8 +294,10 @@ def test_no_example_is_nan():
     assert np.isnan(list(metrics.compute(state).values())).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("library", ["torchmetrics", "netcal"])
 def test_ece_of_other_libraries(library):
+    torch = helpers.import_torch()
     module = pytest.importorskip(
         {"torchmetrics": "torchmetrics.functional.classification", "netcal": "netcal.metrics"}[
             library
@@ -303,7 +306,6 @@ def test_ece_of_other_libraries(library):
     logits, label = CASES["random"]
     p = special.softmax(logits, axis=-1)
     if library == "torchmetrics":
-        torch = pytest.importorskip("torch")
         other = module.multiclass_calibration_error(
             torch.tensor(p), torch.tensor(label), num_classes=7, n_bins=15, norm="l1"
         )

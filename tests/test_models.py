@@ -6,9 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 
 from autolabel_jax import models
 from autolabel_jax.datasets import InputSpec
+from autolabel_jax.models import features, layers
 from configs import base
 
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
@@ -62,6 +64,7 @@ class Reference:
     def __init__(self, variables, train):
         self.params, self.stats = variables["params"]["net"], variables["batch_stats"].get("net")
         self.train, self.place, self.updated = train, {}, {}
+        self.stages, self.drift = [], []
 
     def _next(self, module, kind):
         count = self.place.get((module, kind), 0)
@@ -90,9 +93,17 @@ class Reference:
             new = {"mean": 0.9 * mean + 0.1 * own[0], "var": 0.9 * var + 0.1 * own[1]}
             self.updated[module, layer] = new
             mean, var = own
+        moved = (x.mean((1, 2)) - mean) ** 2 / (var + 1e-5)
+        ratio = np.maximum(x.var((1, 2)) / (var + 1e-5), 1e-6)
+        self.drift.append((np.log(moved.mean(-1) + 1e-4), np.log(ratio).mean(-1)))
         return (x - mean) / np.sqrt(var + 1e-5) * leaves["scale"] + leaves["bias"]
 
+    def stage(self, x):
+        self.stages.append(x.mean(tuple(range(1, x.ndim - 1))))
+        return x
+
     def dense(self, x):
+        self.penultimate = x
         leaves = self.params[self._next(None, "Dense")]
         return x @ leaves["kernel"].astype(np.float64) + leaves["bias"]
 
@@ -103,12 +114,13 @@ def relu(x):
 
 def mlp(net, x):
     x = x.reshape(len(x), -1)
-    return net.dense(relu(net.dense(relu(net.dense(x)))))
+    x = net.stage(relu(net.dense(x)))
+    return net.dense(net.stage(relu(net.dense(x))))
 
 
 def small_cnn(net, x):
     for stride in (2, 2, 1, 1):
-        x = relu(net.norm(net.conv(x, stride)))
+        x = net.stage(relu(net.norm(net.conv(x, stride))))
     return net.dense(x.mean((1, 2)))
 
 
@@ -119,7 +131,7 @@ def wide_resnet(net, x):  # depth 10: one block a stage, each of which changes t
         y = relu(net.norm(x, block))
         shortcut = net.conv(y, stride, block)
         y = relu(net.norm(net.conv(y, stride, block), block))
-        x = shortcut + net.conv(y, 1, block)
+        x = net.stage(shortcut + net.conv(y, 1, block))
     return net.dense(relu(net.norm(x)).mean((1, 2)))
 
 
@@ -130,6 +142,8 @@ def resnet18(net, x):
         y = relu(net.norm(net.conv(x, stride, block), block))
         y = net.norm(net.conv(y, 1, block), block)
         x = relu(y + (x if stride == 1 else net.norm(net.conv(x, stride, block), block)))
+        if i % 2:
+            net.stage(x)
     return net.dense(x.mean((1, 2)))
 
 
@@ -315,3 +329,76 @@ def test_init_is_he_normal_and_follows_the_key():
 def test_error_names_the_field_and_what_would_do(settings, message):
     with pytest.raises(ValueError, match=message):
         make_model(**settings)
+
+
+forward = jax.jit(features.forward, static_argnums=0)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "resnet50"])
+def test_features_by_hand(name):
+    shape = (16, 16, 3)  # the last layer of ResNet-18 still has four positions
+    model, variables = make_variables(name, shape=shape)
+    image = make_images(3, shape)
+    logits, found = forward(model, variables, image)
+    net = Reference(variables, train=False)
+    expected = FORWARD[name](net, (image.astype(np.float64) - np.array(MEAN)) / np.array(STD))
+    np.testing.assert_allclose(logits, expected, rtol=1e-3, atol=1e-3 * np.abs(expected).max())
+    np.testing.assert_allclose(found.penultimate, net.penultimate, rtol=2e-3, atol=1e-3)
+    assert len(found.stages) == len(net.stages)
+    for stage, by_hand in zip(found.stages, net.stages, strict=True):
+        np.testing.assert_allclose(stage, by_hand, rtol=2e-3, atol=1e-3)
+    if name == "mlp":
+        assert found.drift is None
+    else:
+        drift = np.mean(net.drift, axis=0).T  # over layers; [B, 2]
+        np.testing.assert_allclose(found.drift, drift, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["small_cnn", "mlp"])
+def test_logits_are_the_same_with_features(name):
+    for dtype in ("float32", "bfloat16"):
+        model, variables = make_variables(name, dtype=dtype)
+        image = make_images(8)
+        logits, _ = forward(model, variables, image)
+        np.testing.assert_array_equal(logits, jax.jit(model.apply)(variables, image))
+
+
+def test_features_of_a_bfloat16_network_are_float32_and_close():
+    model, variables = make_variables("small_cnn")
+    exact = forward(model, variables, make_images(8))[1]
+    rounded = forward(make_model("small_cnn", dtype="bfloat16"), variables, make_images(8))[1]
+    assert {leaf.dtype for leaf in jax.tree.leaves(rounded)} == {jnp.dtype("float32")}
+    np.testing.assert_allclose(rounded.drift, exact.drift, atol=0.05)
+
+
+def test_resnet50_records_four_stages_and_its_drift():
+    shape = (32, 32, 3)
+    model = make_model("resnet50")
+    params, batch_stats = make_shapes(model, shape)
+    image = jax.ShapeDtypeStruct((2, *shape), jnp.float32)
+    variables = {"params": params, "batch_stats": batch_stats}
+    _, found = jax.eval_shape(lambda v, x: features.forward(model, v, x), variables, image)
+    assert [stage.shape[1] for stage in found.stages] == [256, 512, 1024, 2048]
+    assert (found.penultimate.shape, found.drift.shape) == ((2, 2048), (2, 2))
+
+
+def test_drift_of_a_constant_image_is_finite():
+    model, variables = make_variables("small_cnn")
+    drift = forward(model, variables, np.zeros((2, 8, 8, 3), np.float32))[1].drift
+    assert np.isfinite(drift).all()
+
+
+class Plain(nn.Module):
+    """Has batch norm without positions, and records nothing else."""
+
+    @nn.compact
+    def __call__(self, x, train=False):
+        return nn.Dense(3)(layers.batch_norm(train, jnp.float32)(x))
+
+
+def test_a_network_that_records_nothing_has_no_features():
+    model, x = Plain(), make_images(4, (5,))
+    variables = model.init(jax.random.key(0), x)
+    logits, found = features.forward(model, variables, x)
+    np.testing.assert_array_equal(logits, model.apply(variables, x))
+    assert (found.stages, found.penultimate, found.drift) == ((), None, None)

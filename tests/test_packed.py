@@ -9,7 +9,8 @@ import pytest
 import run_folders
 from pyarrow import parquet
 
-from experiments.reporting import catalogue, documents, packed, run_files, summary
+from experiments.reporting import catalogue, documents, packed, run_files
+from experiments.reporting import frame as frames
 
 NAMES = ("one_hot_0", "autolabel_0", "autolabel_1")
 # Floats that a float32 or a decimal text cut short would not keep.
@@ -135,9 +136,16 @@ def test_what_names_packed_runs(runs, study):
     for argument in (root / "none", root / "study" / "none", root / "none.jsonl"):
         with pytest.raises(ValueError, match="no such folder or packed study"):
             run_files.find([str(argument)])
-    (root / "notes.jsonl").write_text('{"a": 1}\n')
-    with pytest.raises(ValueError, match=r"notes\.jsonl: expected a file of experiments\.results"):
-        run_files.find([str(root)])
+
+
+BROKEN = ('{"a": 1}\n', '{"name": "a", "con', "\xff\n", "[]\n", '{"config": 3}')
+
+
+@pytest.mark.parametrize("line", BROKEN)
+def test_a_line_that_cannot_be_read_is_named(study, line):
+    study.write_bytes((study.read_text() + line).encode("latin-1"))
+    with pytest.raises(ValueError, match=r"study\.jsonl:4: expected a file of experiments\.res"):
+        run_files.find([str(study.parent)])
 
 
 def test_tables_and_documents_are_those_of_the_folders(runs, study, tmp_path):
@@ -151,15 +159,15 @@ def test_tables_and_documents_are_those_of_the_folders(runs, study, tmp_path):
     for name in ("study", "study.jsonl"):
         blocks = documents.find(marker.replace("study", name), "d.md")
         assert documents.not_shown(workdirs, blocks, study.parent) == []
-    assert summary.load([str(study)])[1] == []
+    assert frames.load([str(study)])[1].empty
 
 
 def test_figures_are_those_of_the_folders_but_for_files_that_are_not_packed(runs, study):
     run_folders.write_logits(runs / "one_hot_0")
 
     def names(folder):
-        comparable, _ = summary.load([str(folder)])
-        return {drawing.name for drawing in catalogue.everything(comparable, comparable)}
+        drawings = catalogue.everything(*frames.load([str(folder)]))
+        return {drawing.name for drawing in drawings}
 
     assert names(runs) - names(study) == {"reliability_one_hot_0"}
     assert names(study) < names(runs)

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from autolabel_jax import augment, image_ops, labels, models, registry, train
 from configs import base, sweeps
 from experiments import config_help
-from experiments.reporting import cells, run_files
+from experiments.reporting import frame as frames
 from experiments.sweeping import search as sweep_search
 from tests import helpers
 
@@ -79,6 +79,21 @@ def test_values_are_checked_against_limits(setting, good, bad, message):
             declared.check("part.field", value)
 
 
+@pytest.mark.parametrize("value", [float("inf"), -float("inf"), float("nan")])
+def test_a_number_must_be_finite(value):
+    for declared in (registry.Setting(1.0), registry.Setting(1.0, low=0)):
+        with pytest.raises(ValueError, match=r"part\.field: got -?(inf|nan), must be"):
+            declared.check("part.field", value)
+
+
+@pytest.mark.parametrize("package", [augment, labels])
+def test_every_value_of_a_default_search_range_is_allowed(package):
+    for method in package.TABLE.values():
+        for name, declared in registry.settings(method).items():
+            for end in filter(None, declared.search.removeprefix("log:").split("..")):
+                declared.check(name, float(end))
+
+
 def test_what_is_a_name_from_outside():
     assert registry.is_external("my_pkg.spin:Spin")
     for name in ("augmix", "mnist:3.0.1", "cifar10_corrupted/fog_3", "a:b:c", ":Spin", ""):
@@ -100,7 +115,8 @@ def test_choosing_a_method_brings_its_defaults():
     assert chosen.labels.power == 7.0  # not polynomial's
     assert chosen.is_locked
     registry.choose(chosen, "dataset", OWN)
-    assert chosen.data.to_dict() == {"size": 2.0, "count": 5, "power": 7.0}
+    added = {"size": 2.0, "count": 5, "power": 7.0}
+    assert chosen.data.to_dict() == {"skip_unreadable": False} | added
 
 
 def test_completing_a_config_leaves_what_is_there():
@@ -170,10 +186,9 @@ def test_a_new_row_of_a_table_is_all_that_a_built_in_method_takes(monkeypatch, t
     assert {r.get("buckets.num") for r in runs if r["augment.name"] == "shift"} == {2}
     config.augment.shift = 0.2
     train.train(config, tmp_path, progress=False)
-    (block,) = cells.make([run_files.read(tmp_path)])
-    assert block[0].names["augmentation"] == "shift"
-    assert block[0].label == "halfway"
-    settings = run_files.settings(block[0].runs[0])
+    frame, _ = frames.load([str(tmp_path)])
+    assert (frame["augmentation"][0], frame["labels"][0]) == ("shift", "halfway")
+    settings = frame["record"][0].settings
     assert settings["augment.shift"] == 0.2
     assert "augment.severity" not in settings
     monkeypatch.undo()

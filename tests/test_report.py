@@ -14,9 +14,12 @@ import threading
 import helpers
 import matplotlib
 import numpy as np
+import pandas as pd
 import pytest
 import run_folders
 from PIL import Image
+
+from experiments.reporting import rendering
 
 matplotlib.use("Agg")
 
@@ -97,8 +100,8 @@ def test_figures_are_inside_with_words_for_them(page):
     for attrs in images:
         data = attrs["src"].removeprefix("data:image/png;base64,")
         with Image.open(io.BytesIO(base64.b64decode(data, validate=True))) as picture:
-            # Drawn at 150 dots an inch and shown at the 96 of CSS.
-            assert picture.width / int(attrs["width"]) == pytest.approx(150 / 96, rel=0.02)
+            # Every pixel is shown, up to the width of the page.
+            assert picture.width == pytest.approx(int(attrs["width"]), abs=1)
         assert len(attrs["alt"]) > 40
 
 
@@ -148,19 +151,40 @@ def test_every_config_is_there_unfolded_by_choice(page, report):
 
 
 def test_tables_are_there_and_what_was_left_out(page, report):
-    assert page.texts["caption"] == [
+    assert [caption.partition(" (data set")[0] for caption in page.texts["caption"]] == [
         "Figures on the test set",
         "Difference to one-hot labels, seed by seed",
         "AutoLabel without a temperature against temperature scaling and smoothing",
         "Runs left out",
     ]
-    assert "95.05 ± 0.07" in page.texts["td"]
+    assert "95.05 ±\xa00.07" in page.texts["td"]
     assert str(report[1] / "begun") in page.texts["th"]
 
 
+def test_a_summary_comes_first(page):
+    assert page.texts["h2"] == ["Summary", "Tables", "Figures", "Runs"]
+    assert page.texts["p"][:3] == [
+        "4 runs, 2 seeds a setting: 1 data set: digits; 1 model: mlp-16; "
+        "1 augmentation: augmix; 2 labels: one_hot, autolabel.",
+        "digits, mlp-16, augmix, 300 images, 2 epochs: best mean accuracy with autolabel "
+        "(95.05 %); ECE with one_hot (5.00 %); NLL with one_hot (0.4000).",
+        "1 run is left out, see the last table.",
+    ]
+
+
+def test_tables_are_as_narrow_as_the_page():
+    body = pd.DataFrame({"labels": ["a", "b"]} | {f"metric {i}": ["1", "2"] for i in range(20)})
+    page = Page(rendering.html([rendering.Table("T", body, 1, notes=("once",))]))
+    assert page.texts["caption"] == ["T", "T, continued", "T, continued"]
+    headers = [name for name in page.texts["th"] if name.startswith("metric")]
+    assert headers == [f"metric {i}" for i in range(20)] and page.texts["li"][-1] == "once"
+    assert page.texts["th"].count("labels") == 3
+
+
 def test_a_figure_that_cannot_be_drawn_is_named(page, report):
-    (text,) = page.texts["p"]
-    assert text == f"Not drawn: {report[1] / 'begun' / 'test_logits.npz'}: lacks label"
+    assert (
+        page.texts["p"][-1] == f"Not drawn: {report[1] / 'begun' / 'test_logits.npz'}: lacks label"
+    )
 
 
 def test_an_empty_folder_is_refused(tmp_path):

@@ -5,11 +5,13 @@ import re
 
 import pytest
 
-from experiments.reporting import documents, numerics, run_files, summary
+from experiments.reporting import documents, numerics, run_files
+from experiments.reporting import frame as frames
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+PAGES = ("digits", "cifar10", "cifar100", "settings", "remedies")
 STUDIES = sorted(path.stem for path in (ROOT / "results").glob("*.jsonl"))
-DOCUMENTS = ("README.md", "docs/results.md", "docs/studies.md")
+DOCUMENTS = ("README.md", *(f"docs/results/{name}.md" for name in PAGES))
 
 
 def read(name):
@@ -39,12 +41,11 @@ def test_every_study_is_shown():
 
 @pytest.mark.parametrize("study", STUDIES)
 def test_runs_of_a_study_share_a_known_numerics_version_and_a_clean_revision(study):
-    comparable, excluded = summary.load([str(ROOT / "results" / study)])
-    assert comparable and not [reason for _, reason in excluded if "numerics" in reason]
-    assert len({numerics.version(run.result) for run in comparable} - {numerics.UNKNOWN}) == 1
-    revisions = {run.result["revision"] for run in comparable}
-    assert len(revisions) == 1
-    assert "dirty" not in revisions.pop()
+    frame, left_out = frames.load([str(ROOT / "results" / study)])
+    assert len(frame) and not left_out["reason"].str.contains("numerics").any()
+    assert len({numerics.version(run.result) for run in frame["record"]} - {numerics.UNKNOWN}) == 1
+    (revision,) = frame["revision"].unique()
+    assert "dirty" not in revision
 
 
 def test_results_are_few_and_small():

@@ -244,7 +244,7 @@ def other_labels(arrays):
 
 
 FOLDER = {"dataset": "folder", "image_size": 8, "calibration__fraction": 0.25, "batch_size": 4}
-FOLDER |= {"model__name": "small_cnn", "train_examples": 0, "test_examples": 0}
+FOLDER |= {"train_examples": 0, "test_examples": 0}
 ARRAYS = {"dataset": "arrays", "train_examples": 0, "test_examples": 0}
 
 

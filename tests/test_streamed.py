@@ -120,16 +120,6 @@ def test_evaluation_square_is_the_middle(width, height, size, resized, corner):
     np.testing.assert_array_equal(found, expected)
 
 
-@pytest.mark.parametrize("mode", ["L", "1", "P", "RGBA", "CMYK"])
-def test_any_kind_of_image_becomes_three_channels(mode):
-    image = picture(40, 32).convert(mode)
-    content = encoded(image, "JPEG" if mode == "CMYK" else "PNG")
-    expected = Image.open(io.BytesIO(content)).convert("RGB").resize((40, 32), BILINEAR)
-    found = photographs.evaluation_square(content, 28)
-    np.testing.assert_array_equal(found, expected.crop((6, 2, 34, 30)))
-    assert photographs.training_square(content, np.random.RandomState(0), 8).shape == (8, 8, 3)
-
-
 # Folders
 
 
@@ -208,7 +198,7 @@ def test_too_many_calibration_images_are_refused_before_they_are_decoded(photos,
     ("fields", "message"),
     [
         ({"crop_pad": 4}, "crop_pad: got 4, but streamed images"),
-        ({"image_size": 0}, "image_size: got 0, must be at least 1"),
+        ({"image_size": 0}, "image_size: got 0, must be between 1 and 4096"),
         ({"loader_workers": -1}, "loader_workers: got -1"),
         ({"calibration.images": -1}, "calibration.images: got -1"),
     ],
@@ -223,26 +213,11 @@ def test_sets_in_memory_are_not_streamed():
         datasets.load(make_config("digits", ""))
 
 
-def test_folders_that_do_not_fit(tmp_path):
-    with pytest.raises(ValueError, match="data_dir: got ''"):
-        datasets.load(make_config("folder", ""))
-    with pytest.raises(FileNotFoundError, match="train is missing; dataset='folder' reads"):
-        datasets.load(make_config("folder", tmp_path))
-    photograph_folders.write(tmp_path, train=2, held=1, held_name="test")
-    assert len(datasets.folder.read(str(tmp_path))[1]) == 3
-    (tmp_path / "test" / "dog").mkdir()
-    with pytest.raises(ValueError, match="has 1 classes that are not in train/: dog"):
-        datasets.load(make_config("folder", tmp_path))
-    (tmp_path / "val").mkdir()
-    with pytest.raises(ValueError, match="val has no images"):
-        datasets.load(make_config("folder", tmp_path))
-
-
-def test_a_broken_photograph_is_named(tmp_path):
+def test_a_photograph_that_breaks_after_the_scan_is_named(tmp_path):
     photograph_folders.write(tmp_path, train=1, held=1)
+    records = folder.read(str(tmp_path))[1]
     path = tmp_path / "val" / "bee" / "0.jpg"
     path.write_bytes(path.read_bytes()[:200])
-    records = folder.read(str(tmp_path))[1]
     split = StreamedSplit(records, np.arange(3), 14, 0)
     with pytest.raises(OSError, match=f"data_dir: {path} is not a readable image"):
         datasets.in_memory(split)

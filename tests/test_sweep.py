@@ -2,26 +2,20 @@
 
 import io
 import json
-import os
 import signal
-import sys
-import threading
 import time
 
 import helpers
-import numpy as np
 import pytest
 from rich.console import Console
 
 from autolabel_jax import files, train, trained
+from experiments.sweeping import board as sweep_board
 from experiments.sweeping import job as sweep_job
 from experiments.sweeping import local as sweep_local
-from experiments.sweeping import pool as sweep_pool
 from experiments.sweeping import runs as sweep_runs
 from experiments.sweeping.board import Board
-from experiments.sweeping.devices import Place
-from experiments.sweeping.job import Job, Outcome, Stop
-from experiments.sweeping.local import JobList
+from experiments.sweeping.job import Job, JobList, Outcome, Stop
 
 pytestmark = pytest.mark.xdist_group("sweeps")
 
@@ -40,7 +34,7 @@ def quiet_board(source) -> Board:
 def run_here(jobs, stop=None) -> Board:
     source = JobList(jobs)
     board = quiet_board(source)
-    sweep_local.run_here(source, board, stop or Stop())
+    sweep_local.run(source, board, stop or Stop())
     return board
 
 
@@ -106,10 +100,9 @@ def test_a_stopped_sweep_goes_on_to_the_same_bits(tmp_path, alone):
 def test_a_run_that_another_process_holds_is_left_to_it(tmp_path, monkeypatch):
     monkeypatch.setattr(sweep_job, "PATIENCE", 0.1)
     job = make_job(tmp_path)
-    with sweep_job.lock(job) as mine:
-        assert mine
+    with sweep_job.lock(job):
         outcome = sweep_job.attempt(job, Stop())
-    assert outcome.state == "busy"
+    assert outcome == Outcome("failed", "another process trains this run")
     assert not job.workdir.exists()
 
 
@@ -144,81 +137,72 @@ def test_each_run_is_evaluated_once_as_asked(tmp_path, evaluated):
     assert evaluated == ["train", asked]
 
 
-def test_an_evaluation_is_cut_off_at_the_deadline(tmp_path, evaluated, monkeypatch):
+def test_an_evaluation_is_cut_off_when_the_sweep_stops(tmp_path, evaluated, monkeypatch):
     monkeypatch.setattr(trained, "evaluate", lambda *_, **__: time.sleep(60))
-    handlers = {n: signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT, signal.SIGALRM)}
-    began, stop = time.monotonic(), Stop(time.time() + 0.5)
-    stop.install()
-    try:
-        board = run_here([make_job(tmp_path, {"corrupted": True})], stop)
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
+    before, began = signal.getsignal(signal.SIGALRM), time.monotonic()
+    stop = Stop(lambda: time.monotonic() > began + 0.7)
+    board = run_here([make_job(tmp_path, {"corrupted": True})], stop)
     assert states(board) == {"base": "stopped"}
     assert time.monotonic() - began < 30
     assert sweep_job.look(make_job(tmp_path, {"corrupted": True})) is None
+    assert signal.getsignal(signal.SIGALRM) == before
+    assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
 
 
-# --- processes -------------------------------------------------------------------------------
+def test_a_signal_is_a_reason_to_stop():
+    handlers = {n: signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)}
+    stop = Stop()
+    stop.install()
+    try:
+        assert not stop()
+        signal.raise_signal(signal.SIGTERM)
+        assert stop() and stop.signal == signal.SIGTERM
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
 
-def test_workers_hold_no_core_of_each_other_and_one_that_dies_fails_its_run(tmp_path):
-    worker = sweep_pool.Worker(Place(cores=(min(os.sched_getaffinity(0)),)), tmp_path / "log")
-    job = make_job(tmp_path, epochs=100000)
-    outcomes = []
-    thread = threading.Thread(target=lambda: outcomes.append(worker.attempt(job)))
-    thread.start()
-    wait_for(lambda: (job.workdir / "metrics.jsonl").exists())
-    assert len(os.sched_getaffinity(worker._process.pid)) == 1
-    worker._process.kill()
-    thread.join()
-    assert outcomes[0].state == "failed" and "SIGKILL" in outcomes[0].message
-    # A new process takes the next job, and the end of its input makes it save and stop.
-    thread = threading.Thread(target=lambda: outcomes.append(worker.attempt(job)))
-    thread.start()
-    place = (job.workdir / "checkpoints").iterdir
-    newest = max((int(p.name) for p in place() if p.name.isdigit()), default=-1)
-    wait_for(lambda: any(p.name.isdigit() and int(p.name) > newest for p in place()))
-    worker.close()
-    worker.wait()
-    thread.join()
-    assert outcomes[1].state == "stopped"
-    assert "run the same command to resume" in outcomes[1].message
+# --- the command -----------------------------------------------------------------------------
 
 
-def wait_for(condition, seconds=120):
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.05)
-
-
-def test_the_command_with_two_processes_and_tables_of_it(tmp_path, alone):
-    arguments = ("-m", "experiments.sweep", *helpers.flags(), f"--workdir={tmp_path}")
-    done = helpers.command(
-        *arguments, "--axes=labels.rule=autolabel,none;seed=3,4", "--processes=2"
+def sweep(workdir, *arguments):
+    return helpers.command(
+        "-m", "experiments.sweep", *helpers.flags(), f"--workdir={workdir}", *arguments
     )
+
+
+def test_the_command_names_failed_runs_and_its_runs_are_tabled(tmp_path):
+    done = sweep(tmp_path, "--axes=labels.rule=autolabel,none;seed=3")
     assert done.returncode == 1, done.stderr
-    assert "2 of 4 runs done, 2 failed" in done.stdout
-    assert "failed: labels.rule=none,seed=3: labels.rule: got 'none'" in done.stdout
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith("[1/2] labels.rule=autolabel,seed=3: done in ")
+    assert lines[-2].startswith("failed: labels.rule=none,seed=3: labels.rule: got 'none'")
+    assert lines[-1] == f"1 of 2 runs done, 1 failed; in {tmp_path}"
     assert "Traceback" not in done.stdout + done.stderr
-    there = helpers.read_metrics(tmp_path / "labels.rule=autolabel,seed=3")
-    for a, b in zip(helpers.read_metrics(alone), there, strict=True):
-        for field in a:
-            np.testing.assert_allclose(a[field], b[field], rtol=1e-4, err_msg=field)
     tables = helpers.command("-m", "experiments.tables", tmp_path)
     assert tables.returncode == 0 and "autolabel" in tables.stdout
 
 
-def test_the_command_stops_when_its_time_is_up_and_tells_mistakes_in_one_line(tmp_path):
-    arguments = ("-m", "experiments.sweep", *helpers.flags(), f"--workdir={tmp_path}")
-    done = helpers.command(*arguments, "--axes=seed=0,1", "--max_minutes=0")
+def test_the_command_stops_when_its_time_is_up(tmp_path):
+    done = sweep(tmp_path, "--axes=seed=0,1", "--max_minutes=0")
     assert done.returncode == 75, done.stderr
     assert "0 of 2 runs done, 2 to do" in done.stdout
-    done = helpers.command(*arguments, "--axes=seed=0", "--attacks=pgd")
-    assert done.returncode == 1 and done.stderr.startswith(
-        "error: --attacks: got pgd, expected one of:"
-    )
+    done = sweep(tmp_path, "--axes=seed=0", "--attacks=pgd")
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: --attacks: got pgd, expected one of:")
+
+
+def test_a_folder_takes_one_sweep_at_a_time_and_none_if_it_is_a_run(tmp_path, alone):
+    with pytest.raises(ValueError, match=f"--workdir={alone} is the folder of one run"):
+        sweep_job.exclusive(alone)
+    with (
+        sweep_job.exclusive(tmp_path),
+        pytest.raises(ValueError, match=f"--workdir={tmp_path}: another sweep is running"),
+        sweep_job.exclusive(tmp_path),
+    ):
+        pass
+    with sweep_job.exclusive(tmp_path):
+        pass
 
 
 # --- what is shown ---------------------------------------------------------------------------
@@ -232,23 +216,29 @@ def write_run(job, epochs=1, **figures):
     files.write_json(job.workdir / "result.json", figures)
 
 
-def test_plain_lines_and_a_live_table(tmp_path):
-    jobs = [make_job(tmp_path, seed=s) for s in range(3)]
-    for job in jobs[:2]:
-        write_run(job, accuracy=0.875, ece=0.0312, nll=0.5, seconds=61.2)
-    for terminal in (False, True):
-        text = io.StringIO()
-        board = Board(JobList(jobs), Console(file=text, force_terminal=terminal, width=120))
-        with board:
-            for job, outcome in zip(jobs, (Outcome("done"), None, Outcome("failed", "why [1]"))):
-                board.started(job)
-                if outcome:
-                    board.finished(job, outcome)
-        board.print_end()
-        shown = text.getvalue()
-        for part in ("seed=0", "87.50", "3.12", "0.1234", "1/2", "61", "running"):
-            assert part in shown, (terminal, part)
-        assert "failed: seed=2: why [1]" in shown
-        assert ("\x1b[" in shown) == terminal
-        assert board.summary() == "1 of 3 runs done, 1 failed, 1 running"
-    assert sys.stdout is not text
+@pytest.mark.parametrize("terminal", [False, True])
+def test_lines_of_a_sweep(tmp_path, monkeypatch, terminal):
+    monkeypatch.setattr(sweep_board, "EVERY", 0.01)
+    jobs = [make_job(tmp_path, seed=s) for s in range(4)]
+    write_run(jobs[0], accuracy=0.875, ece=0.0312, nll=0.5)
+    (tmp_path / "seed=1").mkdir()
+    (tmp_path / "seed=1" / "metrics.jsonl").write_text('{"epoch": 0}\n{"epo')
+    text = io.StringIO()
+    board = Board(JobList(jobs), Console(file=text, force_terminal=terminal, width=120))
+    running = "1 of 4 runs done, 1 failed, 1 running, 1 to do"
+    with board:
+        for job, outcome in zip(jobs, (Outcome("done"), None, Outcome("failed", "why [1]"))):
+            board.started(job)
+            if outcome:
+                board.finished(job, outcome)
+        assert board.summary() == running
+        deadline = time.monotonic() + 30
+        while "epoch 1/2" not in text.getvalue() and time.monotonic() < deadline:
+            time.sleep(0.01)
+    shown = text.getvalue()
+    assert "[1/4] seed=0: done in 0.0 s: accuracy 87.50%, ece 3.12%, nll 0.5000" in shown
+    assert "[2/4] seed=2: failed in 0.0 s: why [1]" in shown
+    assert "seed=1 (epoch 1/2)" in shown
+    assert terminal or f"{running}: seed=1 (epoch 1/2)" in shown.splitlines()
+    assert ("\x1b[" in shown) == terminal
+    assert board.failures() == ["failed: seed=2: why [1]"]

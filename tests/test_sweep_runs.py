@@ -1,14 +1,10 @@
-"""Which runs a sweep has, what their folders are called, and where they may run."""
+"""Which runs a sweep has, and what their folders are called."""
 
 import helpers
 import pytest
 
 from configs import base, digits_augmix
-from experiments.sweeping import devices as sweep_devices
 from experiments.sweeping import runs as sweep_runs
-from experiments.sweeping.devices import Place
-
-# --- which runs ------------------------------------------------------------------------------
 
 
 def test_axes_take_the_types_of_the_fields():
@@ -96,30 +92,6 @@ def test_sweeps_of_the_configs():
         assert len(sweep_runs.make_runs(digits_augmix.get_config(), settings)) == 5 * runs
     with pytest.raises(ValueError, match="expected one of: table, rules, alpha, buckets"):
         sweep_runs.from_module(digits_augmix, "rulez")
-
-
-# --- where -----------------------------------------------------------------------------------
-
-
-def test_places_by_hand():
-    one_each = sweep_devices.places(0, ["0", "3"], range(8))
-    assert [dict(p.environment) for p in one_each] == [
-        {"CUDA_VISIBLE_DEVICES": "0"},
-        {"CUDA_VISIBLE_DEVICES": "3"},
-    ]
-    shared = sweep_devices.places(3, ["0"], range(8))
-    assert {p.environment["XLA_PYTHON_CLIENT_MEM_FRACTION"] for p in shared} == {"0.300"}
-    assert len(sweep_devices.places(0, [], range(5))) == 2
-    assert sweep_devices.places(1, [], range(4)) == [Place()]
-    split = [p.cores for p in sweep_devices.places(2, [], [0, 1, 4])]
-    assert sorted(sum(split, ())) == [0, 1, 4]
-    assert sweep_devices.places(3, [], [0, 1]) == [Place()] * 3
-
-
-def test_visible_gpus():
-    assert sweep_devices.visible_gpus({"CUDA_VISIBLE_DEVICES": "1, GPU-5f"}) == ["1", "GPU-5f"]
-    assert sweep_devices.visible_gpus({"CUDA_VISIBLE_DEVICES": ""}) == []
-    assert sweep_devices.visible_gpus({"CUDA_VISIBLE_DEVICES": "0", "JAX_PLATFORMS": "cpu"}) == []
 
 
 def test_importing_it_takes_no_device():

@@ -1,37 +1,47 @@
-"""Search over ranges, and sweeps on a Ray cluster; skipped where Optuna or Ray is not installed."""
+"""Search over ranges; skipped where Optuna is not installed."""
 
 import io
 import json
+import sys
 
-import helpers
 import numpy as np
 import pytest
 from rich.console import Console
-from scipy import stats
 
 from autolabel_jax import augment
 from configs import base
-from experiments.sweeping import pool as sweep_pool
+from experiments.sweeping import local as sweep_local
+from experiments.sweeping import runs as sweep_runs
 from experiments.sweeping import search as sweep_search
 from experiments.sweeping.board import Board
 from experiments.sweeping.job import Job, Outcome, Stop
-from experiments.sweeping.search import OptunaSource, Range
-
-pytestmark = pytest.mark.xdist_group("sweeps")
+from experiments.sweeping.search import Search
 
 AXES = "labels.alpha=log:.01..10;buckets.num=1..4"
 
 
-def test_ranges_and_choices_are_read():
+@pytest.fixture
+def optuna():
+    return pytest.importorskip("optuna", reason="Optuna is not installed")
+
+
+def test_without_optuna_the_error_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    with pytest.raises(ValueError, match="pip install -r requirements-sweep.txt"):
+        sweep_search.parse_space(AXES, base.base())
+
+
+def test_ranges_and_choices_are_read(optuna):
     space = sweep_search.parse_space(AXES + ";augment.severity=1..5;flip=true,false", base.base())
     assert space == {
-        "labels.alpha": Range(0.01, 10.0, log=True, integer=False),
-        "buckets.num": Range(1, 4, log=False, integer=True),
-        "augment.severity": Range(1.0, 5.0, log=False, integer=False),
-        "flip": [True, False],
+        "labels.alpha": optuna.distributions.FloatDistribution(0.01, 10.0, log=True),
+        "buckets.num": optuna.distributions.IntDistribution(1, 4),
+        "augment.severity": optuna.distributions.FloatDistribution(1.0, 5.0),
+        "flip": optuna.distributions.CategoricalDistribution([True, False]),
     }
 
 
+@pytest.mark.usefixtures("optuna")
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -50,44 +60,18 @@ def test_every_augmentation_has_a_default_space_that_can_be_read():
     for name in augment.TABLE:
         config = base.base()
         config.augment.name = name
-        space = sweep_search.parse_space("", config)
-        assert {"labels.alpha", "buckets.num"} <= set(space)
-        assert len(space) == (2 if name in ("none", "given") else 3)
+        axes = sweep_runs.split_axes(sweep_search.default_space(config))
+        assert {"labels.alpha", "buckets.num"} <= set(axes)
+        assert len(axes) == (2 if name in ("none", "given") else 3)
+        assert all(".." in text for (text,) in axes.values())
 
 
-def test_random_draws_have_their_distributions():
-    space = {
-        "alpha": Range(0.01, 10.0, log=True, integer=False),
-        "num": Range(1, 4, log=False, integer=True),
-        "lognum": Range(1, 3, log=True, integer=True),
-        "rule": ["a", "b"],
-    }
-    drawn = sweep_search.random_settings(space, 4000, seed=0)
-    alpha = [settings["alpha"] for settings in drawn]
-    assert stats.kstest(alpha, stats.loguniform(0.01, 10).cdf).pvalue > 1e-3
-    for name, shares in (
-        ("num", [0.25] * 4),
-        # n has the share of [n - 1/2, n + 1/2) in the logarithm.
-        ("lognum", np.diff(np.log([0.5, 1.5, 2.5, 3.5])) / np.log(7)),
-        ("rule", [0.5, 0.5]),
-    ):
-        values, counts = np.unique([settings[name] for settings in drawn], return_counts=True)
-        assert len(values) == len(shares)
-        assert stats.chisquare(counts, 4000 * np.array(shares)).pvalue > 1e-3
-    assert sweep_search.random_settings(space, 10, seed=0) == drawn[:10]
-    assert sweep_search.random_settings(space, 10, seed=1) != drawn[:10]
-
-
-# --- Optuna ----------------------------------------------------------------------------------
-
-
-def source_of(root, trials, axes=AXES, objective="calibration_nll") -> OptunaSource:
+def make_search(root, trials, axes=AXES, objective="calibration_nll", sampler="tpe") -> Search:
     def make_job(run):
         return Job(run.name, str(root), run.settings, run.config.to_json(), {})
 
-    config = base.base()
-    space = sweep_search.parse_space(axes, config)
-    return OptunaSource(space, trials, objective, config, make_job, root)
+    settings = {"axes": axes, "trials": trials, "sampler": sampler, "objective": objective}
+    return Search(base.base(), make_job, root, **settings)
 
 
 def figure(job: Job) -> float:
@@ -104,86 +88,79 @@ def pretend(job: Job) -> Outcome:
     return Outcome("done")
 
 
-def search(source, attempts, stop=None) -> Board:
-    board = Board(source, Console(file=io.StringIO()))
-    sweep_pool.run_threads(attempts, source, board, stop or Stop(), on_stop=lambda: None)
+def run(search: Search, attempt=pretend, stop=None) -> Board:
+    board = Board(search, Console(file=io.StringIO()))
+    while (job := sweep_local.begin(search, board, stop or Stop())) is not None:
+        sweep_local.end(search, board, job, attempt(job))
     return board
 
 
-def trials_of(root):
+def trials_of(optuna, root):
     """As Optuna itself reads the file."""
-    optuna = pytest.importorskip("optuna")
     storage = f"sqlite:///{root}/.sweep/study.db"
     return optuna.load_study(study_name="sweep", storage=storage).trials
 
 
-def test_optuna_hears_every_figure_and_goes_on(tmp_path):
-    pytest.importorskip("optuna")
-    stop = Stop()
+def test_optuna_hears_every_figure_and_goes_on(optuna, tmp_path):
+    outcomes = ["failed", "done", "stopped"]
 
-    def third_stops(job):
-        if len(board_jobs) == 2:
-            stop.tell()
-            return Outcome("stopped")
-        board_jobs.append(job)
-        return Outcome("failed") if len(board_jobs) == 1 else pretend(job)
+    def first_three(job):
+        state = outcomes.pop(0)
+        return pretend(job) if state == "done" else Outcome(state)
 
-    board_jobs = []
-    search(source_of(tmp_path, 6), [third_stops], stop)
-    assert [t.state.name for t in trials_of(tmp_path)] == ["FAIL", "COMPLETE", "RUNNING"]
-    board = search(source_of(tmp_path, 6), [pretend, pretend])
-    trials = trials_of(tmp_path)
+    board = run(make_search(tmp_path, 6), first_three, Stop(lambda: not outcomes))
+    assert [t.state.name for t in trials_of(optuna, tmp_path)] == ["FAIL", "COMPLETE", "RUNNING"]
+    assert len(board.outcomes) == 3
+    search = make_search(tmp_path, 6)
+    board = run(search)
+    trials = trials_of(optuna, tmp_path)
     assert [t.state.name for t in trials] == ["FAIL"] + ["COMPLETE"] * 5
     for trial in trials[1:]:
         alpha, num = trial.params["labels.alpha"], trial.params["buckets.num"]
         assert 0.01 <= alpha <= 10 and 1 <= num <= 4
         assert trial.value == pytest.approx(np.log(alpha) ** 2 + (num - 2) ** 2, rel=0.02, abs=2e-3)
-    # The finished run of the first command is in the table too; the failed one is not.
-    assert len(board.outcomes) == 5 and board.total == 5
+    assert len({trial.params["labels.alpha"] for trial in trials}) == 6  # no draw is repeated
+    # The finished run of the first command counts too; the failed one does not.
+    assert len(board.outcomes) == search.total == 5
     lowest = min(trial.value for trial in trials[1:])
-    line = sweep_search.best_line(board.jobs, board.outcomes, "calibration_nll")
-    assert line.startswith(f"lowest calibration_nll: {lowest:.4f}, buckets.num=")
+    assert search.best_line().startswith(f"lowest calibration_nll: {lowest:.4f}, buckets.num=")
 
 
-def test_optuna_on_a_space_of_two_runs_trains_each_once(tmp_path):
-    pytest.importorskip("optuna")
-    axes = "labels.alpha=1.0;buckets.num=1..2"
-    source = source_of(tmp_path, 8, axes)
-    board = search(source, [pretend, pretend])
-    assert all(trial.state.name == "COMPLETE" for trial in trials_of(tmp_path))
-    assert len(trials_of(tmp_path)) == 8
-    assert set(board.outcomes) <= {f"buckets.num={n},labels.alpha=1.0" for n in (1, 2)}
+def test_a_search_of_one_seed_proposes_the_same_runs(optuna, tmp_path):
+    for folder in ("a", "b"):
+        run(make_search(tmp_path / folder, 4, sampler="random"))
+    first, second = ([t.params for t in trials_of(optuna, tmp_path / f)] for f in ("a", "b"))
+    assert first == second
 
 
+def test_on_a_space_of_two_runs_each_is_trained_once(optuna, tmp_path):
+    trained = []
+
+    def attempt(job):
+        trained.append(job.name)
+        return pretend(job)
+
+    search = make_search(tmp_path, 8, "labels.alpha=1.0;buckets.num=1..2")
+    run(search, attempt)
+    trials = trials_of(optuna, tmp_path)
+    assert len(trials) == 8 and all(trial.state.name == "COMPLETE" for trial in trials)
+    assert {t.value for t in trials} <= {0.0, 1.0}
+    assert len(trained) == len(set(trained)) == search.total
+    assert set(trained) <= {f"buckets.num={n},labels.alpha=1.0" for n in (1, 2)}
+
+
+def test_two_trials_of_a_run_that_is_running_get_its_figure(optuna, tmp_path):
+    search = make_search(tmp_path, 2, "labels.alpha=1.0;buckets.num=2,2")
+    job = search.next()
+    assert search.next() is None and search.total == 1
+    search.finished(job, pretend(job))
+    assert [trial.value for trial in trials_of(optuna, tmp_path)] == [0.0, 0.0]
+
+
+@pytest.mark.usefixtures("optuna")
 def test_the_study_of_another_search_is_refused(tmp_path):
-    pytest.importorskip("optuna")
-    source_of(tmp_path, 1)
-    source_of(tmp_path, 5)
+    make_search(tmp_path, 1)
+    make_search(tmp_path, 5)
     for changes in ({"axes": AXES + ";seed=1"}, {"objective": "calibration_ece"}):
         with pytest.raises(ValueError, match="holds a search with another config"):
-            source_of(tmp_path, 1, **changes)
-
-
-# --- Ray -------------------------------------------------------------------------------------
-
-
-def test_a_ray_cluster_of_two_workers(tmp_path, monkeypatch):
-    pytest.importorskip("ray")
-    from ray.cluster_utils import Cluster
-
-    # One core a node, and a worker needs one: two workers are on two nodes.
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
-    try:
-        cluster.add_node(num_cpus=1)
-        done = helpers.command(
-            *("-m", "experiments.sweep", *helpers.flags(), f"--workdir={tmp_path}"),
-            *("--axes=labels.rule=one_hot,none;seed=0,1", f"--ray={cluster.address}"),
-        )
-    finally:
-        cluster.shutdown()
-    assert done.returncode == 1, done.stderr
-    assert "2 of 4 runs done, 2 failed" in done.stdout
-    assert "failed: labels.rule=none,seed=1: labels.rule: got 'none'" in done.stdout
-    for seed in (0, 1):
-        lines = helpers.read_metrics(tmp_path / f"labels.rule=one_hot,seed={seed}")
-        assert [line["epoch"] for line in lines] == [0, 1]
+            make_search(tmp_path, 1, **changes)

@@ -19,18 +19,6 @@ from autolabel_jax.run_dir import RunDir
 pytestmark = pytest.mark.xdist_group("runs")
 
 
-@pytest.fixture(autouse=True, scope="module")
-def compile_once():
-    """Runs in this process share the compilation cache of the processes that it starts."""
-    names = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
-    before = [getattr(jax.config, name) for name in names]
-    jax.config.update(names[0], helpers.compilation_cache())
-    jax.config.update(names[1], 0)
-    yield
-    for name, value in zip(names, before, strict=True):
-        jax.config.update(name, value)
-
-
 def run(workdir, **changes):
     return train.train(helpers.small_config(**changes), workdir, progress=False)
 
@@ -327,6 +315,7 @@ def assert_same_run(workdir, undisturbed):
     assert found == expected
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_ends_with_the_same_bits(tmp_path, undisturbed):
     """One run, killed in each kind of moment, the counts drawn by seed."""
     rng = np.random.default_rng(2302)
@@ -400,8 +389,10 @@ STATE = {  # every optional field of the label state
 @pytest.mark.parametrize(
     ("stop_at", "more"),
     [
-        *((at, {}) for at in (0, 1, 2, 3, 5)),
-        *((at, STATE) for at in (1, 3)),
+        *((at, {}) for at in (1, 3)),
+        *(pytest.param(at, {}, marks=pytest.mark.slow) for at in (0, 2, 5)),
+        pytest.param(1, STATE, marks=pytest.mark.slow),
+        (3, STATE),
         (3, {"labels__rule": "bucket_temperature"}),
     ],
 )

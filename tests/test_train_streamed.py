@@ -42,7 +42,7 @@ def undisturbed(settings, tmp_path_factory):
     return workdir
 
 
-@pytest.mark.parametrize("stop_at", [1, 3])
+@pytest.mark.parametrize("stop_at", [pytest.param(1, marks=pytest.mark.slow), 3])
 def test_stopped_after_any_step_ends_with_the_same_bits(tmp_path, settings, undisturbed, stop_at):
     calls, config = iter(range(99)), helpers.small_config(**settings)
     with pytest.raises(train.Stopped):
@@ -86,6 +86,7 @@ def test_eight_devices_agree_with_one(tmp_path, settings, undisturbed):
             np.testing.assert_allclose(a[name], b[name], rtol=1e-4, atol=1e-5, err_msg=name)
 
 
+@pytest.mark.slow
 def test_ctrl_c_reaches_workers_and_saves(tmp_path, settings, undisturbed):
     """The signal goes to all processes of the terminal; the run answers it, its workers do not."""
     settings = settings | {"loader_workers": 1, "epochs": 400}
@@ -113,6 +114,6 @@ def test_ctrl_c_reaches_workers_and_saves(tmp_path, settings, undisturbed):
 
 
 def test_an_update_may_take_a_part_of_the_calibration_images(tmp_path, settings):
-    run(tmp_path, settings, calibration__images_per_update=4)
+    run(tmp_path, settings, calibration__images_per_update=4, epochs=1)
     for line in helpers.read_metrics(tmp_path):
         assert line["bucket_count"] == [4, 4]

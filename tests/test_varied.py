@@ -1,15 +1,14 @@
 """Figures of what a setting moves, from run folders written by hand."""
 
+import figure_checks
 import helpers
 import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import run_folders
-from matplotlib.legend import Legend
-from matplotlib.text import Text
 
-from experiments.reporting import catalogue, run_files, varied, varied_plots
+from experiments.reporting import catalogue, frame, run_files, varied, varied_plots
 
 matplotlib.use("Agg")
 
@@ -36,7 +35,12 @@ def write_alphas(tmp_path, settings=None, **given):
 
 
 def study(tmp_path, field="labels.alpha"):
-    return varied.make([run_files.read(path) for path in run_files.find([str(tmp_path)])], field)
+    runs = [run_files.read(path) for path in run_files.find([str(tmp_path)])]
+    return varied.make(frame.make(runs), field)
+
+
+def draw(tmp_path, field="labels.alpha"):
+    return varied_plots.draw(study(tmp_path, field)[0], field)
 
 
 def panels(figure):
@@ -50,17 +54,18 @@ def named(axes):
 
 def test_means_deviations_and_seeds_against_the_setting(tmp_path):
     write_alphas(tmp_path)
-    axes = panels(varied_plots.draw(study(tmp_path)))["ECE %"]
-    curve = named(axes)["autolabel (n=2)"]
-    np.testing.assert_allclose(curve.get_xdata(orig=False), [0.01, 0.1, 1])
+    axes = panels(draw(tmp_path))["ECE %"]
+    curve = named(axes)["autolabel"]
+    np.testing.assert_allclose(curve.get_xdata(orig=False), [0, 1, 2])
     np.testing.assert_allclose(curve.get_ydata(orig=False), [7, 4, 2])
     (bars,) = axes.containers
     lengths = [np.ptp(segment[:, 1]) for segment in bars.lines[2][0].get_segments()]
     # The sample standard deviation of two is their gap over the root of two.
     np.testing.assert_allclose(lengths, 2 * np.array([2, 2, 0]) / np.sqrt(2), atol=1e-12)
-    seeds = [line.get_ydata(orig=False) for line in axes.lines if line.get_alpha()]
-    np.testing.assert_allclose(seeds, [[6, 8], [3, 5], [2, 2]])
-    assert axes.get_xscale() == "log" and axes.get_xlabel() == "labels.alpha"
+    (seeds,) = (line for line in axes.lines if line.get_alpha())
+    np.testing.assert_allclose(seeds.get_ydata(orig=False), [6, 8, 3, 5, 2, 2])
+    np.testing.assert_allclose(seeds.get_xdata(orig=False), np.repeat([0, 1, 2], 2) + 0.08)
+    assert axes.get_xlabel() == "labels.alpha" and axes.get_ylim()[0] == 0
     assert [text.get_text() for text in axes.get_xticklabels()] == ["0.01", "0.1", "1"]
 
 
@@ -72,9 +77,9 @@ def test_the_learned_label_is_of_the_last_fifth_of_the_epochs(tmp_path):
         settings = {"labels__alpha": alpha, "epochs": 10}
         write(tmp_path, "autolabel", 0, settings=settings, lines=lines)
     write(tmp_path, "one_hot", 0, settings={"epochs": 10}, lines=lines)
-    (axes,) = (a for name, a in panels(varied_plots.draw(study(tmp_path))).items() if "lab" in name)
+    (axes,) = (a for name, a in panels(draw(tmp_path)).items() if "lab" in name)
     expected = [(0.9 + 0.7 + 0.5 + alpha + 0.5) / 5 for alpha in (0.1, 0.2)]
-    np.testing.assert_allclose(named(axes)["autolabel (n=1)"].get_ydata(orig=False), expected)
+    np.testing.assert_allclose(named(axes)["autolabel"].get_ydata(orig=False), expected)
     assert len(named(axes)) == 1
 
 
@@ -84,30 +89,30 @@ def test_references_before_and_after_temperature_scaling(tmp_path):
         write(tmp_path, "one_hot", seed, ece=ece, ece_ts=ece / 2)
         write(tmp_path, "smoothing", seed, ece=0.2, ece_ts=0.1)
     write(tmp_path, "one_hot", 0, settings={"epochs": 1}, ece=0.9)  # of another budget
-    drawn = panels(varied_plots.draw(study(tmp_path)))
+    drawn = panels(draw(tmp_path))
     axes = drawn["ECE %"]
     levels = {name: line.get_ydata(orig=False)[0] for name, line in named(axes).items()}
-    assert levels.pop("autolabel (n=2)") == pytest.approx(7)
-    expected = {"one_hot (n=3)": 12, "one_hot (TS) (n=3)": 6}
-    expected |= {"smoothing 0.1 (n=3)": 20, "smoothing 0.1 (TS) (n=3)": 10}
+    assert levels.pop("autolabel") == pytest.approx(7)
+    expected = {"one_hot": 12, "one_hot (TS)": 6}
+    expected |= {"smoothing 0.1": 20, "smoothing 0.1 (TS)": 10}
     assert levels == pytest.approx(expected)
-    band = axes.patches[0]
-    np.testing.assert_allclose([band.get_y(), band.get_height()], [12 - 2, 2 * 2])
+    bands = [band.get_datalim(axes.transData) for band in axes.collections[1:]]
+    np.testing.assert_allclose([bands[0].y0, bands[0].height], [12 - 2, 2 * 2])
+    assert all(tuple(band.intervalx) == axes.get_xlim() for band in bands)
     assert not [name for name in named(drawn["accuracy %"]) if "TS" in name]
     assert len({line.get_color() for line in named(axes).values()}) == 5
 
 
 def test_corrupted_figures_where_runs_have_them(tmp_path):
     write_alphas(tmp_path / "a")
-    assert "corrupted ECE %" not in panels(varied_plots.draw(study(tmp_path / "a")))
+    assert "corrupted ECE %" not in panels(draw(tmp_path / "a"))
     write_alphas(tmp_path / "b", corrupted_ece=0.3)
     write(tmp_path / "b", "autolabel", 0, settings={"labels__alpha": 10.0})
-    axes = panels(varied_plots.draw(study(tmp_path / "b")))["corrupted ECE %"]
+    axes = panels(draw(tmp_path / "b"))["corrupted ECE %"]
     (line,) = named(axes).values()
-    np.testing.assert_allclose(line.get_xdata(orig=False), [0.01, 0.1, 1])
+    np.testing.assert_allclose(line.get_xdata(orig=False), [0, 1, 2])
     np.testing.assert_allclose(line.get_ydata(orig=False), 30)
     assert axes.get_title() == "6 of 7 runs"
-    assert line.get_label() == "autolabel (n=1 to 2)"
 
 
 def test_another_setting_that_differs_makes_another_curve(tmp_path):
@@ -116,18 +121,18 @@ def test_another_setting_that_differs_makes_another_curve(tmp_path):
         settings = {"labels__alpha": alpha, "labels__step": "signed_gap"}
         write(tmp_path, "autolabel", 0, settings=settings, ece=alpha)
     write(tmp_path, "autolabel", 0, settings={"buckets__num": 1})
-    drawn = study(tmp_path)
-    assert [run.config["buckets.num"] for run in drawn.alone] == [1]
-    axes = panels(varied_plots.draw(drawn))["ECE %"]
+    drawn, alone = study(tmp_path)
+    assert [run.config["buckets.num"] for run in alone["record"]] == [1]
+    axes = panels(varied_plots.draw(drawn, "labels.alpha"))["ECE %"]
     curves = named(axes)
-    assert list(curves) == ["labels.step=ece (n=2)", "labels.step=signed_gap (n=1)"]
-    second = curves["labels.step=signed_gap (n=1)"]
+    assert list(curves) == ["labels.step=ece", "labels.step=signed_gap"]
+    second = curves["labels.step=signed_gap"]
     np.testing.assert_allclose(second.get_ydata(orig=False), [1, 100])
     assert len({(c.get_color(), c.get_marker(), c.get_linestyle()) for c in curves.values()}) == 2
-    # Moved aside, evenly on the logarithmic axis, so that neither hides the other.
-    ratios = second.get_xdata(orig=False) / [0.01, 1]
-    np.testing.assert_allclose(ratios, ratios[0])
-    assert 1 < ratios[0] < 1.1
+    first = curves["labels.step=ece"]  # moved aside, so that neither hides the other
+    np.testing.assert_allclose(
+        second.get_xdata(orig=False) - first.get_xdata(orig=False)[[0, 2]], 0.16
+    )
 
 
 def test_curves_are_in_the_order_of_their_numbers(tmp_path):
@@ -135,26 +140,30 @@ def test_curves_are_in_the_order_of_their_numbers(tmp_path):
         for alpha in (0.1, 1.0):
             settings = {"labels__alpha": alpha, "buckets__num": num}
             write(tmp_path, "autolabel", 0, settings=settings)
-    (block,) = study(tmp_path).blocks
-    assert [curve.name for curve in block.curves] == ["buckets.num=2", "buckets.num=10"]
+    drawn, _ = study(tmp_path)
+    assert list(dict.fromkeys(drawn["curve"])) == ["buckets.num=2", "buckets.num=10"]
 
 
 def test_runs_that_cannot_be_compared_are_apart(tmp_path):
     write_alphas(tmp_path)
     write_alphas(tmp_path, name="long", settings={"epochs": 1})
     write(tmp_path, "one_hot", 0, settings={"epochs": 1})
-    short, long = study(tmp_path).blocks
-    assert (short.name, long.name) == ("epochs=1", "epochs=2")
-    assert [len(block.references) for block in (short, long)] == [1, 0]
-    assert len(varied_plots.draw(study(tmp_path)).subfigs) == 2
+    drawn, _ = study(tmp_path)
+    references = drawn.groupby("panel", sort=False)["is_reference"].sum()
+    assert references.to_dict() == {"epochs=1": 1, "epochs=2": 0}
+    titles = [part.get_suptitle() for part in draw(tmp_path).subfigs]
+    assert titles == [
+        f"digits, mlp-16, augmix, 300 images, {n} epochs, seeds: {seeds}, epochs={n}"
+        for n, seeds in ((1, "1 to 2"), (2, 2))
+    ]
 
 
 def test_words_are_evenly_spaced(tmp_path):
     for step in ("signed_gap", "ece"):
         write(tmp_path, "autolabel", 0, settings={"labels__step": step})
-    axes = panels(varied_plots.draw(study(tmp_path, "labels.step")))["ECE %"]
+    axes = panels(draw(tmp_path, "labels.step"))["ECE %"]
     assert [text.get_text() for text in axes.get_xticklabels()] == ["ece", "signed_gap"]
-    np.testing.assert_array_equal(named(axes)["autolabel (n=1)"].get_xdata(orig=False), [0, 1])
+    np.testing.assert_array_equal(named(axes)["autolabel"].get_xdata(orig=False), [0, 1])
 
 
 def test_zero_calibration_images_are_all_of_them(tmp_path):
@@ -162,18 +171,8 @@ def test_zero_calibration_images_are_all_of_them(tmp_path):
         settings = {"calibration__images": images}
         given = {"calibration_examples": images or 150}
         write(tmp_path, "autolabel", 0, settings=settings, **given)
-    axes = panels(varied_plots.draw(study(tmp_path, "calibration.images")))["ECE %"]
+    axes = panels(draw(tmp_path, "calibration.images"))["ECE %"]
     assert [text.get_text() for text in axes.get_xticklabels()] == ["30", "100", "all"]
-
-
-@pytest.mark.parametrize(
-    ("values", "scale"), [((1, 10), "linear"), ((1, 11), "log"), ((0, 100), "linear")]
-)
-def test_over_a_decade_the_axis_is_logarithmic(tmp_path, values, scale):
-    for epochs in values:
-        write(tmp_path, "autolabel", 0, settings={"labels__warmup_epochs": epochs})
-    axes = panels(varied_plots.draw(study(tmp_path, "labels.warmup_epochs")))["NLL"]
-    assert axes.get_xscale() == scale
 
 
 def test_a_reference_that_reads_the_setting_is_a_curve(tmp_path):
@@ -182,9 +181,9 @@ def test_a_reference_that_reads_the_setting_is_a_curve(tmp_path):
         given = {"settings": {"calibration__fraction": fraction}, "train_examples": 300 * fraction}
         write(tmp_path, "autolabel", 0, ece=fraction, **given)
         write(tmp_path, "one_hot", 0, ece=fraction / 2, **given)
-    axes = panels(varied_plots.draw(study(tmp_path, "calibration.fraction")))["ECE %"]
-    line = named(axes)["one_hot (n=1)"]
-    np.testing.assert_allclose(line.get_xdata(orig=False), [0.2, 0.5])
+    axes = panels(draw(tmp_path, "calibration.fraction"))["ECE %"]
+    line = named(axes)["one_hot"]
+    np.testing.assert_allclose(line.get_xdata(orig=False), [0, 1])
     np.testing.assert_allclose(line.get_ydata(orig=False), [10, 25])
 
 
@@ -192,8 +191,8 @@ def test_a_reference_of_one_value_says_which(tmp_path):
     for fraction in (0.2, 0.5):
         write(tmp_path, "autolabel", 0, settings={"calibration__fraction": fraction})
     write(tmp_path, "one_hot", 0, settings={"calibration__fraction": 0.2})
-    axes = panels(varied_plots.draw(study(tmp_path, "calibration.fraction")))["ECE %"]
-    assert "one_hot, calibration.fraction=0.2 (n=1)" in named(axes)
+    axes = panels(draw(tmp_path, "calibration.fraction"))["ECE %"]
+    assert "one_hot, calibration.fraction=0.2" in named(axes)
 
 
 @pytest.mark.parametrize(
@@ -213,6 +212,8 @@ def test_fields_that_cannot_be_drawn(tmp_path, field, message):
 
 
 def test_runs_that_cannot_be_drawn(tmp_path):
+    with pytest.raises(ValueError, match="no AutoLabel run"):
+        varied.make(frame.make([]), "labels.alpha")
     write(tmp_path, "one_hot", 0)
     with pytest.raises(ValueError, match="no AutoLabel run .* labels.rule=autolabel"):
         study(tmp_path)
@@ -226,7 +227,7 @@ def test_runs_that_cannot_be_drawn(tmp_path):
 def test_studied_settings_are_in_the_catalogue(tmp_path):
     write_alphas(tmp_path)
     write(tmp_path, "autolabel", 0, settings={"labels__alpha": 0.1, "labels__step": "signed_gap"})
-    runs = [run_files.read(path) for path in run_files.find([str(tmp_path)])]
+    runs, _ = frame.load([str(tmp_path)])
     drawings = {drawing.name: drawing for drawing in catalogue.of_runs(runs)}
     assert list(drawings) == ["accuracy_against_ece", "vary_labels.alpha", "vary_labels.step"]
     assert (
@@ -234,35 +235,27 @@ def test_studied_settings_are_in_the_catalogue(tmp_path):
     )
 
 
-def test_nothing_is_small_or_overlaps(tmp_path):
-    for alpha in (0.01, 0.011, 0.1, 0.3, 1.0, 3.0):
+@pytest.mark.parametrize("num_values", [2, 14])
+def test_all_is_readable(tmp_path, num_values):
+    for alpha in range(num_values):
         for step in ("ece", "signed_gap"):
-            settings = {"labels__alpha": alpha, "labels__step": step}
+            settings = {"labels__alpha": 0.0123 * (1 + alpha), "labels__step": step}
             write(tmp_path, "autolabel", 0, settings=settings, corrupted_ece=0.3)
     write(tmp_path, "one_hot", 0)
     write(tmp_path, "smoothing", 0)
-    figure = varied_plots.draw(study(tmp_path))
-    figure.canvas.draw()
-    assert min(t.get_fontsize() for t in figure.findobj(Text) if t.get_text()) >= 7
-    (legend,) = figure.findobj(Legend)
-    assert figure.bbox.contains(*legend.get_window_extent().max)
-    for axes in panels(figure).values():
-        boxes = [t.get_window_extent() for t in axes.get_xticklabels() if t.get_text()]
-        assert len(boxes) == 5
-        assert all(a.x1 < b.x0 for a, b in zip(boxes, boxes[1:]))
+    figure = draw(tmp_path)
+    figure_checks.assert_readable(figure)
+    rotations = {t.get_rotation() for t in figure.axes[0].get_xticklabels()}
+    assert rotations == {0 if num_values == 2 else 90}
 
 
 def test_the_command_draws_what_is_asked_for(tmp_path):
     write_alphas(tmp_path / "runs")
     out = tmp_path / "figures"
     command = ("-m", "experiments.figures", tmp_path / "runs", f"--out={out}", "--format=png,svg")
-    outputs = []
-    for _ in range(2):
-        done = helpers.command(*command, "--vary=labels.alpha")
-        assert done.returncode == 0, done.stderr
-        files = {path.name: path.read_bytes() for path in out.iterdir()}
-        assert set(files) == {"vary_labels.alpha.png", "vary_labels.alpha.svg"}
-        outputs.append(files)
-    assert outputs[0] == outputs[1]
+    done = helpers.command(*command, "--vary=labels.alpha")
+    assert done.returncode == 0, done.stderr
+    files = {path.name for path in out.iterdir()}
+    assert files == {"vary_labels.alpha.png", "vary_labels.alpha.svg"}
     done = helpers.command(*command, "--vary=buckets.num")
     assert done.returncode == 1 and "--vary=buckets.num: got 1 value" in done.stderr

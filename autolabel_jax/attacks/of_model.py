@@ -25,7 +25,7 @@ def create(
     *,
     num_classes: int,
     in_python: bool | None = None,
-    **settings,
+    **settings: Any,
 ) -> Ensemble:
     """As ``attacks.create`` of the model with these variables, to the same images.
 

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from autolabel_jax.corruptions import CORRUPTIONS, SEVERITIES
-from autolabel_jax.datasets import Split
+from autolabel_jax.datasets import Split, fingerprint
 
 # Corruptions whose name in TFDS differs.
 TFDS_NAMES = {"glass_blur": "frosted_glass_blur", "elastic_transform": "elastic"}
@@ -28,10 +28,12 @@ class Published:
     Attributes:
       folder: path of the folder, as the user gave it.
       read: (corruption, severity, number of images, side in pixels) → the set in parts.
+      fingerprint: SHA-256 that tells whether files were replaced, see ``fingerprint.of_files``.
     """
 
     folder: str
     read: Callable[[str, int, int, int], Iterator[Split]]
+    fingerprint: str
 
 
 def open_sets(folder: str, names: Sequence[str] = CORRUPTIONS) -> Published:
@@ -50,13 +52,16 @@ def open_sets(folder: str, names: Sequence[str] = CORRUPTIONS) -> Published:
     if any(root.glob("*.npy")):
         _check_complete(folder, _missing_files(root, names))
         return Published(
-            folder, lambda name, severity, num, size: _cifar_part(root, name, severity, num)
+            folder,
+            lambda name, severity, num, size: _cifar_part(root, name, severity, num),
+            fingerprint.of_files(root, [root / f"{name}.npy" for name in ("labels", *names)]),
         )
     if (root / TFDS_SET).is_dir():
         configs = _tfds_configs(str(root), names)
         return Published(
             folder,
             lambda name, severity, num, size: _tfds_part(str(root), configs[name, severity], num),
+            fingerprint.of_files(root, (root / TFDS_SET).rglob("*.*")),
         )
     if any((root / name).is_dir() for name in names):
         classes = _classes(folder, root, names)
@@ -64,6 +69,16 @@ def open_sets(folder: str, names: Sequence[str] = CORRUPTIONS) -> Published:
             folder,
             lambda name, severity, num, size: _imagenet_parts(
                 root, classes, name, severity, num, size
+            ),
+            fingerprint.of_files(
+                root,
+                # The time of a folder changes when a file is added or removed.
+                [
+                    root / name / str(severity) / wnid
+                    for name in names
+                    for severity in SEVERITIES
+                    for wnid in classes
+                ],
             ),
         )
     raise FileNotFoundError(

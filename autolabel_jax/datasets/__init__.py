@@ -1,9 +1,6 @@
 """Loads a data set by name; the calibration split is cut from the training split only."""
 
-import functools
-import warnings
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -11,12 +8,14 @@ from ml_collections import ConfigDict
 from autolabel_jax import registry
 from autolabel_jax.datasets import (
     arrays,
+    checks,
     digits,
     external,
     folder,
     loader,
     superclasses,
 )
+from autolabel_jax.datasets.sample import first
 from autolabel_jax.datasets.split import KINDS, Dataset, InputSpec, Source, Split
 from autolabel_jax.datasets.streamed import StreamedSplit
 
@@ -27,13 +26,12 @@ __all__ = [
     "Source",
     "Split",
     "StreamedSplit",
+    "first",
     "in_memory",
     "load",
 ]
 
-CALIBRATION_SOURCES = ("heldout", "train")
 MOMENT_IMAGES = 100_000  # mean and std of a larger set are those of about this number of images
-IN_MEMORY = ("digits", "arrays")  # data sets that cannot be streamed
 PHOTOGRAPH_MEAN, PHOTOGRAPH_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's
 CALIBRATION_BYTES = 16 * 2**30  # maximum size of decoded calibration images on a device
 
@@ -42,7 +40,8 @@ def load(config: ConfigDict) -> Dataset:
     """Loads the data set that ``config.dataset`` names.
 
     The official splits are reduced to their first ``train_examples`` and ``test_examples``
-    examples (0 = all), and calibration is cut from the reduced training split. With
+    examples (0 = all), or to a sample of all classes if they are in order of class, see
+    ``sample.first``. Calibration is cut from the reduced training split. With
     ``calibration.source='train'`` nothing is cut, and the calibration split is the training split,
     or ``calibration.images`` examples of it. With ``stream``, only the calibration images are
     decoded now, with the preprocessing of evaluation.
@@ -55,10 +54,11 @@ def load(config: ConfigDict) -> Dataset:
       ValueError: a field is out of range, or the data are not valid.
       FileNotFoundError: the data do not exist.
     """
-    _check_config(config)
-    source = _streamed(config) if is_streamed(config) else _read(config)
-    train = source.train.take(_first(config.train_examples))
-    test = source.test.take(_first(config.test_examples))
+    checks.check_config(config)
+    source = _streamed(config) if checks.is_streamed(config) else _read(config)
+    checks.check_source(config.dataset, source)
+    train = first(source.train, config.train_examples, "train_examples")
+    test = first(source.test, config.test_examples, "test_examples")
     if isinstance(train, StreamedSplit):
         mean, std = (np.array(x, np.float32) for x in (PHOTOGRAPH_MEAN, PHOTOGRAPH_STD))
     else:
@@ -78,7 +78,7 @@ def load(config: ConfigDict) -> Dataset:
         kind=source.kind,
         superclass=superclasses.of(config.dataset),
     )
-    _check(dataset)
+    checks.check_dataset(dataset)
     return dataset
 
 
@@ -95,14 +95,10 @@ def _read(config: ConfigDict) -> Source:
     return tfds.read(name, data_dir)
 
 
-def is_streamed(config: ConfigDict) -> bool:
-    """Returns whether images stay on disk until they are needed, which is always so in folders."""
-    return config.stream or config.dataset == "folder"
-
-
 def _streamed(config: ConfigDict) -> Source:
     if config.dataset == "folder":
-        train, test, names = folder.read(config.data_dir)
+        skip = config.data.skip_unreadable
+        train, test, names = folder.read(config.data_dir, skip_unreadable=skip)
     else:
         from autolabel_jax.datasets import tfds_streamed  # as in ``_read``
 
@@ -127,10 +123,6 @@ def _decoded(split: StreamedSplit) -> Split:
             "device; use calibration.images=10000, or a smaller calibration.fraction"
         )
     return in_memory(split)
-
-
-def _first(num: int) -> slice:
-    return slice(num or None)
 
 
 def _cut(
@@ -171,67 +163,3 @@ def _moments(image: np.ndarray, rows: int = 500) -> tuple[np.ndarray, np.ndarray
     # A constant entry is divided by 1, so that it stays small if an augmentation changes it.
     std = np.where(std > 1e-6 * np.maximum(np.abs(mean), 1e-3), std, 1.0)
     return mean.astype(np.float32), std.astype(np.float32)
-
-
-def _check_config(config: ConfigDict) -> None:
-    source, fraction = config.calibration.source, config.calibration.fraction
-    if source not in CALIBRATION_SOURCES:
-        known = ", ".join(CALIBRATION_SOURCES)
-        raise ValueError(f"calibration.source: got {source!r}, expected one of: {known}")
-    if source == "heldout" and not 0 < fraction < 1:
-        raise ValueError(
-            f"calibration.fraction: got {fraction}, must be between 0 and 1; to measure on the "
-            "training images use calibration.source='train'"
-        )
-    least = {"train_examples": 0, "test_examples": 0, "seed": 0, "loader_workers": 0}
-    least |= {"image_size": 1, "calibration.images": 0, "calibration.images_per_update": 0}
-    for field, low in least.items():
-        value: Any = functools.reduce(lambda tree, name: tree[name], field.split("."), config)
-        if value < low:
-            raise ValueError(f"{field}: got {value}, must be at least {low}")
-    if config.stream and config.dataset in IN_MEMORY:
-        raise ValueError(
-            f"stream: got True with dataset={config.dataset!r}, which is in memory; use False"
-        )
-    if is_streamed(config) and config.crop_pad:
-        raise ValueError(
-            f"crop_pad: got {config.crop_pad}, but streamed images are cropped at random when they "
-            "are decoded; use crop_pad=0"
-        )
-
-
-def _check(dataset: Dataset) -> None:
-    """Checks what every source of data must fulfil."""
-    num_classes = dataset.num_classes
-    for name in ("train", "calibration", "test"):
-        split = getattr(dataset, name)
-        where = f"dataset: {dataset.name!r}, {name} split"
-        if not len(split):
-            raise ValueError(f"{where}: has no examples")
-        if name == "train" and isinstance(split, StreamedSplit):
-            continue  # reading its labels can take as long as reading its images
-        low, high = split.label.min(), split.label.max()
-        if low < 0 or high >= num_classes:
-            raise ValueError(
-                f"{where}: labels go from {low} to {high}, must be in [0, {num_classes}); "
-                "a split without labels cannot be used"
-            )
-        if split.input.dtype != np.uint8 and not np.isfinite(split.input).all():
-            raise ValueError(f"{where}: images hold NaN or infinite values")
-    if num_classes < 2:
-        raise ValueError(
-            f"dataset: {dataset.name!r} has {num_classes} class, at least 2 are needed"
-        )
-    _warn_of_missing_classes(dataset)
-
-
-def _warn_of_missing_classes(dataset: Dataset) -> None:
-    missing = np.setdiff1d(np.arange(dataset.num_classes), dataset.calibration.label)
-    if not len(missing):
-        return
-    names = [dataset.class_names[k] if dataset.class_names else str(k) for k in missing]
-    warnings.warn(
-        f"dataset: {dataset.name!r}: no calibration example of {len(names)} of "
-        f"{dataset.num_classes} classes: {', '.join(names)}; raise calibration.fraction",
-        stacklevel=3,
-    )

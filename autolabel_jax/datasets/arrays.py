@@ -7,18 +7,20 @@ augmented; ``num_classes``, if some classes have no example; and ``kind``, a
 string in train.npz, which is 'image' by default for [n, height, width,
 channels] and 'features' for other shapes. Float images can have any range;
 augmentations that need [0, 1] check it.
+
+Labels count the classes from 0, without gaps unless ``num_classes`` is stored.
 """
 
+import math
 import pathlib
-import zipfile
-import zlib
+from typing import NoReturn
 
 import numpy as np
 
+from autolabel_jax.datasets.checks import MAX_CLASSES
 from autolabel_jax.datasets.split import KINDS, Source, Split
 
-MAX_CLASSES = 1_000_000  # larger labels are probably not class indices
-DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, OSError)  # errors of reading a broken file
+SHOWN = 10  # largest number of missing classes in a message
 INPUT_KEYS = ("input", "image")
 OWN_KEYS = ("label", "distance", "num_classes", "kind")  # keys that cannot be the input
 
@@ -71,34 +73,48 @@ def _kind(path: pathlib.Path, stored: dict[str, np.ndarray]) -> str | None:
 
 
 def _load(path: pathlib.Path) -> dict[str, np.ndarray]:
-    if not path.is_file():
+    if not path.is_file():  # reading a pipe or a device could wait for ever
         raise FileNotFoundError(
-            f"data_dir: {path} is missing; dataset='arrays' reads train.npz and test.npz"
+            f"data_dir: {path} is missing, or not a regular file; dataset='arrays' reads "
+            "train.npz and test.npz"
         )
-    unreadable = f"data_dir: {path} is not a readable .npz file"
     try:
         file = np.load(path, allow_pickle=False)
-    except (ValueError, *DAMAGE) as error:
-        raise ValueError(f"{unreadable} ({error})") from error
-    if not isinstance(file, np.lib.npyio.NpzFile):
-        raise ValueError(f"{unreadable}; it holds a single array")
-    inputs = [key for key in INPUT_KEYS if key in file.files]
-    wanted = {*OWN_KEYS, *inputs} if inputs else set(file.files)
-    try:
+        if not isinstance(file, np.lib.npyio.NpzFile):
+            raise ValueError("it holds a single array")
+        inputs = [key for key in INPUT_KEYS if key in file.files]
+        wanted = {*OWN_KEYS, *inputs} if inputs else set(file.files)
         with file:
-            return {key: _array(path, key, file) for key in file.files if key in wanted}
-    except DAMAGE as error:
-        raise ValueError(f"{unreadable} ({error})") from error
+            return {key: _array(key, file) for key in file.files if key in wanted}
+    except Exception as error:  # damaged files raise many types
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ValueError(f"data_dir: {path} is not a readable .npz file ({reason})") from error
 
 
-def _array(path: pathlib.Path, key: str, file: np.lib.npyio.NpzFile) -> np.ndarray:
-    try:
-        return file[key]
-    except ValueError as error:
+def _array(key: str, file: np.lib.npyio.NpzFile) -> np.ndarray:
+    """Reads an array after its header, which can promise more than the file holds."""
+    name = f"{key}.npy"
+    assert file.zip is not None  # the file is open
+    if name not in file.zip.namelist():
+        raise ValueError(f"{key!r} is not an array of NumPy")
+    with file.zip.open(name) as member:
+        version = np.lib.format.read_magic(member)
+        read_header = np.lib.format.read_array_header_1_0
+        if version != (1, 0):
+            read_header = np.lib.format.read_array_header_2_0
+        shape, _, dtype = read_header(member)
+        stored = file.zip.getinfo(name).file_size - member.tell()
+    if dtype.hasobject:
         raise ValueError(
-            f"data_dir: {path}: {key!r} holds Python objects (ragged images?), which are refused; "
-            "store one array with one shape and a number type"
-        ) from error
+            f"{key!r} holds Python objects (ragged images?), which are refused; store one array "
+            "with one shape and a number type"
+        )
+    needed = math.prod(shape) * dtype.itemsize
+    if needed != stored:
+        raise ValueError(
+            f"{key!r} should be {dtype} {list(shape)}, {needed:,} bytes, but has {stored:,}"
+        )
+    return file[key]
 
 
 def _split(path: pathlib.Path, stored: dict[str, np.ndarray]) -> Split:
@@ -116,7 +132,7 @@ def _label(path: pathlib.Path, label: np.ndarray) -> np.ndarray:
     if label.ndim != 1 or not np.issubdtype(label.dtype, np.integer):
         raise ValueError(
             f"data_dir: {path}: 'label' must hold whole numbers [n] of an integer type; "
-            f"got {label.dtype} {list(label.shape)}"
+            f"got {label.dtype} {list(label.shape)}{_advice(label)}"
         )
     if not len(label):
         raise ValueError(f"data_dir: {path}: 'label' is empty")
@@ -124,8 +140,27 @@ def _label(path: pathlib.Path, label: np.ndarray) -> np.ndarray:
         raise ValueError(
             f"data_dir: {path}: 'label' must count the classes from 0 and stay below "
             f"{MAX_CLASSES:,}; got values from {label.min()} to {label.max()}"
+            + ("; leave out examples without a label" if label.min() < 0 else "")
         )
     return label
+
+
+def _advice(label: np.ndarray) -> str:
+    """Says how to make class indices of labels in another form."""
+    if label.dtype.kind in "SU":
+        return "; number the names alike in both files, with names.index"
+    if label.dtype.kind not in "biuf":
+        return ""
+    if label.ndim == 2 and 1 not in label.shape:
+        if np.array_equal(np.sort(label, axis=1), np.eye(label.shape[1])[[-1] * len(label)]):
+            return ", which is one-hot; store label.argmax(1)"
+        return ", which are weights of classes; store label.argmax(1)"
+    whole = bool(np.isfinite(label).all() and np.all(label == np.floor(label)))
+    if not whole:
+        return ", which are no class indices"
+    shape = ".ravel()" if label.ndim == 2 else ""
+    kind = "" if label.dtype.kind in "iu" else ".astype('int32')"
+    return f"; store label{shape}{kind}" if label.ndim <= 2 and shape + kind else ""
 
 
 def _distance(path: pathlib.Path, distance: np.ndarray, n: int) -> np.ndarray:
@@ -153,7 +188,7 @@ def _image(path: pathlib.Path, stored: dict[str, np.ndarray], n: int) -> np.ndar
     if image.ndim < 2 or len(image) != n or image.size == 0:
         raise ValueError(
             f"data_dir: {path}: {key!r} must be [{n}, ...], one entry per label; "
-            f"got shape {list(image.shape)}"
+            f"got shape {list(image.shape)}{_example_axis(image.shape, n)}"
         )
     if image.dtype == np.uint8:
         return image
@@ -162,6 +197,12 @@ def _image(path: pathlib.Path, stored: dict[str, np.ndarray], n: int) -> np.ndar
     if not np.isfinite(image).all():
         raise ValueError(f"data_dir: {path}: {key!r} holds NaN or infinite values")
     return image
+
+
+def _example_axis(shape: tuple[int, ...], n: int) -> str:
+    """Says how to move the axis of the examples to the front, if it is the last one."""
+    last = len(shape) > 1 and shape[-1] == n
+    return "; store np.moveaxis(x, -1, 0)" if last else ""
 
 
 def _other_key(path: pathlib.Path, stored: dict[str, np.ndarray], n: int) -> str:
@@ -186,18 +227,37 @@ def _other_key(path: pathlib.Path, stored: dict[str, np.ndarray], n: int) -> str
 
 
 def _num_classes(folder: pathlib.Path, files: dict, splits: dict[str, Split]) -> int:
-    needed = 1 + max(int(split.label.max()) for split in splits.values())
+    present = np.unique(np.concatenate([split.label for split in splits.values()]))
+    needed = 1 + int(present[-1])
     given = {name: file["num_classes"] for name, file in files.items() if "num_classes" in file}
     for name, value in given.items():
         whole = value.size == 1 and np.issubdtype(value.dtype, np.integer)
-        if not whole or value.item() < needed:
+        if not whole or not needed <= value.item() <= MAX_CLASSES:
             raise ValueError(
                 f"data_dir: {folder / name}.npz: 'num_classes' must be one whole number, "
-                f"at least {needed} with these labels; got {value.tolist()}"
+                f"at least {needed} with these labels and at most {MAX_CLASSES:,}; got "
+                f"{value.item() if value.size == 1 else f'{value.dtype} {list(value.shape)}'!r}"
             )
-    numbers = {value.item() for value in given.values()} or {needed}
+    numbers = {value.item() for value in given.values()}
     if len(numbers) > 1:
         raise ValueError(
             f"data_dir: {folder}: 'num_classes' differs in the files: {sorted(numbers)}"
         )
-    return numbers.pop()
+    if not numbers and len(present) < needed:
+        _refuse_gaps(folder, present, needed)
+    return numbers.pop() if numbers else needed
+
+
+def _refuse_gaps(folder: pathlib.Path, present: np.ndarray, needed: int) -> NoReturn:
+    """Raises the error of labels without an example of some class below the largest label."""
+    missing = np.setdiff1d(np.arange(needed), present)
+    names = ", ".join(map(str, missing[:SHOWN])) + (", …" if len(missing) > SHOWN else "")
+    what = f"has no example of {len(missing)} of {needed} classes: {names}"
+    advice = "number the classes from 0 without gaps, alike in both files"
+    if present[0] == len(missing):  # all missing classes come first
+        what = f"starts at {present[0]} in both files, must start at 0"
+        advice = f"store label - {present[0]} in both"
+    raise ValueError(
+        f"data_dir: {folder}: 'label' {what}; {advice}, or store num_classes={needed} if these "
+        "classes exist"
+    )

@@ -6,6 +6,8 @@ process.
 
 import dataclasses
 import hashlib
+import pathlib
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -34,6 +36,26 @@ def of_split(split: Split | StreamedSplit) -> str:
             digest.update(b"none")
         else:
             add_array(digest, array)
+    return digest.hexdigest()
+
+
+def of_arrays(arrays: Iterable[Any]) -> str:
+    """Computes the SHA-256 of arrays in their order, such as the leaves of a pytree, in hex."""
+    digest = hashlib.sha256()
+    for array in arrays:
+        add_array(digest, np.atleast_1d(np.asarray(array)))
+    return digest.hexdigest()
+
+
+def of_files(root: pathlib.Path, paths: Iterable[pathlib.Path]) -> str:
+    """Computes the SHA-256 of the names, sizes and times of change of files, in hexadecimal.
+
+    It recognises files without reading them; a copy has other times, unless they were preserved.
+    """
+    digest = hashlib.sha256()
+    for path in sorted(paths):
+        stat = path.stat()
+        digest.update(f"{path.relative_to(root)} {stat.st_size} {stat.st_mtime_ns}\n".encode())
     return digest.hexdigest()
 
 

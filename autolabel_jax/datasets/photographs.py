@@ -2,18 +2,40 @@
 
 Training uses a resized random part of random shape (Szegedy et al. 2015, "Going
 Deeper with Convolutions"), evaluation the middle of the resized image.
+
+Every file becomes 8-bit RGB. 16-bit values v become v >> 8, alpha is dropped (as in torchvision's
+ImageFolder), and the EXIF orientation is applied. Values without a defined range (floats, and
+integers of 32 bits or with a sign) are refused. Of several frames, the first one is read.
 """
 
 import io
 import math
+import os
 
 import numpy as np
-from PIL import Image
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 AREA = (0.08, 1.0)  # of a random part, as a share of the image
 RATIO = (3 / 4, 4 / 3)  # width / height of a random part
 ATTEMPTS = 10  # number of attempts to draw a part that fits into the image
 MIDDLE = 0.875  # side of the middle, as a share of the resized image's shorter side
+
+# Modes of Pillow that ``Image.convert`` maps to RGB without loss of range.
+EIGHT_BIT = ("1", "L", "P", "RGB", "RGBX", "RGBA", "CMYK", "YCbCr", "LAB", "HSV", "LA", "PA")
+SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N")
+SIGNED = 2  # SampleFormat of a TIFF with signed integers, which Pillow reads as unsigned
+
+TURNS = {  # EXIF orientation → the transposition that makes the image upright
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+LONGEST = 200  # longer side over the shorter one, at most; resizing would take much memory
+SIDEWAYS = (5, 6, 7, 8)  # orientations that exchange width and height
 
 
 def training_square(encoded: str | bytes, random: np.random.RandomState, size: int) -> np.ndarray:
@@ -28,12 +50,13 @@ def training_square(encoded: str | bytes, random: np.random.RandomState, size: i
       size: side of the square in pixels.
     """
     with _open(encoded) as image:
-        width, height = image.size
+        orientation = _to_turn(image)
+        width, height = image.size[::-1] if orientation in SIDEWAYS else image.size
         left, top, right, bottom = random_box(random, width, height)
         shrink = min(right - left, bottom - top) // size
         if shrink > 1:
-            image.draft("RGB", (-(-width // shrink), -(-height // shrink)))
-        image = image.convert("RGB")
+            image.draft("RGB", (-(-image.width // shrink), -(-image.height // shrink)))
+        image = _upright(_rgb(image), orientation)
     x, y = image.width / width, image.height / height
     box = (round(left * x), round(top * y), round(right * x), round(bottom * y))
     return np.asarray(image.crop(box).resize((size, size), Image.Resampling.BILINEAR))
@@ -42,13 +65,33 @@ def training_square(encoded: str | bytes, random: np.random.RandomState, size: i
 def evaluation_square(encoded: str | bytes, size: int) -> np.ndarray:
     """Resizes a photograph's shorter side to size / MIDDLE; returns the middle [size, size, 3]."""
     with _open(encoded) as image:
-        image = image.convert("RGB")
+        image = _upright(_rgb(image), _to_turn(image))
     shorter, target = min(image.size), round(size / MIDDLE)
     # The longer side is rounded down, as in torchvision's Resize.
     width, height = (int(target * side / shorter) for side in image.size)
     image = image.resize((width, height), Image.Resampling.BILINEAR)
     left, top = round((width - size) / 2), round((height - size) / 2)
     return np.asarray(image.crop((left, top, left + size, top + size)))
+
+
+def check(path: str) -> bool:
+    """Decodes a file as in training, a JPEG at the smallest size; returns whether EXIF turns it.
+
+    Raises:
+      Exception: the file cannot be decoded; Pillow's decoders raise many types.
+    """
+    with _open(path) as image:
+        turned = _orientation(image) in TURNS
+        image.draft("RGB", (1, 1))
+        _rgb(image)
+    return turned
+
+
+def reason(error: Exception) -> str:
+    """Returns in one line why a file could not be decoded."""
+    if isinstance(error, UnidentifiedImageError):
+        return "no image format that Pillow knows"
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def random_box(random: np.random.RandomState, width: int, height: int) -> tuple[int, int, int, int]:
@@ -72,4 +115,52 @@ def random_box(random: np.random.RandomState, width: int, height: int) -> tuple[
 
 
 def _open(encoded: str | bytes) -> Image.Image:
-    return Image.open(encoded if isinstance(encoded, str) else io.BytesIO(encoded))
+    if isinstance(encoded, str) and not os.path.isfile(encoded):
+        # Reading a pipe or a device could wait for ever.
+        raise OSError("it is missing, or not a regular file")
+    image = Image.open(encoded if isinstance(encoded, str) else io.BytesIO(encoded))
+    if max(image.size) > LONGEST * min(image.size):
+        image.close()
+        raise ValueError(f"its sides of {image.width} × {image.height} pixels differ too much")
+    return image
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    """Converts an opened file to 8-bit RGB.
+
+    Raises:
+      ValueError: the values have no defined range.
+    """
+    tags = getattr(image, "tag_v2", {}) if image.format == "TIFF" else {}
+    if image.mode in ("La", "RGBa"):  # colours are multiplied by alpha
+        image = image.convert({"La": "LA", "RGBa": "RGBA"}[image.mode])
+    if image.mode in EIGHT_BIT and SIGNED not in tags.get(ExifTags.Base.SampleFormat, ()):
+        return image.convert("RGB")
+    # FITS has signed values. Pillow scales those of a PGM file to 16 bits, and says 32.
+    if (image.mode in SIXTEEN_BIT and image.format != "FITS") or (
+        image.mode == "I" and image.format == "PPM"
+    ):
+        (bits,) = tags.get(ExifTags.Base.BitsPerSample, (16,))
+        grey = (np.asarray(image) >> (bits - 8)).astype(np.uint8)
+        inverted = tags.get(ExifTags.Base.PhotometricInterpretation) == 0
+        return Image.fromarray(255 - grey if inverted else grey).convert("RGB")
+    raise ValueError(
+        f"its pixels are of Pillow's mode {image.mode!r} in {image.format}, whose range is not "
+        "defined; convert it to 8 bits"
+    )
+
+
+def _to_turn(image: Image.Image) -> int:
+    """Returns the orientation that decoding leaves to do; Pillow turns TIFFs itself."""
+    return 1 if image.format == "TIFF" else _orientation(image)
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # damaged EXIF data, of an image that can be decoded
+        return 1
+
+
+def _upright(image: Image.Image, orientation: int) -> Image.Image:
+    return image.transpose(TURNS[orientation]) if orientation in TURNS else image

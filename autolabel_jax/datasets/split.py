@@ -37,6 +37,11 @@ class InputSpec:
             raise ValueError(f"kind: got {self.kind!r}, expected one of: {', '.join(KINDS)}")
 
 
+def kind_of(values: np.ndarray | Squares, kind: str | None = None) -> str:
+    """Returns the kind of inputs: ``kind``, or by their shape 'image' or 'features'."""
+    return kind or ("image" if values.ndim == 4 else "features")
+
+
 def spec_of(values: np.ndarray | Squares, kind: str | None = None) -> InputSpec:
     """Describes the inputs of a split.
 
@@ -44,7 +49,7 @@ def spec_of(values: np.ndarray | Squares, kind: str | None = None) -> InputSpec:
       values: uint8 or float [n, ...], or ``StreamedSplit.input``, which is not decoded.
       kind: kind of the inputs; None = 'image' for [n, height, width, channels], else 'features'.
     """
-    kind = kind or ("image" if values.ndim == 4 else "features")
+    kind = kind_of(values, kind)
     if isinstance(values, Squares) or values.dtype == np.uint8:
         low, high = 0, 255
     else:

@@ -65,9 +65,11 @@ class StreamedSplit:
             if random is None:
                 return photographs.evaluation_square(encoded, self.image_size), label
             return photographs.training_square(encoded, random, self.image_size), label
-        except (OSError, ValueError, SyntaxError) as error:  # Pillow's errors for a broken file
+        except Exception as error:  # decoders of damaged files raise many types
             where = encoded if isinstance(encoded, str) else f"record {self.index[row]}"
-            raise OSError(f"data_dir: {where} is not a readable image ({error})") from error
+            raise OSError(
+                f"data_dir: {where} is not a readable image ({photographs.reason(error)})"
+            ) from error
 
 
 @dataclasses.dataclass(frozen=True)

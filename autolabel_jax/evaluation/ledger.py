@@ -1,12 +1,13 @@
 """Keeps finished units of an evaluation, so that it resumes where it was stopped."""
 
 import dataclasses
+import json
 import pathlib
 from typing import Any
 
 import numpy as np
 
-from autolabel_jax import files
+from autolabel_jax import files, processes
 
 Line = dict[str, Any]  # of one unit, JSON values
 
@@ -16,35 +17,65 @@ class Ledger:
     """Finished units on disk."""
 
     file: pathlib.Path  # one line per unit
-    folder: pathlib.Path  # of the resamples, one file per corrupted set
+    folder: pathlib.Path  # of the resamples, one file per corrupted set and stamp
 
     def done(self) -> list[Line]:
-        """Reads the lines of finished units; removes an incomplete last line from the file."""
-        lines = files.read_json_lines(self.file)
-        files.rewrite_json_lines(self.file, lines)
-        return lines
+        """Reads the lines of finished units, and removes those that cannot be read.
 
-    def write(self, line: Line, resamples: dict[str, np.ndarray]) -> None:
+        A damaged line costs its unit alone; the file as it was is kept beside it, and a line on
+        standard error names it. An incomplete last line, which a killed process leaves, is removed
+        silently.
+        """
+        if not self.file.exists():
+            return []
+        whole = self.file.read_bytes()
+        texts = whole.split(b"\n")
+        lines = [_parsed(text) for text in texts]
+        damaged = [i for i, text in enumerate(texts[:-1], 1) if text and lines[i - 1] is None]
+        readable = [line for line in lines if line is not None]
+        if damaged:
+            copy = self.file.with_name(f"{self.file.name}.damaged")
+            with files.replacing(copy) as file:
+                file.write(whole)
+            processes.say(
+                f"{self.file}: cannot read line {', '.join(map(str, damaged))}; evaluating its "
+                f"sets again (the file as it was: {copy.name})"
+            )
+        if damaged or texts[-1]:
+            files.rewrite_json_lines(self.file, readable)
+        return readable
+
+    def write(self, line: Line, stamp: str, resamples: dict[str, np.ndarray]) -> None:
         """Adds a finished unit, named by ``line['piece']``; the line is written last.
 
         Args:
           line: metrics of the unit.
+          stamp: names what the metrics depend on, so that evaluations of other weights, images or
+            data keep files of their own.
           resamples: headline metrics of a corrupted set in resamples of its images, float32
             [S] each; {} for an attack.
         """
         if resamples:
             self.folder.mkdir(exist_ok=True)
-            files.write_npz(self._path(line["piece"]), **resamples)
+            name = f"{line['piece'].replace('/', '_')}-{stamp}.npz"
+            line["resamples"] = name
+            files.write_npz(self.folder / name, **resamples)
         files.append_json_line(self.file, line)
 
-    def has_resamples(self, unit: str) -> bool:
+    def has_resamples(self, line: Line) -> bool:
         """Whether the resamples of a corrupted set are on disk."""
-        return self._path(unit).exists()
+        return "resamples" in line and (self.folder / line["resamples"]).exists()
 
-    def resamples(self, unit: str) -> dict[str, np.ndarray]:
+    def resamples(self, line: Line) -> dict[str, np.ndarray]:
         """Reads the resamples of a corrupted set."""
-        with np.load(self._path(unit)) as saved:
+        with np.load(self.folder / line["resamples"]) as saved:
             return dict(saved)
 
-    def _path(self, unit: str) -> pathlib.Path:
-        return self.folder / f"{unit.replace('/', '_')}.npz"
+
+def _parsed(text: bytes) -> Line | None:
+    """Returns the line of a unit; None if the text is not one."""
+    try:
+        line = json.loads(text)
+    except ValueError:
+        return None
+    return line if isinstance(line, dict) and {"kind", "piece"} <= line.keys() else None

@@ -11,15 +11,21 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from autolabel_jax import image_ops, input_pipeline
+from autolabel_jax.calibrators import neighbours
+from autolabel_jax.calibrators.neighbours import Reference
 from autolabel_jax.datasets import Split, StreamedSplit
 from autolabel_jax.evaluation import scaling as scaling_lib
 from autolabel_jax.evaluation.scaling import Scaling
 from autolabel_jax.experiment import Experiment
+from autolabel_jax.models import features
+from autolabel_jax.models.features import Features
 from autolabel_jax.types import Batch
 
 # (index [B], uint8 or float32 images [B, ...]) → images [B, ...]
 Transform = Callable[[jax.Array, jax.Array], jax.Array]
-Fetch = Callable[[], np.ndarray]
+# (model, variables, images [B, ...], mesh) → pytree of arrays [B, ...]
+Program = Callable[[nn.Module, dict[str, Any], jax.Array, Mesh], Any]
+Fetch = Callable[[], Any]
 
 IN_FLIGHT = 16  # most batches waiting on the device, whose images must fit into its memory
 
@@ -27,29 +33,62 @@ IN_FLIGHT = 16  # most batches waiting on the device, whose images must fit into
 # One program per model, for all sets and evaluators.
 @functools.partial(jax.jit, static_argnames=("model", "mesh"))
 def _logits(model: nn.Module, variables: dict[str, Any], image: jax.Array, mesh: Mesh) -> jax.Array:
-    logits = model.apply(variables, image_ops.to_float(image), train=False)
-    # On every device, because a process can read only its own devices.
-    return jax.lax.with_sharding_constraint(logits, NamedSharding(mesh, PartitionSpec()))
+    return _on_every_device(model.apply(variables, image_ops.to_float(image), train=False), mesh)
+
+
+@functools.partial(jax.jit, static_argnames=("model", "mesh"))
+def logits_and_features(
+    model: nn.Module, variables: dict[str, Any], image: jax.Array, mesh: Mesh
+) -> tuple[jax.Array, Features]:
+    """Computes logits and features in one pass, see ``models.features.forward``."""
+    found = features.forward(model, variables, image_ops.to_float(image))
+    return _on_every_device(found, mesh)
+
+
+@functools.partial(jax.jit, static_argnames=("model", "mesh"))
+def logits_and_scalars(
+    model: nn.Module,
+    variables: dict[str, Any],
+    image: jax.Array,
+    mesh: Mesh,
+    *,
+    reference: Reference | None,
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """Computes logits and the features that calibrators read, see ``neighbours.scalars``."""
+    logits, found = features.forward(model, variables, image_ops.to_float(image))
+    return _on_every_device((logits, neighbours.scalars(logits, found, reference)), mesh)
+
+
+def _on_every_device(tree: Any, mesh: Mesh) -> Any:
+    """Replicates arrays, because a process can read only its own devices."""
+    return jax.lax.with_sharding_constraint(tree, NamedSharding(mesh, PartitionSpec()))
 
 
 def make_dispatch(
-    model: nn.Module, mesh: Mesh, batch_size: int, transform: Transform | None = None
+    model: nn.Module,
+    mesh: Mesh,
+    batch_size: int,
+    transform: Transform | None = None,
+    program: Program = _logits,
 ) -> Callable[[dict[str, Any], Batch | StreamedSplit], Fetch]:
     """Like ``make_predict``, but returns at once a function that fetches the logits.
 
     The device can thus work on one set while the host reads another. ``transform`` is called
     without ``jax.jit``, so that those of ``corruptions.create``, compiled already, share a program.
+    A ``program`` other than that of the logits has its own results, fetched as a pytree.
     """
 
     def dispatch(variables: dict[str, Any], whole: Batch | StreamedSplit) -> Fetch:
         parts = []
         for i, batch in enumerate(input_pipeline.evaluation_batches(whole, batch_size, mesh)):
             image = batch.input if transform is None else transform(batch.index, batch.input)
-            parts.append(_logits(model, variables, image, mesh))
+            parts.append(program(model, variables, image, mesh))
             if i >= IN_FLIGHT:
-                parts[i - IN_FLIGHT].block_until_ready()
+                jax.block_until_ready(parts[i - IN_FLIGHT])
         num = input_pipeline.num_examples(whole)
-        return lambda: np.concatenate(jax.device_get(parts))[:num]
+        return lambda: jax.tree.map(
+            lambda *columns: np.concatenate(columns)[:num], *jax.device_get(parts)
+        )
 
     return dispatch
 
@@ -81,9 +120,14 @@ class Predictor:
     batch_size: int  # global, of evaluation
     mesh: Mesh
 
-    def dispatch(self, whole: Batch | StreamedSplit, transform: Transform | None = None) -> Fetch:
+    def dispatch(
+        self,
+        whole: Batch | StreamedSplit,
+        transform: Transform | None = None,
+        program: Program = _logits,
+    ) -> Fetch:
         """Starts the logits of a split that is on the device; see ``make_dispatch``."""
-        dispatch = make_dispatch(self.model, self.mesh, self.batch_size, transform)
+        dispatch = make_dispatch(self.model, self.mesh, self.batch_size, transform, program)
         return dispatch(self.variables, whole)
 
     def logits(

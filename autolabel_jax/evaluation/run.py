@@ -2,19 +2,22 @@
 
 import dataclasses
 import functools
+import hashlib
+import json
 from collections.abc import Callable, Iterable, Sequence
 
+import jax
 from tqdm import tqdm
 
 from autolabel_jax import attacks, corruptions, processes
 from autolabel_jax.corruptions.published import Published
-from autolabel_jax.datasets import Split, StreamedSplit
+from autolabel_jax.datasets import Split, StreamedSplit, fingerprint
 from autolabel_jax.evaluation import attacked, corrupted, published
 from autolabel_jax.evaluation.corrupted import Finished
 from autolabel_jax.evaluation.ledger import Ledger, Line
 from autolabel_jax.evaluation.predict import Predictor
 
-FORMAT = 2  # of a line; lines of other formats are ignored
+FORMAT = 3  # of a line; lines of other formats are ignored
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,27 +70,24 @@ def run(
     test: Split | StreamedSplit,
     ledger: Ledger,
     *,
-    checkpoint: int,
     sets: Published | None = None,
 ) -> list[Line]:
     """Evaluates the units that the ledger lacks; returns the lines of all units.
 
-    Each unit is started on the device while the result of the previous one is fetched.
+    Each unit is started on the device while the result of the previous one is fetched. A line of
+    the ledger counts if it was computed from the same weights, scaling and images. Attacks that
+    were finished on these images by an earlier call are returned too, so that the strongest attack
+    is one of all.
 
     Args:
       units: from ``plan``.
       predictor: the trained model.
       test: images uint8 [n, H, W, 3].
       ledger: ledger of the run.
-      checkpoint: optimiser updates of the trained state; lines of other checkpoints, numbers of
-        images or data are ignored.
       sets: published corrupted sets to read; None makes them on the device.
     """
     units = list(units)
-    stamps = {
-        kind: {"format": FORMAT, "checkpoint": checkpoint, **_stamp(kind, predictor, test, sets)}
-        for kind in {unit.kind for unit in units}
-    }
+    stamps = _stamps({unit.kind for unit in units}, predictor, test, sets)
     done = processes.on_first(lambda: _counting(ledger, stamps))
     start = _make_start(predictor, test, sets)
 
@@ -95,7 +95,7 @@ def run(
         metrics, resamples = fetch()
         line = {**stamps[unit.kind], **dataclasses.asdict(unit), "piece": str(unit), **metrics}
         if processes.is_first():
-            ledger.write(line, resamples)
+            ledger.write(line, _short(stamps[unit.kind]), resamples)
         done[str(unit)] = line
 
     started = None
@@ -110,7 +110,8 @@ def run(
         started = following
     if started:
         finish(*started)
-    return [done[str(unit)] for unit in units]
+    asked = [done[str(unit)] for unit in units]
+    return asked + _earlier_attacks(asked, done.values())
 
 
 def _make_start(
@@ -131,13 +132,45 @@ def _make_start(
     return start
 
 
-def _stamp(kind, predictor, test, sets):
-    """Returns what the metrics of a kind of units depend on, besides the checkpoint."""
-    stamp = {"asked": len(test)}
-    if kind != "attack":
-        stamp["corrupted_data"] = sets.folder if sets else ""
-        stamp |= {"vector_scaling": True} if predictor.scaling.vector else {}
-    return stamp
+def _stamps(
+    kinds: Iterable[str],
+    predictor: Predictor,
+    test: Split | StreamedSplit,
+    sets: Published | None,
+) -> dict[str, Line]:
+    """Returns what the metrics of each kind of units depend on."""
+    common = processes.on_first(
+        lambda: {
+            "format": FORMAT,
+            "weights": fingerprint.of_arrays(jax.tree.leaves(predictor.variables)),
+            "temperature": predictor.scaling.temperature,
+            "images": fingerprint.of_split(test),
+        }
+    )
+    of_sets: Line = {"corrupted_data": sets.folder if sets else ""}
+    of_sets |= {"corrupted_files": sets.fingerprint} if sets else {}
+    of_sets |= {"vector_scaling": True} if predictor.scaling.vector else {}
+    return {kind: common | ({} if kind == "attack" else of_sets) for kind in kinds}
+
+
+def _short(stamp: Line) -> str:
+    text = json.dumps(stamp, sort_keys=True).encode()
+    return hashlib.sha256(text).hexdigest()[: fingerprint.SHOWN]
+
+
+def _earlier_attacks(asked: Iterable[Line], done: Iterable[Line]) -> list[Line]:
+    """Returns the lines of attacks that an earlier call finished on all of the same images."""
+    names = {line["name"] for line in asked}
+    attacks_done: dict[str, list[Line]] = {}
+    for line in done:
+        if line["kind"] == "attack" and line["name"] not in names:
+            attacks_done.setdefault(line["name"], []).append(line)
+    return [
+        line
+        for lines in attacks_done.values()
+        if sum(line["attacked"] for line in lines) == lines[0]["examples"]
+        for line in sorted(lines, key=lambda line: line["place"])
+    ]
 
 
 def _counting(ledger: Ledger, stamps: dict[str, Line]) -> dict[str, Line]:
@@ -148,7 +181,7 @@ def _counting(ledger: Ledger, stamps: dict[str, Line]) -> dict[str, Line]:
         return (
             stamp is not None
             and stamp.items() <= line.items()
-            and (line["kind"] == "attack" or ledger.has_resamples(line["piece"]))
+            and (line["kind"] == "attack" or ledger.has_resamples(line))
         )
 
     return {line["piece"]: line for line in ledger.done() if counts(line)}

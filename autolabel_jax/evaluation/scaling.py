@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 
 from autolabel_jax.calibrators import temperature
+from autolabel_jax.calibrators import vector as vector_scaling
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,5 +47,5 @@ def fit(logits: np.ndarray, label: np.ndarray, *, vector: bool = False) -> Scali
     """
     return Scaling(
         temperature.fit_temperature(logits, label),
-        temperature.fit_vector(logits, label) if vector else None,
+        vector_scaling.fit_vector(logits, label) if vector else None,
     )

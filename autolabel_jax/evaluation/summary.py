@@ -1,16 +1,17 @@
 """Summarises finished units as metrics of all corrupted sets and of each attack."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
 
-from autolabel_jax import calibration, corruptions
+from autolabel_jax import attacks, calibration, corruptions
 from autolabel_jax.evaluation.ledger import Ledger, Line
 from autolabel_jax.metrics import HEADLINE, bootstrap
 from autolabel_jax.types import BucketStats
 
 PREFIX = {"corruption": "corrupted", "extra": "extra_corrupted"}  # of the metrics' names
+ATTACKED = "attacked_examples"
 BY_SEVERITY = ("accuracy", "ece", "ece_ts", "accuracy_vs", "ece_vs")
 
 
@@ -20,7 +21,7 @@ def summarise(lines: Sequence[Line], ledger: Ledger) -> dict[str, Any]:
     Corrupted metrics are computed per set and averaged over the 75 sets, because errors of opposite
     sign would cancel in the ECE of pooled sets. The mCE of CIFAR is 1 - corrupted_accuracy. The
     extra corruptions have separate metrics and are in no average. ``adversarial_…`` is under the
-    strongest attack, which leaves the lowest accuracy.
+    strongest attack, which leaves the lowest accuracy, of all attacks on the same images.
 
     Args:
       lines: from ``run.run``.
@@ -39,8 +40,19 @@ def summarise(lines: Sequence[Line], ledger: Ledger) -> dict[str, Any]:
     if by_attack:
         strongest = min(by_attack.values(), key=lambda metrics: metrics["accuracy"])
         summary |= {f"adversarial_{k}": value for k, value in strongest.items()}
-        summary["attacked_examples"] = chunks[0]["examples"]
+        summary[ATTACKED] = chunks[0]["examples"]
     return summary
+
+
+def is_replaced(name: str, kinds: Collection[str]) -> bool:
+    """Whether an earlier entry of a result gives way to a new evaluation of these kinds of units.
+
+    A result holds one evaluation of each kind, so that all its metrics are of the same images.
+    """
+    prefixes = [f"{prefix}_" for kind, prefix in PREFIX.items() if kind in kinds]
+    if "attack" in kinds:
+        prefixes += [ATTACKED, "adversarial_", *(f"{attack}_" for attack in attacks.TABLE)]
+    return name.startswith(tuple(prefixes))
 
 
 def _averages(sets: Sequence[Line], ledger: Ledger) -> dict[str, Any]:
@@ -64,7 +76,7 @@ def _joint_intervals(sets, names, ledger):
     """Computes intervals of means over sets; resample s has the same images in every set."""
     totals: dict[str, Any] = dict.fromkeys(names, 0.0)
     for line in sets:
-        resamples = ledger.resamples(line["piece"])
+        resamples = ledger.resamples(line)
         for name in names:
             totals[name] = totals[name] + resamples[name].astype(np.float64)
     return {

@@ -37,7 +37,7 @@ class AutoLabel(base.LabelRule):
     or, with step='signed_gap', α · (Conf_n - Acc_n) in place of the signed
     ECE: the step of AR-AdaLS (Qin et al. 2021, "Improving Calibration through
     the Relationship with Adversarial Robustness"). The label of an empty bucket does not
-    change. The settings after ``step`` are off by default, see docs/method.md.
+    change. The settings after ``step`` are off by default, see docs/label_rules.md.
 
     Attributes:
       alpha: step size α.

@@ -46,7 +46,7 @@ class BucketTemperature(one_hot.OneHot):
     sweep: ClassVar[tuple[Mapping[str, Any], ...]] = ()
 
     eta: float = setting(1.0, "step size", low=0)
-    divide_loss: bool = setting(False, "divide the loss by τ, see docs/method.md")
+    divide_loss: bool = setting(False, "divide the loss by τ, see docs/label_rules.md")
 
     def init(
         self, own_confidence: jax.Array, *, num_bins: int = calibration.NUM_BINS

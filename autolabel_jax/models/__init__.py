@@ -96,6 +96,7 @@ def create(
         raise ValueError(
             f"model.name: {config.model.name!r} accepts inputs of kind {', '.join(kinds)}; got "
             f"{spec.kind!r} of shape {list(spec.shape)}"
+            + ("; grey images need a channel axis, x[..., None]" if len(spec.shape) == 2 else "")
         )
     others = {"num_classes": num_classes, "dtype": DTYPES[config.dtype]}
     return Classifier(

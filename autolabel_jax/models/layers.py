@@ -1,8 +1,18 @@
-"""Defines the convolution and batch norm of all image models."""
+"""Defines the convolution and batch norm of all image models, and the features that they record."""
 
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 from flax import linen as nn
+
+# Names under which layers sow features into FEATURES, which ``features.forward`` collects.
+FEATURES = "intermediates"
+STAGE, PENULTIMATE = "stage", "penultimate"
+MEAN_DRIFT, VARIANCE_DRIFT = "mean_drift", "variance_drift"
+
+# Keeps log(s² / v) finite where a channel is constant in an image, such as a black one.
+LOWEST_VARIANCE_RATIO = 1e-6
 
 # He et al. (2015), "Delving Deep into Rectifiers", in its backward form (fan out).
 KERNEL_INIT = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
@@ -25,7 +35,65 @@ def conv(channels: int, size: int, stride: int, dtype: Any) -> nn.Conv:
     )
 
 
-def batch_norm(train: bool, dtype: Any, scale: float = 1.0) -> nn.BatchNorm:
+class BatchNorm(nn.BatchNorm):
+    """Applies batch norm, and records the drift of each image where features are collected.
+
+    Of the input of the layer, the drift compares mean μ and variance s² of each channel over the
+    positions of one image with the running mean m and variance v:
+
+      mean_drift = log(mean over channels of (μ - m)² / (v + ε) + 1e-4)
+      variance_drift = mean over channels of log(s² / (v + ε))
+
+    both float32 [B]. Inputs without positions [B, C] have no drift.
+    """
+
+    @nn.compact
+    def __call__(
+        self,
+        x: jax.Array,
+        use_running_average: bool | None = None,
+        *,
+        mask: jax.Array | None = None,
+    ) -> jax.Array:
+        """Normalises activations [B, ..., C]; the arguments are those of ``nn.BatchNorm``."""
+        y = super().__call__(x, use_running_average, mask=mask)
+        if self.is_mutable_collection(FEATURES) and x.ndim > 2:
+            mean = self.get_variable("batch_stats", "mean")
+            variance = self.get_variable("batch_stats", "var") + self.epsilon
+            for name, value in _drift(x, mean, variance).items():
+                self.sow(FEATURES, name, value)
+        return y
+
+
+def _drift(x: jax.Array, mean: jax.Array, variance: jax.Array) -> dict[str, jax.Array]:
+    positions = tuple(range(1, x.ndim - 1))
+    # Moments about the running mean: one pass over x, without cancellation in float32.
+    moved = x.astype(jnp.float32) - mean
+    first, second = moved.mean(positions), (moved**2).mean(positions)
+    ratio = jnp.maximum((second - first**2) / variance, LOWEST_VARIANCE_RATIO)
+    return {
+        MEAN_DRIFT: jnp.log((first**2 / variance).mean(-1) + 1e-4),
+        VARIANCE_DRIFT: jnp.log(ratio).mean(-1),
+    }
+
+
+def record(module: nn.Module, name: str, x: jax.Array) -> jax.Array:
+    """Records the mean of activations [B, ..., C] over positions, float32 [B, C], and returns them.
+
+    Nothing is computed unless features are collected.
+
+    Args:
+      module: module that records.
+      name: STAGE after each stage of a network, PENULTIMATE before its last layer.
+      x: activations.
+    """
+    if module.is_mutable_collection(FEATURES):
+        mean = x.astype(jnp.float32).mean(tuple(range(1, x.ndim - 1)))
+        module.sow(FEATURES, name, mean)
+    return x
+
+
+def batch_norm(train: bool, dtype: Any, scale: float = 1.0) -> BatchNorm:
     """Makes batch norm over all but the last axis; flax computes its statistics in float32.
 
     Args:
@@ -33,7 +101,7 @@ def batch_norm(train: bool, dtype: Any, scale: float = 1.0) -> nn.BatchNorm:
       dtype: type of activations.
       scale: initial scale.
     """
-    return nn.BatchNorm(
+    return BatchNorm(
         use_running_average=not train,
         momentum=0.9,
         epsilon=1e-5,

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from autolabel_jax.models.layers import PENULTIMATE, STAGE, record
 from autolabel_jax.registry import setting
 
 
@@ -21,7 +22,7 @@ class MLP(nn.Module):
     kinds: ClassVar[tuple[str, ...]] = ("image", "audio", "features")
 
     num_classes: int
-    width: int = setting(128, "units of each hidden layer", low=1)
+    width: int = setting(128, "units of each hidden layer", low=1, high=65536)
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -30,5 +31,6 @@ class MLP(nn.Module):
         del train
         x = x.reshape(x.shape[0], -1)
         for _ in range(2):
-            x = nn.relu(nn.Dense(self.width, dtype=self.dtype)(x))
+            x = record(self, STAGE, nn.relu(nn.Dense(self.width, dtype=self.dtype)(x)))
+        record(self, PENULTIMATE, x)
         return nn.Dense(self.num_classes, dtype=self.dtype)(x)

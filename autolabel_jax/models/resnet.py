@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from autolabel_jax.models.layers import batch_norm, conv
+from autolabel_jax.models.layers import PENULTIMATE, STAGE, batch_norm, conv, record
 
 
 class Block(nn.Module):
@@ -56,4 +56,6 @@ class ResNet18(nn.Module):
             for block in range(2):
                 stride = 2 if stage > 0 and block == 0 else 1
                 x = Block(64 * 2**stage, stride, self.dtype)(x, train)
-        return nn.Dense(self.num_classes, dtype=self.dtype)(x.mean((1, 2)))
+            record(self, STAGE, x)
+        x = record(self, PENULTIMATE, x.mean((1, 2)))
+        return nn.Dense(self.num_classes, dtype=self.dtype)(x)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from autolabel_jax.models.layers import batch_norm, conv
+from autolabel_jax.models.layers import PENULTIMATE, STAGE, batch_norm, conv, record
 from autolabel_jax.registry import setting
 
 
@@ -22,7 +22,7 @@ class SmallCNN(nn.Module):
     kinds: ClassVar[tuple[str, ...]] = ("image", "audio")
 
     num_classes: int
-    width: int = setting(16, "channels of the first convolution", low=1)
+    width: int = setting(16, "channels of the first convolution", low=1, high=4096)
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -31,5 +31,6 @@ class SmallCNN(nn.Module):
         # Both strides come first, because on a CPU large early images take most of the time.
         for i, stride in enumerate((2, 2, 1, 1)):
             x = conv(self.width if i == 0 else 2 * self.width, 3, stride, self.dtype)(x)
-            x = nn.relu(batch_norm(train, self.dtype)(x))
-        return nn.Dense(self.num_classes, dtype=self.dtype)(x.mean((1, 2)))
+            x = record(self, STAGE, nn.relu(batch_norm(train, self.dtype)(x)))
+        x = record(self, PENULTIMATE, x.mean((1, 2)))
+        return nn.Dense(self.num_classes, dtype=self.dtype)(x)

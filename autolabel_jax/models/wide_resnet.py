@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from autolabel_jax.models.layers import batch_norm, conv
+from autolabel_jax.models.layers import PENULTIMATE, STAGE, batch_norm, conv, record
 from autolabel_jax.registry import setting
 
 
@@ -52,10 +52,11 @@ class WideResNet(nn.Module):
     depth: int = setting(
         28,
         "number of layers, 6n + 4",
+        high=202,
         valid=lambda depth: depth >= 10 and depth % 6 == 4,
         needs="6n + 4 layers: 10, 16, 22, 28, 40",
     )
-    width: int = setting(10, "widening factor", low=1)
+    width: int = setting(10, "widening factor", low=1, high=100)
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -66,6 +67,7 @@ class WideResNet(nn.Module):
             for block in range((self.depth - 4) // 6):
                 stride = 2 if stage > 0 and block == 0 else 1
                 x = Block(16 * self.width * 2**stage, stride, self.dtype)(x, train)
+            record(self, STAGE, x)
         x = batch_norm(train, self.dtype)(x)
-        x = nn.relu(x).mean((1, 2))
+        x = record(self, PENULTIMATE, nn.relu(x).mean((1, 2)))
         return nn.Dense(self.num_classes, dtype=self.dtype)(x)

@@ -29,7 +29,7 @@ def stamp_of(trained: Trained, examples: int) -> dict[str, Any]:
 
 def put(split: Split | StreamedSplit, examples: int, trained: Trained) -> Batch:
     """Puts the first N images of a split (0 = all), decoded, on the device."""
-    split = datasets.in_memory(split.take(slice(examples or None)))
+    split = datasets.in_memory(datasets.first(split, examples, "--examples"))
     return input_pipeline.put_split(split, trained.experiment.mesh)
 
 

@@ -1,5 +1,6 @@
 """Draws sample images per bucket, which show each distance."""
 
+import itertools
 from typing import Any
 
 import jax
@@ -35,17 +36,19 @@ def why_not(run: RunRecord) -> str | None:
 
 def same_picture(run: RunRecord) -> str:
     """Returns a key that is equal for runs with the same figure."""
-    shown = ("dataset", "data_dir", "train_examples", "augment.", "buckets.")
+    shown = ("dataset", "data_dir", "data.", "train_examples", "augment.", "buckets.")
     kept = {name: value for name, value in run.config.items() if name.startswith(shown)}
     method = methods.find("augment.name", run.config.get("augment.name"))
     attacked = method is not None and method.attacks_model
     return repr((sorted(kept.items()), run.workdir if attacked else None))
 
 
+@plots.STYLE
 def draw(run: RunRecord, data_dir: str | None = None) -> Figure:
     """Draws calibration images, clean on the left, then in each interval; groups in rows.
 
-    All buckets have the same random draws except for the distance.
+    The label confidence of each bucket is below its images. All buckets have the same random draws
+    except for the distance.
 
     Args:
       run: run with the data, the augmentation and the buckets.
@@ -108,26 +111,27 @@ def _given(
 
 def _grid(shown: np.ndarray, experiment: experiment_lib.Experiment, run: RunRecord) -> Figure:
     num_groups, edges = experiment.augmentation.num_groups, experiment.calibration_edges
-    num = len(edges) - 1
-    images = shown.shape[1]
+    num, images = len(edges) - 1, shown.shape[1]
     rows, columns = num_groups * images, num + 1
+    intervals = (plots.interval(*ends).replace(" ", "\n") for ends in itertools.pairwise(edges))
+    names = ["clean", *intervals]
     labels = run.lines[-1]["label_confidence"] if run.lines else None  # after the last epoch
-    with plots.panels(rows, columns, panel=(0.95, 0.95)) as (figure, axes):
-        for row, column in np.ndindex(rows, columns):
-            group, i = divmod(row, images)
-            n = len(shown) - 1 if column == 0 else group * num + column - 1
-            place, picture = axes[row, column], shown[n, i]
-            place.set(xticks=[], yticks=[])
-            if np.isfinite(picture).all():
-                gray = {"cmap": "gray", "vmin": 0, "vmax": 1} if picture.shape[-1] == 1 else {}
-                place.imshow(np.clip(picture, 0, 1).squeeze(), interpolation="nearest", **gray)
-            else:
-                place.set_axis_off()
-            if row == 0:
-                inside = f"({edges[column - 1]:.2f}, {edges[column]:.2f}]" if column else "clean"
-                place.set_title(inside, fontsize=7)
-            if column and i == images - 1 and labels:
-                place.set_xlabel(f"label {labels[n]:.3f}", fontsize=7)
-            if column == 0 and i == 0:
-                place.set_ylabel(plots.group_name(run, group, num_groups), fontsize=7)
-        return figure
+    figure, axes = plots.panels(rows, columns, 1.1)
+    figure.set_size_inches(max(1.1 * columns, 4.4), 1.1 * rows + 0.9)
+    for (row, column), place in np.ndenumerate(axes):
+        group, i = divmod(row, images)
+        n = len(shown) - 1 if column == 0 else group * num + column - 1
+        place.set(xticks=[], yticks=[], title=names[column] if row == 0 else "")
+        if np.isfinite(picture := shown[n, i]).all():
+            gray = {"cmap": "gray", "vmin": 0, "vmax": 1} if picture.shape[-1] == 1 else {}
+            place.imshow(np.clip(picture, 0, 1).squeeze(), interpolation="nearest", **gray)
+        else:
+            place.set_axis_off()
+        if i == images - 1 and labels:
+            below = "label\nconfidence:" if column == 0 else plots.number(labels[n], 3)
+            place.set_xlabel(below)
+        if column == 0 and i == 0:
+            place.set_ylabel(plots.group_name(run, group, num_groups))
+    after = f", after epoch {len(run.lines)}" if labels else ""
+    figure.suptitle(plots.run_title(run) + after)
+    return figure

@@ -7,11 +7,19 @@ import os
 import pathlib
 from collections.abc import Callable, Sequence
 
+import pandas as pd
 from matplotlib.figure import Figure
 
 from autolabel_jax.run_dir import RunDir
-from experiments.reporting import bucket_images, cells, plots, varied, varied_plots
-from experiments.reporting.run_files import RunRecord
+from experiments.reporting import (
+    bucket_images,
+    comparison_plots,
+    run_plots,
+    summary_plots,
+    varied,
+    varied_plots,
+)
+from experiments.reporting.run_files import CURVES, RunRecord
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,51 +39,74 @@ class Drawing:
     draw: Callable[[], Figure]
 
 
-def of_runs(comparable: Sequence[RunRecord]) -> list[Drawing]:
-    """Lists the figures that compare runs.
-
-    Args:
-      comparable: runs that can be compared.
-    """
-    blocks = cells.make(comparable)
+def of_runs(frame: pd.DataFrame) -> list[Drawing]:
+    """Lists the figures that compare runs, see ``frame``."""
     drawings = []
-    if blocks:
-        best = max(comparable, key=lambda run: run.result["accuracy"]).result
+    if len(frame):
+        best = frame.loc[frame["accuracy"].idxmax()]
         drawings.append(
             Drawing(
                 "accuracy_against_ece",
                 "Accuracy against ECE",
                 "ECE against accuracy on the test set in per cent, a mark for each run, by label "
-                f"rule; {len(comparable)} runs, the most accurate at "
+                f"rule; {len(frame)} runs, the most accurate at "
                 f"{100 * best['accuracy']:.1f} % with an ECE of {100 * best['ece']:.1f} %. "
                 "The figures are in the table.",
-                functools.partial(plots.accuracy_against_ece, blocks),
+                functools.partial(comparison_plots.accuracy_against_ece, frame),
             )
         )
-    if plots.has_severities(blocks):
+    if comparison_plots.has_severities(frame):
         drawings.append(
             Drawing(
                 "ece_against_severity",
                 "ECE against severity of corruption",
-                "Mean ECE over the corruptions in per cent against severity, 0 clean to 5, a line "
-                "for each label rule with its standard deviation over seeds, dashed after "
-                "temperature scaling.",
-                functools.partial(plots.ece_against_severity, blocks),
+                "Mean ECE over the corruptions in per cent, on a logarithmic axis, of clean images "
+                "and at severities 1 to 5: a line for each label rule with its standard deviation "
+                "over seeds, before temperature scaling on the left and after it on the right.",
+                functools.partial(comparison_plots.ece_against_severity, frame),
             )
         )
-    studied = varied.studied(comparable)
-    return drawings + [of_setting(varied.make(comparable, field)) for field in studied]
+    studied = varied.studied(frame)
+    return drawings + [of_setting(varied.make(frame, field)[0], field) for field in studied]
 
 
-def of_setting(study: varied.Study) -> Drawing:
-    """Returns the figure of how metrics change with one setting."""
+def summary(frame: pd.DataFrame) -> list[Drawing]:
+    """Lists the three charts that sum up several studies."""
+    return [
+        Drawing(
+            "summary_ece",
+            "ECE after temperature scaling",
+            "Mean ECE after temperature scaling by label rule and augmentation, with 95 % "
+            "intervals over seeds.",
+            functools.partial(summary_plots.ece_by_rule, frame),
+        ),
+        Drawing(
+            "summary_nll",
+            "NLL against one-hot labels with a temperature",
+            "NLL of label rules without a temperature minus that of one-hot labels with one, with "
+            "95 % intervals of the differences paired over seeds, a row for each data set, model "
+            "and augmentation.",
+            functools.partial(summary_plots.nll_differences, frame),
+        ),
+        Drawing(
+            "summary_severity",
+            "ECE against severity of corruption",
+            "Mean ECE over the corruptions on a logarithmic axis, of clean images and at "
+            "severities 1 to 5, a panel for each data set, model and augmentation.",
+            functools.partial(summary_plots.severity, frame),
+        ),
+    ]
+
+
+def of_setting(drawn: pd.DataFrame, field: str) -> Drawing:
+    """Returns the figure of how metrics change with one setting, from ``varied.make``."""
     return Drawing(
-        f"vary_{study.field}",
-        f"What {study.field} moves",
-        f"ECE, NLL, accuracy and learned labels of AutoLabel against {study.field}, mean and "
+        f"vary_{field}",
+        f"What {field} moves",
+        f"ECE, NLL, accuracy and learned labels of AutoLabel against {field}, mean and "
         "standard deviation over seeds, beside one-hot labels and smoothing where there are runs "
-        f"of them. Mean ECE: {varied_plots.in_words(study)}.",
-        functools.partial(varied_plots.draw, study),
+        f"of them. Mean ECE: {varied_plots.in_words(drawn)}.",
+        functools.partial(varied_plots.draw, drawn, field),
     )
 
 
@@ -87,24 +118,24 @@ def of_run(run: RunRecord, name: str) -> list[Drawing]:
       name: name that identifies it among the others.
     """
     file, drawings = name.replace(os.sep, "_"), []
-    curves = ("epoch", "label_confidence", "bucket_accuracy", "bucket_confidence")
-    if run.lines and all(name in line for name in curves for line in run.lines):
+    if run.lines and all({"epoch", *CURVES[:3]} <= line.keys() for line in run.lines):
         last = run.lines[-1]
         finite = [v for v in last["label_confidence"] if v is not None] or [math.nan]
+        accuracy = ", ".join("none" if v is None else f"{v:.3f}" for v in last["bucket_accuracy"])
         drawings += [
             Drawing(
                 f"label_confidence_{file}",
                 f"Label confidence by epoch: {name}",
                 f"Label confidence of each bucket over {len(run.lines)} epochs; at the end from "
                 f"{min(finite):.3f} to {max(finite):.3f}.",
-                functools.partial(plots.label_confidence, run),
+                functools.partial(run_plots.label_confidence, run),
             ),
             Drawing(
                 f"bucket_distance_{file}",
                 f"Buckets against distance: {name}",
                 "Accuracy, confidence and label confidence of each bucket against distance after "
-                f"epoch {last['epoch'] + 1}; accuracy by bucket: {_listed(last)}.",
-                functools.partial(plots.bucket_distance, run),
+                f"epoch {last['epoch'] + 1}; accuracy by bucket: {accuracy}.",
+                functools.partial(run_plots.bucket_distance, run),
             ),
         ]
     if RunDir(run.workdir).logits_file.exists():
@@ -114,20 +145,18 @@ def of_run(run: RunRecord, name: str) -> list[Drawing]:
                 f"Reliability: {name}",
                 "Accuracy against confidence on the clean test set in equal-width bins, with the "
                 "gap between the two, a 95 % bootstrap band, and the number of images in each bin.",
-                functools.partial(plots.reliability_diagram, run),
+                functools.partial(run_plots.reliability_diagram, run),
             )
         )
     return drawings
 
 
-def _listed(line: dict) -> str:
-    return ", ".join("none" if v is None else f"{v:.3f}" for v in line["bucket_accuracy"])
-
-
 def of_buckets(
     runs: Sequence[RunRecord], names: dict[pathlib.Path, str], data_dir: str | None = None
 ) -> list[Drawing]:
-    """Lists the sample images of the buckets, one figure for all runs that share it.
+    """Lists the sample images of the buckets, one figure for all runs that share them.
+
+    Its labels are those of an AutoLabel run, if there is one.
 
     Args:
       runs: any runs.
@@ -135,7 +164,7 @@ def of_buckets(
       data_dir: folder of the data sets, if it has moved.
     """
     drawings = {}
-    for run in runs:
+    for run in sorted(runs, key=lambda run: run.config.get("labels.rule") != "autolabel"):
         key = bucket_images.same_picture(run)
         if key in drawings or bucket_images.why_not(run):
             continue
@@ -145,7 +174,8 @@ def of_buckets(
             f"bucket_images_{name.replace(os.sep, '_')}",
             f"Sample images per bucket: {method} on {data}, as in {name}",
             f"Images of {data}, clean on the left and then moved by {method} with a distance "
-            "inside each interval, further to the right; the groups are below each other.",
+            "inside each interval, further to the right, and the label confidence of each bucket "
+            "below its images; the groups are below each other.",
             functools.partial(bucket_images.draw, run, data_dir),
         )
     return list(drawings.values())
@@ -153,23 +183,22 @@ def of_buckets(
 
 def run_names(runs: Sequence[RunRecord]) -> dict[pathlib.Path, str]:
     """Returns, by workdir, the part of its path that identifies the run among the others."""
-    paths = [run.workdir.resolve() for run in runs]
-    common = os.path.commonpath([path.parent for path in paths]) if paths else ""
-    return {
-        run.workdir: str(path.relative_to(common)) for run, path in zip(runs, paths, strict=True)
-    }
+    paths = {run.workdir: run.workdir.resolve() for run in runs}
+    common = os.path.commonpath([path.parent for path in paths.values()]) if paths else ""
+    return {workdir: str(path.relative_to(common)) for workdir, path in paths.items()}
 
 
 def everything(
-    runs: Sequence[RunRecord], comparable: Sequence[RunRecord], data_dir: str | None = None
+    frame: pd.DataFrame, left_out: pd.DataFrame, data_dir: str | None = None
 ) -> list[Drawing]:
     """Lists all figures of some runs.
 
     Args:
-      runs: all runs.
-      comparable: those that can be compared.
+      frame: runs that can be compared.
+      left_out: the others, see ``frame.load``.
       data_dir: folder of the data sets, if it has moved.
     """
+    runs = [*frame["record"], *left_out["record"]]
     names = run_names(runs)
     single = [drawing for run in runs for drawing in of_run(run, names[run.workdir])]
-    return [*of_runs(comparable), *of_buckets(runs, names, data_dir), *single]
+    return [*of_runs(frame), *of_buckets(runs, names, data_dir), *single]

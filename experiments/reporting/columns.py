@@ -1,13 +1,31 @@
 """The metrics shown in tables: their headers, the images they are measured on, their format."""
 
-from collections.abc import Iterable
+import math
+from collections.abc import Mapping
+from typing import Any
 
-from experiments.reporting import cells, printing
-from experiments.reporting.cells import Cell, Difference
-
-# name: (header, factor, digits), metrics of single runs and those that evaluation adds.
-COLUMNS = {
-    **{name: shown for name, shown in printing.COLUMNS.items() if name != "temperature"},
+# name: (header, factor, digits), of a single run
+OF_RUN = {
+    "accuracy": ("accuracy %", 100, 2),
+    "ece": ("ECE %", 100, 2),
+    "nll": ("NLL", 1, 4),
+    "brier": ("Brier", 1, 4),
+    "temperature": ("T", 1, 3),
+    "ece_ts": ("ECE % (TS)", 100, 2),
+    "nll_ts": ("NLL (TS)", 1, 4),
+    "brier_ts": ("Brier (TS)", 1, 4),
+    "corrupted_accuracy": ("corrupted acc %", 100, 2),
+    "corrupted_ece": ("corrupted ECE %", 100, 2),
+    "corrupted_ece_ts": ("corrupted ECE % (TS)", 100, 2),
+    "fgsm_accuracy": ("FGSM acc %", 100, 2),
+    "pgd20_accuracy": ("PGD-20 acc %", 100, 2),
+    "auto_accuracy": ("ensemble acc %", 100, 2),
+    "noisy_accuracy": ("noisy acc %", 100, 2),
+    "noisy_ece": ("noisy ECE %", 100, 2),
+    "noisy_ece_ts": ("noisy ECE % (TS)", 100, 2),
+}
+# All metrics, with those that evaluation adds.
+COLUMNS = OF_RUN | {
     "adversarial_accuracy": ("adversarial acc %", 100, 2),
     "fgsm_ece": ("FGSM ECE %", 100, 2),
     "fgsm_ece_ts": ("FGSM ECE % (TS)", 100, 2),
@@ -48,30 +66,30 @@ def is_higher_better(metric: str) -> bool:
     return metric.removesuffix("_vs").removesuffix("_ts").endswith("accuracy")
 
 
-def present(shown: Iterable[Cell]) -> list[str]:
-    """Returns the columns for which any cell has a value."""
-    shown = list(shown)
-    return [name for name in COLUMNS if any(cell.values(name) for cell in shown)]
+def shown(name: str, *values: float | None, sign: str = "", spread: str = "[{}, {}]") -> str:
+    """Formats a metric and what it is known to: '93.12 ± 0.20', '93.10 [92.61, 93.58]', ''.
+
+    Args:
+      name: key of COLUMNS.
+      *values: the value, and the numbers for ``spread``; without these if one is None or NaN.
+      sign: '+' for differences.
+      spread: format of the other numbers.
+    """
+    _, factor, digits = COLUMNS[name]
+    first, *others = (
+        "" if value is None or math.isnan(value) else f"{factor * value:{sign}.{digits}f}"
+        for value in values
+    )
+    text = f"{first} {spread.format(*others)}" if others and first and all(others) else first
+    return text.replace("-", "−") if sign else text
 
 
-def estimate(cell: Cell, metric: str, n: int) -> str:
-    """Returns '93.12 ± 0.20', with (n=2) if not all n seeds have it; '' if none has."""
-    value = cells.estimate(cell, metric)
-    if value is None:
-        return ""
-    _, factor, digits = COLUMNS[metric]
-    text = f"{factor * value.mean:.{digits}f}"
-    text += f" ± {factor * value.sd:.{digits}f}" if value.sd is not None else ""
-    return text + (f" (n={value.n})" if value.n != n else "")
+def with_interval(result: Mapping[str, Any], name: str, like: str) -> str:
+    """Returns '93.10 [92.61, 93.58]', or '93.10' without an interval, or '' without a value.
 
-
-def difference(value: Difference | None, metric: str, n: int) -> str:
-    """Returns '−0.12 [−0.20, −0.04]', with (n=2) if not n seeds are common; '' if none is."""
-    if value is None:
-        return ""
-    _, factor, digits = COLUMNS[metric]
-    text = f"{factor * value.mean:+.{digits}f}"
-    if value.low is not None:
-        text += f" [{factor * value.low:+.{digits}f}, {factor * value.high:+.{digits}f}]"
-    text += f" (n={value.n})" if value.n != n else ""
-    return text.replace("-", "−")
+    Args:
+      result: a result.
+      name: name of the metric in it.
+      like: key of COLUMNS with the format of the metric.
+    """
+    return shown(like, result.get(name), *result.get(f"{name}_interval", ()))

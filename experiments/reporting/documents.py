@@ -11,11 +11,12 @@ import dataclasses
 import difflib
 import pathlib
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
-from experiments.reporting import cells, packed, rendering, run_files, summary
-from experiments.reporting.choices import Choice
-from experiments.reporting.rendering import Table
+from autolabel_jax import files
+from experiments.reporting import frame as frames
+from experiments.reporting import packed, rendering, run_files, summary
+from experiments.reporting.summary import Choice
 
 BEGIN, END = "<!-- tables", "<!-- end of tables -->"
 LISTS = {"show": "kinds", "columns": "columns", "augmentations": "augmentations"}  # lists of words
@@ -62,15 +63,15 @@ def find(text: str, name: str) -> list[Block]:
         if line.startswith(BEGIN) == is_end:
             continue
         if is_end == (begun is None):
-            last = f"; the block of line {begun + 1} has no end" if begun is not None else ""
+            last = f"; the block of line {begun[0] + 1} has no end" if begun else ""
             wanted = EXAMPLE if is_end else END
             raise ValueError(f"{name}:{i + 1}: {line!r} without {wanted} before it{last}")
         if is_end:
-            marker = text.splitlines()[begun]
-            blocks.append(_block(marker, f"{name}:{begun + 1}", begun + 1, i))
-        begun = None if is_end else i
-    if begun is not None:
-        raise ValueError(f"{name}:{begun + 1}: the block has no end; write {END} below the tables")
+            start, marker = begun
+            blocks.append(_block(marker, f"{name}:{start + 1}", start + 1, i))
+        begun = None if is_end else (i, line)
+    if begun:
+        raise ValueError(f"{name}:{begun[0] + 1}: the block has no end; write {END} below it")
     return blocks
 
 
@@ -86,12 +87,10 @@ def _block(marker: str, place: str, start: int, stop: int) -> Block:
     folders = tuple(word for word in words if word not in fields)
     unknown = [field for field in given if field not in FIELDS]
     if unknown or not folders or not inside.endswith("-->") or given.get("notes", "no") != "no":
-        what = (
-            f"got {', '.join(unknown)}, expected some of: {', '.join(FIELDS)}"
-            if unknown
-            else marker
+        what = f"got {', '.join(unknown)}, expected some of: {', '.join(FIELDS)}"
+        raise ValueError(
+            f'{place}: {what if unknown else marker}; write it as {EXAMPLE}; notes may be "no"'
         )
-        raise ValueError(f'{place}: {what}; write it as {EXAMPLE}; notes may be "no"')
     asked = {own: tuple(given[field].split()) for field, own in LISTS.items() if field in given}
     if "rows" in given:
         asked["rows"] = tuple(row.strip() for row in given["rows"].split(";") if row.strip())
@@ -119,14 +118,14 @@ def regenerated(text: str, name: str, root: pathlib.Path) -> str:
 
 
 def content(block: Block, root: pathlib.Path) -> str:
-    """Makes the text between the markers of a block, without the empty lines next to them.
+    """Makes the text between the markers of a block: what all rows share, the tables, the notes.
 
     Raises:
       ValueError: the tables cannot be made; the message gives document and line.
     """
     try:
-        comparable, excluded = summary.load([str(root / folder) for folder in block.folders])
-        tables = summary.chosen(cells.make(comparable), block.choice)
+        frame, left_out = frames.load([str(root / folder) for folder in block.folders])
+        tables = summary.chosen(frame, block.choice)
     except ValueError as error:
         raise ValueError(f"{block.place}: {error}") from error
     if not tables or (block.title is not None and len(tables) != 1):
@@ -137,28 +136,15 @@ def content(block: Block, root: pathlib.Path) -> str:
         )
     if block.title is not None:
         tables = [dataclasses.replace(tables[0], title=block.title)]
-    relative = [
-        (dataclasses.replace(r, workdir=_relative(r.workdir, root)), why) for r, why in excluded
-    ]
-    return "\n".join(_lines(tables, summary.left_out(relative), block.has_notes))
-
-
-def _relative(path: pathlib.Path, root: pathlib.Path) -> pathlib.Path:
-    return path.relative_to(root) if path.is_relative_to(root) else path
-
-
-def _lines(tables: Sequence[Table], left_out: Sequence[Table], has_notes: bool) -> Iterator[str]:
-    """Yields what all rows share, the tables, and their notes, each once."""
-    shared, tables = rendering.without_shared(tables, keep=("labels", "minus"))
-    if shared:
-        yield f"All rows: {rendering.escape_markdown(shared)}.\n"
-    for table in (*tables, *left_out):
-        if table.title:
-            yield f"#### {rendering.escape_markdown(table.title)}\n"
-        yield f"{rendering.markdown_table(table)}\n"
-    notes = dict.fromkeys(note for table in tables for note in table.notes if has_notes)
-    yield from (f"- {rendering.escape_markdown(note)}" for note in notes)
-    yield from [""] * bool(notes)
+    shared, tables = rendering.without_shared(tables)
+    lines = [f"All rows: {rendering.escape_markdown(shared)}.\n"] * bool(shared)
+    runs = left_out["run"].str.removeprefix(f"{root}/")
+    for table in (*tables, *summary.left_out(left_out.assign(run=runs))):
+        lines += [f"#### {rendering.escape_markdown(table.title)}\n"] * bool(table.title)
+        lines += [f"{rendering.markdown_table(table)}\n"]
+    notes = dict.fromkeys(note for table in tables for note in table.notes if block.has_notes)
+    lines += [*(f"- {rendering.escape_markdown(note)}" for note in notes), *[""] * bool(notes)]
+    return "\n".join(lines)
 
 
 def differences(old: str, new: str, name: str) -> list[str]:
@@ -176,13 +162,7 @@ def differences(old: str, new: str, name: str) -> list[str]:
 def not_shown(
     workdirs: Sequence[pathlib.Path], blocks: Sequence[Block], root: pathlib.Path
 ) -> list[pathlib.Path]:
-    """Returns the working directories of runs that no block shows.
-
-    Args:
-      workdirs: working directories of runs.
-      blocks: blocks of all documents.
-      root: folder that the paths in markers are relative to.
-    """
+    """Returns the working directories of runs that no block of all documents shows."""
     folders = (folder.removesuffix(packed.SUFFIX) for block in blocks for folder in block.folders)
     shown = {(root / folder).resolve() for folder in folders}
     return [w for w in workdirs if not shown & {w.resolve(), *w.resolve().parents}]
@@ -214,5 +194,6 @@ def update(
     missing = not_shown(run_files.find(arguments), blocks, root) if arguments else []
     faults += [f"{workdir}: no tables of it in {', '.join(names)}" for workdir in missing]
     for name, text in new.items() if not check else ():
-        pathlib.Path(name).write_text(text, encoding="utf-8")
+        with files.replacing(pathlib.Path(name)) as file:
+            file.write(text.encode())
     return faults

@@ -1,4 +1,4 @@
-"""Reads what the methods of a run declare, for tables and figures."""
+"""Names and orders the methods of a run in tables and figures, by what they declare."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -40,14 +40,16 @@ def rank(field: str, name: str) -> int:
 
 
 def fields(field: str, config: Mapping[str, Any]) -> tuple[str, ...] | None:
-    """Returns the names of the settings that a method reads; None if it cannot be loaded.
-
-    Args:
-      field: key of TABLES.
-      config: config of the run, flat.
-    """
+    """Returns the names of the settings that a method reads; None if it cannot be loaded."""
     method = find(field, config.get(field))
     return None if method is None else tuple(registry.settings(method))
+
+
+def model_name(config: Mapping[str, Any]) -> str:
+    """Returns the model's name and sizes: 'wide_resnet-28-10', 'mlp-256', 'resnet18'."""
+    sizes = (config.get(f"model.{field}") for field in fields("model.name", config) or ())
+    name = title("model.name", config["model.name"])
+    return "-".join([name, *(str(size) for size in sizes if size is not None)])
 
 
 def row_name(rule: str, settings: Mapping[str, Any]) -> str:

@@ -9,7 +9,7 @@ of its folder, ``results/digits/NAME``.
 import fnmatch
 import functools
 import itertools
-import os
+import json
 import pathlib
 from collections.abc import Sequence
 from typing import Any
@@ -47,7 +47,8 @@ def read(workdir: pathlib.Path) -> tuple[Row, Lines] | None:
     """Returns row and metrics of a packed run; None if there is no such run."""
     study = _study(workdir)
     row = _rows(study).get(workdir.name) if study.is_file() else None
-    return None if row is None else (row, _lines(study).get(workdir.name, []))
+    lines = _lines(study) if row and row.get("epochs") else {}
+    return None if row is None else (row, lines.get(workdir.name, []))
 
 
 def pack(workdirs: Sequence[pathlib.Path], study: pathlib.Path) -> int:
@@ -64,7 +65,7 @@ def pack(workdirs: Sequence[pathlib.Path], study: pathlib.Path) -> int:
       ValueError: the study has another run of a name, or curves cannot be stored exactly.
     """
     rows = dict(_rows(study)) if study.is_file() else {}
-    lines = {name: _lines(study)[name] for name in rows if rows[name]["epochs"]}
+    lines = {name: _lines(study)[name] for name in rows if rows[name].get("epochs")}
     before = len(rows)
     for workdir in workdirs:
         run, name = RunDir(workdir), workdir.resolve().name
@@ -78,7 +79,8 @@ def pack(workdirs: Sequence[pathlib.Path], study: pathlib.Path) -> int:
         rows[name], lines[name] = row, curve
     if len(rows) > before:
         study.parent.mkdir(parents=True, exist_ok=True)
-        _write_curves(study, {name: lines[name] for name in sorted(rows) if lines[name]})
+        if known := {name: lines[name] for name in sorted(rows) if lines.get(name)}:
+            _write_curves(study, known)
         files.rewrite_json_lines(study, [rows[name] for name in sorted(rows)])
     return len(rows) - before
 
@@ -98,10 +100,18 @@ def _rows(study: pathlib.Path) -> dict[str, Row]:
 @functools.lru_cache(maxsize=64)
 def _rows_of(study: pathlib.Path, changed: int) -> dict[str, Row]:
     del changed  # a file that was replaced is read again
-    rows = files.read_json_lines(study)
-    if not all(isinstance(row, dict) and row.keys() >= {"name", "config"} for row in rows):
-        raise ValueError(f"{study}: expected a file of experiments.results, with a run a line")
-    return {row["name"]: row for row in rows}
+    rows = {}
+    for i, line in enumerate(study.read_bytes().splitlines(), 1):
+        try:
+            row = json.loads(line)
+            dict(row["config"])
+            rows[row["name"]] = row
+        except (ValueError, TypeError, KeyError) as error:
+            raise ValueError(
+                f"{study}:{i}: expected a file of experiments.results, with a run a line; restore "
+                "the file, or move it away"
+            ) from error
+    return rows
 
 
 def _lines(study: pathlib.Path) -> dict[str, Lines]:
@@ -111,13 +121,16 @@ def _lines(study: pathlib.Path) -> dict[str, Lines]:
 
 @functools.lru_cache(maxsize=64)
 def _lines_of(curves: pathlib.Path, study: str, changed: int) -> dict[str, Lines]:
-    """Returns the lines of each run; a field that is null in all of them was not there."""
     del changed
-    table = parquet.read_table(curves, filters=[("study", "==", study)]).drop_columns("study")
-    runs = {}
-    for name, group in itertools.groupby(table.to_pylist(), key=lambda line: line.pop("name")):
+    return _runs_in(parquet.read_table(curves, filters=[("study", "==", study)]))
+
+
+def _runs_in(table: pa.Table) -> dict[str, Lines]:
+    """Returns the lines of each run; a field that is null in all of them was not there."""
+    fields, runs = table.drop_columns(["study", "name"]).column_names, {}
+    for name, group in itertools.groupby(table.to_pylist(), key=lambda line: line["name"]):
         lines = list(group)
-        there = [f for f in table.column_names if any(line.get(f) is not None for line in lines)]
+        there = [f for f in fields if any(line[f] is not None for line in lines)]
         runs[name] = [{field: line[field] for field in there} for line in lines]
     return runs
 
@@ -125,22 +138,18 @@ def _lines_of(curves: pathlib.Path, study: str, changed: int) -> dict[str, Lines
 def _write_curves(study: pathlib.Path, lines: dict[str, Lines]) -> None:
     """Replaces the curves of a study; each study is a row group, so that it is read alone."""
     curves, own = study.with_name(CURVES), _folder(study).name
-    tables = [_table(own, lines)] if lines else []
+    flat = [{"study": own, "name": name, **line} for name in lines for line in lines[name]]
+    fields = dict.fromkeys(field for line in flat for field in line)
+    tables = [pa.table({field: [line.get(field) for line in flat] for field in fields})]
     if curves.is_file():
         tables.append(parquet.read_table(curves, filters=[("study", "!=", own)]))
     table = pa.concat_tables(tables, promote_options="permissive").sort_by("study")
-    temporary = curves.with_name(f".{curves.name}.{os.getpid()}")
+    if _runs_in(table.filter(compute.equal(table["study"], own))) != lines:
+        raise ValueError(f"{study}: a line of metrics.jsonl cannot be stored exactly")
     settings = {"compression": "zstd", "compression_level": 19, "use_dictionary": False}
-    with parquet.ParquetWriter(temporary, table.schema, **settings) as writer:
+    with (
+        files.replacing(curves) as file,
+        parquet.ParquetWriter(file, table.schema, **settings) as writer,
+    ):
         for name in table["study"].unique().to_pylist():
             writer.write_table(table.filter(compute.equal(table["study"], name)))
-    if _lines_of(temporary, own, temporary.stat().st_mtime_ns) != lines:
-        temporary.unlink()
-        raise ValueError(f"{study}: a line of metrics.jsonl cannot be stored exactly")
-    os.replace(temporary, curves)
-
-
-def _table(study: str, lines: dict[str, Lines]) -> pa.Table:
-    flat = [{"study": study, "name": name, **line} for name in lines for line in lines[name]]
-    fields = dict.fromkeys(field for line in flat for field in line)
-    return pa.table({field: [line.get(field) for line in flat] for field in fields})

@@ -1,53 +1,125 @@
-"""Draws figures from run files with matplotlib, in colours safe for colour-blind readers."""
+"""Shares what all figures have in common: colours, axes, names of runs and buckets, legends, files.
 
-import contextlib
+Functions that draw are decorated with ``STYLE``. No text is smaller than eight points, and figures
+are about eight inches wide, so that they can be read at the width of a page.
+"""
+
+import itertools
 import math
 import pathlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import jax
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib import ticker
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, FigureBase
+from PIL import Image
 
-from experiments.reporting import cells, methods, reliability, run_files
-from experiments.reporting.cells import Cell
+from autolabel_jax import augment, buckets
+from autolabel_jax import experiment as experiment_lib
+from experiments.reporting import methods
 from experiments.reporting.run_files import RunRecord
 
 # Okabe and Ito (2008), "Color Universal Design", without yellow, which is too light on white.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-LINES = ("-", "--", ":", "-.")
-FONT = {"font.size": 8, "axes.titlesize": 8, "legend.fontsize": 7}
-FONT |= {"xtick.labelsize": 7, "ytick.labelsize": 7, "svg.hashsalt": "autolabel_jax"}
-PANEL = (2.9, 2.6)  # inches
+LINES = ("-", "--", "-.", ":")
+RC = {"font.size": 9, "axes.titlesize": 9, "figure.titlesize": 9, "legend.fontsize": 8}
+RC |= {"xtick.labelsize": 8, "ytick.labelsize": 8, "lines.markersize": 4, "lines.linewidth": 1.3}
+RC |= {"axes.grid": True, "grid.color": "0.9", "axes.axisbelow": True, "errorbar.capsize": 2}
+RC |= {"legend.frameon": False, "figure.constrained_layout.use": True}
+STYLE = plt.rc_context(RC)
+# Endings of files → metadata without a date, so that equal data give equal files.
+FORMATS = {"png": {}, "pdf": {"CreationDate": None}, "svg": {"Date": None}}
+WIDTH = 8  # inches, of a page
 
 
-@contextlib.contextmanager
-def panels(rows: int, columns: int, **settings: Any) -> Iterator[tuple[Figure, np.ndarray]]:
-    """Makes a figure and its axes [rows, columns], in the font size and layout of all figures."""
-    size = settings.pop("panel", PANEL)
-    with plt.rc_context(FONT):
-        figure, axes = plt.subplots(
-            rows,
-            columns,
-            figsize=(size[0] * columns, size[1] * rows),
-            squeeze=False,
-            layout="constrained",
-            **settings,
-        )
-        yield figure, axes
+def style(i: int) -> dict[str, str]:
+    """Returns colour, marker and line of the i-th series; the first two differ for 49 of them."""
+    marker = MARKERS[(i + i // len(COLORS)) % len(MARKERS)]
+    return {"color": COLORS[i % len(COLORS)], "marker": marker, "linestyle": LINES[i % len(LINES)]}
 
 
-def _legend(figure: FigureBase, axes: Axes, where: str, **settings: Any) -> None:
-    """Draws the legend of one of the axes outside all of them, so that it covers nothing."""
-    figure.legend(*axes.get_legend_handles_labels(), loc=f"outside {where}", **settings)
+def panels(
+    rows: int, columns: int, height: float = 2.3, **settings: Any
+) -> tuple[Figure, np.ndarray]:
+    """Makes a figure and its axes [rows, columns], each of which is ``height`` inches high."""
+    size = (WIDTH if columns > 1 else 0.6 * WIDTH, height * rows)
+    return plt.subplots(rows, columns, figsize=size, squeeze=False, **settings)
 
 
-def _legend_beside(axes: Axes) -> None:
-    """Draws the legend of one panel to its right."""
-    axes.legend(loc="center left", bbox_to_anchor=(1.02, 0.5))
+def grid(num: int, **settings: Any) -> tuple[Figure, np.ndarray]:
+    """Makes a figure with ``num`` axes in rows of three, as an array [num]."""
+    figure, axes = panels(math.ceil(num / 3), min(num, 3), **settings)
+    for place in axes.flat[num:]:
+        place.remove()
+    return figure, axes.flat[:num]
+
+
+def lines(place: Axes, x: Any, series: Mapping[str, Any]) -> None:
+    """Draws each of the series against x, with its name for the legend."""
+    for i, (name, values) in enumerate(series.items()):
+        place.plot(x, values, **style(i), label=name)
+
+
+def legend(figure: FigureBase, axes: Iterable[Axes], title: str = "") -> None:
+    """Draws one legend for some axes below them, and makes the figure higher by its height."""
+    found = [place.get_legend_handles_labels() for place in axes]
+    handles = {name: handle for pair in found for handle, name in zip(*pair, strict=True)}
+    names = list(handles)
+    root = figure.get_figure(root=True)
+    longest = max(max(map(len, name.split("\n"))) for name in names)
+    fit = max(1, int(root.get_figwidth() / (0.065 * longest + 0.5)))  # .065 inches a letter
+    rows = math.ceil(len(names) / fit)
+    high = rows * max(name.count("\n") + 1 for name in names) + bool(title)
+    root.set_figheight(root.get_figheight() + 0.17 * high + 0.1)
+    settings = {"ncols": math.ceil(len(names) / rows), "title": title, "title_fontsize": 8}
+    figure.legend(handles.values(), names, loc="outside lower center", **settings)
+
+
+def log_percent(place: Axes) -> None:
+    """Makes the y axis logarithmic, with ticks such as 1, 2, 5, 10 and 20."""
+    place.set_yscale("log", nonpositive="clip")
+    place.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+    place.yaxis.set_major_formatter("{x:g}")
+    place.yaxis.set_minor_formatter(ticker.NullFormatter())
+
+
+def save(
+    figure: Figure, folder: pathlib.Path, name: str, formats: Sequence[str] = ("png", "pdf")
+) -> pathlib.Path:
+    """Writes a figure in each format and closes it; returns its path without the ending.
+
+    A PNG file has a palette of 256 colours, which makes it a third as large.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with plt.rc_context({"svg.hashsalt": "autolabel_jax"}):
+        for form in formats:
+            path = folder / f"{name}.{form}"
+            figure.savefig(path, dpi=160, metadata=FORMATS[form])
+            if form == "png":
+                with Image.open(path) as picture:
+                    picture.convert("RGB").quantize(256).save(path, optimize=True)
+    plt.close(figure)
+    return folder / name
+
+
+def run_title(run: RunRecord) -> str:
+    """Returns 'digits, mlp-256, augmix, autolabel, seed 0', of what the config holds."""
+    config = run.config
+    names = [config.get("dataset"), methods.model_name(config) if "model.name" in config else ""]
+    for field in ("augment.name", "labels.rule"):
+        names.append(methods.title(field, config[field]) if field in config else "")
+    names.append(f"seed {config['seed']}" if "seed" in config else "")
+    return ", ".join(filter(None, names))
+
+
+def group_name(run: RunRecord, group: int, num_groups: int) -> str:
+    """Names a group of buckets, the discrete part of the distance; '' if there is only one."""
+    return methods.group_name(run.config.get("augment.name"), group) if num_groups > 1 else ""
 
 
 def num_intervals(run: RunRecord) -> int:
@@ -66,234 +138,40 @@ def num_intervals(run: RunRecord) -> int:
     return num
 
 
-def groups(run: RunRecord, name: str) -> np.ndarray:
-    """Returns a list of metrics.jsonl as float [epochs, groups, intervals]; NaN if empty."""
-    values = np.array([line[name] for line in run.lines], np.float64)
-    return values.reshape(len(run.lines), -1, num_intervals(run))
+def edges(run: RunRecord) -> np.ndarray | None:
+    """Returns the edges of the intervals of held-out images, float [M + 1].
 
+    They are drawn again as in training; None if they came from distances in the data.
 
-def group_name(run: RunRecord, group: int, num_groups: int) -> str:
-    """Names a group of buckets, the discrete part of the distance."""
-    if num_groups == 1:
-        return "all images"
-    return methods.group_name(run.config.get("augment.name"), group)
-
-
-def _label_curves(axes: Axes, run: RunRecord, group: int) -> None:
-    curves = groups(run, "label_confidence")[:, group]
-    epochs = [line["epoch"] + 1 for line in run.lines]
-    # Ordered buckets get ordered shades, without the lightest, which vanish in print.
-    shades = plt.get_cmap("cividis_r")(np.linspace(0.15, 1, curves.shape[1]))
-    for m in range(curves.shape[1]):
-        axes.plot(
-            epochs,
-            curves[:, m],
-            color=shades[m],
-            linestyle=LINES[m % len(LINES)],
-            marker=MARKERS[m % len(MARKERS)],
-            markersize=3.5,
-            markevery=(m * len(epochs) // (8 * curves.shape[1]), max(len(epochs) // 8, 1)),
-            label=f"{m + 1}",
-        )
-
-
-def label_confidence(run: RunRecord) -> Figure:
-    """Draws label confidence per bucket over epochs, with a panel for each group."""
-    num_groups = groups(run, "label_confidence").shape[1]
-    with panels(1, num_groups, sharey=True) as (figure, axes):
-        for group, place in enumerate(axes[0]):
-            _label_curves(place, run, group)
-            place.set(xlabel="epoch", title=group_name(run, group, num_groups))
-        axes[0, 0].set_ylabel("label confidence")
-        _legend(figure, axes[0, 0], "right upper", title="interval of\nthe distance")
-        return figure
-
-
-def bucket_places(run: RunRecord) -> tuple[np.ndarray, str]:
-    """Returns the x positions of the buckets of held-out images, and the name of that axis.
-
-    Positions are the middles of equal-width intervals, and indices for other edges.
+    Raises:
+      ValueError: the config is not valid.
     """
-    num = num_intervals(run)
-    kind = run.config.get("buckets.calibration_edges") or run.config.get("buckets.edges")
+    config, num = run.full_config, num_intervals(run)
+    kind = config.buckets.calibration_edges or config.buckets.edges
     if kind == "equal_width" or num == 1:
-        return (np.arange(num) + 0.5) / num, "distance"
-    return np.arange(1, num + 1), f"interval of the distance ({kind})"
+        return buckets.make_edges("equal_width", num)
+    augmentation = augment.create(config)
+    if augmentation.distance_is_given:
+        return None
+    drawn = augmentation.draw(jax.random.key(config.seed), experiment_lib.EDGE_DRAWS)
+    return buckets.make_edges(kind, num, np.asarray(drawn.value))
 
 
-def bucket_distance(run: RunRecord) -> Figure:
-    """Draws accuracy, confidence and label per bucket after the last epoch, against distance."""
-    places, name = bucket_places(run)
-    curves = ("bucket_accuracy", "bucket_confidence", "label_confidence")
-    values = [groups(run, curve)[-1] for curve in curves]
-    num_groups = len(values[0])
-    with panels(1, num_groups, sharey=True) as (figure, axes):
-        for group, place in enumerate(axes[0]):
-            for i, (curve, value) in enumerate(zip(curves, values, strict=True)):
-                place.plot(
-                    places,
-                    value[group],
-                    color=COLORS[i],
-                    marker=MARKERS[i],
-                    linestyle=LINES[i],
-                    label=curve.replace("bucket_", "").replace("_", " "),
-                )
-            place.set(xlabel=name, title=group_name(run, group, num_groups))
-            if name == "distance":
-                place.set_xlim(0, 1)
-        axes[0, 0].set_ylabel("fraction")
-        _legend(figure, axes[0, 0], "right upper")
-        return figure
+def number(value: float | None, digits: int = 2) -> str:
+    """Writes a number from 0 to 1 without zeros that say nothing: '.33', '.5', '1'."""
+    if value is None:
+        return "none"
+    return f"{value:.{digits}f}".strip("0").rstrip(".") or "0"
 
 
-def reliability_diagram(run: RunRecord) -> Figure:
-    """Draws accuracy against confidence on the clean test set, above a histogram of images."""
-    diagram = reliability.from_file(run.workdir)
-    ratios = {"height_ratios": (3, 1)}
-    with panels(2, 1, panel=(4, 2.2), sharex=True, gridspec_kw=ratios) as (figure, axes):
-        reliability.draw(axes[0, 0], diagram, run.workdir.name, colors=COLORS[:2])
-        axes[0, 0].set_xlabel("")
-        reliability.draw_counts(axes[1, 0], diagram, "0.5")
-        _legend(figure, axes[0, 0], "lower center", ncols=2)
-        return figure
+def interval(low: float, high: float) -> str:
+    """Names an interval of the distance: 'distance .33-.67'."""
+    return f"distance {number(low)}-{number(high)}"
 
 
-def _by_budget(blocks: Sequence[Sequence[Cell]]) -> dict[tuple, list[Cell]]:
-    """Groups cells by data set, model and budget, whatever the augmentation."""
-    by_budget: dict[tuple, list[Cell]] = {}
-    for cell in (cell for block in blocks for cell in block):
-        names = cell.names
-        key = (names["dataset"], names["model"], names["train_examples"], names["epochs"])
-        by_budget.setdefault(key, []).append(cell)
-    return by_budget
-
-
-def _title(key: tuple) -> str:
-    dataset, model, images, epochs = key
-    return f"{dataset}, {model},\n{images} images, {epochs} epochs"
-
-
-def _styles(panel_cells: Mapping[tuple, Sequence[Cell]]) -> dict[str, int]:
-    """Numbers the label rules: an index gives the same colour and marker in all panels."""
-    rules = dict.fromkeys(cell.label for own in panel_cells.values() for cell in own)
-    return {rule: i for i, rule in enumerate(rules)}
-
-
-def _grid(num: int) -> tuple[int, int]:
-    columns = min(num, 3)
-    return math.ceil(num / columns), columns
-
-
-def accuracy_against_ece(blocks: Sequence[Sequence[Cell]]) -> Figure:
-    """Draws ECE against accuracy, a mark per run, a panel per data set, model and budget."""
-    by_budget = _by_budget(blocks)
-    styles = _styles(by_budget)
-    fills = ("full", "none", "left", "right", "bottom", "top")
-    methods = list(dict.fromkeys(c.names["augmentation"] for g in by_budget.values() for c in g))
-    with panels(*_grid(len(by_budget)), panel=(4.8, 2.8)) as (figure, axes):
-        for place, (key, group) in zip(axes.flat, by_budget.items(), strict=False):
-            for cell in group:
-                i, method = styles[cell.label], cell.names["augmentation"]
-                place.plot(
-                    [100 * v for v in cell.values("accuracy").values()],
-                    [100 * v for v in cell.values("ece").values()],
-                    color=COLORS[i % len(COLORS)],
-                    marker=MARKERS[i % len(MARKERS)],
-                    fillstyle=fills[methods.index(method) % len(fills)],
-                    linestyle="none",
-                    label=f"{method}, {cell.label}",
-                )
-            place.set(xlabel="accuracy %", ylabel="ECE %", title=_title(key))
-            place.margins(0.15)
-            _legend_beside(place)
-        for place in axes.flat[len(by_budget) :]:
-            place.set_axis_off()
-        return figure
-
-
-# Line style, marker fill and name of a curve before and after temperature scaling.
-SCALINGS = {"": ("-", "full", ""), "_ts": ("--", "none", " (TS)")}
-
-
-def _severity_curves(cell: Cell, scaling: str = "") -> np.ndarray | None:
-    """Returns ECE % at severities 0 (clean) to 5, float [seeds, 6]; None if no run has them."""
-    name = f"ece{scaling}"
-    rows = [
-        [run.result[name], *run.result[f"corrupted_{name}_by_severity"]]
-        for run in cell.runs
-        if run.result.get(name) is not None and run.result.get(f"corrupted_{name}_by_severity")
-    ]
-    return 100 * np.array(rows) if rows else None
-
-
-def has_severities(blocks: Sequence[Sequence[Cell]]) -> bool:
-    """Whether any run was evaluated on corrupted images by severity."""
-    return any(_severity_curves(cell) is not None for block in blocks for cell in block)
-
-
-def _draw_severity(place: Axes, cell: Cell, i: int, num: int) -> None:
-    for scaling, (line, filling, name) in SCALINGS.items():
-        curves = _severity_curves(cell, scaling)
-        if curves is None:
-            continue
-        place.errorbar(
-            np.arange(6) + 0.06 * (i - (num - 1) / 2),
-            curves.mean(0),
-            curves.std(0, ddof=1) if len(curves) > 1 else None,
-            color=COLORS[i % len(COLORS)],
-            marker=MARKERS[i % len(MARKERS)],
-            fillstyle=filling,
-            linestyle=line,
-            capsize=2,
-            label=f"{cell.label}{name} (n={len(curves)})",
-        )
-
-
-def ece_against_severity(blocks: Sequence[Sequence[Cell]]) -> Figure:
-    """Draws the mean ECE over corruptions against severity, ± standard deviation over seeds.
-
-    Lines are solid before and dashed with hollow marks after temperature scaling.
-    """
-    kept = [[c for c in block if _severity_curves(c) is not None] for block in blocks]
-    by_key = {tuple(_block_key(block)): block for block in kept if block}
-    styles = _styles(by_key)
-    with panels(*_grid(len(by_key)), panel=(4.8, 2.8)) as (figure, axes):
-        for place, (key, block) in zip(axes.flat, by_key.items(), strict=False):
-            for cell in block:
-                _draw_severity(place, cell, styles[cell.label], len(styles))
-            place.set(xlabel="severity (0: clean)", ylabel="ECE %")
-            place.set_title(f"{key[0]}, {key[1]}, {key[2]},\n{key[3]} images, {key[4]} epochs")
-            _legend_beside(place)
-        for place in axes.flat[len(by_key) :]:
-            place.set_axis_off()
-        return figure
-
-
-def _block_key(block: Sequence[Cell]) -> list:
-    names = block[0].names
-    fields = ("dataset", "model", "augmentation", "train_examples", "epochs")
-    return [names[field] for field in fields] + [cells.block_key(block[0])]
-
-
-def quickstart(workdirs: Mapping[str, pathlib.Path], path: pathlib.Path) -> None:
-    """Draws the labels of the AutoLabel run over epochs, and both reliability diagrams."""
-    run = run_files.read(workdirs["autolabel"])
-    num_groups = groups(run, "label_confidence").shape[1]
-    with plt.rc_context(FONT):
-        figure = plt.figure(figsize=(9.5, 6.2), layout="constrained")
-        above, below = figure.subfigures(2, 1, height_ratios=(2, 3))
-        for group, place in enumerate(above.subplots(1, num_groups, sharey=True, squeeze=False)[0]):
-            _label_curves(place, run, group)
-            title = f"AutoLabel: labels, {group_name(run, group, num_groups)}"
-            place.set(xlabel="epoch", title=title)
-            if group == 0:
-                place.set_ylabel("label confidence")
-                _legend(above, place, "right upper", title="interval of\nthe distance")
-        places = below.subplots(1, len(workdirs), squeeze=False)[0]
-        for place, (rule, workdir) in zip(places, workdirs.items(), strict=True):
-            diagram = reliability.from_file(workdir)
-            title = f"{rule}, {diagram.count.sum():.0f} test images"
-            reliability.draw(place, diagram, title, colors=COLORS[:2])
-        _legend(below, places[0], "right upper")
-        figure.savefig(path, dpi=150)
-        plt.close(figure)
+def interval_names(run: RunRecord) -> list[str]:
+    """Returns the names of the intervals; 'interval 2 of 3' if their edges are not known."""
+    found, num = edges(run), num_intervals(run)
+    if found is None:
+        return [f"interval {m + 1} of {num}" for m in range(num)]
+    return [interval(*ends) for ends in itertools.pairwise(found)]

@@ -1,29 +1,15 @@
-"""Prints results as small tables of plain text."""
+"""Prints tables of plain text that fit the width of the terminal."""
 
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from experiments.reporting import methods
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
-COLUMNS = {
-    "accuracy": ("accuracy %", 100, 2),
-    "ece": ("ECE %", 100, 2),
-    "nll": ("NLL", 1, 4),
-    "brier": ("Brier", 1, 4),
-    "temperature": ("T", 1, 3),
-    "ece_ts": ("ECE % (TS)", 100, 2),
-    "nll_ts": ("NLL (TS)", 1, 4),
-    "brier_ts": ("Brier (TS)", 1, 4),
-    "corrupted_accuracy": ("corrupted acc %", 100, 2),
-    "corrupted_ece": ("corrupted ECE %", 100, 2),
-    "corrupted_ece_ts": ("corrupted ECE % (TS)", 100, 2),
-    "fgsm_accuracy": ("FGSM acc %", 100, 2),
-    "pgd20_accuracy": ("PGD-20 acc %", 100, 2),
-    "auto_accuracy": ("ensemble acc %", 100, 2),
-    "noisy_accuracy": ("noisy acc %", 100, 2),
-    "noisy_ece": ("noisy ECE %", 100, 2),
-    "noisy_ece_ts": ("noisy ECE % (TS)", 100, 2),
-}
+from experiments.reporting import columns, methods
 
 # Prefix of metric names in result.json → set of test images.
 SETS = {
@@ -35,26 +21,33 @@ SETS = {
     "auto_": "ensemble",
 }
 SCALINGS = {"": "", "_ts": " (TS)", "_vs": " (VS)"}
-SET_METRICS = {"accuracy": ("accuracy %", 100, 2), "ece": ("ECE %", 100, 2), "nll": ("NLL", 1, 4)}
+SET_METRICS = ("accuracy", "ece", "nll")
+ALL = 10_000  # characters, wider than any table
+
+
+def width() -> int:
+    """Returns the width of the terminal in characters; ``ALL`` if the output is none."""
+    return Console().width if sys.stdout.isatty() else ALL
 
 
 def result_table(results: Sequence[Mapping[str, Any]]) -> str:
-    """Makes a table with one row per result and the columns of ``COLUMNS`` that any result has.
+    """Makes a table with one row per result and the metrics of a run that any result has.
 
     TS means after temperature scaling, fitted on the calibration set, which does not change
     accuracy.
     """
-    columns = [name for name in COLUMNS if any(name in result for result in results)]
-    rows = [["augmentation", "labels", "seed", *(COLUMNS[name][0] for name in columns)]]
-    for result in results:
-        values = []
-        for name in columns:
-            _, factor, digits = COLUMNS[name]
-            value = result.get(name)
-            values.append("" if value is None else f"{factor * value:.{digits}f}")
-        name = methods.title("augment.name", result["augmentation"])
-        rows.append([name, rule_name(result), str(result["seed"]), *values])
-    return aligned(rows, num_names=2)
+    shown = [name for name in columns.OF_RUN if any(name in result for result in results)]
+    header = ["augmentation", "labels", "seed", *(columns.OF_RUN[name][0] for name in shown)]
+    rows = [
+        [
+            methods.title("augment.name", result["augmentation"]),
+            rule_name(result),
+            str(result["seed"]),
+            *(columns.shown(name, result.get(name)) for name in shown),
+        ]
+        for result in results
+    ]
+    return aligned([header, *rows], num_names=2, more="; result.json holds them")
 
 
 def evaluation_table(result: Mapping[str, Any]) -> str:
@@ -64,46 +57,56 @@ def evaluation_table(result: Mapping[str, Any]) -> str:
     Brackets hold the 95 % interval over the test images, if the result has it.
     """
     sets = {prefix: name for prefix, name in SETS.items() if f"{prefix}accuracy" in result}
-    columns = [
-        (f"{metric}{end}", f"{header}{scaling}", factor, digits)
-        for metric, (header, factor, digits) in SET_METRICS.items()
-        for end, scaling in SCALINGS.items()
+    shown = [
+        (metric, end)
+        for metric in SET_METRICS
+        for end in SCALINGS
         if (metric, end) != ("accuracy", "_ts")
         and any(f"{prefix}{metric}{end}" in result for prefix in sets)
     ]
-    rows = [["test images", *(header for _, header, _, _ in columns)]]
-    for prefix, name in sets.items():
-        values = [
-            with_interval(result, f"{prefix}{metric}", factor, digits)
-            for metric, _, factor, digits in columns
-        ]
-        rows.append([name, *values])
-    return aligned(rows, num_names=1)
+    header = [f"{columns.COLUMNS[metric][0]}{SCALINGS[end]}" for metric, end in shown]
+    rows = [
+        [name, *(columns.with_interval(result, f"{prefix}{m}{end}", m) for m, end in shown)]
+        for prefix, name in sets.items()
+    ]
+    return aligned([["test images", *header], *rows], num_names=1, more="; result.json holds them")
 
 
-def with_interval(result: Mapping[str, Any], name: str, factor: float, digits: int) -> str:
-    """Returns '93.10 [92.61, 93.58]', or '93.10' without an interval, or '' without a value."""
-    value, interval = result.get(name), result.get(f"{name}_interval")
-    if value is None:
-        return ""
-    text = f"{factor * value:.{digits}f}"
-    if interval is None or None in interval:
-        return text
-    low, high = (f"{factor * end:.{digits}f}" for end in interval)
-    return f"{text} [{low}, {high}]"
+def aligned(
+    rows: Sequence[Sequence[str]], num_names: int, *, wide: int | None = None, more: str = ""
+) -> str:
+    """Formats a header and rows, without the last columns if they do not fit.
+
+    Args:
+      rows: the header, and rows of text.
+      num_names: number of columns that name the rows; they are kept, and stand on the left.
+      wide: width in characters; None for that of the terminal.
+      more: where the columns that were left out can be seen.
+    """
+    wide, kept = width() if wide is None else wide, len(rows[0])
+
+    def needed() -> int:
+        return Console(width=ALL).measure(_table(rows, num_names, kept)).maximum
+
+    while kept > num_names + 1 and needed() > wide:
+        kept -= 1
+    # A number is never cut, but text wraps where there are no numbers.
+    console = Console(width=max(wide, needed()) if kept > num_names else wide, color_system=None)
+    with console.capture() as capture:
+        console.print(_table(rows, num_names, kept))
+    lines = [line.rstrip() for line in capture.get().splitlines()]
+    left_out = f"not shown: {', '.join(rows[0][kept:])}{more}"
+    return "\n".join([*lines, *[left_out] * (kept < len(rows[0]))])
 
 
-def aligned(rows: Sequence[Sequence[str]], num_names: int) -> str:
-    """Aligns a header and rows: the first ``num_names`` columns left, the others right."""
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = []
-    for row in rows:
-        cells = [
-            cell.ljust(w) if i < num_names else cell.rjust(w)
-            for i, (cell, w) in enumerate(zip(row, widths, strict=True))
-        ]
-        lines.append("  ".join(cells).rstrip())
-    return "\n".join([lines[0], "  ".join("-" * w for w in widths), *lines[1:]])
+def _table(rows: Sequence[Sequence[str]], num_names: int, kept: int) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    for i, name in enumerate(rows[0][:kept]):
+        justify = "left" if i < num_names else "right"
+        table.add_column(Text(name), justify=justify, overflow="fold")
+    for row in rows[1:]:
+        table.add_row(*map(Text, row[:kept]))
+    return table
 
 
 def rule_name(result: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Accuracy against confidence on the test set: gap bars, counts, bootstrap bands."""
+"""Draws accuracy against confidence on the test set: gaps, counts, bootstrap bands."""
 
 import pathlib
 
@@ -10,10 +10,11 @@ from autolabel_jax import calibration
 from autolabel_jax.metrics import bootstrap
 from autolabel_jax.metrics.bootstrap import Reliability
 from autolabel_jax.run_dir import RunDir
+from experiments.reporting import plots
 
 
 def from_file(workdir: pathlib.Path, *, seed: int = 0) -> Reliability:
-    """The bins of ``test_logits.npz`` (logits [n, K], label [n]), with 95 % bands.
+    """Returns the bins of ``test_logits.npz`` (logits [n, K], label [n]), with 95 % bands.
 
     Raises:
       ValueError: the file lacks an array, or the two do not fit.
@@ -31,55 +32,32 @@ def from_file(workdir: pathlib.Path, *, seed: int = 0) -> Reliability:
 
 
 def ece(found: Reliability) -> float:
-    """Expected calibration error of a diagram, a fraction."""
+    """Returns the expected calibration error of a diagram, a fraction."""
     gap = np.nan_to_num(found.count * (found.accuracy - found.confidence))
     return float(calibration.ece_of_gaps(gap, found.count.sum()))
 
 
-def draw(axes: Axes, found: Reliability, title: str, *, colors: tuple[str, str]) -> None:
-    """One diagram; ``colors`` of the accuracy bars and of the gaps to the confidence."""
+def draw(axes: Axes, found: Reliability, title: str) -> None:
+    """Draws accuracy and its gap to the confidence in each bin, with the ECE in the title."""
     filled = found.count > 0
     width = 1 / len(found.count)
     middle = ((np.arange(len(found.count)) + 0.5) * width)[filled]
     accuracy, gap = found.accuracy[filled], (found.confidence - found.accuracy)[filled]
-    axes.bar(middle, accuracy, width, color=colors[0], edgecolor="white", label="accuracy")
-    axes.bar(
-        middle,
-        gap,
-        width,
-        bottom=accuracy,
-        color="none",
-        edgecolor=colors[1],
-        hatch="//",
-        label="confidence − accuracy",
-    )
+    look = {"color": plots.COLORS[0], "edgecolor": "white", "label": "accuracy"}
+    axes.bar(middle, accuracy, width, **look)
+    look = {"color": "none", "edgecolor": plots.COLORS[1], "hatch": "//"}
+    axes.bar(middle, gap, width, bottom=accuracy, **look, label="confidence − accuracy")
     errors = np.abs(np.stack([found.low, found.high])[:, filled] - accuracy)
-    axes.errorbar(
-        middle,
-        accuracy,
-        errors,
-        fmt="none",
-        ecolor="black",
-        elinewidth=1,
-        capsize=2,
-        label="95 % bootstrap band",
-    )
-    axes.plot([0, 1], [0, 1], color="0.3", linestyle="--", linewidth=1, label="calibrated")
-    axes.set(
-        xlim=(0, 1),
-        ylim=(0, 1),
-        xlabel="confidence",
-        ylabel="accuracy",
-        title=f"{title}: ECE {100 * ece(found):.1f} %",
-    )
+    look = {"fmt": "none", "ecolor": "black", "elinewidth": 1, "label": "95 % bootstrap band"}
+    axes.errorbar(middle, accuracy, errors, **look)
+    axes.plot([0, 1], [0, 1], "--", color="0.3", linewidth=1, label="calibrated")
+    title = f"{title}\nECE {100 * ece(found):.1f} %"
+    axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="confidence", ylabel="accuracy", title=title)
 
 
-def draw_counts(axes: Axes, found: Reliability, color: str) -> None:
-    """How many images fall into each bin, written above the bars."""
+def draw_counts(axes: Axes, found: Reliability) -> None:
+    """Draws how many images fall into each bin, written above the bars."""
     width = 1 / len(found.count)
-    middle = (np.arange(len(found.count)) + 0.5) * width
-    axes.bar(middle, found.count, width, color=color, edgecolor="white")
-    for x, n in zip(middle, found.count, strict=True):
-        if n:
-            axes.annotate(f"{n:.0f}", (x, n), ha="center", va="bottom", fontsize=7)
-    axes.set(xlim=(0, 1), xlabel="confidence", ylabel="images", ylim=(0, 1.25 * max(found.count)))
+    bars = axes.bar((np.arange(len(found.count)) + 0.5) * width, found.count, width, color="0.5")
+    axes.bar_label(bars, [f"{n:.0f}" if n else "" for n in found.count], fontsize=8)
+    axes.set(xlim=(0, 1), xlabel="confidence", ylabel="images", ylim=(0, 1.3 * max(found.count)))

@@ -1,40 +1,59 @@
 """Renders tables as Markdown, LaTeX (booktabs) and HTML, escaped as each format needs."""
 
 import dataclasses
-import html as html_module
-from collections.abc import Iterator, Sequence
+import math
+import pathlib
+import textwrap
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
+import jinja2
+import markupsafe
+import numpy as np
+import pandas as pd
 
-@dataclasses.dataclass(frozen=True)
-class Entry:
-    """The text of one entry of a table."""
+from experiments.reporting import printing
 
-    text: str
-    bold: bool = False
+KEPT = ("labels", "minus", "of them", "run", "reason")  # are columns even if all are equal
+PAGE_COLUMNS = 9  # values a row that fit the page
 
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """A table of text: the first ``num_names`` columns name the row, the others are values."""
+    """A table of text.
+
+    Attributes:
+      title: caption.
+      body: text; the first ``num_names`` columns name the row, the others are values.
+      num_names: number of columns that name the row.
+      notes: sentences below the table.
+      bold: bool with the rows of the body and some of its columns: the entries in bold.
+    """
 
     title: str
-    header: tuple[str, ...]
-    rows: tuple[tuple[Entry, ...], ...]
+    body: pd.DataFrame
     num_names: int
     notes: tuple[str, ...] = ()
+    bold: pd.DataFrame = dataclasses.field(default_factory=pd.DataFrame)
+
+    def marked(self, escape: Callable[[str], str], start: str, end: str) -> pd.DataFrame:
+        """Returns the body with escaped text, and a mark before and after what is bold."""
+        body = self.body.map(escape).reset_index(drop=True)
+        for name in self.bold:
+            bold = self.bold[name].to_numpy(bool) & (body[name] != "").to_numpy()
+            body[name] = body[name].where(~bold, start + body[name] + end)
+        return body.rename(columns=escape)
 
 
-LATEX = {
-    "\\": r"\textbackslash{}",
-    **{c: f"\\{c}" for c in "&%$#_{}"},
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "±": r"$\pm$",
-    "−": r"$-$",
-    "†": r"\dag{}",
-}
+# What LaTeX reads as a command, or lacks in the usual encodings.
+LATEX = str.maketrans(
+    {
+        "\\": r"\textbackslash{}",
+        **{c: f"\\{c}" for c in "&%$#_{}"},
+        **{"~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "−": r"$-$"},
+        **{"<": r"\textless{}", ">": r"\textgreater{}", "†": r"\dag{}"},
+    }
+)
 
 
 def escape_markdown(text: str) -> str:
@@ -45,182 +64,119 @@ def escape_markdown(text: str) -> str:
 
 def markdown_table(table: Table) -> str:
     """Renders the rows of a table as Markdown, without title and notes."""
-
-    def cell(entry: Entry) -> str:
-        text = escape_markdown(entry.text)
-        return f"**{text}**" if entry.bold and text else text
-
-    names = table.num_names
-    lines = [f"| {' | '.join(map(escape_markdown, table.header))} |"]
-    lines.append(f"|{'---|' * names}{'---:|' * (len(table.header) - names)}")
-    return "\n".join([*lines, *(f"| {' | '.join(map(cell, row))} |" for row in table.rows)])
+    body, names = table.marked(escape_markdown, "**", "**"), table.num_names
+    lines = [f"| {' | '.join(row)} |" for row in [body.columns, *body.to_numpy()]]
+    lines.insert(1, f"|{'---|' * names}{'---:|' * (len(body.columns) - names)}")
+    return "\n".join(lines)
 
 
 def markdown(tables: Sequence[Table]) -> str:
     """Renders tables as GitHub-flavoured Markdown."""
-
-    def lines(table: Table) -> Iterator[str]:
-        yield f"### {escape_markdown(table.title)}\n"
-        yield markdown_table(table)
-        yield "".join(f"\n- {escape_markdown(note)}" for note in table.notes) + "\n"
-
-    return "\n".join(line for table in tables for line in lines(table))
-
-
-def without_shared(tables: Sequence[Table], keep: Sequence[str]) -> tuple[str, list[Table]]:
-    """Moves what all rows of all tables share out of the tables.
-
-    Args:
-      tables: tables whose first columns name the rows.
-      keep: headers of columns that are never removed.
-
-    Returns:
-      What is shared, 'model resnet18; epochs 20', and the tables without those columns.
-    """
-    values: dict[str, set[str]] = {}
+    parts = []
     for table in tables:
-        for i, name in enumerate(table.header[: table.num_names]):
-            values.setdefault(name, set()).update(row[i].text for row in table.rows)
-    everywhere = [n for n in values if all(n in t.header[: t.num_names] for t in tables)]
-    shared = [n for n in everywhere if len(values[n]) == 1 and n not in keep]
-    text = "; ".join(f"{name} {values[name].pop()}" for name in shared)
-    return text, [_without(table, shared) for table in tables]
-
-
-def _without(table: Table, names: Sequence[str]) -> Table:
-    kept = [i for i, name in enumerate(table.header) if name not in names]
-    return dataclasses.replace(
-        table,
-        header=tuple(table.header[i] for i in kept),
-        rows=tuple(tuple(row[i] for i in kept) for row in table.rows),
-        num_names=table.num_names - len(names),
-    )
-
-
-def escape_latex(text: str) -> str:
-    """Escapes text for LaTeX."""
-    return "".join(LATEX.get(character, character) for character in text)
+        notes = "".join(f"\n- {escape_markdown(note)}" for note in table.notes)
+        parts.append(f"### {escape_markdown(table.title)}\n\n{markdown_table(table)}\n{notes}\n")
+    return "\n".join(parts)
 
 
 def latex(tables: Sequence[Table]) -> str:
     """Renders each table as a floating LaTeX table; the preamble needs the package booktabs."""
-
-    def cell(entry: Entry) -> str:
-        text = escape_latex(entry.text)
-        return rf"\textbf{{{text}}}" if entry.bold and text else text
-
-    def lines(table: Table) -> Iterator[str]:
-        yield r"\begin{table*}[t]"
-        yield r"\centering\footnotesize"
-        yield rf"\caption{{{escape_latex(table.title)}}}"
-        columns = "l" * table.num_names + "r" * (len(table.header) - table.num_names)
-        yield rf"\begin{{tabular}}{{{columns}}}"
-        yield r"\toprule"
-        yield " & ".join(map(escape_latex, table.header)) + r" \\"
-        yield r"\midrule"
-        for row in table.rows:
-            yield " & ".join(map(cell, row)) + r" \\"
-        yield r"\bottomrule"
-        yield r"\end{tabular}"
-        for note in table.notes:
-            yield rf"\par {escape_latex(note)}"
-        yield "\\end{table*}\n"
-
-    preamble = "% \\usepackage{booktabs}"
-    return "\n".join([preamble, *(line for table in tables for line in lines(table))])
+    parts = ["% \\usepackage{booktabs}\n"]
+    for table in tables:
+        body = table.marked(lambda text: text.translate(LATEX), r"\textbf{", "}")
+        text = body.to_latex(
+            index=False,
+            escape=False,
+            caption=table.title.translate(LATEX),
+            position="t",
+            column_format="l" * table.num_names + "r" * (len(body.columns) - table.num_names),
+        )
+        notes = "".join(f"\\par {note.translate(LATEX)}\n" for note in table.notes)
+        text = text.replace(r"\begin{table}[t]", "\\begin{table*}[t]\n\\centering\\footnotesize", 1)
+        parts.append(text.replace(r"\end{table}", rf"{notes}\end{{table*}}"))
+    return "\n".join(parts)
 
 
-def escape_html(text: str) -> str:
-    """Escapes text for HTML, in attributes too."""
-    return html_module.escape(text, quote=True)
+def without_shared(tables: Sequence[Table]) -> tuple[str, list[Table]]:
+    """Moves names that all rows of all tables share, but for ``KEPT``, out of the tables.
 
-
-def html_table(table: Table) -> str:
-    """Renders one table as HTML with a caption, scrollable by keyboard if it is too wide."""
-
-    def cell(i: int, entry: Entry) -> str:
-        text = escape_html(entry.text)
-        text = f"<b>{text}</b>" if entry.bold and text else text
-        if i == 0:
-            return f'<th scope="row">{text}</th>'
-        return f"<td>{text}</td>" if i < table.num_names else f'<td class="number">{text}</td>'
-
-    title = escape_html(table.title)
-    kinds = [' class="number"' if i >= table.num_names else "" for i in range(len(table.header))]
-    head = "".join(
-        f'<th scope="col"{kind}>{escape_html(name)}</th>'
-        for kind, name in zip(kinds, table.header, strict=True)
-    )
-    body = [
-        f"<tr>{''.join(cell(i, entry) for i, entry in enumerate(row))}</tr>" for row in table.rows
+    Returns:
+      What is shared, 'model resnet18; epochs 20', and the tables without those columns.
+    """
+    named = [table.body.iloc[:, : table.num_names] for table in tables]
+    everywhere = [n for n in named[0] if all(n in names for names in named)] if named else []
+    values = {n: set().union(*(names[n] for names in named)) for n in everywhere if n not in KEPT}
+    shared = {name: own.pop() for name, own in values.items() if len(own) == 1}
+    text = "; ".join(f"{name} {value}" for name, value in shared.items())
+    return text, [
+        dataclasses.replace(
+            table,
+            body=table.body.drop(columns=list(shared)),
+            num_names=table.num_names - len(shared),
+        )
+        for table in tables
     ]
-    notes = "".join(f"<li>{escape_html(note)}</li>" for note in table.notes)
-    return "\n".join(
-        [
-            f'<div class="scroll" role="region" tabindex="0" aria-label="{title}">',
-            f"<table><caption>{title}</caption>",
-            f"<thead><tr>{head}</tr></thead>",
-            "<tbody>",
-            *body,
-            "</tbody></table></div>",
-            *([f'<ul class="notes">{notes}</ul>'] if notes else []),
-        ]
-    )
 
 
-def html(tables: Sequence[Table], *, title: str = "Results", body: str | None = None) -> str:
-    """Renders a whole page without scripts or external resources.
+def text(tables: Sequence[Table], wide: int) -> str:
+    """Renders tables as plain text of a width in characters, see ``printing.aligned``."""
+    parts = []
+    for table in tables:
+        shared, (own,) = without_shared([table])
+        body = own.marked(str, "**", "**")
+        rows = printing.aligned(
+            [list(body), *body.to_numpy().tolist()],
+            own.num_names,
+            wide=wide,
+            more="; --all shows them",
+        )
+        parts += [f"{own.title}{f' ({shared})' if shared else ''}\n", f"{rows}\n"]
+    notes = dict.fromkeys(note for table in tables for note in table.notes)
+    return "\n".join([*parts, *(textwrap.fill(f"- {note}", min(wide, 100)) for note in notes)])
+
+
+def html(tables: Sequence[Table], *, title: str = "Results", **parts: Sequence[Any]) -> str:
+    """Renders a page without scripts or external resources, see ``page.html.jinja``.
+
+    Tables are split so that they fit its width of 1,400 pixels.
 
     Args:
       tables: tables of the page.
       title: title of the page.
-      body: HTML to put into <main> instead of the tables.
+      **parts: ``Summary``: sentences; ``Figures``: dicts of title, alt and data, width, height or
+        reason; ``Runs``: dicts of name and files.
     """
-    inside = "\n".join(map(html_table, tables)) if body is None else body
-    return PAGE.format(title=escape_html(title), style=STYLE, body=inside)
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(pathlib.Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    shown = {"Summary": (), "Tables": [part for table in tables for part in _page_tables(table)]}
+    shown = {name: part for name, part in (shown | parts).items() if part}
+    return environment.get_template("page.html.jinja").render(title=title, parts=shown)
 
 
-STYLE = """
-body { font: 1rem/1.5 system-ui, sans-serif; color: #1a1a1a; background: #fff;
-  margin: 0 auto; max-width: 80rem; padding: 0 1rem 3rem; }
-a { color: #0b4f8a; }
-a:focus-visible, summary:focus-visible, .scroll:focus-visible { outline: 3px solid #0b4f8a; }
-.skip { position: absolute; left: -100rem; }
-.skip:focus { left: 1rem; top: 1rem; background: #fff; padding: .5rem; }
-.scroll { overflow-x: auto; }
-table { border-collapse: collapse; font-size: .875rem; margin: 1rem 0; white-space: nowrap; }
-caption { text-align: left; font-weight: bold; padding: .25rem 0; }
-th, td { padding: .25rem .6rem; text-align: left; border-bottom: 1px solid #c8c8c8; }
-thead th { border-bottom: 2px solid #1a1a1a; }
-tbody th { font-weight: normal; }
-.number { text-align: right; font-variant-numeric: tabular-nums; }
-.notes { font-size: .875rem; color: #333; }
-figure { margin: 1.5rem 0; }
-img { max-width: 100%; height: auto; }
-figcaption { font-size: .875rem; color: #333; }
-summary { cursor: pointer; padding: .25rem 0; }
-pre { background: #f3f3f3; padding: .75rem; overflow-x: auto; font-size: .8125rem; }
-@media print { .skip, nav { display: none; } }
-"""
+def _page_tables(table: Table) -> Iterator[dict[str, Any]]:
+    """Yields what the page shows of a table, with at most ``PAGE_COLUMNS`` values in a row.
 
-# The policy forbids everything that the page does not need.
-PAGE = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; \
-style-src 'unsafe-inline'">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title>
-<link rel="icon" href="data:,">
-<style>{style}</style>
-</head>
-<body>
-<a class="skip" href="#main">Skip to the results</a>
-<header><h1>{title}</h1></header>
-<main id="main" tabindex="-1">
-{body}
-</main>
-</body>
-</html>
-"""
+    What all rows share is in the title, and lines break before ± and [ alone.
+    """
+
+    def escape(text: str) -> str:
+        text = str(markupsafe.escape(text))
+        return text.replace("± ", "±\xa0").replace(", −", ",\xa0−").replace(", +", ",\xa0+")
+
+    shared, (table,) = without_shared([table])
+    title = f"{table.title} ({shared})" if shared else table.title
+    body = table.marked(escape, "<b>", "</b>")
+    names, values = np.split(np.arange(len(body.columns)), [table.num_names])
+    num = max(math.ceil(len(values) / PAGE_COLUMNS), 1)
+    for i, part in enumerate(np.array_split(values, num)):
+        own = body.iloc[:, [*names, *part]]
+        yield {
+            "title": f"{title}, continued" if i else title,
+            "header": list(map(markupsafe.Markup, own)),
+            "rows": [list(map(markupsafe.Markup, row)) for row in own.to_numpy()],
+            "num_names": table.num_names,
+            "notes": table.notes if i + 1 == num else (),
+        }

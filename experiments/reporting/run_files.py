@@ -1,16 +1,15 @@
-"""Finds and reads runs, and separates those that can be compared from the others.
+"""Finds and reads runs.
 
 A run is a folder with ``config.json``, ``metrics.jsonl`` and, once it is finished,
 ``result.json``, or a row of a packed study. Tables, figures and the report are made from these
-files alone.
+files alone, see ``frame``.
 """
 
-import collections
 import dataclasses
+import functools
 import json
-import math
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from flax import traverse_util
@@ -21,18 +20,20 @@ from autolabel_jax.run_dir import RunDir
 from configs import base
 from experiments.reporting import methods, numerics, packed
 
-NEEDED = ("dataset", "model", "augmentation", "label_rule", "seed", "epochs", "revision")
-NEEDED_CONFIG = ("dataset", "epochs", "model.name", "augment.name", "labels.rule")
-METRICS = ("accuracy", "ece", "nll", "brier")  # every result holds these
 # Values that a run uses for fields added after it was made, as JSON stores them.
 DEFAULTS = traverse_util.flatten_dict(json.loads(base.base().to_json()), sep=".")
-LINE_METRICS = ("train_loss", "calibration_accuracy", "calibration_ece", "label_confidence")
+CURVES = ("label_confidence", "bucket_accuracy", "bucket_confidence", "bucket_ece")
 
 # Fields that describe where a run is stored and what it is called, not what it computes.
 BOOKKEEPING = ("name", "seed", "data_dir", "eval_batch_size", "checkpoint.keep")
 BOOKKEEPING += ("checkpoint.every_epochs",)
-# Fields that schedule the updates of a rule that learns.
-SCHEDULE = ("labels.update_every", "labels.warmup_epochs")
+OF_LABELS = ("labels.", "buckets.", "calibration.num_bins")
+# Fields that only a rule that learns reads.
+OF_LEARNING = ("labels.update_every", "labels.warmup_epochs", *OF_LABELS[1:])
+# Of the splits, in the result.
+SIZES = ("train_examples", "calibration_examples", "test_examples")
+
+RESTORE = "restore the file, or move the folder away"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,23 +44,55 @@ class RunRecord:
       workdir: the folder that holds them, or held them before they were packed.
       config: flat, with keys such as 'labels.rule'.
       lines: of metrics.jsonl, one per epoch.
-      result: None if result.json is missing or cannot be read.
+      result: None if the run is not finished.
+      fault: which file cannot be read, and why; '' if all can.
     """
 
     workdir: pathlib.Path
     config: dict[str, Any]
     lines: list[dict[str, Any]]
     result: dict[str, Any] | None
+    fault: str = ""
 
     @property
     def full_config(self) -> ConfigDict:
         """The config with all fields; those that were added after the run have their defaults."""
         return ConfigDict(traverse_util.unflatten_dict(DEFAULTS | self.config, sep="."))
 
+    @functools.cached_property
+    def settings(self) -> dict[str, Any]:
+        """What a finished run computes, without the seed: equal settings may be averaged.
+
+        Fields that the model, augmentation and label rule do not read are left out. Fields that
+        were added after the run have their defaults. The sizes of the splits come from the result,
+        because a config may ask for all examples. The numerics version is one of the settings.
+        """
+        config, result = DEFAULTS | self.config, self.result or {}
+        declared = {registry.GROUPS[p]: methods.fields(p, config) for p in methods.TABLES}
+        rule = methods.find("labels.rule", config["labels.rule"])
+
+        def is_read(name: str) -> bool:
+            group, _, field = name.partition(".")
+            if name in BOOKKEEPING:
+                return name == "data_dir" and config["dataset"] == "arrays"
+            if name.startswith(OF_LEARNING):
+                return rule is None or rule.learns
+            fields = declared.get(group)
+            return fields is None or name in methods.TABLES or field in fields
+
+        kept = {name: value for name, value in config.items() if is_read(name)}
+        kept |= {name: result[name] for name in SIZES if name in result}
+        return kept | numerics.identity(result)
+
     @property
-    def dirty(self) -> bool:
-        """Whether the code of the run differed from its commit."""
-        return str((self.result or {}).get("revision", "")).endswith("-dirty")
+    def block(self) -> dict[str, Any]:
+        """The settings without those of the labels: runs that agree in them are compared."""
+        return {n: value for n, value in self.settings.items() if not n.startswith(OF_LABELS)}
+
+
+def key(settings: Mapping[str, Any]) -> str:
+    """Returns a text that is equal for equal settings."""
+    return json.dumps(settings, sort_keys=True)
 
 
 def find(arguments: Sequence[str]) -> list[pathlib.Path]:
@@ -70,21 +103,17 @@ def find(arguments: Sequence[str]) -> list[pathlib.Path]:
     Raises:
       ValueError: no folder is given, one does not exist, or one holds no run.
     """
+    expected = "expected the --workdir of one or more runs, as in runs/*/"
     if not arguments:
-        raise ValueError("no run given; expected the --workdir of one or more runs, as in runs/*/")
+        raise ValueError(f"no run given; {expected}")
     workdirs = {}
     for argument in arguments:
         folder = pathlib.Path(argument)
         inside = [*run_dir.find(folder), *packed.find(folder)]
-        if not inside and not folder.is_dir():
-            raise ValueError(
-                f"{argument}: no such folder or packed study; expected the --workdir of a run"
-            )
         if not inside:
-            raise ValueError(
-                f"{argument}: found no config.json there nor in any folder below; "
-                "expected the --workdir of a run"
-            )
+            found = "found no config.json there nor in any folder below"
+            found = found if folder.is_dir() else "no such folder or packed study"
+            raise ValueError(f"{argument}: {found}; {expected}")
         workdirs.update({workdir.resolve(): workdir for workdir in inside})
     return list(workdirs.values())
 
@@ -92,160 +121,36 @@ def find(arguments: Sequence[str]) -> list[pathlib.Path]:
 def read(workdir: pathlib.Path) -> RunRecord:
     """Reads one run, from its folder or, where there is none, from a packed study.
 
-    Raises:
-      ValueError: config.json is not a JSON object.
+    A file that cannot be read is named in ``fault``.
     """
-    if not RunDir(workdir).is_claimed and (found := packed.read(workdir)):
+    files, faults = RunDir(workdir), []
+    if not files.is_claimed and (found := packed.read(workdir)):
         row, lines = found
-        config = traverse_util.flatten_dict(row["config"], sep=".")
-        return RunRecord(workdir, config, lines, row["result"])
-    config = _object(RunDir(workdir).read_config)
-    if config is None:
-        raise ValueError(f"{workdir}: config.json cannot be read as a JSON object")
-    return RunRecord(
-        workdir=workdir,
-        config=traverse_util.flatten_dict(config, sep="."),
-        lines=RunDir(workdir).read_metrics(),
-        result=_object(RunDir(workdir).read_result),
-    )
+        return RunRecord(workdir, _flat(row["config"]), lines, row["result"])
+
+    def try_read(name: str, read: Callable[[], Any], kind: type, nothing: Any) -> Any:
+        try:
+            value = read()
+        except FileNotFoundError:
+            return nothing
+        except (ValueError, OSError) as error:
+            value = error
+        if isinstance(value, kind):
+            return value
+        what = "a JSON object" if kind is dict else "JSON lines"
+        faults.append(f"its {name} cannot be read as {what}; {RESTORE}")
+        return nothing
+
+    config = try_read(run_dir.CONFIG, files.read_config, dict, {})
+    lines = try_read("metrics.jsonl", files.read_metrics, list, [])
+    if not all(isinstance(line, dict) for line in lines):
+        faults.append(f"its metrics.jsonl cannot be read as JSON lines; {RESTORE}")
+    result = None
+    if files.is_finished:
+        result = try_read(run_dir.RESULT, files.read_result, dict, None)
+    lines = [line for line in lines if isinstance(line, dict)]
+    return RunRecord(workdir, _flat(config), lines, result, "; ".join(dict.fromkeys(faults)))
 
 
-def _object(read: Callable[[], Any]) -> dict[str, Any] | None:
-    try:
-        value = read()
-    except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
-        return None
-    return value if isinstance(value, dict) else None
-
-
-def split_comparable(
-    runs: Sequence[RunRecord],
-) -> tuple[list[RunRecord], list[tuple[RunRecord, str]]]:
-    """Separates the runs that can be compared from the others.
-
-    All comparable runs of a folder have the same numerics version, the most common one there or,
-    of equally common ones, the newest; folders may differ in it. Of runs with the same settings
-    and seed the first one counts.
-
-    Returns:
-      The comparable runs, and the excluded ones, each with the reason.
-    """
-    reasons = {run.workdir: _exclusion_reason(run) for run in runs}
-    folders: dict[pathlib.Path, list[RunRecord]] = {}
-    for run in runs:
-        if not reasons[run.workdir]:
-            folders.setdefault(run.workdir.resolve().parent, []).append(run)
-    for together in folders.values():
-        identities = [tuple(numerics.identity(run.result).items()) for run in together]
-        counts = collections.Counter(identities)
-        usual = max(counts, key=lambda identity: (counts[identity], identity))
-        for run, own in zip(together, identities, strict=True):
-            if own != usual:
-                reasons[run.workdir] = f"of {_listed(own)}, the others are of {_listed(usual)}"
-    reasons |= _repeats([run for run in runs if not reasons[run.workdir]])
-    comparable = [run for run in runs if not reasons[run.workdir]]
-    return comparable, [(run, reasons[run.workdir]) for run in runs if reasons[run.workdir]]
-
-
-def _repeats(runs: Sequence[RunRecord]) -> dict[pathlib.Path, str]:
-    """Returns the runs whose settings and seed another run before them has, with the reason."""
-    first: dict[str, RunRecord] = {}
-    reasons = {}
-    for run in runs:
-        key = json.dumps([settings(run), run.result["seed"]], sort_keys=True)
-        counted = first.setdefault(key, run)
-        if counted is not run:
-            same = all(run.result[name] == counted.result[name] for name in METRICS)
-            metrics = "the same metrics" if same else "other metrics"
-            reasons[run.workdir] = (
-                f"repeats config and seed of {counted.workdir}, with {metrics}; counted once"
-            )
-    return reasons
-
-
-def _listed(identity: tuple[tuple[str, Any], ...]) -> str:
-    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in identity)
-
-
-def _exclusion_reason(run: RunRecord) -> str | None:
-    """Returns why a run cannot be compared, its numerics version aside; None if it can."""
-    epochs = run.config.get("epochs")
-    if run.result is None:
-        there = RunDir(run.workdir).is_finished
-        what = "its result.json cannot be read" if there else "not finished: no result.json"
-        return f"{what}; {len(run.lines)} of {epochs} epochs in metrics.jsonl"
-    missing = [name for name in (*NEEDED, *METRICS) if name not in run.result]
-    if missing:
-        return f"result.json lacks {', '.join(missing)}"
-    missing = [name for name in NEEDED_CONFIG if name not in run.config]
-    if missing:
-        return f"config.json lacks {', '.join(missing)}"
-    if len(run.lines) < run.result["epochs"]:
-        return f"not finished: {len(run.lines)} of {run.result['epochs']} epochs in metrics.jsonl"
-    wrong = [name for name, value in run.result.items() if _not_finite(value)]
-    wrong += [name for name in METRICS if run.result[name] is None]
-    if wrong:
-        return f"not finite in result.json: {', '.join(wrong)}"
-    for i, line in enumerate(run.lines):
-        # JSON has no NaN: the writer stores null.
-        wrong = [n for n in LINE_METRICS if n in line and _not_finite(line[n], null=True)]
-        if wrong:
-            return f"not finite in epoch {i + 1} of metrics.jsonl: {', '.join(wrong)}"
-    return None
-
-
-def _not_finite(value: Any, null: bool = False) -> bool:
-    if isinstance(value, dict):
-        value = list(value.values())
-    if isinstance(value, list):
-        return any(_not_finite(v, null) for v in value)
-    if value is None:
-        return null
-    return isinstance(value, float) and not math.isfinite(value)
-
-
-def model_name(config: dict[str, Any]) -> str:
-    """Returns the model's name and sizes: 'wide_resnet-28-10', 'mlp-256', 'resnet18'."""
-    name = config["model.name"]
-    fields = methods.fields("model.name", config)
-    sizes = [config[f"model.{f}"] for f in fields or () if f"model.{f}" in config]
-    return "-".join([methods.title("model.name", name), *map(str, sizes)])
-
-
-def settings(run: RunRecord) -> dict[str, Any]:
-    """Returns what the run computes, without the seed: runs with equal settings may be averaged.
-
-    Fields that the model, augmentation and label rule do not read are left out. Fields that were
-    added after the run have their defaults. The sizes of the splits come from the result, because
-    a config may ask for all examples. The numerics version is one of the settings.
-    """
-    config, result = DEFAULTS | run.config, run.result
-    kept = {
-        name: value
-        for name, value in config.items()
-        if name not in BOOKKEEPING and _is_read(name, config)
-    }
-    if config.get("dataset") == "arrays":
-        kept["data_dir"] = config.get("data_dir")
-    sizes = ("train_examples", "calibration_examples", "test_examples")
-    kept |= {name: result[name] for name in sizes if name in result}
-    return kept | numerics.identity(result)
-
-
-def block(run: RunRecord) -> dict[str, Any]:
-    """Returns the settings without those of the labels: runs that agree in them form a block."""
-    own = ("labels.", "buckets.", "calibration.num_bins")
-    return {name: value for name, value in settings(run).items() if not name.startswith(own)}
-
-
-def _is_read(name: str, config: dict[str, Any]) -> bool:
-    """Whether the methods of the run read a field; True if a method cannot be loaded."""
-    rule = methods.find("labels.rule", config.get("labels.rule"))
-    if name in SCHEDULE or name.startswith("buckets.") or name == "calibration.num_bins":
-        return rule is None or rule.learns
-    part, _, field = name.partition(".")
-    for place in methods.TABLES:
-        if name != place and part == registry.GROUPS[place]:
-            declared = methods.fields(place, config)
-            return declared is None or field in declared
-    return True
+def _flat(config: dict[str, Any]) -> dict[str, Any]:
+    return traverse_util.flatten_dict(config, sep=".")

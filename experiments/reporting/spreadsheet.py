@@ -1,74 +1,75 @@
 """Writes cells as CSV: one row per cell, fractions in full precision."""
 
-import csv
-import io
-from collections.abc import Sequence
-from typing import Any
+import contextlib
 
-from experiments.reporting import cells, columns, numerics
-from experiments.reporting.cells import Cell
-from experiments.reporting.run_files import RunRecord
+import pandas as pd
+
+from experiments.reporting import columns, compare, numerics, published
+from experiments.reporting import frame as frames
 
 NAMES = ("dataset", "model", "augmentation", "labels", "settings", "train_examples", "epochs")
 NAMES += ("n", "seeds", "revision", "numerics_version")
+MEANS = {"mean": "mean", "std": "sd", "count": "n"}
+GAPS = {"mean": "minus_one_hot", "low": "minus_one_hot_low", "high": "minus_one_hot_high"}
+GAPS |= {"count": "minus_one_hot_n"}
+ORDER = ("mean", "sd", "low", "high", "n", *GAPS.values())
+COMMANDS = ("=", "+", "-", "@", "\t", "\r")  # begin what a spreadsheet would run
 
 
-def as_csv(comparable: Sequence[RunRecord], excluded: Sequence[tuple[RunRecord, str]]) -> str:
-    """Writes one row per cell, then the excluded runs with the reasons.
+def as_csv(frame: pd.DataFrame, left_out: pd.DataFrame) -> str:
+    """Writes one row per cell, then the excluded runs with the reasons, see ``frame.load``.
 
-    ``…_low`` and ``…_high`` hold the 95 % interval over test images, for cells of one run.
-
-    Args:
-      comparable: runs that can be compared.
-      excluded: the other runs, each with the reason.
+    ``…_low`` and ``…_high`` hold the 95 % interval over test images, for cells of one run. A text
+    that a spreadsheet would run as a formula begins with an apostrophe.
     """
-    blocks = cells.make(comparable)
-    metrics = columns.present(cell for block in blocks for cell in block)
-    rows = [_row(cell, cells.baseline(b), metrics) for b in blocks for cell in b]
-    rows += [{"run": str(run.workdir), "left_out": reason} for run, reason in excluded]
-    suffixes = (
-        "mean",
-        "sd",
-        "low",
-        "high",
-        "n",
-        *(f"minus_one_hot{s}" for s in ("", "_low", "_high", "_n")),
+    excluded = left_out[["run", "reason"]].rename(columns={"reason": "left_out"})
+    tables = [_cells(frame).astype(object)] if len(frame) else []
+    table = pd.concat([*tables, *[excluded] * bool(len(excluded))])
+    metrics = [f"{name}_{end}" for name in columns.COLUMNS for end in ORDER]
+    order = [*NAMES, *metrics, *(f"published_{name}" for name in (*published.METRICS, "source"))]
+    table = table[[name for name in (*order, "run", "left_out") if name in table]]
+    rows = [list(map(_safe, row)) for row in table.itertuples(index=False)]
+    return pd.DataFrame(rows, columns=table.columns, dtype=object).to_csv(
+        index=False, lineterminator="\n"
     )
-    order = [*NAMES, *(f"{metric}_{s}" for metric in metrics for s in suffixes)]
-    order += sorted({n for row in rows for n in row if n.startswith("published_")})
-    present = {name for row in rows for name in row}
-    header = [name for name in (*order, "run", "left_out") if name in present]
-    file = io.StringIO()
-    writer = csv.DictWriter(file, header, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return file.getvalue()
 
 
-def _row(cell: Cell, base: Cell | None, metrics: Sequence[str]) -> dict[str, Any]:
-    row = {
-        **cell.names,
-        "settings": cell.varied,
-        "n": len(cell.runs),
-        "seeds": " ".join(str(run.result["seed"]) for run in cell.runs),
-        "revision": " ".join(dict.fromkeys(run.result["revision"] for run in cell.runs)),
-        "numerics_version": numerics.version(cell.first),
+def _cells(frame: pd.DataFrame) -> pd.DataFrame:
+    metrics, cells = frames.present(frame), frame.groupby("cell")
+    contests = [metric for metric in metrics if metric not in columns.NO_CONTEST]
+    first = frame.drop_duplicates("cell").set_index("cell")
+    runs = dict(first["record"])
+    table = first[[*frames.NAMES]].assign(labels=first["rule"], settings=first["varied"])
+    table["n"] = cells.size()
+    joined = cells[["seed", "revision", "run"]].agg(lambda own: " ".join(map(str, own.unique())))
+    table = table.join(joined.rename(columns={"seed": "seeds"}))
+    table["numerics_version"] = [numerics.version(run.result) for run in runs.values()]
+    means = compare.means(frame, metrics)
+    gaps = compare.to_one_hot(frame, contests)
+    for long, names in ((means, MEANS), (gaps, GAPS)):
+        long = long[long["count"] > 0].astype({"count": "Int64"}).rename(columns=names)
+        wide = long.unstack()
+        table = table.join(wide.set_axis([f"{name}_{end}" for end, name in wide], axis=1))
+    intervals = {
+        cell: {
+            f"{m}_{end}": value
+            for m in metrics
+            for end, value in zip(("low", "high"), result.get(f"{m}_interval", ()), strict=False)
+        }
+        for cell, result in frames.single(frame).items()
     }
-    for metric in metrics:
-        estimate = cells.estimate(cell, metric)
-        if estimate is not None:
-            row |= {f"{metric}_mean": estimate.mean, f"{metric}_sd": estimate.sd}
-            row |= {f"{metric}_n": estimate.n}
-        if len(cell.runs) == 1 and None not in cell.first.get(f"{metric}_interval", [None]):
-            low, high = cell.first[f"{metric}_interval"]
-            row |= {f"{metric}_low": low, f"{metric}_high": high}
-        alone = base is None or base is cell or metric in columns.NO_CONTEST
-        gap = None if alone else cells.difference(cell, base, metric)
-        if gap is not None:
-            row |= {f"{metric}_minus_one_hot": gap.mean, f"{metric}_minus_one_hot_n": gap.n}
-            row |= {f"{metric}_minus_one_hot_low": gap.low}
-            row |= {f"{metric}_minus_one_hot_high": gap.high}
-    if cell.published:
-        row |= {f"published_{name}": str(v) for name, v in cell.published.metrics.items()}
-        row |= {"published_source": cell.published.footnote}
-    return row | {"run": " ".join(str(run.workdir) for run in cell.runs)}
+    table = table.join(pd.DataFrame.from_dict(intervals, orient="index"))
+    beside = {c: published.beside(r.config, table.loc[c, "model"]) for c, r in runs.items()}
+    beside = {c: {**own, "source": note} for c, (own, note) in beside.items() if note}
+    beside = pd.DataFrame.from_dict(beside, orient="index").add_prefix("published_")
+    return table.join(beside)
+
+
+def _safe(value: object) -> object:
+    """Quotes a text that a spreadsheet would take for a formula; numbers stay as they are."""
+    if isinstance(value, str) and value.startswith(COMMANDS):
+        with contextlib.suppress(ValueError):
+            float(value)
+            return value
+        return f"'{value}"
+    return value

@@ -1,23 +1,21 @@
 """Makes the tables of runs: metrics by cell, differences between labels, excluded runs."""
 
-from collections.abc import Iterator, Sequence
+import dataclasses
+import math
+from collections.abc import Iterable, Sequence
 
-from experiments.reporting import (
-    cells,
-    choices,
-    columns,
-    comparison,
-    label_course,
-    printing,
-    run_files,
-)
-from experiments.reporting.cells import Cell
-from experiments.reporting.choices import PUBLISHED, Choice, View
+import pandas as pd
+
+from experiments.reporting import columns, compare, label_course, published
+from experiments.reporting import frame as frames
 from experiments.reporting.columns import COLUMNS, NO_CONTEST, SETS
-from experiments.reporting.rendering import Entry, Table
-from experiments.reporting.run_files import RunRecord
+from experiments.reporting.frame import NAMES
+from experiments.reporting.rendering import Table
 
-NAMES = ("data set", "model", "augmentation", "labels", "training images", "epochs")
+KINDS = ("figures", "differences", "intervals", "comparison", "labels")
+PUBLISHED = "published"  # a column like the others, always last
+BESIDE = ("minus", "of them")  # columns that name a row beside NAMES
+HEADERS = {"dataset": "data set", "train_examples": "training images"}
 TS = "TS: after temperature scaling, fitted on the calibration set; it moves no accuracy."
 VS = (
     "VS: after vector scaling, fitted on the calibration set; it may move accuracy. Extra: the "
@@ -36,6 +34,10 @@ INTERVALS = (
     "under attack: the quantiles of its binomial."
 )
 DIFFERENCE = "Difference to one-hot labels, seed by seed"
+DIFFERENCE_NOTE = (
+    "n: seeds that both have. Mean difference to the one_hot row of the same block, with "
+    "Student's 95 % interval where n is at least 2; per cent columns in points."
+)
 COMPARISON = (
     "n: seeds that both have. AutoLabel without a temperature minus one-hot labels with one "
     "(one_hot (TS)), and minus the constant smoothing, without one, whose NLL on the held-out "
@@ -52,226 +54,195 @@ COURSE = (
 PAPER = "The AutoLabel paper's own tables could not be read, so that its cells are empty."
 
 
-def tables(
-    comparable: Sequence[RunRecord], excluded: Sequence[tuple[RunRecord, str]]
-) -> list[Table]:
-    """Makes all tables of some runs that are not empty.
+@dataclasses.dataclass(frozen=True)
+class Choice:
+    """The tables, columns and rows to show; None shows all, in their usual order.
 
-    Args:
-      comparable: runs that can be compared.
-      excluded: the other runs, each with the reason.
+    Attributes:
+      kinds: kinds of tables, some of ``KINDS``.
+      columns: shown in one table; None makes a table for each set of images.
+      rows: names as in the column 'labels'; all rows take part in comparisons.
+      augmentations: names of augmentations.
     """
-    return [*chosen(cells.make(comparable), Choice()), *left_out(excluded)]
+
+    kinds: tuple[str, ...] = KINDS
+    columns: tuple[str, ...] | None = None
+    rows: tuple[str, ...] | None = None
+    augmentations: tuple[str, ...] | None = None
 
 
-def chosen(blocks: Sequence[list[Cell]], choice: Choice) -> list[Table]:
-    """Makes the chosen tables of some blocks that are not empty.
+def tables(frame: pd.DataFrame, excluded: pd.DataFrame) -> list[Table]:
+    """Makes all tables of some runs that are not empty, see ``frame.load``."""
+    return [*chosen(frame, Choice()), *left_out(excluded)]
+
+
+def left_out(excluded: pd.DataFrame) -> list[Table]:
+    """Makes the table of excluded runs; no table if there are none."""
+    return [Table("Runs left out", excluded[["run", "reason"]], 2)] * bool(len(excluded))
+
+
+def chosen(frame: pd.DataFrame, choice: Choice) -> list[Table]:
+    """Makes the chosen tables that are not empty.
 
     Raises:
       ValueError: a kind, column, row or augmentation that does not exist is chosen.
     """
-    present = columns.present(cell for block in blocks for cell in block)
-    views = choices.views(blocks, choice, present)
-    with_published = choice.columns is None or PUBLISHED in choice.columns
+    present = frames.present(frame)
+    cells = _cells(frame, choice, present)
     if choice.columns is None:
         groups = {title: [m for m in present if columns.set_of(m) == title] for title in SETS}
     else:
         groups = {"": [m for m in choice.columns if m != PUBLISHED]}
-    footnotes: list[str] = []
+    published = choice.columns is None or PUBLISHED in choice.columns
+    frame = frame[frame["block"].isin(cells["block"])]
     make = {
-        "figures": lambda: [_metrics(views, *g, footnotes, with_published) for g in groups.items()],
-        "differences": lambda: [_differences(views, *group) for group in groups.items()],
-        "intervals": lambda: [_intervals(views, choice.columns or present)],
-        "comparison": lambda: [_comparison(views)],
-        "labels": lambda: [_label_courses(views)],
+        "figures": lambda: [_figures(frame, cells, *g, published) for g in groups.items()],
+        "differences": lambda: [_differences(frame, cells, *g) for g in groups.items()],
+        "intervals": lambda: [_intervals(frame, cells, choice.columns or present)],
+        "comparison": lambda: [_comparison(frame, cells)],
+        "labels": lambda: [_label_courses(frame, cells)],
     }
-    return [table for kind in choice.kinds for table in make[kind]() if table.rows]
+    kinds = choice.kinds if len(frame) else ()
+    return [table for kind in kinds for table in make[kind]() if len(table.body)]
 
 
-def _names(cell: Cell) -> list[Entry]:
-    shown = {name: str(value) for name, value in cell.names.items()}
-    shown["labels"] = cell.label + (" †" if any(run.dirty for run in cell.runs) else "")
-    return [Entry(text) for text in shown.values()]
+def _cells(frame: pd.DataFrame, choice: Choice, present: Sequence[str]) -> pd.DataFrame:
+    """Returns the first runs of the cells to show, in the order of the choice."""
+    cells = frame.drop_duplicates("cell").set_index("cell")
+    _check("show", choice.kinds, KINDS)
+    _check("columns", choice.columns, (*present, PUBLISHED))
+    _check("augmentations", choice.augmentations, cells["augmentation"])
+    if choice.augmentations is not None:
+        cells = pd.concat([cells[cells["augmentation"] == name] for name in choice.augmentations])
+    _check("rows", choice.rows, cells["labels"])
+    if choice.rows is not None:
+        blocks = [block for _, block in cells.groupby("block", sort=False)]
+        cells = pd.concat([b[b["labels"] == row] for b in blocks for row in choice.rows])
+    return cells
 
 
-def _pairs(views: Sequence[View]) -> Iterator[tuple[list[Cell], Cell]]:
-    return ((view.block, cell) for view in views for cell in view.shown)
-
-
-def _metrics(
-    views: Sequence[View],
-    title: str,
-    metrics: Sequence[str],
-    footnotes: list[str],
-    with_published: bool,
-) -> Table:
-    """Makes a row for each cell that has any of the metrics; appends new footnotes."""
-    rows, marks = [], set()
-    for view in views:
-        best = _winners(view.block, metrics)
-        for cell in view.shown:
-            n = max((len(cell.values(m)) for m in metrics), default=0)
-            if not n:
-                continue
-            row = [*_names(cell), Entry(str(n))]
-            row += [Entry(columns.estimate(cell, m, n), bold=best.get(m) is cell) for m in metrics]
-            if with_published:
-                text, mark = _published(cell, {columns.set_of(m) for m in metrics}, footnotes)
-                row.append(Entry(text))
-                marks.add(mark)
-            rows.append(tuple(row))
-    return Table(
-        title=f"Figures on {title}" if title else "Figures",
-        header=(*NAMES, "n", *(COLUMNS[m][0] for m in metrics), *[PUBLISHED] * with_published),
-        rows=tuple(rows),
-        num_names=len(NAMES),
-        notes=tuple(_metric_notes(metrics, footnotes, marks, with_published) + _dirty_note(views)),
-    )
-
-
-def _winners(block: Sequence[Cell], metrics: Sequence[str]) -> dict[str, Cell | None]:
-    contests = [m for m in metrics if m not in NO_CONTEST]
-    return {m: cells.winner(block, m, higher=columns.is_higher_better(m)) for m in contests}
-
-
-def _metric_notes(
-    metrics: Sequence[str], footnotes: Sequence[str], marks: set[int], with_published: bool
-) -> list[str]:
-    notes = ["n: seeds. Figures: mean ± sample standard deviation over them.", TS]
-    notes += [VS] if any(m.endswith("_vs") or m.startswith("extra") for m in metrics) else []
-    notes += [SUPERCLASS] if any(m.startswith("superclass") for m in metrics) else []
-    notes += [BOLD]
-    notes += [f"[{i}] published: {note}" for i, note in enumerate(footnotes, 1) if i in marks]
-    return notes + ([PAPER] if with_published else [])
-
-
-def _dirty_note(views: Sequence[View]) -> list[str]:
-    dirty = {run.result["revision"] for _, c in _pairs(views) for run in c.runs if run.dirty}
-    return [f"† Made from files that no commit holds: {', '.join(sorted(dirty))}."] if dirty else []
-
-
-def _published(cell: Cell, sets: set[str], footnotes: list[str]) -> tuple[str, int]:
-    """Returns published metrics in per cent with their footnote's number, and that number.
-
-    Appends the footnote if it is new. The number is 0 if there is nothing to show.
-    """
-    row = cell.published
-    published = {} if row is None else row.metrics
-    shown = [
-        f"{COLUMNS[metric][0].removesuffix(' %')} {value.scaleb(2)}"
-        for metric, value in published.items()
-        if metric in COLUMNS and columns.set_of(metric) in sets
-    ]
-    if not shown:
-        return "", 0
-    if row.footnote not in footnotes:
-        footnotes.append(row.footnote)
-    mark = footnotes.index(row.footnote) + 1
-    return f"{', '.join(shown)} [{mark}]", mark
-
-
-def _differences(views: Sequence[View], title: str, metrics: Sequence[str]) -> Table:
-    metrics, rows = [m for m in metrics if m not in NO_CONTEST], []
-    for block, cell in _pairs(views):
-        base = cells.baseline(block)
-        if base is None or cell is base:
-            continue
-        gaps = {m: cells.difference(cell, base, m) for m in metrics}
-        rows += _difference_row(_names(cell), gaps)
-    return Table(
-        title=f"{DIFFERENCE}: {title}" if SETS.get(title) else DIFFERENCE,
-        header=(*NAMES, "n", *(COLUMNS[m][0] for m in metrics)),
-        rows=tuple(rows),
-        num_names=len(NAMES),
-        notes=(
-            "n: seeds that both have. Mean difference to the one_hot row of the same block, with "
-            "Student's 95 % interval where n is at least 2; per cent columns in points.",
-            *_dirty_note(views),
-        ),
-    )
-
-
-def _difference_row(names: list[Entry], gaps: dict[str, cells.Difference | None]) -> list[tuple]:
-    """Returns the row, or no row if no seed is common."""
-    n = max((d.n for d in gaps.values() if d), default=0)
-    texts = [columns.difference(d, m, n) for m, d in gaps.items()]
-    return [(*names, Entry(str(n)), *map(Entry, texts))] if n else []
-
-
-def _comparison(views: Sequence[View]) -> Table:
-    """Compares AutoLabel without a temperature with each of its baselines."""
-    present = columns.present(cell for _, cell in _pairs(views))
-    metrics, rows = [m for m in comparison.METRICS if m in present], []
-    for block, cell in _pairs(views):
-        if cell.first["label_rule"] != "autolabel":
-            continue
-        for name, baseline, suffix in comparison.baselines(block):
-            gaps = {m: comparison.difference(cell, baseline, suffix, m) for m in metrics}
-            rows += _difference_row([*_names(cell), Entry(name)], gaps)
-    return Table(
-        title="AutoLabel without a temperature against temperature scaling and smoothing",
-        header=(*NAMES, "minus", "n", *(COLUMNS[m][0] for m in metrics)),
-        rows=tuple(rows),
-        num_names=len(NAMES) + 1,
-        notes=(COMPARISON, *_dirty_note(views)),
-    )
-
-
-def _intervals(views: Sequence[View], metrics: Sequence[str]) -> Table:
-    """Makes a row for each run with intervals that is alone in its cell and so has no ±."""
-    alone = [(cell, cell.runs[0]) for _, cell in _pairs(views) if len(cell.runs) == 1]
-    runs = [(cell, run) for cell, run in alone if "accuracy_interval" in run.result]
-    metrics = [m for m in metrics if any(f"{m}_interval" in run.result for _, run in runs)]
-    rows = [
-        (
-            *_names(cell),
-            Entry(str(run.result["seed"])),
-            *(Entry(printing.with_interval(run.result, m, *COLUMNS[m][1:])) for m in metrics),
+def _check(field: str, asked: Sequence[str] | None, known: Iterable[str]) -> None:
+    known = dict.fromkeys(known)
+    unknown = [name for name in asked or () if name not in known]
+    if unknown or asked == ():
+        raise ValueError(
+            f"{field}: got {'; '.join(unknown) or 'nothing'}, expected some of: {'; '.join(known)}"
         )
-        for cell, run in runs
-    ]
-    return Table(
-        title="95 % intervals over the test images, of single seeds",
-        header=(*NAMES, "seed", *(COLUMNS[m][0] for m in metrics)),
-        rows=tuple(rows),
-        num_names=len(NAMES),
-        notes=(INTERVALS, *_dirty_note(views)) if rows else (),
-    )
 
 
-def _label_courses(views: Sequence[View]) -> Table:
-    """Makes three rows for each AutoLabel cell: how its labels changed in each third."""
-    rows = [
-        (*_names(cell), Entry(epochs), *(Entry(_short(v)) for v in values.values()))
-        for _, cell in _pairs(views)
-        if label_course.has_course(cell)
-        for epochs, values in label_course.course(cell)
-    ]
-    return Table(
-        title="The course of AutoLabel's labels",
-        header=(*NAMES, "of them", *label_course.COLUMNS),
-        rows=tuple(rows),
-        num_names=len(NAMES) + 1,
-        notes=(COURSE, *_dirty_note(views)),
-    )
+def _table(
+    frame: pd.DataFrame,
+    cells: pd.DataFrame,
+    title: str,
+    values: pd.DataFrame,
+    notes: Sequence[str],
+    bold: pd.DataFrame | None = None,
+) -> Table:
+    """Makes a table with the names of the cells in front of other columns.
 
-
-def _short(value: float | None) -> str:
-    return "" if value is None else f"{value:.3f}"
-
-
-def left_out(excluded: Sequence[tuple[RunRecord, str]]) -> list[Table]:
-    """Makes the table of excluded runs; no table if there are none."""
-    rows = [(Entry(str(run.workdir)), Entry(reason)) for run, reason in excluded]
-    return [Table("Runs left out", ("run", "reason"), tuple(rows), num_names=2)] if rows else []
-
-
-def load(arguments: Sequence[str]) -> tuple[list[RunRecord], list[tuple[RunRecord, str]]]:
-    """Reads the runs in some folders: those that can be compared, and the others with the reason.
-
-    Raises:
-      ValueError: a folder holds no run, or a run cannot be read.
+    Args:
+      frame: all runs.
+      cells: the cells to show, in order.
+      title: title of the table.
+      values: text, with a cell as index of each row; what is not shown is left out.
+      notes: notes below the table.
+      bold: bool [cells, metrics].
     """
-    return run_files.split_comparable(
-        [run_files.read(workdir) for workdir in run_files.find(arguments)]
-    )
+    values = values.loc[[cell for cell in cells.index if cell in values.index]]
+    runs = frame[frame["cell"].isin(cells.index) & frame["revision"].str.endswith("-dirty")]
+    revisions, dirty = ", ".join(sorted(runs["revision"].unique())), set(runs["cell"])
+    notes = [*notes, *[f"† Made from files that no commit holds: {revisions}."] * bool(dirty)]
+    names = cells.loc[values.index, list(NAMES)].astype(str)
+    marked = zip(names.index, names["labels"], strict=True)
+    names["labels"] = [f"{label} †" if cell in dirty else label for cell, label in marked]
+    headers = HEADERS | {metric: header for metric, (header, _, _) in COLUMNS.items()}
+    body = pd.concat([part.reset_index(drop=True) for part in (names, values.astype(str))], axis=1)
+    num_names = len(NAMES) + sum(name in BESIDE for name in values)
+    bold = pd.DataFrame() if bold is None else bold.loc[values.index].rename(columns=headers)
+    return Table(title, body.rename(columns=headers), num_names, tuple(notes), bold)
+
+
+def _texts(long: pd.DataFrame, metrics: Sequence[str], **form: str) -> pd.DataFrame:
+    """Formats numbers, a column for each metric, and n, the largest number of seeds.
+
+    Args:
+      long: index cell, …, metric; columns of ``columns.shown`` and then the count of seeds. Rows
+        without a seed are left out.
+      metrics: metrics to show.
+      **form: further arguments of ``columns.shown``.
+    """
+    long = long[long.index.get_level_values(-1).isin(metrics)]
+    keys = list(range(long.index.nlevels - 1))
+    num = long["count"].groupby(level=keys).transform("max").astype(int)
+    long, num = long[num > 0], num[num > 0]
+    if long.empty:
+        return pd.DataFrame()
+    texts = [
+        columns.shown(index[-1], *numbers, **form) + (f" (n={count:.0f})" if 0 < count < n else "")
+        for index, (*numbers, count), n in zip(long.index, long.to_numpy(), num, strict=True)
+    ]
+    texts = pd.Series(texts, long.index, dtype=object).unstack(sort=False)
+    texts = texts.reindex(columns=list(metrics))
+    texts.insert(0, "n", num.groupby(level=keys).first())
+    return texts.reset_index(keys[1:])
+
+
+def _figures(
+    frame: pd.DataFrame, cells: pd.DataFrame, title: str, metrics: list[str], with_published: bool
+) -> Table:
+    """Makes a row for each cell that has any of the metrics."""
+    notes = ["n: seeds. Figures: mean ± sample standard deviation over them.", TS]
+    means = compare.means(frame, metrics)
+    values = _texts(means, metrics, spread="± {}")
+    notes += [*[VS] * any(m.endswith("_vs") or m.startswith("extra") for m in metrics)]
+    notes += [*[SUPERCLASS] * any(m.startswith("superclass") for m in metrics), BOLD]
+    own, footnotes = published.column(cells, {columns.set_of(metric) for metric in metrics})
+    if with_published and any(own.get(cell) for cell in values.index):
+        values[PUBLISHED] = own
+        notes += [*footnotes, PAPER]
+    bold = compare.best(frame, [m for m in metrics if m not in NO_CONTEST])
+    title = f"Figures on {title}" if title else "Figures"
+    return _table(frame, cells, title, values, notes, bold)
+
+
+def _differences(frame: pd.DataFrame, cells: pd.DataFrame, title: str, metrics: list[str]) -> Table:
+    metrics = [m for m in metrics if m not in NO_CONTEST]
+    values = _texts(compare.to_one_hot(frame, metrics), metrics, sign="+")
+    title = f"{DIFFERENCE}: {title}" if SETS.get(title) else DIFFERENCE
+    return _table(frame, cells, title, values, [DIFFERENCE_NOTE])
+
+
+def _comparison(frame: pd.DataFrame, cells: pd.DataFrame) -> Table:
+    """Compares AutoLabel without a temperature with each of its baselines."""
+    present = frames.present(frame[frame["cell"].isin(cells.index)])
+    metrics = [m for m in compare.METRICS if m in present]
+    values = _texts(compare.to_baselines(frame), metrics, sign="+")
+    title = "AutoLabel without a temperature against temperature scaling and smoothing"
+    return _table(frame, cells, title, values, [COMPARISON])
+
+
+def _intervals(frame: pd.DataFrame, cells: pd.DataFrame, metrics: Sequence[str]) -> Table:
+    """Makes a row for each run with intervals that is alone in its cell and so has no ±."""
+    single = frames.single(frame).items()
+    results = {cell: result for cell, result in single if "accuracy_interval" in result}
+    kept = [m for m in metrics if any(f"{m}_interval" in own for own in results.values())]
+    rows = {
+        cell: [str(own["seed"]), *(columns.with_interval(own, m, m) for m in kept)]
+        for cell, own in results.items()
+    }
+    values = pd.DataFrame.from_dict(rows, orient="index", columns=["seed", *kept])
+    title = "95 % intervals over the test images, of single seeds"
+    return _table(frame, cells, title, values, [INTERVALS])
+
+
+def _label_courses(frame: pd.DataFrame, cells: pd.DataFrame) -> Table:
+    """Makes three rows for each AutoLabel cell: how its labels changed in each third."""
+    courses = {
+        cell: label_course.course(runs)
+        for cell, runs in frame[["cell", "record"]].groupby("cell")
+        if label_course.has_course(runs)
+    }
+    values = pd.concat(courses, names=["cell", "of them"]) if courses else pd.DataFrame()
+    values = values.map(lambda value: "" if math.isnan(value) else f"{value:.3f}")
+    values = values.reset_index("of them") if courses else values
+    return _table(frame, cells, "The course of AutoLabel's labels", values, [COURSE])

@@ -1,13 +1,13 @@
 """Finds AutoLabel runs that differ in one setting alone, and the reference rules beside them."""
 
-import dataclasses
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from experiments.reporting import cells, run_files
-from experiments.reporting.cells import Cell
+import pandas as pd
+
+from experiments.reporting import run_files
 from experiments.reporting.run_files import RunRecord
 
 # Settings of the method whose figures are drawn by default.
@@ -18,89 +18,55 @@ BESIDE = ("one_hot", "smoothing")  # rules drawn as references
 LABEL = "label"  # the only metric that is read from metrics.jsonl
 
 
-@dataclasses.dataclass(frozen=True)
-class Curve:
-    """Cells of one rule that differ in the varied setting alone.
-
-    Attributes:
-      name: the rule, or what distinguishes the curve from others of its block.
-      cells: value of the setting → cell, in order; None if the rule does not read it.
-    """
-
-    name: str
-    cells: dict[Any, Cell]
-
-
-@dataclasses.dataclass(frozen=True)
-class Block:
-    """Curves of AutoLabel that may be compared, and the references of the same training.
-
-    Attributes:
-      name: what distinguishes it from other blocks; '' if it is the only one.
-      curves: AutoLabel's curves, each with two values or more.
-      references: curves of ``BESIDE``; one with a single value holds for the whole axis.
-    """
-
-    name: str
-    curves: tuple[Curve, ...]
-    references: tuple[Curve, ...]
-
-
-@dataclasses.dataclass(frozen=True)
-class Study:
-    """All that is drawn for one setting.
-
-    Attributes:
-      field: the setting, such as 'labels.alpha'.
-      blocks: curves and references.
-      alone: runs that differ from no other run in the setting alone.
-    """
-
-    field: str
-    blocks: tuple[Block, ...]
-    alone: tuple[RunRecord, ...]
-
-
-def make(runs: Sequence[RunRecord], field: str) -> Study:
-    """Makes the curves against one setting.
+def make(frame: pd.DataFrame, field: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Finds the curves against one setting.
 
     Args:
-      runs: runs that can be compared.
+      frame: runs that can be compared, see ``frame``.
       field: field of the config, such as 'labels.alpha'.
 
+    Returns:
+      The runs of all curves, with further columns: ``value`` of the setting (None if the rule does
+      not read it); ``panel``, what tells the runs that may be compared from others ('' for all);
+      ``curve``, the name of runs that differ in the value alone; ``is_reference``, whether the rule
+      is of ``BESIDE``; ``LABEL``, the mean label confidence at the end. Panels, curves (AutoLabel's
+      first) and values are in order. And the AutoLabel runs that differ from no other in the
+      setting alone.
+
     Raises:
-      ValueError: no AutoLabel run has the field, it does not vary, no two runs differ in it
-        alone.
+      ValueError: no AutoLabel run has the field, it does not vary, no two runs differ in it alone.
     """
-    flat = [cell for block in cells.make(runs) for cell in block]
-    learned = [cell for cell in flat if cell.first["label_rule"] == "autolabel"]
+    if frame.empty or not (frame["label_rule"] == "autolabel").any():
+        raise ValueError(
+            f"--vary={field}: no AutoLabel run in these folders; expected finished runs of "
+            "labels.rule=autolabel"
+        )
+    runs = _with_keys(frame, field)
+    learned = runs[~runs["is_reference"]]
     _check(learned, field)
-    groups = _grouped(learned, field)
-    kept = [group for group in groups if len(group) > 1]
-    if not kept:
-        others = ", ".join(_differing([_others(cell, field) for cell in learned]))
+    curves = learned[learned["num"] > 1]
+    if curves.empty:
+        others = ", ".join(_differing(learned["others"]))
         raise ValueError(
             f"--vary={field}: no two AutoLabel runs differ in it alone, {others} differs too; "
             "pass runs that share all but one setting and the seed"
         )
-    alone = [run for group in groups if len(group) == 1 for run in _first(group).runs]
-    beside = [cell for cell in flat if cell.first["label_rule"] in BESIDE]
-    return Study(field, _blocks(kept, _grouped(beside, field), field), tuple(alone))
+    beside = runs[runs["is_reference"] & runs["panel"].isin(curves["panel"])]
+    drawn = pd.concat([curves, beside])
+    panels = _named(curves["panel"])
+    parts = [_with_curves(part, field) for _, part in drawn.groupby("panel", sort=False)]
+    drawn = pd.concat(parts).assign(panel=lambda part: part["panel"].map(panels))
+    drawn[LABEL] = [last_label(run) for run in drawn["record"]]
+    ranked = drawn[["panel", "is_reference", "rank", "value"]].itertuples(index=False)
+    places = [(*first, place(value)) for *first, value in ranked]
+    drawn = drawn.iloc[sorted(range(len(places)), key=places.__getitem__)]
+    return drawn.drop(columns=["others", "num", "rank"]), learned[learned["num"] == 1]
 
 
-def studied(runs: Sequence[RunRecord]) -> list[str]:
+def studied(frame: pd.DataFrame) -> list[str]:
     """Returns the settings of ``STUDIED`` that some AutoLabel runs differ in alone."""
-    flat = [cell for block in cells.make(runs) for cell in block]
-    learned = [cell for cell in flat if cell.first["label_rule"] == "autolabel"]
-    return [f for f in STUDIED if any(len(group) > 1 for group in _grouped(learned, f))]
-
-
-def values(cell: Cell, metric: str) -> list[float]:
-    """Returns a metric of each seed that has it; ``LABEL`` is the mean label at the end."""
-    if metric != LABEL:
-        return list(cell.values(metric).values())
-    labels = [last_label(run) for run in cell.runs]
-    return [value for value in labels if value is not None]
+    learned = frame[frame["label_rule"] == "autolabel"] if len(frame) else frame
+    return [f for f in STUDIED if len(learned) and (_with_keys(learned, f)["num"] > 1).any()]
 
 
 def last_label(run: RunRecord) -> float | None:
@@ -110,41 +76,39 @@ def last_label(run: RunRecord) -> float | None:
     return sum(labels) / len(labels) if labels else None
 
 
-def _check(learned: Sequence[Cell], field: str) -> None:
-    own = [run_files.settings(cell.runs[0]) for cell in learned]
-    vary = ", ".join(f for f in _differing(own) if not f.endswith("_examples")) or "nothing"
-    if not own:
-        raise ValueError(
-            f"--vary={field}: no AutoLabel run in these folders; expected finished runs of "
-            "labels.rule=autolabel"
-        )
-    lacking = [c.runs[0].workdir for c, s in zip(learned, own, strict=True) if field not in s]
-    if lacking:
-        raise ValueError(
-            f"--vary={field}: the AutoLabel run {lacking[0]} does not read this setting; "
-            f"expected one that varies: {vary}"
-        )
-    values = {_value(cell, field) for cell in learned}
-    if len(values) < 2:
-        raise ValueError(
-            f"--vary={field}: got 1 value, {field}={values.pop()}, but a curve needs two or more; "
-            f"expected a setting that varies: {vary}"
-        )
+def place(value: Any) -> tuple[bool, float, str]:
+    """Returns a sort key that puts numbers before words."""
+    is_number = isinstance(value, int | float)
+    return not is_number, value if is_number else 0.0, str(value)
 
 
-def _value(cell: Cell, field: str) -> Any:
-    value = run_files.settings(cell.runs[0]).get(field)
+def _with_keys(frame: pd.DataFrame, field: str) -> pd.DataFrame:
+    """Returns AutoLabel's runs and those beside them, with the settings that must be equal."""
+    runs = frame[frame["label_rule"].isin(["autolabel", *BESIDE])]
+    others = [_others(run, field) for run in runs["record"]]
+    blocks = [
+        {name: own[name] for name in own if name in run.block}
+        for own, run in zip(others, runs["record"], strict=True)
+    ]
+    runs = runs.assign(
+        value=pd.Series([_value(run, field) for run in runs["record"]], runs.index, object),
+        others=list(map(run_files.key, others)),
+        panel=list(map(run_files.key, blocks)),
+        is_reference=runs["label_rule"] != "autolabel",
+    )
+    return runs.assign(num=runs.groupby("others")["settings_key"].transform("nunique"))
+
+
+def _value(run: RunRecord, field: str) -> Any:
+    value = run.settings.get(field)
     if field in ALL_IF_0 and value == 0:
         return "all"
-    if isinstance(value, bool | list):
-        return json.dumps(value)
-    return value
+    return json.dumps(value) if isinstance(value, bool | list) else value
 
 
-def _others(cell: Cell, field: str) -> dict[str, Any]:
+def _others(run: RunRecord, field: str) -> dict[str, Any]:
     """Returns the settings without the varied one and those that follow from it."""
-    run = cell.runs[0]
-    kept = run_files.settings(run)
+    kept = dict(run.settings)
     if field.startswith("calibration."):  # the sizes of the splits follow from it
         kept["train_examples"] = run.config.get("train_examples")
     if field.startswith("calibration.") or field == "train_examples":
@@ -153,70 +117,49 @@ def _others(cell: Cell, field: str) -> dict[str, Any]:
     return kept
 
 
-def _block(cell: Cell, field: str) -> dict[str, Any]:
-    kept = run_files.block(cell.runs[0])
-    return {name: value for name, value in _others(cell, field).items() if name in kept}
+def _check(learned: pd.DataFrame, field: str) -> None:
+    vary = [f for f in _differing(learned["settings_key"]) if not f.endswith("_examples")]
+    expected = f"that varies: {', '.join(vary) or 'nothing'}"
+    lacking = [run.workdir for run in learned["record"] if field not in run.settings]
+    if lacking:
+        raise ValueError(
+            f"--vary={field}: the AutoLabel run {lacking[0]} does not read this setting; "
+            f"expected one {expected}"
+        )
+    if learned["value"].nunique() < 2:
+        raise ValueError(
+            f"--vary={field}: got 1 value, {field}={learned['value'].iloc[0]}, but a curve needs "
+            f"two or more; expected a setting {expected}"
+        )
 
 
-def _grouped(flat: Sequence[Cell], field: str) -> list[dict[Any, Cell]]:
-    """Groups cells that differ in the field alone, each group ordered by its value."""
-    groups: dict[str, dict[Any, Cell]] = {}
-    for cell in flat:
-        key = json.dumps(_others(cell, field), sort_keys=True)
-        groups.setdefault(key, {})[_value(cell, field)] = cell
-    return [{v: group[v] for v in sorted(group, key=place)} for group in groups.values()]
-
-
-def place(value: Any) -> tuple[bool, float, str]:
-    """Returns a sort key that puts numbers before words."""
-    is_number = isinstance(value, int | float)
-    return not is_number, value if is_number else 0.0, str(value)
-
-
-def _first(group: dict[Any, Cell]) -> Cell:
-    return next(iter(group.values()))
-
-
-def _differing(settings: Sequence[dict[str, Any]]) -> list[str]:
+def _differing(keys: Iterable[str]) -> list[str]:
+    """Returns the settings in which some keys, JSON texts of settings, differ."""
+    settings = [json.loads(key) for key in dict.fromkeys(keys)]
     names = dict.fromkeys(name for own in settings for name in own)
     return [n for n in names if len({json.dumps(own.get(n)) for own in settings}) > 1]
 
 
-def _named(settings: Sequence[dict[str, Any]]) -> list[str]:
-    """Returns what distinguishes each from the others: 'labels.step=ece'."""
-    names = _differing(settings)
-    return [", ".join(f"{n}={own[n]}" for n in names if n in own) for own in settings]
+def _named(keys: Sequence[str] | pd.Series) -> dict[str, str]:
+    """Returns what tells each key from the others, in the order of these values."""
+    names, settings = _differing(keys), {key: json.loads(key) for key in dict.fromkeys(keys)}
+    order = sorted(settings, key=lambda key: [place(settings[key].get(n)) for n in names])
+    return {k: ", ".join(f"{n}={settings[k][n]}" for n in names if n in settings[k]) for k in order}
 
 
-def _blocks(curves: list, beside: list, field: str) -> tuple[Block, ...]:
-    blocks: dict[str, tuple[list, list]] = {}
-    for i, groups in enumerate((curves, beside)):
-        for group in groups:
-            key = json.dumps(_block(_first(group), field), sort_keys=True)
-            if i == 0 or key in blocks:
-                blocks.setdefault(key, ([], []))[i].append(group)
-    names = _named([json.loads(key) for key in blocks])
-    named = [
-        Block(name, _curves(own, field), _references(others, field))
-        for name, (own, others) in zip(names, blocks.values(), strict=True)
-    ]
-    return tuple(sorted(named, key=lambda block: block.name))
+def _with_curves(panel: pd.DataFrame, field: str) -> pd.DataFrame:
+    """Names and ranks the curves of one panel."""
+    named = _named(panel.loc[~panel["is_reference"], "others"])
+    names = {key: name or "autolabel" for key, name in named.items()}
+    references = panel[panel["is_reference"]].groupby("others", sort=False)
+    beside = {key: _reference_name(group.iloc[0], field) for key, group in references}
+    names |= dict(sorted(beside.items(), key=lambda item: item[1]))
+    ranks = {key: i for i, key in enumerate(names)}
+    return panel.assign(curve=panel["others"].map(names), rank=panel["others"].map(ranks))
 
 
-def _curves(groups: list, field: str) -> tuple[Curve, ...]:
-    others = {id(group): _others(_first(group), field) for group in groups}
-    differing = _differing(list(others.values()))
-    groups = sorted(groups, key=lambda g: [place(others[id(g)].get(n)) for n in differing])
-    names = _named([others[id(group)] for group in groups])
-    return tuple(Curve(n or "autolabel", group) for n, group in zip(names, groups, strict=True))
-
-
-def _references(groups: list, field: str) -> tuple[Curve, ...]:
-    curves = []
-    for group in groups:
-        (value, cell), *more = group.items()
-        rule = cell.first["label_rule"]
-        name = f"{rule} {cell.runs[0].config['labels.smoothing']}" if rule == "smoothing" else rule
-        at = f", {field}={value}" if value is not None and not more else ""
-        curves.append(Curve(name + at, group))
-    return tuple(sorted(curves, key=lambda curve: curve.name))
+def _reference_name(first: pd.Series, field: str) -> str:
+    rule = first["label_rule"]
+    smoothing = f" {first['record'].config['labels.smoothing']}" if rule == "smoothing" else ""
+    at = first["value"] is not None and first["num"] == 1
+    return f"{rule}{smoothing}" + (f", {field}={first['value']}" if at else "")

@@ -7,11 +7,10 @@ import gc
 import json
 import pathlib
 import signal
-import threading
 import time
 import traceback
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol
 
 from ml_collections import ConfigDict
 
@@ -19,11 +18,12 @@ from autolabel_jax import files, train, trained
 from autolabel_jax.run_dir import RunDir
 from experiments import launch
 
-DONE, SKIPPED, FAILED, STOPPED, BUSY = "done", "skipped", "failed", "stopped", "busy"
+DONE, SKIPPED, FAILED, STOPPED = "done", "skipped", "failed", "stopped"
 
 FILES = ".sweep"  # beside the runs: logs, locks, and the study of a search
 STAMP = "sweep.json"  # in each run: its settings, and its finished evaluation
-PATIENCE = 20.0  # seconds to wait for the processes of a sweep that was just stopped
+PATIENCE = 20.0  # seconds to wait for the processes of a sweep that was just killed
+POLL = 0.5  # seconds between checks whether to stop an evaluation
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,75 +72,88 @@ class Outcome:
     message: str = ""
 
 
-HELD = Outcome(BUSY, "locked by another process")
+class Source(Protocol):
+    """Supplies the runs of a sweep: a list, or a search that learns how each one ended."""
+
+    total: int  # number of runs, as far as it is known
+
+    def next(self) -> Job | None:
+        """Returns the next run, or None at the end."""
+
+    def finished(self, job: Job, outcome: Outcome) -> None:
+        """Receives the outcome of a run."""
+
+
+class JobList:
+    """A source of runs that are known in advance."""
+
+    def __init__(self, jobs: Sequence[Job]):
+        self.total = len(jobs)
+        self._jobs = iter(jobs)
+
+    def next(self) -> Job | None:
+        """Returns the next run, or None at the end."""
+        return next(self._jobs, None)
+
+    def finished(self, job: Job, outcome: Outcome) -> None:
+        """Ignores the outcome."""
 
 
 class Stop:
-    """Tells whether to stop: after a signal, after a deadline, or after ``tell``.
+    """Tells whether to stop: after a signal, or for one of the given reasons.
 
     Args:
-      deadline: time in seconds since the epoch, or None.
+      *reasons: functions that return True once there is a reason to stop.
     """
 
-    def __init__(self, deadline: float | None = None):
-        self.deadline = deadline
+    def __init__(self, *reasons: Callable[[], bool]):
         self.signal: int | None = None
-        self._requested = threading.Event()
-        self._raises = False
+        self._reasons = reasons
 
     def __call__(self) -> bool:
-        """Returns whether any reason to stop has occurred."""
-        late = self.deadline is not None and time.time() >= self.deadline
-        return late or self._requested.is_set()
-
-    def tell(self) -> None:
-        """Requests the stop, from any thread."""
-        self._requested.set()
+        """Returns whether there is a reason to stop."""
+        return self.signal is not None or any(reason() for reason in self._reasons)
 
     def install(self) -> None:
-        """Handles SIGTERM, Ctrl-C and the alarm; call it in the main thread."""
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGALRM):
+        """Handles SIGTERM and Ctrl-C; call it in the main thread."""
+        for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._received)
 
-    def _received(self, number: int, _) -> None:
-        if number != signal.SIGALRM:
-            self.signal = number
-            self.tell()
-        if self._raises:
-            raise train.Stopped("stopped during the evaluation; finished sets are kept")
+    def _received(self, number: int, _: object) -> None:
+        self.signal = number
 
     @contextlib.contextmanager
     def interrupting(self) -> Iterator[None]:
-        """Interrupts its block, an evaluation, which does not check whether to stop.
+        """Interrupts its block, which does not check whether to stop; for the main thread.
 
         Raises:
           Stopped: immediately, or at any point of the block.
         """
-        if self():
-            raise train.Stopped("stopped before the evaluation")
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        if self.deadline is not None:
-            signal.setitimer(signal.ITIMER_REAL, max(self.deadline - time.time(), 0.001))
-        self._raises = True
+
+        def check(*_: object) -> None:
+            if self():
+                signal.setitimer(signal.ITIMER_REAL, 0)
+                raise train.Stopped("stopped in the evaluation; finished sets are kept")
+
+        check()
+        before = signal.signal(signal.SIGALRM, check)
+        signal.setitimer(signal.ITIMER_REAL, POLL, POLL)
         try:
             yield
         finally:
-            self._raises = False
             signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
 
 
-def is_finished(job: Job) -> bool:
-    """Returns whether the folder holds the result of this config, evaluated as requested.
-
-    Raises:
-      ValueError: the folder holds a run of another config.
-    """
-    if not job.run_dir.is_claimed:
-        return False
-    job.run_dir.check_config(job.load_config())
-    return job.run_dir.is_finished and _is_evaluated(job)
+def look(job: Job) -> Outcome | None:
+    """Returns the outcome if it is known without running the job, or else None."""
+    try:
+        if not job.run_dir.is_claimed:
+            return None
+        job.run_dir.check_config(job.load_config())
+        return Outcome(SKIPPED) if job.run_dir.is_finished and _is_evaluated(job) else None
+    except Exception as error:  # any error, so that the other runs continue
+        return _failed(job, error)
 
 
 def _is_evaluated(job: Job) -> bool:
@@ -149,38 +162,37 @@ def _is_evaluated(job: Job) -> bool:
     return not job.evaluation or stamp.get("evaluation") == job.evaluation
 
 
-def look(job: Job) -> Outcome | None:
-    """Returns the outcome if it is known without running the job, or else None."""
-    try:
-        return Outcome(SKIPPED) if is_finished(job) else None
-    except Exception as error:
-        return failed(job, error)
-
-
 def attempt(job: Job, stop: Stop) -> Outcome:
     """Runs or resumes a job; reports an error in the outcome, and its traceback in the log."""
     try:
-        with lock(job) as mine:
-            return run(job, stop) if mine else HELD
-    except OSError as error:
-        return failed(job, error)
-
-
-def run(job: Job, stop: Stop) -> Outcome:
-    """Runs a job like ``attempt``, but requires that its lock is held."""
-    try:
-        with logged(job):
-            _finish(job, stop)
+        with lock(job):
+            _run(job, stop)
         return Outcome(DONE)
     except train.Stopped as stopped:
         return Outcome(STOPPED, str(stopped))
     except Exception as error:  # any error, so that the other runs continue
-        return failed(job, error)
+        return _failed(job, error)
     finally:
         gc.collect()  # frees the arrays of this run before the next one
 
 
-def failed(job: Job, error: Exception) -> Outcome:
+def _run(job: Job, stop: Stop) -> None:
+    config = job.load_config()
+    with (
+        open(job.log, "a", buffering=1) as log,
+        contextlib.redirect_stdout(log),
+        contextlib.redirect_stderr(log),
+    ):
+        if not job.run_dir.is_finished:
+            train.train(config, job.workdir, should_stop=stop, progress=False)
+        if not _is_evaluated(job):
+            with stop.interrupting():
+                trained.evaluate(job.workdir, config, **job.evaluation)
+    stamp = {"settings": job.settings, "evaluation": job.evaluation}
+    files.write_json(job.workdir / STAMP, stamp)
+
+
+def _failed(job: Job, error: Exception) -> Outcome:
     """Returns the outcome of an error, and writes its traceback to the log of the job."""
     job.log.parent.mkdir(parents=True, exist_ok=True)
     with open(job.log, "a") as log:
@@ -190,45 +202,44 @@ def failed(job: Job, error: Exception) -> Outcome:
     return Outcome(FAILED, first if mistake else f"{type(error).__name__}: {first}; see {job.log}")
 
 
-def _finish(job: Job, stop: Stop) -> None:
-    config = job.load_config()
-    if not job.run_dir.is_finished:
-        train.train(config, job.workdir, should_stop=stop, progress=False)
-    if not _is_evaluated(job):
-        with stop.interrupting():
-            trained.evaluate(job.workdir, config, **job.evaluation)
-    stamp = {"settings": job.settings, "evaluation": job.evaluation}
-    files.write_json(job.workdir / STAMP, stamp)
+def lock(job: Job) -> contextlib.AbstractContextManager[None]:
+    """Locks a run; waits a while for a process of an earlier sweep."""
+    return _lock(job.log.with_suffix(".lock"), "another process trains this run", PATIENCE)
+
+
+def exclusive(root: pathlib.Path) -> contextlib.AbstractContextManager[None]:
+    """Locks the folder of a sweep.
+
+    Raises:
+      ValueError: the folder is that of a run, or another sweep is running there.
+    """
+    if RunDir(root).is_claimed:
+        raise ValueError(f"--workdir={root} is the folder of one run; a sweep needs another one")
+    message = f"--workdir={root}: another sweep is running there; wait for it, or use another one"
+    return _lock(root / FILES / "sweep.lock", message)
 
 
 @contextlib.contextmanager
-def lock(job: Job) -> Iterator[bool]:
-    """Locks a run, or yields False if another process holds it; the system frees dead locks."""
-    path = job.log.with_suffix(".lock")
+def _lock(path: pathlib.Path, message: str, patience: float = 0) -> Iterator[None]:
+    """Holds a lock, which the system frees if the process dies.
+
+    Args:
+      path: file of the lock.
+      message: error if another process holds it.
+      patience: seconds to wait for that process.
+
+    Raises:
+      ValueError: another process holds the lock.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
+    until = time.monotonic() + patience
     with open(path, "w") as file:
-        until = time.monotonic() + PATIENCE
         while True:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
-            except BlockingIOError:
-                if time.monotonic() > until:
-                    yield False
-                    return
-                time.sleep(0.5)
-        yield True
-
-
-@contextlib.contextmanager
-def logged(job: Job) -> Iterator[None]:
-    """Redirects output of the run to its log, away from the live table."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    with (
-        open(job.log, "a", buffering=1) as log,
-        contextlib.redirect_stdout(log),
-        contextlib.redirect_stderr(log),
-    ):
+            except BlockingIOError as error:
+                if time.monotonic() >= until:
+                    raise ValueError(message) from error
+                time.sleep(POLL)
         yield

@@ -1,58 +1,167 @@
-"""Searches over ranges, by random draws or by Optuna's optimiser with its study in a file.
+"""Searches over ranges with Optuna, whose study is kept in a file.
 
 The objective is a metric of the calibration set, from the last line of ``metrics.jsonl``. The test
 set is never used.
 """
 
-import contextlib
-import dataclasses
+import importlib
 import json
-import math
 import pathlib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any
 
-import numpy as np
 from ml_collections import ConfigDict
 
 from autolabel_jax import augment, labels, registry
 from experiments.sweeping import runs as sweep_runs
 from experiments.sweeping.job import DONE, FAILED, FILES, SKIPPED, Job, Outcome
-from experiments.sweeping.runs import Settings, SweepRun
+from experiments.sweeping.runs import SweepRun
 
 OBJECTIVES = ("calibration_nll", "calibration_ece")
+SAMPLERS = ("tpe", "random")
 DIGITS = 4  # of a drawn number, to keep folder names readable
 
-
-@dataclasses.dataclass(frozen=True)
-class Range:
-    """All numbers from low to high, drawn uniformly, or in the logarithm if ``log`` is set."""
-
-    low: float
-    high: float
-    log: bool
-    integer: bool
-
-    def value(self, share: float) -> float | int:
-        """Returns the value at a fraction of the range, in [0, 1)."""
-        # Every integer has its own interval: [n, n + 1), or [n - 1/2, n + 1/2) in the log.
-        low, high = self.low, self.high
-        if self.integer:
-            low, high = (low - 0.5, high + 0.5) if self.log else (low, high + 1)
-        value = low * (high / low) ** share if self.log else low + share * (high - low)
-        if self.integer:
-            return min(round(value) if self.log else math.floor(value), int(self.high))
-        return rounded(value)
+Space = Mapping[str, Any]  # Optuna's distribution of each field
 
 
-def rounded(value: float) -> float:
-    """Rounds a value to the digits that folder names show."""
-    return float(f"{value:.{DIGITS}g}")
+class Search:
+    """Supplies the runs that Optuna proposes, and tells it how good each of them was.
+
+    The study in ``.sweep/study.db`` resumes: runs of an earlier command come first, those that were
+    cut off among them.
+
+    Args:
+      config: config that the runs change.
+      make_job: makes the job of a run.
+      root: folder of the runs.
+      axes: ranges and choices, see ``parse_space``; '' for those of ``default_space``.
+      trials: total number of runs.
+      sampler: one of ``SAMPLERS``.
+      objective: field of metrics.jsonl to minimise.
+
+    Raises:
+      ValueError: Optuna is not installed, ``axes`` cannot be read, or the folder holds the study
+        of another search.
+    """
+
+    def __init__(
+        self,
+        config: ConfigDict,
+        make_job: Callable[[SweepRun], Job],
+        root: pathlib.Path,
+        *,
+        axes: str,
+        trials: int,
+        sampler: str,
+        objective: str,
+    ):
+        self._config, self._make_job, self._objective = config, make_job, objective
+        self._space = parse_space(axes, config)
+        self._study = _open_study(config, root, self._space, sampler, objective)
+        earlier = self._study.get_trials(states=_states("COMPLETE", "RUNNING"))
+        self._earlier = iter(earlier)
+        self._new = max(trials - len(self._study.trials), 0)  # number of runs to propose
+        self.total = len(earlier) + self._new
+        self._trials: dict[str, list[int]] = {}  # trials by the name of their run
+        self._done: dict[str, float | None] = {}  # objective by the name of a finished run
+
+    def next(self) -> Job | None:
+        """Returns the next run, or None at the end."""
+        while (trial := self._next_trial()) is not None:
+            params = {k: _rounded(v) for k, v in trial.params.items()}
+            run = sweep_runs.make_run(self._config, params)
+            known = run.name in self._trials
+            self._trials.setdefault(run.name, []).append(trial.number)
+            if not known:
+                return self._make_job(run)
+            self.total -= 1  # the same run was proposed before
+            if run.name in self._done:
+                self._tell(run.name)
+        return None
+
+    def _next_trial(self) -> Any | None:
+        if (trial := next(self._earlier, None)) is not None or not self._new:
+            return trial
+        self._new -= 1
+        return self._study.ask(self._space)
+
+    def finished(self, job: Job, outcome: Outcome) -> None:
+        """Reports the objective of a run to the study; a run that was stopped is resumed later."""
+        if outcome.state in (DONE, SKIPPED, FAILED):
+            line = job.run_dir.last_metrics() or {}
+            self._done[job.name] = None if outcome.state == FAILED else line.get(self._objective)
+            self._tell(job.name)
+
+    def _tell(self, name: str) -> None:
+        """Reports the objective of a run to each of its trials; without one they failed."""
+        value = self._done[name]
+        state = _states("FAIL" if value is None else "COMPLETE")[0]
+        for number in self._trials[name]:
+            self._study.tell(number, value, state=state, skip_if_finished=True)
+
+    def best_line(self) -> str:
+        """Returns a line that names the finished run with the lowest objective."""
+        values = {name: value for name, value in self._done.items() if value is not None}
+        if not values:
+            return "no run is finished yet"
+        name = min(values, key=values.get)
+        return f"lowest {self._objective}: {values[name]:.4f}, {name}"
 
 
-Space = Mapping[str, Range | Sequence[Any]]  # a sequence is a choice
+def _rounded(value: Any) -> Any:
+    return float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value
+
+
+def _states(*names: str) -> tuple[Any, ...]:
+    return tuple(_optuna().trial.TrialState[name] for name in names)
+
+
+def _optuna() -> ModuleType:
+    try:
+        return importlib.import_module("optuna")
+    except ImportError as error:
+        raise ValueError(
+            "--search: Optuna is not installed; pip install -r requirements-sweep.txt"
+        ) from error
+
+
+def _open_study(
+    config: ConfigDict, root: pathlib.Path, space: Space, sampler: str, objective: str
+) -> Any:
+    """Opens or makes the study of a search; trials that were cut off while drawn count as failed.
+
+    Raises:
+      ValueError: the study is that of another search.
+    """
+    optuna, path = _optuna(), root / FILES / "study.db"
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    storage = f"sqlite:///{path.absolute()}"
+    study = optuna.create_study(storage=storage, study_name="sweep", load_if_exists=True)
+    asked = {
+        "objective": objective,
+        "space": {name: repr(part) for name, part in space.items()},
+        "config": {**json.loads(config.to_json()), "data_dir": ""},
+    }
+    if study.user_attrs.get("asked", asked) != asked:
+        raise ValueError(
+            f"--workdir={root} holds a search with another config, --axes or --objective; "
+            "use another --workdir, or the flags it was started with"
+        )
+    study.set_user_attr("asked", asked)
+    for trial in study.get_trials(states=_states("RUNNING")):
+        if trial.params.keys() != space.keys():
+            study.tell(trial.number, state=_states("FAIL")[0])
+    seed = config.seed + len(study.trials)  # a resumed search must not repeat its draws
+    study.sampler = (
+        # Running trials count as bad, so that processes search in different places.
+        optuna.samplers.TPESampler(seed=seed, constant_liar=True)
+        if sampler == "tpe"
+        else optuna.samplers.RandomSampler(seed=seed)
+    )
+    return study
 
 
 def parse_space(text: str, config: ConfigDict) -> Space:
@@ -61,16 +170,31 @@ def parse_space(text: str, config: ConfigDict) -> Space:
     Raises:
       ValueError: a part cannot be read.
     """
-    space: dict[str, Range | list[Any]] = {}
+    kinds = _optuna().distributions
     axes = sweep_runs.split_axes(text or default_space(config))
     config = sweep_runs.with_external(axes, config)
+    space = {}
     for name, values in axes.items():
-        ranges = re.fullmatch(r"(log:)?(.+?)\.\.(?!\.)(.+)", values[0])
-        if ranges and len(values) == 1:
-            space[name] = _range(name, *ranges.groups(), config)
+        ends = re.fullmatch(r"(log:)?(.+?)\.\.(?!\.)(.+)", values[0])
+        if ends and len(values) == 1:
+            low, high = _ends(name, *ends.groups(), config)
+            kind = kinds.IntDistribution if isinstance(low, int) else kinds.FloatDistribution
+            space[name] = kind(low, high, log=bool(ends[1]))
         else:
-            space[name] = [sweep_runs.parse_value(name, value, config) for value in values]
+            choices = [sweep_runs.parse_value(name, value, config) for value in values]
+            space[name] = kinds.CategoricalDistribution(choices)
     return space
+
+
+def _ends(name: str, log: str | None, low: str, high: str, config: ConfigDict) -> list[Any]:
+    kind = type(sweep_runs.field(name, config))
+    if kind not in (int, float):
+        raise ValueError(f"--axes: {name} is of type {kind.__name__}, got a range; list values")
+    ends = [sweep_runs.parse_value(name, end, config) for end in (low, high)]
+    if not ends[0] < ends[1] or (log and ends[0] <= 0):
+        need = "two positive numbers, the lower one first" if log else "the lower number first"
+        raise ValueError(f"--axes: {name}={log or ''}{low}..{high}: expected {need}")
+    return ends
 
 
 def default_space(config: ConfigDict) -> str:
@@ -89,174 +213,3 @@ def default_space(config: ConfigDict) -> str:
 def _declared(group: str, method: type) -> list[str]:
     declared = registry.settings(method).items()
     return [f"{group}.{name}={setting.search}" for name, setting in declared if setting.search]
-
-
-def _range(name: str, log: str | None, low: str, high: str, config: ConfigDict) -> Range:
-    kind = type(sweep_runs.field(name, config))
-    if kind not in (int, float):
-        raise ValueError(f"--axes: {name} is of type {kind.__name__}, got a range; list values")
-    ends = [sweep_runs.parse_value(name, end, config) for end in (low, high)]
-    if not ends[0] < ends[1] or (log and ends[0] <= 0):
-        need = "two positive numbers, the lower one first" if log else "the lower number first"
-        raise ValueError(f"--axes: {name}={log or ''}{low}..{high}: expected {need}")
-    return Range(*ends, log=bool(log), integer=kind is int)
-
-
-def random_settings(space: Space, trials: int, seed: int) -> list[Settings]:
-    """Returns independent random draws; a longer list begins with the same ones."""
-    draws = []
-    for i in range(trials):
-        rng = np.random.default_rng([seed, i])
-        settings = {}
-        for name, part in space.items():
-            share = rng.random()
-            settings[name] = (
-                part.value(share) if isinstance(part, Range) else part[int(share * len(part))]
-            )
-        draws.append(settings)
-    return draws
-
-
-class OptunaSource:
-    """Supplies the runs that Optuna's TPE proposes; the study is kept in ``.sweep/study.db``.
-
-    Several processes, of one sweep or of several on one folder, may share a study.
-
-    Args:
-      space: ranges and choices to search.
-      trials: total number of trials.
-      objective: field of metrics.jsonl to minimise.
-      config: config that the settings change.
-      make_job: makes the job of a run.
-      root: folder of the runs.
-
-    Raises:
-      ValueError: Optuna is not installed, or the folder holds the study of another search.
-    """
-
-    def __init__(
-        self,
-        space: Space,
-        trials: int,
-        objective: str,
-        config: ConfigDict,
-        make_job: Callable[[SweepRun], Job],
-        root: pathlib.Path,
-    ):
-        self._space, self._trials, self._objective = space, trials, objective
-        self._config, self._make_job = config, make_job
-        self._optuna = _import_optuna()
-        self._state = self._optuna.trial.TrialState
-        self._study = self._open(root)
-        # Trials of an earlier command come first, so that the table shows them too.
-        self._earlier = self._study.get_trials(states=(self._state.COMPLETE,))
-        self._repeated = 0
-        self._seen: set[int] = set()
-        self._numbers: dict[str, list[int]] = {}  # name of a running run → its trials
-
-    @property
-    def total(self) -> int:
-        """Number of different runs that did not fail in an earlier command."""
-        failed = self._study.get_trials(deepcopy=False, states=(self._state.FAIL,))
-        before = sum(trial.number not in self._seen for trial in failed)
-        return self._trials - before - self._repeated
-
-    def next(self) -> Job | None:
-        """Returns the next run, or None at the end."""
-        while (trial := self._trial()) is not None:
-            self._seen.add(trial.number)
-            if set(trial.params) != set(self._space):  # its process was killed while it was created
-                self._tell(trial.number, None)
-                continue
-            params = {k: rounded(v) if isinstance(v, float) else v for k, v in trial.params.items()}
-            run = sweep_runs.make_run(self._config, {name: params[name] for name in self._space})
-            numbers = self._numbers.setdefault(run.name, [])
-            numbers.append(trial.number)
-            if len(numbers) == 1:
-                return self._make_job(run)
-            self._repeated += 1  # the same run is running already, and its result is used
-        return None
-
-    def finished(self, job: Job, outcome: Outcome) -> None:
-        """Reports the objective of a run to the study."""
-        numbers = self._numbers.pop(job.name, [])
-        if outcome.state in (DONE, SKIPPED, FAILED):  # others are resumed later
-            failed = outcome.state == FAILED
-            for number in numbers:
-                self._tell(number, None if failed else objective_of(job, self._objective))
-
-    def _trial(self) -> Any | None:
-        """Returns an earlier trial, a new one, or at the end one left behind by a process."""
-        if self._earlier:
-            return self._earlier.pop(0)
-        if len(self._study.get_trials(deepcopy=False)) < self._trials:
-            return self._study.ask(self._distributions())
-        left = self._study.get_trials(states=(self._state.RUNNING,))
-        return next((trial for trial in left if trial.number not in self._seen), None)
-
-    def _tell(self, number: int, value: float | None) -> None:
-        with contextlib.suppress(ValueError, RuntimeError):  # already reported
-            if value is None:
-                self._study.tell(number, state=self._state.FAIL)
-            else:
-                self._study.tell(number, value)
-
-    def _distributions(self) -> dict[str, Any]:
-        kinds = self._optuna.distributions
-        distributions = {}
-        for name, part in self._space.items():
-            if isinstance(part, Range):
-                kind = kinds.IntDistribution if part.integer else kinds.FloatDistribution
-                distributions[name] = kind(part.low, part.high, log=part.log)
-            else:
-                distributions[name] = kinds.CategoricalDistribution(tuple(part))
-        return distributions
-
-    def _open(self, root: pathlib.Path) -> Any:
-        optuna = self._optuna
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
-        (root / FILES).mkdir(parents=True, exist_ok=True)
-        study = optuna.create_study(
-            storage=f"sqlite:///{(root / FILES / 'study.db').absolute()}",
-            study_name="sweep",
-            # Running trials count as bad, so that processes search in different places.
-            sampler=optuna.samplers.TPESampler(constant_liar=True),
-            load_if_exists=True,
-        )
-        space = {n: str(part) for n, part in self._space.items()}
-        config = {**json.loads(self._config.to_json()), "data_dir": ""}
-        asked = json.dumps({"objective": self._objective, "space": space, "config": config})
-        if study.user_attrs.get("asked", asked) != asked:
-            raise ValueError(
-                f"--workdir={root} holds a search with another config, --axes or --objective; "
-                "use another --workdir, or the flags it was started with"
-            )
-        study.set_user_attr("asked", asked)
-        return study
-
-
-def _import_optuna() -> ModuleType:
-    try:
-        import optuna
-    except ImportError as error:
-        raise ValueError(
-            "--search=optuna: Optuna is not installed; `pip install -r requirements-sweep.txt`, or "
-            "use --search=random, which needs no package"
-        ) from error
-    return optuna
-
-
-def objective_of(job: Job, objective: str) -> float | None:
-    """Returns the objective after the last epoch; None if it is missing or not finite."""
-    return (job.run_dir.last_metrics() or {}).get(objective)
-
-
-def best_line(jobs: Mapping[str, Job], outcomes: Mapping[str, Outcome], objective: str) -> str:
-    """Returns a line that names the finished run with the lowest objective."""
-    done = [jobs[name] for name, o in outcomes.items() if o.state in (DONE, SKIPPED)]
-    values = {job.name: objective_of(job, objective) for job in done}
-    values = {name: value for name, value in values.items() if value is not None}
-    if not values:
-        return "no run is finished yet"
-    name = min(values, key=values.get)
-    return f"lowest {objective}: {values[name]:.4f}, {name}"

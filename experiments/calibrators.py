@@ -1,0 +1,119 @@
+"""Fits calibrators on held-out examples of a run, and evaluates them on its test split.
+
+    python -m experiments.calibrators --workdir=runs/a [--data_dir=…] [--corruptions]
+        [--examples=2000] [--out=calibrators.jsonl] [--dump=outputs.npz]
+
+Prints a row for each calibrator, and appends the rows to --out. --dump keeps logits and features,
+compressed. docs/experiments/calibrators.md describes the held-out examples and the calibrators.
+"""
+
+import pathlib
+from typing import Any
+
+from absl import flags
+from ml_collections import ConfigDict
+
+import autolabel_jax
+from autolabel_jax import datasets, files, trained
+from autolabel_jax.evaluation import calibrated, held_out
+from autolabel_jax.run_dir import RunDir
+from configs import base
+from experiments import launch
+from experiments.reporting import printing
+
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a training run.")
+_DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of the data sets, if it has moved.")
+_CORRUPTIONS = flags.DEFINE_bool("corruptions", False, "15 corruptions at 5 severities.")
+_EXAMPLES = flags.DEFINE_integer(
+    "examples", 0, "Corrupt the first N test images (0 = all).", lower_bound=0
+)
+_OUT = flags.DEFINE_string("out", None, "File of JSON lines to append the rows to.")
+_DUMP = flags.DEFINE_string("dump", None, "File (.npz) for logits and features.")
+
+# Metric → (header, factor, number of decimal places).
+COLUMNS = {
+    "accuracy": ("accuracy %", 100, 2),
+    "ece": ("ECE %", 100, 2),
+    "nll": ("NLL", 1, 4),
+    "auroc": ("AUROC", 1, 4),
+    "corrupted_ece": ("corrupted ECE %", 100, 2),
+    "corrupted_nll": ("corrupted NLL", 1, 4),
+    "severe_ece": ("severe ECE %", 100, 2),
+    "severe_nll": ("severe NLL", 1, 4),
+}
+
+
+def evaluate(
+    workdir: pathlib.Path,
+    config: ConfigDict,
+    *,
+    corrupted: bool,
+    examples: int = 0,
+    dump: pathlib.Path | None = None,
+) -> list[dict[str, Any]]:
+    """Returns the rows of a run, one for each calibrator and one before calibration.
+
+    Args:
+      workdir: folder of the run.
+      config: config of the run.
+      corrupted: whether to evaluate corrupted sets.
+      examples: number of test images to corrupt (0 = all).
+      dump: file for logits and features, or None.
+    """
+    run = trained.restore(workdir, config)
+    predictor = run.predictor()
+    reference = held_out.make_reference(predictor, run.dataset, config.seed)
+    pool = held_out.make(predictor, run.dataset, config, reference)
+    test = datasets.in_memory(run.dataset.test)
+    clean = calibrated.clean_outputs(predictor, test, reference)
+    few = datasets.first(test, examples, "--examples")
+    shifted = calibrated.corrupted_outputs(predictor, few, reference) if corrupted else None
+    if dump:
+        calibrated.dump(dump, pool, clean, shifted)
+    measured = calibrated.evaluate(calibrated.fit(pool), clean, shifted)
+    described = {
+        "dataset": config.dataset,
+        "model": config.model.name,
+        "augmentation": config.augment.name,
+        "label_rule": config.labels.rule,
+        "labels": dict(config.labels),
+        "train_examples": len(run.dataset.train),
+        "seed": config.seed,
+        "epochs": int(run.snapshot.epoch),
+        "calibration_examples": len(run.dataset.calibration),
+        "corrupted_examples": len(few) if corrupted else 0,
+        "numerics_version": autolabel_jax.NUMERICS_VERSION,
+    }
+    return [{**described, "calibrator": name, **row} for name, row in measured.items()]
+
+
+def main(argv: list[str]) -> None:
+    launch.no_more(argv)
+    run_dir = RunDir(pathlib.Path(_WORKDIR.value))
+    config = run_dir.load_config(base.base())
+    if _DATA_DIR.value is not None:
+        config.data_dir = _DATA_DIR.value
+    rows = evaluate(
+        run_dir.path,
+        config,
+        corrupted=_CORRUPTIONS.value,
+        examples=_EXAMPLES.value,
+        dump=pathlib.Path(_DUMP.value) if _DUMP.value else None,
+    )
+    for row in rows if _OUT.value else ():
+        files.append_json_line(pathlib.Path(_OUT.value), row)
+    print(_table(rows))
+
+
+def _table(rows: list[dict[str, Any]]) -> str:
+    """Makes a table with a line for each calibrator."""
+    chosen = {name: column for name, column in COLUMNS.items() if name in rows[0]}
+    lines = [["calibrator", *(header for header, _, _ in chosen.values())]]
+    for row in rows:
+        values = [f"{factor * row[name]:.{n}f}" for name, (_, factor, n) in chosen.items()]
+        lines.append([row["calibrator"], *values])
+    return printing.aligned(lines, num_names=1)
+
+
+if __name__ == "__main__":
+    launch.run(main, required=["workdir"])
