@@ -3,8 +3,11 @@
     python -m experiments.calibrators --workdir=runs/a [--data_dir=…] [--corruptions]
         [--examples=2000] [--out=calibrators.jsonl] [--dump=outputs.npz]
 
+    python -m experiments.calibrators --compare=results/calibrators.jsonl
+
 Prints a row for each calibrator, and appends the rows to --out. --dump keeps logits and features,
 compressed. docs/experiments/calibrators.md describes the held-out examples and the calibrators.
+--compare prints the tables of docs/results/calibrators.md.
 """
 
 import pathlib
@@ -19,7 +22,7 @@ from autolabel_jax.evaluation import calibrated, held_out
 from autolabel_jax.run_dir import RunDir
 from configs import base
 from experiments import launch
-from experiments.reporting import printing
+from experiments.reporting import calibrator_rows, printing
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a training run.")
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of the data sets, if it has moved.")
@@ -29,6 +32,10 @@ _EXAMPLES = flags.DEFINE_integer(
 )
 _OUT = flags.DEFINE_string("out", None, "File of JSON lines to append the rows to.")
 _DUMP = flags.DEFINE_string("dump", None, "File (.npz) for logits and features.")
+
+_COMPARE = flags.DEFINE_string(
+    "compare", None, "File of rows: print differences to temperature scaling, and nothing else."
+)
 
 # Metric → (header, factor, number of decimal places).
 COLUMNS = {
@@ -89,6 +96,13 @@ def evaluate(
 
 def main(argv: list[str]) -> None:
     launch.no_more(argv)
+    if _COMPARE.value:
+        print(calibrator_rows.markdown(pathlib.Path(_COMPARE.value)), end="")
+        return
+    if _WORKDIR.value is None:
+        raise ValueError(
+            "--workdir: expected the folder of a training run, or --compare=ROWS.jsonl"
+        )
     run_dir = RunDir(pathlib.Path(_WORKDIR.value))
     config = run_dir.load_config(base.base())
     if _DATA_DIR.value is not None:
@@ -116,4 +130,4 @@ def _table(rows: list[dict[str, Any]]) -> str:
 
 
 if __name__ == "__main__":
-    launch.run(main, required=["workdir"])
+    launch.run(main)

@@ -3,14 +3,19 @@
 import pathlib
 import re
 
+import numpy as np
 import pytest
+from scipy import stats
 
-from experiments.reporting import documents, numerics, run_files
+from autolabel_jax import files
+from experiments.reporting import calibrator_rows, documents, numerics, packed, run_files
 from experiments.reporting import frame as frames
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PAGES = ("digits", "cifar10", "cifar100", "settings", "remedies")
-STUDIES = sorted(path.stem for path in (ROOT / "results").glob("*.jsonl"))
+STUDIES = sorted(
+    path.stem for path in (ROOT / "results").glob("*.jsonl") if path.name != packed.CALIBRATORS
+)
 DOCUMENTS = ("README.md", *(f"docs/results/{name}.md" for name in PAGES))
 
 
@@ -50,5 +55,29 @@ def test_runs_of_a_study_share_a_known_numerics_version_and_a_clean_revision(stu
 
 def test_results_are_few_and_small():
     paths = [path for path in (ROOT / "results").rglob("*") if path.is_file()]
-    assert len(paths) == len(STUDIES) + 1 <= 35
+    assert len(paths) == len(STUDIES) + 2 <= 35
     assert sum(path.stat().st_size for path in paths) <= 8e6
+
+
+def test_the_page_of_calibrators_has_the_tables_of_its_rows():
+    made = calibrator_rows.markdown(ROOT / "results" / packed.CALIBRATORS)
+    for table in made.strip().split("\n\n"):
+        assert table in read("docs/results/calibrators.md")
+
+
+def test_differences_of_calibrators_by_hand():
+    rows = files.read_json_lines(ROOT / "results" / packed.CALIBRATORS)
+
+    def of(name):
+        chosen = [row for row in rows if row["calibrator"] == name]
+        return np.array([row["nll"] for row in sorted(chosen, key=str_of_run)])
+
+    def str_of_run(row):
+        return [str(row[name]) for name in calibrator_rows.RUN]
+
+    gap = of("drift_recentred") - of("temperature")
+    low, high = stats.t.interval(0.95, len(gap) - 1, gap.mean(), stats.sem(gap))
+    frame = calibrator_rows.differences(ROOT / "results" / packed.CALIBRATORS)
+    found = calibrator_rows.with_interval(frame.xs("drift_recentred", level="calibrator")["nll"])
+    assert found == f"{gap.mean():+.4f} [{low:+.4f}, {high:+.4f}]"
+    assert len(gap) == 12

@@ -21,6 +21,7 @@ from autolabel_jax import files
 from autolabel_jax.run_dir import RunDir
 
 SUFFIX, CURVES = ".jsonl", "curves.parquet"
+CALIBRATORS = "calibrators.jsonl"  # beside the studies, with rows of ``experiments.calibrators``
 
 Row = dict[str, Any]
 Lines = list[dict[str, Any]]
@@ -37,6 +38,7 @@ def find(path: pathlib.Path) -> list[pathlib.Path]:
         return []
     named = path.with_name(path.name.removesuffix(SUFFIX) + SUFFIX)
     whole = sorted(path.glob(f"*{SUFFIX}")) if path.is_dir() else []
+    whole = [study for study in whole if study.name != CALIBRATORS]
     studies = [*whole, *([named] if named.is_file() else [])]
     found = [_folder(study) / name for study in studies for name in _rows(study)]
     names = _rows(_study(path)) if _study(path).is_file() else ()
