@@ -297,7 +297,7 @@ class RunDir:
 
     @property
     def _metrics(self) -> pathlib.Path:
-        return self.path / "metrics.jsonl"
+        return self.path / METRICS
 
     # --- results -----------------------------------------------------------------------------
 

@@ -14,14 +14,11 @@ import pathlib
 from typing import Any
 
 from absl import flags
-from ml_collections import ConfigDict
 
-import autolabel_jax
-from autolabel_jax import datasets, files, trained
-from autolabel_jax.evaluation import calibrated, held_out
+from autolabel_jax import files
 from autolabel_jax.run_dir import RunDir
 from configs import base
-from experiments import launch
+from experiments import calibrating, launch
 from experiments.reporting import calibrator_rows, printing
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a training run.")
@@ -50,50 +47,6 @@ COLUMNS = {
 }
 
 
-def evaluate(
-    workdir: pathlib.Path,
-    config: ConfigDict,
-    *,
-    corrupted: bool,
-    examples: int = 0,
-    dump: pathlib.Path | None = None,
-) -> list[dict[str, Any]]:
-    """Returns the rows of a run, one for each calibrator and one before calibration.
-
-    Args:
-      workdir: folder of the run.
-      config: config of the run.
-      corrupted: whether to evaluate corrupted sets.
-      examples: number of test images to corrupt (0 = all).
-      dump: file for logits and features, or None.
-    """
-    run = trained.restore(workdir, config)
-    predictor = run.predictor()
-    reference = held_out.make_reference(predictor, run.dataset, config.seed)
-    pool = held_out.make(predictor, run.dataset, config, reference)
-    test = datasets.in_memory(run.dataset.test)
-    clean = calibrated.clean_outputs(predictor, test, reference)
-    few = datasets.first(test, examples, "--examples")
-    shifted = calibrated.corrupted_outputs(predictor, few, reference) if corrupted else None
-    if dump:
-        calibrated.dump(dump, pool, clean, shifted)
-    measured = calibrated.evaluate(calibrated.fit(pool), clean, shifted)
-    described = {
-        "dataset": config.dataset,
-        "model": config.model.name,
-        "augmentation": config.augment.name,
-        "label_rule": config.labels.rule,
-        "labels": dict(config.labels),
-        "train_examples": len(run.dataset.train),
-        "seed": config.seed,
-        "epochs": int(run.snapshot.epoch),
-        "calibration_examples": len(run.dataset.calibration),
-        "corrupted_examples": len(few) if corrupted else 0,
-        "numerics_version": autolabel_jax.NUMERICS_VERSION,
-    }
-    return [{**described, "calibrator": name, **row} for name, row in measured.items()]
-
-
 def main(argv: list[str]) -> None:
     launch.no_more(argv)
     if _COMPARE.value:
@@ -107,7 +60,7 @@ def main(argv: list[str]) -> None:
     config = run_dir.load_config(base.base())
     if _DATA_DIR.value is not None:
         config.data_dir = _DATA_DIR.value
-    rows = evaluate(
+    rows = calibrating.evaluate(
         run_dir.path,
         config,
         corrupted=_CORRUPTIONS.value,

@@ -15,7 +15,7 @@ from autolabel_jax.augment import AugMix, RandAugment
 from autolabel_jax.calibrators import HeldOut
 from autolabel_jax.evaluation import calibrated, held_out, predict
 from autolabel_jax.evaluation.calibrated import Outputs
-from experiments import calibrators as command
+from experiments import calibrating
 from tests import helpers
 
 NEIGHBOURS = ("neighbours_1", "neighbours_2", "neighbours_penultimate")
@@ -166,7 +166,7 @@ def test_command_writes_a_row_for_each_calibrator(tmp_path, monkeypatch):
     train.train(config, str(tmp_path / "run"))
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        rows = command.evaluate(
+        rows = calibrating.evaluate(
             tmp_path / "run", config, corrupted=True, examples=20, dump=tmp_path / "o.npz"
         )
     left_out = [str(w.message) for w in caught if "left out" in str(w.message)]

@@ -538,7 +538,7 @@ def test_labels_that_will_not_move_are_told(tmp_path, capsys, changes, still):
 
 @pytest.mark.parametrize("seed", [2**32, 2**40])
 def test_seeds_that_would_fold_onto_others_are_refused(tmp_path, seed):
-    with pytest.raises(ValueError, match=f"seed: got {seed}, must be 0 to 4294967295"):
+    with pytest.raises(ValueError, match=f"seed: got {seed}, must be between 0 and 4294967295"):
         run(tmp_path, seed=seed)
 
 

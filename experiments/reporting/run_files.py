@@ -142,13 +142,10 @@ def read(workdir: pathlib.Path) -> RunRecord:
         return nothing
 
     config = try_read(run_dir.CONFIG, files.read_config, dict, {})
-    lines = try_read("metrics.jsonl", files.read_metrics, list, [])
-    if not all(isinstance(line, dict) for line in lines):
-        faults.append(f"its metrics.jsonl cannot be read as JSON lines; {RESTORE}")
+    lines = try_read(run_dir.METRICS, files.read_metrics, list, [])
     result = None
     if files.is_finished:
         result = try_read(run_dir.RESULT, files.read_result, dict, None)
-    lines = [line for line in lines if isinstance(line, dict)]
     return RunRecord(workdir, _flat(config), lines, result, "; ".join(dict.fromkeys(faults)))
 
 

@@ -1,0 +1,54 @@
+"""Evaluates all calibrators on a run, for ``experiments.calibrators``."""
+
+import pathlib
+from typing import Any
+
+from ml_collections import ConfigDict
+
+import autolabel_jax
+from autolabel_jax import datasets, trained
+from autolabel_jax.evaluation import calibrated, held_out
+
+
+def evaluate(
+    workdir: pathlib.Path,
+    config: ConfigDict,
+    *,
+    corrupted: bool,
+    examples: int = 0,
+    dump: pathlib.Path | None = None,
+) -> list[dict[str, Any]]:
+    """Returns the rows of a run, one for each calibrator and one before calibration.
+
+    Args:
+      workdir: folder of the run.
+      config: config of the run.
+      corrupted: whether to evaluate corrupted sets.
+      examples: number of test images to corrupt (0 = all).
+      dump: file for logits and features, or None.
+    """
+    run = trained.restore(workdir, config)
+    predictor = run.predictor()
+    reference = held_out.make_reference(predictor, run.dataset, config.seed)
+    pool = held_out.make(predictor, run.dataset, config, reference)
+    test = datasets.in_memory(run.dataset.test)
+    clean = calibrated.clean_outputs(predictor, test, reference)
+    few = datasets.first(test, examples, "--examples")
+    shifted = calibrated.corrupted_outputs(predictor, few, reference) if corrupted else None
+    if dump:
+        calibrated.dump(dump, pool, clean, shifted)
+    measured = calibrated.evaluate(calibrated.fit(pool), clean, shifted)
+    described = {
+        "dataset": config.dataset,
+        "model": config.model.name,
+        "augmentation": config.augment.name,
+        "label_rule": config.labels.rule,
+        "labels": dict(config.labels),
+        "train_examples": len(run.dataset.train),
+        "seed": config.seed,
+        "epochs": int(run.snapshot.epoch),
+        "calibration_examples": len(run.dataset.calibration),
+        "corrupted_examples": len(few) if corrupted else 0,
+        "numerics_version": autolabel_jax.NUMERICS_VERSION,
+    }
+    return [{**described, "calibrator": name, **row} for name, row in measured.items()]
