@@ -30,6 +30,7 @@ from autolabel_jax import files, processes
 from autolabel_jax.datasets import Dataset, fingerprint
 from autolabel_jax.evaluation.ledger import Ledger
 
+METRICS = "metrics.jsonl"
 CONFIG, RESULT, LOCK = "config.json", "result.json", ".lock"
 PACKAGES = ("jax", "flax", "optax", "numpy")
 # Fields that do not affect the results; they may differ when a run is resumed.
