@@ -179,11 +179,18 @@ def _exit_code(run) -> int:
     return 0
 
 
+def _copied(value):
+    """A copy with copies of the lists inside: deleting a flag takes it out of its module's list."""
+    if isinstance(value, dict):
+        return {k: list(v) if isinstance(v, list) else v for k, v in value.items()}
+    return value
+
+
 @contextlib.contextmanager
 def _programs_anew():
     """No module of experiments is imported and no flag of one defined, until this ends."""
     app.define_help_flags()  # once and for all
-    before = {k: dict(v) if isinstance(v, dict) else v for k, v in FLAGS.__dict__.items()}
+    before = {name: _copied(value) for name, value in FLAGS.__dict__.items()}
     imported = {name: sys.modules[name] for name in sys.modules if _of_experiments(name)}
     for name in list(FLAGS):
         if _of_experiments(FLAGS.find_module_defining_flag(name)):
