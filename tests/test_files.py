@@ -2,6 +2,8 @@
 
 import json
 import math
+import os
+import socket
 
 import numpy as np
 import pytest
@@ -49,6 +51,22 @@ def test_lines_come_back_without_the_one_that_was_cut_off(tmp_path):
     files.rewrite_json_lines(path, lines[:1])
     assert path.read_text() == '{"a": 1}\n'
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_damaged_lines_are_skipped(tmp_path):
+    path = tmp_path / "lines.jsonl"
+    path.write_bytes(b'{"a": 1}\n\xff\n[2]\n{"a": 3}\n{"a')
+    assert files.read_json_lines(path) == [{"a": 1}, {"a": 3}]
+
+
+def test_a_lock_is_held_by_one(tmp_path):
+    path = tmp_path / "lock"
+    with files.lock(path) as holder:
+        assert holder is None
+        with files.lock(path) as other:
+            assert other == f"process {os.getpid()} on {socket.gethostname()}"
+    with files.lock(path) as holder:
+        assert holder is None
 
 
 def test_what_fails_leaves_the_old_file_and_nothing_beside_it(tmp_path):
