@@ -17,7 +17,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from absl import flags
 
-from autolabel_jax import run_dir
+from autolabel_jax import files, run_dir
 from experiments import launch
 from experiments.reporting import catalogue, frame, rendering, sentences, summary
 from experiments.reporting.catalogue import Drawing
@@ -98,7 +98,8 @@ def main(argv: list[str]) -> None:
     )
     path = pathlib.Path(_OUT.value)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page, encoding="utf-8")
+    with files.replacing(path) as file:
+        file.write(page.encode())
     print(path)
 
 

@@ -15,6 +15,7 @@ import sys
 
 from absl import flags
 
+from autolabel_jax import files
 from experiments import launch
 
 ENDINGS = {"text": "txt", "markdown": "md", "latex": "tex", "csv": "csv", "html": "html"}
@@ -61,7 +62,8 @@ def main(argv: list[str]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for form, content in texts.items():
         path = folder / f"tables.{ENDINGS[form]}"
-        path.write_text(content, encoding="utf-8")
+        with files.replacing(path) as file:
+            file.write(content.encode())
         print(path)
 
 

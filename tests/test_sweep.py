@@ -2,7 +2,9 @@
 
 import io
 import json
+import os
 import signal
+import socket
 import time
 
 import helpers
@@ -102,7 +104,8 @@ def test_a_run_that_another_process_holds_is_left_to_it(tmp_path, monkeypatch):
     job = make_job(tmp_path)
     with sweep_job.lock(job):
         outcome = sweep_job.attempt(job, Stop())
-    assert outcome == Outcome("failed", "another process trains this run")
+    holder = f"process {os.getpid()} on {socket.gethostname()}"
+    assert outcome == Outcome("failed", f"another process trains this run (held by {holder})")
     assert not job.workdir.exists()
 
 

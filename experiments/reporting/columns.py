@@ -20,9 +20,6 @@ OF_RUN = {
     "fgsm_accuracy": ("FGSM acc %", 100, 2),
     "pgd20_accuracy": ("PGD-20 acc %", 100, 2),
     "auto_accuracy": ("ensemble acc %", 100, 2),
-    "noisy_accuracy": ("noisy acc %", 100, 2),
-    "noisy_ece": ("noisy ECE %", 100, 2),
-    "noisy_ece_ts": ("noisy ECE % (TS)", 100, 2),
 }
 # All metrics, with those that evaluation adds.
 COLUMNS = OF_RUN | {

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import fcntl
 import gc
 import json
 import pathlib
@@ -233,13 +232,11 @@ def _lock(path: pathlib.Path, message: str, patience: float = 0) -> Iterator[Non
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     until = time.monotonic() + patience
-    with open(path, "w") as file:
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError as error:
-                if time.monotonic() >= until:
-                    raise ValueError(message) from error
-                time.sleep(POLL)
-        yield
+    while True:
+        with files.lock(path) as holder:
+            if holder is None:
+                yield
+                return
+        if time.monotonic() >= until:
+            raise ValueError(f"{message} (held by {holder})")
+        time.sleep(POLL)
