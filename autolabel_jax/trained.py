@@ -3,7 +3,7 @@
 import dataclasses
 import pathlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -79,6 +79,7 @@ def evaluate(
     attack_names: Sequence[str] = (),
     vector_scaling: bool = False,
     examples: int = 0,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> dict[str, Any]:
     """Evaluates the last checkpoint; updates ``result.json`` of a finished run.
 
@@ -92,12 +93,14 @@ def evaluate(
       attack_names: also evaluates under these attacks.
       vector_scaling: also evaluates after vector scaling, fitted on the calibration set.
       examples: corrupts and attacks the first N test images (0 = all), see ``datasets.first``.
+      should_stop: called before each corrupted set and each chunk of images under attack.
 
     Returns:
       The contents of ``result.json``, where ``epochs`` is the number of epochs trained so far.
 
     Raises:
       FileNotFoundError, ValueError: as ``restore``, or the published sets are incomplete.
+      processes.Stopped: ``should_stop`` returned True; finished sets are kept.
     """
     asked = {"corrupted": corrupted, "extra": extra_corrupted, "attack_names": attack_names}
     # Invalid requests fail before anything is read.
@@ -112,7 +115,7 @@ def evaluate(
     test = datasets.first(trained.dataset.test, examples, "--examples")
     if units := run.plan(**asked, num_examples=len(test)):
         ledger = trained.run_dir.ledger
-        lines = run.run(units, predictor, test, ledger, sets=sets)
+        lines = run.run(units, predictor, test, ledger, sets=sets, should_stop=should_stop)
         result |= processes.on_first(lambda: summary.summarise(lines, ledger))
     epoch = int(trained.snapshot.epoch)
     if epoch == config.epochs:

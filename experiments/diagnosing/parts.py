@@ -10,11 +10,11 @@ from typing import Any
 import flax.linen as nn
 import jax
 import numpy as np
-from tqdm import tqdm
 
-from autolabel_jax import calibration, datasets, files, image_ops, input_pipeline
+from autolabel_jax import calibration, datasets, files, image_ops, input_pipeline, progress
 from autolabel_jax.datasets import Split, StreamedSplit
 from autolabel_jax.diagnosis import affinity, fourier
+from autolabel_jax.progress import Progress
 from autolabel_jax.trained import Trained
 from autolabel_jax.types import Batch
 
@@ -49,7 +49,7 @@ def buckets(trained: Trained, examples: int, before: dict[str, Any] | None) -> d
     step = jax.jit(functools.partial(affinity.move_batch, experiment=experiment))
     passes = 1 if experiment.augmentation.distance_is_given else experiment.num_buckets
     by_bucket = []
-    for n in tqdm(range(passes), desc="buckets", unit="bucket", dynamic_ncols=True):
+    for n in progress.each(range(passes), "measuring buckets", passes, "bucket"):
         key = jax.random.fold_in(jax.random.key(trained.config.seed), n)
         by_bucket.append(
             affinity.move(trained.variables, whole, key, step=step, experiment=experiment, bucket=n)
@@ -138,13 +138,8 @@ def _errors_so_far(path, stamp, chosen, predict, batches) -> dict[tuple[int, int
     files.rewrite_json_lines(path, lines)
     errors = {(i, j): wrong for line in lines for i, j, wrong in line["errors"]}
     left = [pair for pair in chosen if pair not in errors]
-    with tqdm(
-        desc="Fourier",
-        total=len(chosen),
-        initial=len(chosen) - len(left),
-        unit="frequency",
-        dynamic_ncols=True,
-    ) as bar:
+    with Progress("", len(chosen), len(chosen) - len(left), unit="frequency") as display:
+        display.begin("adding frequencies")
         for first in range(0, len(left), FOURIER_CHUNK):
             chunk = left[first : first + FOURIER_CHUNK]
             wrong = fourier.count_errors(
@@ -153,7 +148,7 @@ def _errors_so_far(path, stamp, chosen, predict, batches) -> dict[tuple[int, int
             errors |= dict(zip(chunk, wrong, strict=True))
             rows = [[*pair, errors[pair]] for pair in chunk]
             files.append_json_line(path, {"stamp": stamp, "errors": rows})
-            bar.update(len(chunk))
+            display.advance(len(chunk))
     return errors
 
 
