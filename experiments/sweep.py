@@ -83,8 +83,7 @@ def sweep(config: ConfigDict, root: pathlib.Path) -> int:
     minutes = _MAX_MINUTES.value
     stop = launch.Stop(math.inf if minutes is None else time.time() + 60 * minutes)
     runs, evaluation = make_runs(config, root), evaluation_flags.keywords()
-    search = runs if isinstance(runs, Search) else None
-    board = Board(runs, stop, tell=search.tell if search else None)
+    board = Board(runs, stop, **{"tell": runs.tell} if isinstance(runs, Search) else {})
     stop.install()
     with board.shown():
         if _RAY.value is None and _PROCESSES.value in (None, 1):
@@ -92,8 +91,8 @@ def sweep(config: ConfigDict, root: pathlib.Path) -> int:
                 board.end(run, execution.attempt(run, evaluation, stop))
         else:
             ray_workers.execute(board, evaluation, stop, _RAY.value, _PROCESSES.value)
-    lines = [*board.failures(), f"{board.summary()}; in {root}"]
-    print("\n".join([*lines, search.best_line()] if search else lines))
+    best = [runs.best_line()] if isinstance(runs, Search) else []
+    print("\n".join([*board.failures(), f"{board.summary()}; in {root}", *best]))
     if stop.signal is not None:
         return 128 + stop.signal
     if board.count(FAILED):

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from autolabel_jax import files
 from experiments.sweeping.execution import DONE, FAILED, SKIPPED, STOPPED, Outcome
 from experiments.sweeping.runs import Run
 
@@ -36,10 +37,10 @@ class Board:
         runs: Collection[Run],
         stop: Callable[[], bool],
         *,
-        tell: Callable[[Run, Outcome], None] | None = None,
+        tell: Callable[[Run, Outcome], None] = lambda run, outcome: None,
         console: Console | None = None,
     ):
-        self.runs, self.stop, self._tell_search = runs, stop, tell
+        self.runs, self._stop, self._tell = runs, stop, tell
         self.outcomes: list[tuple[str, Outcome]] = []  # by name of the run
         self._todo = iter(runs)
         self._running: dict[str, tuple[Run, float]] = {}  # run and start in seconds, by name
@@ -48,15 +49,14 @@ class Board:
 
     def begin(self) -> Run | None:
         """Returns the next run, or None at the end or after a stop."""
-        run = None if self.stop() else next(self._todo, None)
+        run = None if self._stop() else next(self._todo, None)
         if run is not None:
             self._running[run.name] = run, time.monotonic()
         return run
 
     def end(self, run: Run, outcome: Outcome) -> None:
         """Records how a run ended, and prints a line."""
-        if self._tell_search is not None:
-            self._tell_search(run, outcome)
+        self._tell(run, outcome)
         self.outcomes.append((run.name, outcome))
         _, began = self._running.pop(run.name)
         text = f"[{len(self.outcomes)}/{len(self.runs)}] {run.name}: {outcome.state}"
@@ -110,8 +110,7 @@ class Board:
 
     def _report(self, ended: threading.Event) -> None:
         while not ended.wait(EVERY):
-            running = "; ".join(self._progress())
-            self._print(f"{self.summary()}{': ' if running else ''}{running}")
+            self._print(": ".join(filter(None, [self.summary(), "; ".join(self._progress())])))
 
     def _print(self, line: str, style: str = "") -> None:
         """Prints a line above the live ones."""
@@ -121,7 +120,7 @@ class Board:
 def _progress(run: Run) -> str:
     """Returns how far a running run is, as its files say, wherever it runs."""
     if run.run_dir.is_finished:
-        return "evaluation"
+        return f"evaluation, {len(files.read_json_lines(run.run_dir.ledger.file))} sets"
     line = run.run_dir.last_metrics()
     return f"epoch {line['epoch'] + 1}/{run.config.epochs}" if line else "starting"
 

@@ -71,12 +71,7 @@ def execute(
 ) -> None:
     """Executes all runs, each on the next free worker.
 
-    Args:
-      board: gives the runs, and receives their outcomes.
-      evaluation: the evaluation that each run needs.
-      stop: ends the sweep.
-      address: address of a cluster; None starts Ray on this machine until the sweep ends.
-      processes: number of workers, see ``resources``.
+    Without an address, Ray is started on this machine, and ends with the sweep.
 
     Raises:
       ValueError: Ray is not installed, or no cluster answers.

@@ -32,11 +32,7 @@ class Search:
     cut off among them.
 
     Args:
-      config: config that the runs change.
-      root: folder of the runs.
       axes: ranges and choices, see ``parse_space``; '' for those of ``default_space``.
-      trials: total number of runs.
-      sampler: one of ``SAMPLERS``.
       objective: field of metrics.jsonl to minimise.
 
     Raises:
@@ -57,7 +53,8 @@ class Search:
         self._config, self._root, self._objective = config, root, objective
         self._space = parse_space(axes, config)
         self._study = _open_study(config, root, self._space, sampler, objective)
-        kept = self._study.get_trials(states=[_state("COMPLETE"), _state("RUNNING")])
+        self._states = _optuna().trial.TrialState
+        kept = self._study.get_trials(states=[self._states.COMPLETE, self._states.RUNNING])
         # A command that was killed while it drew leaves a trial with some of its values.
         self._earlier = [trial for trial in kept if trial.params.keys() == self._space.keys()]
         self._new = max(trials - len(self._study.trials), 0)  # number of runs to propose
@@ -90,13 +87,13 @@ class Search:
             return
         line = None if outcome.state == FAILED else run.run_dir.last_metrics()
         value = (line or {}).get(self._objective)
-        state = _state("FAIL" if value is None else "COMPLETE")
+        state = self._states.FAIL if value is None else self._states.COMPLETE
         for number in numbers:
             self._study.tell(number, value, state=state, skip_if_finished=True)
 
     def best_line(self) -> str:
         """Returns a line that names the finished run with the lowest objective."""
-        finished = self._study.get_trials(states=[_state("COMPLETE")])
+        finished = self._study.get_trials(states=[self._states.COMPLETE])
         if not finished:
             return "no run is finished yet"
         best = min(finished, key=lambda trial: trial.value)
@@ -105,10 +102,6 @@ class Search:
 
 def _rounded(value: Any) -> Any:
     return float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value
-
-
-def _state(name: str) -> Any:
-    return _optuna().trial.TrialState[name]
 
 
 def _optuna() -> Any:
