@@ -55,6 +55,7 @@ def lock(path: pathlib.Path) -> Generator[str | None]:
     Yields:
       None if the lock is held now; if another process has it, that process: 'process 12 on host'.
     """
+    path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "a+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

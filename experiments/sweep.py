@@ -51,7 +51,7 @@ _TRIALS = flags.DEFINE_integer("trials", 20, "Total number of runs of a search."
 _OBJECTIVE = flags.DEFINE_enum(
     "objective", "calibration_nll", OBJECTIVES, "Metric that a search minimises."
 )
-_MAX_MINUTES = flags.DEFINE_float("max_minutes", None, "Save and stop after this many minutes.")
+_MAX_MINUTES = flags.DEFINE_float("max_minutes", math.inf, "Save and stop after this many minutes.")
 
 
 def make_runs(config: ConfigDict, root: pathlib.Path) -> list[Run] | Search:
@@ -80,8 +80,7 @@ def make_runs(config: ConfigDict, root: pathlib.Path) -> list[Run] | Search:
 
 def sweep(config: ConfigDict, root: pathlib.Path) -> int:
     """Executes the sweep that the flags describe, and returns the exit code."""
-    minutes = _MAX_MINUTES.value
-    stop = launch.Stop(math.inf if minutes is None else time.time() + 60 * minutes)
+    stop = launch.Stop(time.time() + 60 * _MAX_MINUTES.value)
     runs, evaluation = make_runs(config, root), evaluation_flags.keywords()
     board = Board(runs, stop, **{"tell": runs.tell} if isinstance(runs, Search) else {})
     stop.install()
@@ -91,8 +90,9 @@ def sweep(config: ConfigDict, root: pathlib.Path) -> int:
                 board.end(run, execution.attempt(run, evaluation, stop))
         else:
             ray_workers.execute(board, evaluation, stop, _RAY.value, _PROCESSES.value)
+    failed = [f"failed: {name}: {o.message}" for name, o in board.outcomes if o.state == FAILED]
     best = [runs.best_line()] if isinstance(runs, Search) else []
-    print("\n".join([*board.failures(), f"{board.summary()}; in {root}", *best]))
+    print("\n".join([*failed, f"{board.summary()}; in {root}", *best]))
     if stop.signal is not None:
         return 128 + stop.signal
     if board.count(FAILED):
@@ -107,13 +107,10 @@ def main(argv: list[str]) -> None:
         config.data_dir = _DATA_DIR.value
     if RunDir(root).is_claimed:
         raise ValueError(f"--workdir={root} is the folder of one run; a sweep needs another one")
-    lock = root / sweep_runs.FILES / "sweep.lock"
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with files.lock(lock) as holder:
+    with files.lock(root / sweep_runs.FILES / "sweep.lock") as holder:
         if holder is not None:
             raise ValueError(
-                f"--workdir={root}: another sweep is running there ({holder}); wait for it, or use "
-                "another one"
+                f"--workdir={root}: another sweep is running there ({holder}); use another one"
             )
         sys.exit(sweep(config, root))
 

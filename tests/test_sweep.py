@@ -211,5 +211,4 @@ def test_lines_of_a_sweep(tmp_path, monkeypatch, terminal):
     assert "seed=1 (epoch 1/2)" in shown
     assert terminal or f"{running}: seed=1 (epoch 1/2)" in shown.splitlines()
     assert ("\x1b[" in shown) == terminal
-    assert board.failures() == ["failed: seed=2: why [1]"]
     assert told == [(runs[0], Outcome("done")), (runs[2], Outcome("failed", "why [1]"))]

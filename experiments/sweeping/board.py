@@ -69,10 +69,6 @@ class Board:
         """Returns the number of runs that ended in one of these states."""
         return sum(outcome.state in states for _, outcome in self.outcomes)
 
-    def failures(self) -> list[str]:
-        """Returns a line with name and reason of each failed run."""
-        return [f"failed: {name}: {o.message}" for name, o in self.outcomes if o.state == FAILED]
-
     def summary(self) -> str:
         """Returns '3 of 6 runs done (1 of them before), 1 failed, 2 to do'."""
         before, running = self.count(SKIPPED), len(self._running)

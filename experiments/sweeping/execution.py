@@ -15,8 +15,6 @@ DONE, SKIPPED, FAILED, STOPPED = "done", "skipped", "failed", "stopped"
 
 STAMP = "sweep.json"  # in each run: its settings, and its finished evaluation
 
-Evaluation = dict[str, Any]  # keywords of ``trained.evaluate``; {} means no evaluation
-
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
@@ -26,8 +24,14 @@ class Outcome:
     message: str = ""
 
 
-def attempt(run: Run, evaluation: Evaluation, should_stop: Callable[[], bool]) -> Outcome:
-    """Executes or resumes a run; an error is in the outcome, and its traceback in the log."""
+def attempt(run: Run, evaluation: dict[str, Any], should_stop: Callable[[], bool]) -> Outcome:
+    """Executes or resumes a run; an error is in the outcome, and its traceback in the log.
+
+    Args:
+      run: the run.
+      evaluation: keywords of ``trained.evaluate``; {} means no evaluation.
+      should_stop: makes the run save and stop.
+    """
     run.log.parent.mkdir(parents=True, exist_ok=True)
     with (
         open(run.log, "a", buffering=1) as log,
@@ -48,7 +52,7 @@ def attempt(run: Run, evaluation: Evaluation, should_stop: Callable[[], bool]) -
             gc.collect()  # frees the arrays of this run before the next one
 
 
-def _attempt(run: Run, evaluation: Evaluation, should_stop: Callable[[], bool]) -> str:
+def _attempt(run: Run, evaluation: dict[str, Any], should_stop: Callable[[], bool]) -> str:
     workdir, stamp = run.run_dir.path, run.run_dir.path / STAMP
     if is_finished := run.run_dir.is_finished:
         run.run_dir.check_config(run.config)

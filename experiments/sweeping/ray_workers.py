@@ -22,7 +22,7 @@ from experiments.launch import Stop
 from experiments.sweeping import execution
 from experiments.sweeping import runs as sweep_runs
 from experiments.sweeping.board import Board
-from experiments.sweeping.execution import FAILED, STOPPED, Evaluation, Outcome
+from experiments.sweeping.execution import FAILED, STOPPED, Outcome
 from experiments.sweeping.runs import Run
 
 CORES = 2  # of a worker on a cluster, if it has no GPU
@@ -44,12 +44,7 @@ for process in map(int, sys.argv[1:]):
 
 
 class Worker:
-    """Executes runs in the main thread of a process that Ray starts.
-
-    Args:
-      folder: folder that relative paths of the config refer to.
-      cores: numbers of the processor cores to use; () means all.
-    """
+    """Executes runs in the main thread of a process that Ray starts, on some processor cores."""
 
     def __init__(self, folder: str, cores: Sequence[int] = ()):
         os.chdir(folder)
@@ -60,14 +55,14 @@ class Worker:
         flags.FLAGS.mark_as_parsed()
         compilation_cache.enable()
 
-    def attempt(self, run: Run, evaluation: Evaluation) -> Outcome:
+    def attempt(self, run: Run, evaluation: dict[str, Any]) -> Outcome:
         """Executes a run; ``ray.cancel`` makes it save and stop."""
         context = importlib.import_module("ray").get_runtime_context()
         return execution.attempt(run, evaluation, context.is_canceled)
 
 
 def execute(
-    board: Board, evaluation: Evaluation, stop: Stop, address: str | None, processes: int | None
+    board: Board, evaluation: dict[str, Any], stop: Stop, address: str | None, processes: int | None
 ) -> None:
     """Executes all runs, each on the next free worker.
 
@@ -79,14 +74,13 @@ def execute(
     ray = sweep_runs.import_extra("ray", "--processes, --ray")
     with _connected(ray, address, processes):
         stop.install()  # Ray has replaced the handler of SIGTERM
-        workers = _start_workers(ray, address is None, processes, len(board.runs))
         busy: dict[Any, tuple[Run, Any]] = {}  # task → its run and its worker
 
         def start(worker: Any) -> None:
             if (run := board.begin()) is not None:
                 busy[worker.attempt.remote(run, evaluation)] = run, worker
 
-        for worker in workers:
+        for worker in _start_workers(ray, address is None, processes, len(board.runs)):
             start(worker)
         until = math.inf
         while busy:
@@ -119,41 +113,35 @@ def _connected(ray: ModuleType, address: str | None, processes: int | None) -> I
     """Connects to a cluster, or starts one on this machine with room for ``processes`` workers."""
     for name, value in RAY_SETTINGS.items():
         os.environ.setdefault(name, value)
-    options = {"address": address}
-    if address is None:
-        options = {"address": "local", "num_cpus": processes, "include_dashboard": False}
-        options["object_store_memory"] = OBJECT_STORE
+    own = {"num_cpus": processes, "include_dashboard": False, "object_store_memory": OBJECT_STORE}
+    options = {"address": address} if address else {"address": "local", **own}
     try:
         ray.init(**options, log_to_driver=False, logging_level="ERROR")
     except ConnectionError as error:
-        raise ValueError(
-            f"--ray={address}: no cluster answers at this address ({error})"
-        ) from error
+        raise ValueError(f"--ray={address}: no cluster answers there ({error})") from error
+    killer = None if address else _start_killer()
     try:
-        is_mine = address is None and hasattr(os, "pidfd_open")  # pidfd_open: Linux only
-        with _dying_with_this_process() if is_mine else contextlib.nullcontext():
-            yield
+        yield
     finally:
         ray.shutdown()
+        if killer is not None:
+            killer.kill()
+            killer.communicate()
 
 
-@contextlib.contextmanager
-def _dying_with_this_process() -> Iterator[None]:
-    """Kills all processes that Ray has started here if this process is killed.
+def _start_killer() -> subprocess.Popen[bytes] | None:
+    """Starts a process that kills all those which Ray has started here, if this one is killed.
 
     Ray itself does so, but for its agents, which try for a minute to report to its dead server.
     """
+    if not hasattr(os, "pidfd_open"):  # not Linux
+        return None
     psutil = importlib.import_module("psutil")  # a part of Ray
     started = [os.pidfd_open(child.pid) for child in psutil.Process().children(recursive=True)]
     command = [sys.executable, "-c", KILLER, *map(str, started)]
     # In a session of its own, where no Ctrl-C and no signal to the whole group reaches it.
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, pass_fds=started, start_new_session=True
-    ) as killer:
-        try:
-            yield
-        finally:
-            killer.kill()
+    settings = {"stdin": subprocess.PIPE, "pass_fds": started, "start_new_session": True}
+    return subprocess.Popen(command, **settings)
 
 
 def _start_workers(ray: ModuleType, is_local: bool, processes: int | None, total: int) -> list[Any]:
@@ -203,10 +191,6 @@ def environment(needs: Mapping[str, float], threads: int) -> dict[str, str]:
 
     The number of threads affects the last bits of sums in convolutions and matrix products. It is
     the number of cores of the machine, as in one process, even where a worker is limited to some.
-
-    Args:
-      needs: resources of a worker, from ``resources``.
-      threads: number of threads of XLA (NPROC) and of NumPy; 0 means their defaults.
     """
     enabled = jax.config.jax_enable_compilation_cache and jax.config.jax_compilation_cache_dir
     made = {name: str(threads) for name in ("NPROC", "OMP_NUM_THREADS") if threads}

@@ -30,23 +30,18 @@ LONGEST_NAME = 120  # characters; file systems allow 255
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """One run of a sweep.
+    """One run of a sweep."""
 
-    Attributes:
-      settings: the fields that it changes in the config.
-      config: the whole config.
-      root: folder of all runs.
-    """
-
-    settings: Settings
+    settings: Settings  # the fields that it changes in the config
     config: ConfigDict
-    root: pathlib.Path
+    root: pathlib.Path  # folder of all runs
 
     @functools.cached_property
     def name(self) -> str:
         """Name of the folder: 'labels.rule=autolabel,seed=0', seed last, safe in a path."""
         ordered = sorted(self.settings.items(), key=lambda item: (item[0] == "seed", item[0]))
-        name = ",".join(f"{key}={_text(value)}" for key, value in ordered) or "base"
+        texts = {k: "+".join(map(str, v)) if isinstance(v, list | tuple) else v for k, v in ordered}
+        name = ",".join(f"{key}={text}" for key, text in texts.items()) or "base"
         safe = re.sub(r"[^\w.,=+-]", "_", name)
         if safe == name and len(name) <= LONGEST_NAME:
             return name
@@ -63,16 +58,8 @@ class Run:
         return self.root / FILES / f"{self.name}.log"
 
 
-def _text(value: Any) -> str:
-    return "+".join(map(_text, value)) if isinstance(value, list | tuple) else str(value)
-
-
 def import_extra(package: str, needed_for: str) -> ModuleType:
-    """Imports a package of requirements-sweep.txt.
-
-    Raises:
-      ValueError: it is not installed.
-    """
+    """Imports a package of requirements-sweep.txt; if it is missing, raises a ValueError."""
     try:
         return importlib.import_module(package)
     except ImportError as error:
@@ -85,14 +72,10 @@ def import_extra(package: str, needed_for: str) -> ModuleType:
 def from_config(path: str, name: str | None) -> list[Settings]:
     """Returns the settings that the config's ``get_sweep(add)`` or ``get_sweep(add, name)`` adds.
 
-    Args:
-      path: file of the config, or path:arg.
-      name: name of the sweep, or None.
-
     Raises:
       ValueError: the file has no ``get_sweep``, or a name is given that it does not take.
     """
-    path = path if pathlib.Path(path).exists() else path.rsplit(":", 1)[0]
+    path = path if pathlib.Path(path).exists() else path.rsplit(":", 1)[0]  # path:arg
     get_sweep = runpy.run_path(path).get("get_sweep")
     if get_sweep is None:
         raise ValueError(

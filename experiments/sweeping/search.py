@@ -8,7 +8,7 @@ import itertools
 import json
 import pathlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -21,8 +21,6 @@ from experiments.sweeping.runs import Run
 OBJECTIVES = ("calibration_nll", "calibration_ece")
 SAMPLERS = ("tpe", "random")
 DIGITS = 4  # of a drawn number, to keep folder names readable
-
-Space = Mapping[str, Any]  # Optuna's distribution of each field
 
 
 class Search:
@@ -53,7 +51,7 @@ class Search:
         self._config, self._root, self._objective = config, root, objective
         self._space = parse_space(axes, config)
         self._study = _open_study(config, root, self._space, sampler, objective)
-        self._states = _optuna().trial.TrialState
+        self._states = sweep_runs.import_extra("optuna", "--search").trial.TrialState
         kept = self._study.get_trials(states=[self._states.COMPLETE, self._states.RUNNING])
         # A command that was killed while it drew leaves a trial with some of its values.
         self._earlier = [trial for trial in kept if trial.params.keys() == self._space.keys()]
@@ -77,7 +75,10 @@ class Search:
                 self._repeated += 1
 
     def _run(self, trial: Any) -> Run:
-        settings = {name: _rounded(value) for name, value in trial.params.items()}
+        settings = {
+            name: float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value
+            for name, value in trial.params.items()
+        }
         return sweep_runs.make_run(self._config, settings, self._root)
 
     def tell(self, run: Run, outcome: Outcome) -> None:
@@ -100,23 +101,16 @@ class Search:
         return f"lowest {self._objective}: {best.value:.4f}, {self._run(best).name}"
 
 
-def _rounded(value: Any) -> Any:
-    return float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value
-
-
-def _optuna() -> Any:
-    return sweep_runs.import_extra("optuna", "--search")
-
-
 def _open_study(
-    config: ConfigDict, root: pathlib.Path, space: Space, sampler: str, objective: str
+    config: ConfigDict, root: pathlib.Path, space: dict[str, Any], sampler: str, objective: str
 ) -> Any:
     """Opens or makes the study of a search.
 
     Raises:
       ValueError: the study is that of another search.
     """
-    optuna, path = _optuna(), root / sweep_runs.FILES / "study.db"
+    optuna = sweep_runs.import_extra("optuna", "--search")
+    path = root / sweep_runs.FILES / "study.db"
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     path.parent.mkdir(parents=True, exist_ok=True)
     storage = f"sqlite:///{path.absolute()}"
@@ -133,22 +127,20 @@ def _open_study(
         )
     study.set_user_attr("asked", asked)
     seed = config.seed + len(study.trials)  # a resumed search must not repeat its draws
-    study.sampler = (
-        # Running trials count as bad, so that processes search in different places.
-        optuna.samplers.TPESampler(seed=seed, constant_liar=True)
-        if sampler == "tpe"
-        else optuna.samplers.RandomSampler(seed=seed)
-    )
+    if sampler == "random":
+        study.sampler = optuna.samplers.RandomSampler(seed=seed)
+    else:  # running trials count as bad, so that processes search in different places
+        study.sampler = optuna.samplers.TPESampler(seed=seed, constant_liar=True)
     return study
 
 
-def parse_space(text: str, config: ConfigDict) -> Space:
+def parse_space(text: str, config: ConfigDict) -> dict[str, Any]:
     """Parses ranges and choices by field: 'labels.alpha=log:0.01..10;labels.step=ece,signed_gap'.
 
     Raises:
       ValueError: a part cannot be read.
     """
-    kinds = _optuna().distributions
+    kinds = sweep_runs.import_extra("optuna", "--search").distributions
     axes = sweep_runs.split_axes(text or default_space(config))
     config = sweep_runs.with_external(axes, config)
     space = {}
@@ -172,16 +164,15 @@ def parse_space(text: str, config: ConfigDict) -> Space:
 def default_space(config: ConfigDict) -> str:
     """Returns the default axes: those that rule and augmentation declare, and the buckets."""
     rule, method = labels.find(config.labels.rule), augment.find(config.augment.name)
-    axes = [*_declared("labels", rule), *(["buckets.num=1..20"] if rule.learns else [])]
-    axes += _declared("augment", method)
+    declared = {
+        "labels": {name: setting.search for name, setting in registry.settings(rule).items()},
+        "buckets": {"num": "1..20" if rule.learns else ""},
+        "augment": {name: setting.search for name, setting in registry.settings(method).items()},
+    }
+    axes = [f"{g}.{name}={ends}" for g in declared for name, ends in declared[g].items() if ends]
     if not axes:
         raise ValueError(
             f"--axes: {config.labels.rule!r} and {config.augment.name!r} declare no ranges; "
             "expected ranges, such as --axes=optimizer.learning_rate=log:0.001..1"
         )
     return ";".join(axes)
-
-
-def _declared(group: str, method: type) -> list[str]:
-    declared = registry.settings(method).items()
-    return [f"{group}.{name}={setting.search}" for name, setting in declared if setting.search]
