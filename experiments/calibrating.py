@@ -1,13 +1,14 @@
 """Evaluates all calibrators on a run, for ``experiments.calibrators``."""
 
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 from ml_collections import ConfigDict
 
 import autolabel_jax
-from autolabel_jax import datasets, trained
-from autolabel_jax.evaluation import calibrated, held_out
+from autolabel_jax import calibrators, datasets, trained
+from autolabel_jax.evaluation import calibrated, held_out, views
 
 
 def evaluate(
@@ -17,6 +18,7 @@ def evaluate(
     corrupted: bool,
     examples: int = 0,
     dump: pathlib.Path | None = None,
+    view_names: Sequence[str] = (),
 ) -> list[dict[str, Any]]:
     """Returns the rows of a run, one for each calibrator and one before calibration.
 
@@ -26,9 +28,12 @@ def evaluate(
       corrupted: whether to evaluate corrupted sets.
       examples: number of test images to corrupt (0 = all).
       dump: file for logits and features, or None.
+      view_names: views of each image whose logits are averaged first, see ``evaluation.views``.
     """
+    views.check(view_names)
     run = trained.restore(workdir, config)
-    predictor = run.predictor()
+    predictor = run.predictor(view_names=view_names)
+    table = calibrators.TABLE | (calibrators.WITH_VIEWS if view_names else {})
     reference = held_out.make_reference(predictor, run.dataset, config.seed)
     pool = held_out.make(predictor, run.dataset, config, reference)
     test = datasets.in_memory(run.dataset.test)
@@ -37,7 +42,7 @@ def evaluate(
     shifted = calibrated.corrupted_outputs(predictor, few, reference) if corrupted else None
     if dump:
         calibrated.dump(dump, pool, clean, shifted)
-    measured = calibrated.evaluate(calibrated.fit(pool), clean, shifted)
+    measured = calibrated.evaluate(calibrated.fit(pool, table), clean, shifted, table)
     described = {
         "dataset": config.dataset,
         "model": config.model.name,
@@ -51,4 +56,5 @@ def evaluate(
         "corrupted_examples": len(few) if corrupted else 0,
         "numerics_version": autolabel_jax.NUMERICS_VERSION,
     }
+    described |= {"views": predictor.views} if view_names else {}
     return [{**described, "calibrator": name, **row} for name, row in measured.items()]

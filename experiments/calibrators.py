@@ -1,7 +1,7 @@
 """Fits calibrators on held-out examples of a run, and evaluates them on its test split.
 
     python -m experiments.calibrators --workdir=runs/a [--data_dir=…] [--corruptions]
-        [--examples=2000] [--out=calibrators.jsonl] [--dump=outputs.npz]
+        [--examples=2000] [--views=mirror] [--out=calibrators.jsonl] [--dump=outputs.npz]
 
     python -m experiments.calibrators --compare=results/calibrators.jsonl
 
@@ -27,6 +27,7 @@ _CORRUPTIONS = flags.DEFINE_bool("corruptions", False, "15 corruptions at 5 seve
 _EXAMPLES = flags.DEFINE_integer(
     "examples", 0, "Corrupt the first N test images (0 = all).", lower_bound=0
 )
+_VIEWS = flags.DEFINE_list("views", [], "Average the image and these views, as evaluate does.")
 _OUT = flags.DEFINE_string("out", None, "File of JSON lines to append the rows to.")
 _DUMP = flags.DEFINE_string("dump", None, "File (.npz) for logits and features.")
 
@@ -66,6 +67,7 @@ def main(argv: list[str]) -> None:
         corrupted=_CORRUPTIONS.value,
         examples=_EXAMPLES.value,
         dump=pathlib.Path(_DUMP.value) if _DUMP.value else None,
+        view_names=_VIEWS.value,
     )
     for row in rows if _OUT.value else ():
         files.append_json_line(pathlib.Path(_OUT.value), row)

@@ -1,10 +1,11 @@
 """Evaluates the last checkpoint of a run on the test split.
 
     python -m experiments.evaluate --workdir=runs/a [--data_dir=…] [--corruptions]
-        [--attacks=fgsm,pgd20,auto] [--temperature] [--examples=1000]
+        [--attacks=fgsm,pgd20,auto] [--temperature] [--examples=1000] [--views=mirror]
 
 Metrics are reported before and after temperature scaling, and with --temperature also after vector
-scaling, both fitted on the calibration set. ``result.json`` of a finished run is updated. An
+scaling, both fitted on the calibration set. With --views, the mean logits of each image and of
+views of it are evaluated too: metrics ``views_…``. ``result.json`` of a finished run is updated. An
 interrupted evaluation resumes from ``evaluation.jsonl``.
 On several hosts: docs/distributed.md.
 """
@@ -36,6 +37,9 @@ _TEMPERATURE = flags.DEFINE_bool(
 _EXAMPLES = flags.DEFINE_integer(
     "examples", 0, "Corrupt and attack the first N test images (0 = all).", lower_bound=0
 )
+_VIEWS = flags.DEFINE_list(
+    "views", [], "Also evaluate the mean over the image and these views: mirror, augmix@DISTANCE."
+)
 
 
 def main(argv: list[str]) -> None:
@@ -62,6 +66,7 @@ def main(argv: list[str]) -> None:
         attack_names=_ATTACKS.value,
         vector_scaling=_TEMPERATURE.value,
         examples=_EXAMPLES.value,
+        view_names=_VIEWS.value,
     )
     if not processes.is_first():
         return
@@ -69,6 +74,8 @@ def main(argv: list[str]) -> None:
         print(f"not finished: {result['epochs']} of {config.epochs} epochs trained")
     print(printing.result_table([result]))
     print(f"\n{printing.evaluation_table(result)}")
+    if _VIEWS.value:
+        print(f"\nviews: the image, {result['views']}; {result['views_cost']:.2f} x the time")
 
 
 if __name__ == "__main__":
