@@ -15,6 +15,7 @@ from tqdm import tqdm
 from autolabel_jax import calibration, datasets, files, image_ops, input_pipeline
 from autolabel_jax.datasets import Split, StreamedSplit
 from autolabel_jax.diagnosis import affinity, fourier
+from autolabel_jax.diagnosis import beyond as beyond_lib
 from autolabel_jax.trained import Trained
 from autolabel_jax.types import Batch
 
@@ -56,6 +57,27 @@ def buckets(trained: Trained, examples: int, before: dict[str, Any] | None) -> d
         )
     moved = jax.tree.map(lambda *x: np.concatenate(x), *by_bucket)
     return {"stamp": stamp, **_by_bucket(moved, trained)}
+
+
+def beyond(trained: Trained, examples: int, before: dict[str, Any] | None) -> dict[str, Any]:
+    """Measures accuracy and temperature by distance, see ``diagnosis.beyond``.
+
+    Args:
+      trained: the run.
+      examples: measures on the first N images of the calibration split (0 = all).
+      before: this part of the file, if it has one.
+    """
+    whole = put(trained.dataset.calibration, examples, trained)
+    stamp = stamp_of(trained, whole.label.shape[0])
+    if before and before["stamp"] == stamp:
+        return before
+    seed = trained.config.seed
+    key = input_pipeline.epoch_key(seed, int(trained.snapshot.epoch), beyond_lib.PURPOSE)
+    with tqdm(desc="beyond", unit="bucket", dynamic_ncols=True) as bar:
+        rows = beyond_lib.measure(
+            trained.experiment, trained.variables, whole, trained.dataset.spec, key, bar.update
+        )
+    return {"stamp": stamp, **rows}
 
 
 def _by_bucket(moved: affinity.Moved, trained: Trained) -> dict[str, Any]:
