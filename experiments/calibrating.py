@@ -1,5 +1,7 @@
 """Evaluates all calibrators on a run, for ``experiments.calibrators``."""
 
+import hashlib
+import json
 import pathlib
 from collections.abc import Sequence
 from typing import Any
@@ -43,18 +45,31 @@ def evaluate(
     if dump:
         calibrated.dump(dump, pool, clean, shifted)
     measured = calibrated.evaluate(calibrated.fit(pool, table), clean, shifted, table)
-    described = {
-        "dataset": config.dataset,
-        "model": config.model.name,
-        "augmentation": config.augment.name,
-        "label_rule": config.labels.rule,
-        "labels": dict(config.labels),
+    described = describe(config, view_names) | {
         "train_examples": len(run.dataset.train),
-        "seed": config.seed,
         "epochs": int(run.snapshot.epoch),
         "calibration_examples": len(run.dataset.calibration),
         "corrupted_examples": len(few) if corrupted else 0,
         "numerics_version": autolabel_jax.NUMERICS_VERSION,
     }
-    described |= {"views": predictor.views} if view_names else {}
     return [{**described, "calibrator": name, **row} for name, row in measured.items()]
+
+
+def describe(config: ConfigDict, view_names: Sequence[str] = ()) -> dict[str, Any]:
+    """Returns the columns that say which run a row is of, as far as its config tells.
+
+    ``run`` is a hash of the config without ``data_dir``, so that runs are told apart that the
+    other columns do not distinguish.
+    """
+    fields = {name: value for name, value in config.to_dict().items() if name != "data_dir"}
+    text = json.dumps(fields, sort_keys=True, default=str).encode()
+    described = {
+        "run": hashlib.sha256(text).hexdigest()[:8],
+        "dataset": config.dataset,
+        "model": config.model.name,
+        "augmentation": config.augment.name,
+        "label_rule": config.labels.rule,
+        "labels": dict(config.labels),
+        "seed": config.seed,
+    }
+    return described | ({"views": ",".join(view_names)} if view_names else {})
