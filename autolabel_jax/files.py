@@ -99,10 +99,14 @@ def read_json_lines(path: pathlib.Path) -> list[dict[str, Any]]:
     return lines
 
 
-def append_json_line(path: pathlib.Path, value: dict[str, Any]) -> None:
-    """Appends a line and syncs it to disk; numbers that are not finite become null."""
+def append_json_line(path: pathlib.Path, *values: dict[str, Any]) -> None:
+    """Appends a line for each value, in one write, and syncs it to disk.
+
+    Numbers that are not finite become null.
+    """
+    lines = [json.dumps(_null_for_nan(value), allow_nan=False) + "\n" for value in values]
     with open(path, "a") as file:
-        file.write(json.dumps(_null_for_nan(value), allow_nan=False) + "\n")
+        file.write("".join(lines))
         file.flush()
         os.fsync(file.fileno())
 

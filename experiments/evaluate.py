@@ -1,10 +1,11 @@
 """Evaluates the last checkpoint of a run on the test split.
 
     python -m experiments.evaluate --workdir=runs/a [--data_dir=…] [--corruptions]
-        [--attacks=fgsm,pgd20,auto] [--temperature] [--examples=1000]
+        [--attacks=fgsm,pgd20,auto] [--temperature] [--examples=1000] [--views=mirror]
 
 Metrics are reported before and after temperature scaling, and with --temperature also after vector
-scaling, both fitted on the calibration set. ``result.json`` of a finished run is updated. An
+scaling, both fitted on the calibration set. With --views, the mean logits of each image and of
+views of it are evaluated too: metrics ``views_…``. ``result.json`` of a finished run is updated. An
 interrupted evaluation resumes from ``evaluation.jsonl``.
 On several hosts: docs/distributed.md.
 """
@@ -43,6 +44,8 @@ def main(argv: list[str]) -> None:
         print(f"not finished: {result['epochs']} of {config.epochs} epochs trained")
     print(printing.result_table([result]))
     print(f"\n{printing.evaluation_table(result)}")
+    if "view_names" in asked:
+        print(f"\nviews: the image, {result['views']}; {result['views_cost']:.2f} x the time")
 
 
 if __name__ == "__main__":

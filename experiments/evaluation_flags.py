@@ -4,7 +4,7 @@ from typing import Any
 
 from absl import flags
 
-from autolabel_jax.evaluation import run
+from autolabel_jax.evaluation import run, views
 
 _CORRUPTIONS = flags.DEFINE_bool(
     "corruptions", False, "Evaluate on 15 corruptions at 5 severities."
@@ -29,15 +29,19 @@ _TEMPERATURE = flags.DEFINE_bool(
 _EXAMPLES = flags.DEFINE_integer(
     "examples", 0, "Corrupt and attack the first N test images (0 = all).", lower_bound=0
 )
+_VIEWS = flags.DEFINE_list(
+    "views", [], "Also evaluate the mean over the image and these views: mirror, augmix@DISTANCE."
+)
 
 
 def keywords() -> dict[str, Any]:
     """Returns the flags as keywords of ``trained.evaluate``; {} if none asks for anything.
 
     Raises:
-      ValueError: an attack is unknown.
+      ValueError: an attack or a view is unknown.
     """
     run.plan(corrupted=False, attack_names=_ATTACKS.value, num_examples=0)
+    views.check(_VIEWS.value, attacked=bool(_ATTACKS.value))
     folder, extra = _CORRUPTED_DATA.value, _EXTRA.value
     asked = {
         "corrupted": _CORRUPTIONS.value or (bool(folder) and not extra),
@@ -45,6 +49,7 @@ def keywords() -> dict[str, Any]:
         "corrupted_data": folder,
         "attack_names": list(_ATTACKS.value),
         "vector_scaling": _TEMPERATURE.value,
+        "view_names": list(_VIEWS.value),
     }
     asked = {name: value for name, value in asked.items() if value}
     return asked | {"examples": _EXAMPLES.value} if asked else {}

@@ -154,6 +154,7 @@ def _stamps(
             "images": fingerprint.of_split(test),
         }
     )
+    common |= {"views": predictor.views} if predictor.views else {}
     of_sets: Line = {"corrupted_data": sets.folder if sets else ""}
     of_sets |= {"corrupted_files": sets.fingerprint} if sets else {}
     of_sets |= {"vector_scaling": True} if predictor.scaling.vector else {}
@@ -188,6 +189,7 @@ def _counting(ledger: Ledger, stamps: dict[str, Line]) -> dict[str, Line]:
         return (
             stamp is not None
             and stamp.items() <= line.items()
+            and line.get("views") == stamp.get("views")
             and (line["kind"] == "attack" or ledger.has_resamples(line))
         )
 

@@ -14,6 +14,7 @@ import numpy as np
 from autolabel_jax import calibration, datasets, files, image_ops, input_pipeline, progress
 from autolabel_jax.datasets import Split, StreamedSplit
 from autolabel_jax.diagnosis import affinity, fourier
+from autolabel_jax.diagnosis import beyond as beyond_lib
 from autolabel_jax.progress import Progress
 from autolabel_jax.trained import Trained
 from autolabel_jax.types import Batch
@@ -56,6 +57,28 @@ def buckets(trained: Trained, examples: int, before: dict[str, Any] | None) -> d
         )
     moved = jax.tree.map(lambda *x: np.concatenate(x), *by_bucket)
     return {"stamp": stamp, **_by_bucket(moved, trained)}
+
+
+def beyond(trained: Trained, examples: int, before: dict[str, Any] | None) -> dict[str, Any]:
+    """Measures accuracy and temperature by distance, see ``diagnosis.beyond``.
+
+    Args:
+      trained: the run.
+      examples: measures on the first N images of the calibration split (0 = all).
+      before: this part of the file, if it has one.
+    """
+    whole = put(trained.dataset.calibration, examples, trained)
+    stamp = stamp_of(trained, whole.label.shape[0])
+    if before and before["stamp"] == stamp:
+        return before
+    seed = trained.config.seed
+    key = input_pipeline.epoch_key(seed, int(trained.snapshot.epoch), beyond_lib.PURPOSE)
+    spec, experiment = trained.dataset.spec, trained.experiment
+    total = beyond_lib.num_buckets(experiment.augmentation, spec)
+    with Progress("", total, unit="bucket") as display:
+        display.begin("measuring temperatures")
+        rows = beyond_lib.measure(experiment, trained.variables, whole, spec, key, display.advance)
+    return {"stamp": stamp, **rows}
 
 
 def _by_bucket(moved: affinity.Moved, trained: Trained) -> dict[str, Any]:

@@ -20,6 +20,7 @@ SETS = {
     "pgd20_": "PGD-20",
     "auto_": "ensemble",
 }
+SETS |= {f"views_{prefix}": f"{name}, mean over views" for prefix, name in SETS.items()}
 SCALINGS = {"": "", "_ts": " (TS)", "_vs": " (VS)"}
 SET_METRICS = ("accuracy", "ece", "nll")
 ALL = 10_000  # characters, wider than any table
