@@ -26,6 +26,7 @@ class Trained:
     experiment: experiment_lib.Experiment
     dataset: datasets.Dataset
     snapshot: Snapshot
+    lines: list[dict[str, Any]]  # metrics of the epochs before it
 
     @property
     def variables(self) -> dict[str, Any]:
@@ -55,6 +56,7 @@ def restore(workdir: str | pathlib.Path, config: ConfigDict) -> Trained:
       ValueError: the data differ from those that the run was trained on.
     """
     run_dir = RunDir(pathlib.Path(workdir))
+    run_dir.check_saved_config(config)
     dataset = datasets.load(config)
     run_dir.check_dataset(dataset)
     experiment = experiment_lib.create(config, dataset, input_pipeline.make_mesh())
@@ -66,7 +68,8 @@ def restore(workdir: str | pathlib.Path, config: ConfigDict) -> Trained:
             f"--workdir={workdir}: found no checkpoint there; train it first, with "
             f"`python -m experiments.train --config=… --workdir={workdir}`"
         )
-    return Trained(run_dir, config, experiment, dataset, snapshot)
+    lines = checkpoint.read_lines(saved.restored) or run_dir.read_metrics()
+    return Trained(run_dir, config, experiment, dataset, snapshot, lines)
 
 
 def evaluate(
@@ -104,20 +107,22 @@ def evaluate(
     names = dict.fromkeys(unit.name for unit in run.plan(**asked, num_examples=0))
     sets = published.open_sets(corrupted_data, list(names)) if corrupted_data else None
     trained = restore(workdir, config)
+    run_dir = trained.run_dir
+    run_dir.result()  # a damaged one is named before the evaluation
     began = time.perf_counter()
     predictor = trained.predictor(vector=vector_scaling)
     result = metric_writer.evaluate_clean(
-        predictor, config, trained.dataset, trained.run_dir, began=began
+        predictor, config, trained.dataset, run_dir, lines=trained.lines, began=began
     )
     test = datasets.first(trained.dataset.test, examples, "--examples")
     if units := run.plan(**asked, num_examples=len(test)):
-        ledger = trained.run_dir.ledger
+        ledger = run_dir.ledger
         lines = run.run(units, predictor, test, ledger, sets=sets)
         result |= processes.on_first(lambda: summary.summarise(lines, ledger))
     epoch = int(trained.snapshot.epoch)
     if epoch == config.epochs:
         kinds = {unit.kind for unit in units}
-        result = trained.run_dir.write_result(
+        result = run_dir.write_result(
             result, replaced=lambda name: summary.is_replaced(name, kinds)
         )
     return {**result, "epochs": epoch}

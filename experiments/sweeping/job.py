@@ -188,7 +188,7 @@ def _run(job: Job, stop: Stop) -> None:
             with stop.interrupting():
                 trained.evaluate(job.workdir, config, **job.evaluation)
     stamp = {"settings": job.settings, "evaluation": job.evaluation}
-    files.write_json(job.workdir / STAMP, stamp)
+    files.write_json(job.workdir / STAMP, stamp, checksum=True)
 
 
 def _failed(job: Job, error: Exception) -> Outcome:
