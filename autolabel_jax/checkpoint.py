@@ -72,6 +72,8 @@ class Checkpoints:
         """Opens the folder; with ``keep``, also deletes incomplete checkpoints."""
         self.folder, self._config = folder.absolute(), config
         self.restored: pathlib.Path | None = None
+        if self.folder.exists() and not self.folder.is_dir():
+            raise ValueError(f"{self.folder}: is a file; expected the folder of the checkpoints")
         self._writes = keep is not None
         self._place, self._lines = 0, [{}]  # of the checkpoint that is written
         self._manager = ocp.CheckpointManager(

@@ -11,6 +11,7 @@ import json
 import math
 import os
 import pathlib
+import shutil
 import socket
 from collections.abc import Generator
 from typing import IO, Any
@@ -43,8 +44,14 @@ def _naming(path: pathlib.Path) -> Generator[None]:
 def replacing(path: pathlib.Path) -> Generator[IO[bytes]]:
     """Opens a temporary file that takes the place of ``path`` once it is written and synced.
 
-    If writing fails, the temporary file is removed and ``path`` stays as it was.
+    If writing fails, the temporary file is removed and ``path`` stays as it was. A link stays one,
+    and a file keeps its permissions.
+
+    Raises:
+      DamagedError: ``path`` is a folder, pipe or device.
     """
+    path = path.resolve()
+    _check_regular(path)
     temporary = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}")
     remove_leftovers(path.parent, path.name)
     try:
@@ -52,6 +59,8 @@ def replacing(path: pathlib.Path) -> Generator[IO[bytes]]:
             yield file
             file.flush()
             os.fsync(file.fileno())
+        if path.exists():
+            shutil.copymode(path, temporary)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -100,6 +109,21 @@ def lock(path: pathlib.Path) -> Generator[str | None]:
         yield None
 
 
+def read_bytes(path: pathlib.Path) -> bytes:
+    """Reads a file.
+
+    Raises:
+      DamagedError: it is no regular file; reading a pipe would wait for a writer.
+    """
+    _check_regular(path)
+    return path.read_bytes()
+
+
+def _check_regular(path: pathlib.Path) -> None:
+    if path.exists() and not path.is_file():
+        raise DamagedError(path, "is not a regular file")
+
+
 def write_json(path: pathlib.Path, value: dict[str, Any], *, checksum: bool = False) -> None:
     """Writes a JSON file atomically; numbers that are not finite become null."""
     text = json.dumps(_stored(value, checksum), indent=2, allow_nan=False)
@@ -113,7 +137,7 @@ def read_json(path: pathlib.Path) -> dict[str, Any]:
     Raises:
       DamagedError: the file holds no JSON object, or not the one that was written.
     """
-    content = path.read_bytes()
+    content = read_bytes(path)
     try:
         return parse(content)
     except ValueError as error:
@@ -172,10 +196,10 @@ def read_json_lines(path: pathlib.Path, *, strict: bool = False) -> list[dict[st
     """Reads the objects of a file with one per line; ignores incomplete and damaged lines.
 
     Raises:
-      DamagedError: with ``strict``, for the first of these lines.
+      DamagedError: it is no regular file, or with ``strict``, for the first of these lines.
     """
     lines = []
-    texts = path.read_bytes().split(b"\n") if strict or path.exists() else []
+    texts = read_bytes(path).split(b"\n") if strict or path.exists() else []
     for i, text in enumerate(texts, 1):
         try:
             lines += [parse(text)] if text.strip() else []
@@ -188,6 +212,7 @@ def read_json_lines(path: pathlib.Path, *, strict: bool = False) -> list[dict[st
 def append_json_line(path: pathlib.Path, value: dict[str, Any], *, checksum: bool = False) -> None:
     """Appends a line and syncs it to disk; numbers that are not finite become null."""
     text = json.dumps(_stored(value, checksum), allow_nan=False)
+    _check_regular(path)
     with _naming(path), open(path, "a+b") as file:
         file.write(b"" if _ends_with_line(file) else b"\n")  # after half a line of a killed process
         file.write(f"{text}\n".encode())
@@ -197,7 +222,7 @@ def append_json_line(path: pathlib.Path, value: dict[str, Any], *, checksum: boo
 
 def _ends_with_line(file: IO[bytes]) -> bool:
     """Whether a file is empty, or ends with a whole line."""
-    if not file.seekable() or not file.seek(0, os.SEEK_END):
+    if not file.seek(0, os.SEEK_END):
         return True
     file.seek(-1, os.SEEK_END)
     return file.read(1) == b"\n"

@@ -220,7 +220,9 @@ class RunDir:
 
     def _check_dataset(self, dataset: Dataset) -> None:
         before = self.read_dataset()
-        differing = before and fingerprint.differences(before, fingerprint.describe(dataset))
+        if before is None:
+            return
+        differing = fingerprint.differences(before, fingerprint.describe(dataset))
         if differing:
             raise ValueError(
                 f"--workdir={self.path} holds a run on other data ({'; '.join(differing)}); "
@@ -322,6 +324,8 @@ class RunDir:
 
     def last_metrics(self) -> dict[str, Any] | None:
         """Reads the last complete line from the end of the file, or None."""
+        if not self._metrics.is_file():
+            return None
         try:
             with open(self._metrics, "rb") as file:
                 file.seek(max(file.seek(0, 2) - TAIL, 0))

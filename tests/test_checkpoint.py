@@ -8,7 +8,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
-from autolabel_jax import checkpoint
+from autolabel_jax import checkpoint, run_dir
 from autolabel_jax.types import StepMetrics
 
 
@@ -197,7 +197,7 @@ def test_one_without_checksums_is_left_out_only_if_it_cannot_be_read(
     older, newer = save_two(tmp_path, first)
     folder = tmp_path / "checkpoints" / "12"
     (folder / checkpoint.CHECKSUMS).unlink()
-    (folder / checkpoint.LINES).unlink()
+    (folder / run_dir.SAVED_METRICS).unlink()
     with checkpoint.Checkpoints(tmp_path / "checkpoints", keep=2) as checkpoints:
         assert bits(checkpoints.restore(first)) == bits(newer)
     assert capsys.readouterr().err == ""

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ class Ledger:
         """
         if not self.file.exists():
             return []
-        whole = self.file.read_bytes()
+        whole = files.read_bytes(self.file)
         texts = whole.split(b"\n")
         lines = [_parsed(text) for text in texts]
         damaged = [i for i, text in enumerate(texts[:-1], 1) if text and lines[i - 1] is None]
@@ -73,9 +74,19 @@ class Ledger:
             processes.say(f"{path}: differs from its checksum; evaluating its set again")
         return is_whole
 
-    def resamples(self, line: Line) -> dict[str, np.ndarray]:
-        """Reads the resamples of a corrupted set."""
-        return files.read_npz(self.folder / line["resamples"])
+    def resamples(self, line: Line, names: Sequence[str]) -> dict[str, np.ndarray]:
+        """Reads the resamples of some metrics of a corrupted set.
+
+        Raises:
+          DamagedError: the file lacks one.
+        """
+        path = self.folder / line["resamples"]
+        saved = files.read_npz(path)
+        if missing := [name for name in names if name not in saved]:
+            raise files.DamagedError(
+                path, f"lacks {', '.join(missing)}; delete it to evaluate its set again"
+            )
+        return {name: saved[name] for name in names}
 
 
 def _parsed(text: bytes) -> Line | None:

@@ -144,7 +144,7 @@ def read(workdir: pathlib.Path) -> RunRecord:
 
     config = try_read(run_dir.CONFIG, files.read_config, dict, {})
     lines = try_read(run_dir.METRICS, files.read_metrics, list, [])
-    if changed := files.changed_epochs():
+    if not faults and (changed := files.changed_epochs()):
         faults.append(
             f"epochs {changed} of its {run_dir.METRICS} differ from those in its last checkpoint; "
             "run the training command again, which restores them"
