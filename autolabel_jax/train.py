@@ -110,6 +110,7 @@ def train(
       Stopped: ``should_stop`` returned True; a checkpoint is saved.
     """
     run_dir, config = RunDir(pathlib.Path(workdir)), registry.complete(config)
+    experiment_lib.check(config)
     with run_dir.locked():
         dataset = datasets.load(config)
         experiment = experiment_lib.create(config, dataset, input_pipeline.make_mesh())
