@@ -1,7 +1,7 @@
 """Saves and restores the whole state of a run with orbax.
 
-Checkpoints are written atomically, and the last k are kept. Each holds the checksums of its files
-and the metrics of the epochs before it.
+Checkpoints are written atomically, and the last k are kept. Each holds the checksums of its files,
+the metrics of the epochs before it and the record of the data that it is trained on.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ import orbax.checkpoint as ocp
 from flax import struct
 
 from autolabel_jax import experiment as experiment_lib
-from autolabel_jax import files, processes
+from autolabel_jax import files, processes, run_dir
 from autolabel_jax.types import Array, StepMetrics, TrainState
 
 CHECKSUMS, LINES = "checksums.json", "epochs.jsonl"  # in the folder of a checkpoint
@@ -60,11 +60,14 @@ class Checkpoints:
       folder: ``RunDir.checkpoints``.
       keep: number of last checkpoints to keep; None opens them for reading only, for example
         while a run is writing there.
+      data: record of the data, ``RunDir.read_dataset``, that new checkpoints get.
     """
 
-    def __init__(self, folder: pathlib.Path, keep: int | None):
+    def __init__(
+        self, folder: pathlib.Path, keep: int | None, *, data: dict[str, Any] | None = None
+    ):
         """Opens the folder; with ``keep``, also deletes incomplete checkpoints."""
-        self.folder = folder.absolute()
+        self.folder, self._data = folder.absolute(), data
         self._writes = keep is not None
         self._place, self._lines = 0, [{}]  # of the checkpoint that is written
         self._manager = ocp.CheckpointManager(
@@ -112,12 +115,14 @@ class Checkpoints:
             self._manager.save(place, args=ocp.args.StandardSave(copy))
 
     def _complete(self) -> None:
-        """Adds lines and checksums to the checkpoint that is written, before it gets its name."""
+        """Adds lines, data and checksums to a checkpoint, before it gets its name."""
         if not processes.is_first():
             return
         names = (str(self._place), f"{self._place}.orbax-checkpoint-tmp*")
         (folder,) = (path for name in names for path in self.folder.glob(name))
         files.rewrite_json_lines(folder / LINES, self._lines)
+        if self._data is not None:
+            files.write_json(folder / run_dir.DATASET, self._data)
         files.write_json(folder / CHECKSUMS, _checksums(folder))
 
     def restore(self, like: Snapshot) -> Snapshot | None:
@@ -177,7 +182,8 @@ def read_lines(folder: pathlib.Path | None) -> list[dict[str, Any]]:
 
 def _checksums(folder: pathlib.Path) -> dict[str, str]:
     """Returns the SHA-256 of the files of a checkpoint, by path; orbax changes its own later."""
-    paths = [folder / LINES, *sorted(p for p in (folder / "default").rglob("*") if p.is_file())]
+    paths = [folder / LINES, folder / run_dir.DATASET, *sorted((folder / "default").rglob("*"))]
+    paths = [path for path in paths if path.is_file()]
     return {
         str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in paths
