@@ -1,7 +1,7 @@
 """Saves and restores the whole state of a run with orbax.
 
 Checkpoints are written atomically, and the last k are kept. Each holds the checksums of its files,
-the config of the run and the metrics of the epochs before it.
+the config of the run, the record of its data and the metrics of the epochs before it.
 """
 
 import hashlib
@@ -62,18 +62,27 @@ class Checkpoints:
       folder: ``RunDir.checkpoints``.
       keep: number of last checkpoints to keep; None opens them for reading only, for example
         while a run is writing there.
-      config: config of the run, if checkpoints are to hold it.
+      data: record of the data, ``RunDir.read_dataset``, that new checkpoints get.
+      config: config of the run, that new checkpoints get.
 
     Attributes:
       restored: folder of the checkpoint that was restored, or None.
     """
 
-    def __init__(self, folder: pathlib.Path, keep: int | None, config: ConfigDict | None = None):
+    def __init__(
+        self,
+        folder: pathlib.Path,
+        keep: int | None,
+        *,
+        data: dict[str, Any] | None = None,
+        config: ConfigDict | None = None,
+    ):
         """Opens the folder; with ``keep``, also deletes incomplete checkpoints."""
-        self.folder, self._config = folder.absolute(), config
-        self.restored: pathlib.Path | None = None
+        self.folder, self.restored = folder.absolute(), None
         if self.folder.exists() and not self.folder.is_dir():
             raise ValueError(f"{self.folder}: is a file; expected the folder of the checkpoints")
+        config_record = None if config is None else json.loads(config.to_json())
+        self._records = {run_dir.DATASET: data, run_dir.CONFIG: config_record}
         self._writes = keep is not None
         self._place, self._lines = 0, [{}]  # of the checkpoint that is written
         self._manager = ocp.CheckpointManager(
@@ -121,14 +130,15 @@ class Checkpoints:
             self._manager.save(place, args=ocp.args.StandardSave(copy))
 
     def _complete(self) -> None:
-        """Adds metrics, config and checksums to a checkpoint, before it gets its name."""
+        """Adds metrics, records and checksums to a checkpoint, before it gets its name."""
         if not processes.is_first():
             return
         names = (str(self._place), f"{self._place}.orbax-checkpoint-tmp*")
         (folder,) = (path for name in names for path in self.folder.glob(name))
         files.rewrite_json_lines(folder / run_dir.SAVED_METRICS, self._lines)
-        if self._config is not None:
-            files.write_json(folder / run_dir.CONFIG, json.loads(self._config.to_json()))
+        for name, record in self._records.items():
+            if record is not None:
+                files.write_json(folder / name, record)
         files.write_json(folder / CHECKSUMS, _checksums(folder))
 
     def restore(self, like: Snapshot) -> Snapshot | None:
@@ -190,8 +200,8 @@ def read_lines(folder: pathlib.Path | None) -> list[dict[str, Any]]:
 
 def _checksums(folder: pathlib.Path) -> dict[str, str]:
     """Returns the SHA-256 of the files of a checkpoint, by path; orbax changes its own later."""
-    paths = [folder / name for name in (run_dir.SAVED_METRICS, run_dir.CONFIG)]
-    paths += sorted((folder / "default").rglob("*"))
+    names = (run_dir.SAVED_METRICS, run_dir.DATASET, run_dir.CONFIG)
+    paths = [*(folder / name for name in names), *sorted((folder / "default").rglob("*"))]
     paths = [path for path in paths if path.is_file()]
     return {
         str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()

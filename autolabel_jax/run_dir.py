@@ -33,6 +33,7 @@ from autolabel_jax.evaluation.ledger import Ledger
 METRICS = "metrics.jsonl"
 SAVED_METRICS = "epochs.jsonl"  # in the folder of a checkpoint
 CONFIG, RESULT, LOCK = "config.json", "result.json", ".lock"
+DATASET = "dataset.json"  # also in each checkpoint, so that a copy of it knows its data
 PACKAGES = ("jax", "flax", "optax", "numpy")
 # Fields that do not affect the results; they may differ when a run is resumed.
 FREE_FIELDS = ("data_dir", "loader_workers", "checkpoint.keep", "checkpoint.every_epochs")
@@ -114,16 +115,17 @@ class RunDir:
         self.path.mkdir(parents=True, exist_ok=True)
         for folder in (self.path, self.ledger.folder):
             files.remove_leftovers(folder)
-        if self.is_claimed:
+        known, more_epochs = self.is_claimed, 0
+        if known:
             more_epochs = self._epochs_to_add(config)
             self.check_config(config, defaults, free=("epochs",) if more_epochs else ())
-            self._check_dataset(dataset)
-            if more_epochs:
-                self._reopen(config, more_epochs)
-        else:
-            described = {**fingerprint.describe(dataset), "versions": library_versions()}
-            files.write_json(self.path / "dataset.json", described, checksum=True)
+        described = self._check_dataset(dataset)
         self._check_saved_config(config)
+        if more_epochs:
+            self._reopen(config, more_epochs)
+        if not known or not (self.path / DATASET).exists():
+            described["versions"] = library_versions()
+            files.write_json(self.path / DATASET, described, checksum=True)
         files.write_json(self.path / CONFIG, json.loads(config.to_json()))
 
     @property
@@ -211,23 +213,36 @@ class RunDir:
                 )
 
     def check_dataset(self, dataset: Dataset) -> None:
-        """Checks that data equal those that the run was trained on; skips runs without record.
+        """Checks that data equal those that the run and its checkpoints record.
+
+        A last checkpoint without a record, which is of an older version, is named on standard
+        error.
 
         Raises:
           ValueError: splits or class names differ; the message lists them.
         """
         processes.on_first(lambda: self._check_dataset(dataset))
 
-    def _check_dataset(self, dataset: Dataset) -> None:
-        before = self.read_dataset()
-        if before is None:
-            return
-        differing = fingerprint.differences(before, fingerprint.describe(dataset))
-        if differing:
-            raise ValueError(
-                f"--workdir={self.path} holds a run on other data ({'; '.join(differing)}); "
-                "give the --data_dir of the original, unchanged data"
+    def _check_dataset(self, dataset: Dataset) -> dict[str, Any]:
+        """Checks data, and returns their description."""
+        described, saved = fingerprint.describe(dataset), self._saved()
+        # Without a config or checkpoint, the folder holds no run, but perhaps the start of one.
+        own = self.read_dataset() if self.is_claimed or saved else None
+        records = {"": own, **{f" in {p}": _data_of(p) for p in saved}}
+        for place, before in records.items():
+            if before is None:
+                continue
+            if differing := fingerprint.differences(before, described):
+                raise ValueError(
+                    f"--workdir={self.path} holds a run on other data{place} "
+                    f"({'; '.join(differing)}); give the --data_dir of the original, unchanged data"
+                )
+        if saved and not (saved[-1] / DATASET).exists():
+            processes.say(
+                f"{saved[-1]}: this checkpoint is of an older version and does not record its "
+                "data; whether they are these could not be checked"
             )
+        return described
 
     def load_config(self, defaults: ConfigDict | None = None) -> ConfigDict:
         """Loads the config of the run.
@@ -252,7 +267,7 @@ class RunDir:
 
     def read_dataset(self) -> dict[str, Any] | None:
         """Reads the fingerprint of the data; None for an older run without one."""
-        return _read(self.path / "dataset.json")
+        return _read(self.path / DATASET, f"{AGAIN}, which writes it")
 
     # --- training ----------------------------------------------------------------------------
 
@@ -263,9 +278,12 @@ class RunDir:
 
     def last_checkpoint(self) -> pathlib.Path | None:
         """Returns the folder of the last complete checkpoint, or None."""
+        return next(reversed(self._saved()), None)
+
+    def _saved(self) -> list[pathlib.Path]:
         # Orbax gives a folder its number once it is complete.
-        saved = [p for p in self.checkpoints.glob("*") if p.name.isdigit()]
-        return max(saved, key=lambda p: int(p.name), default=None)
+        saved = (p for p in self.checkpoints.glob("*") if p.name.isdigit())
+        return sorted(saved, key=lambda p: int(p.name))
 
     @property
     def tensorboard(self) -> pathlib.Path:
@@ -452,6 +470,13 @@ def _read(path: pathlib.Path, remedy: str = WITHOUT) -> dict[str, Any] | None:
         return files.read_json(path) if path.exists() else None
     except files.DamagedError as error:
         raise files.DamagedError(path, f"{error.reason}; {remedy}") from error
+
+
+def _data_of(checkpoint: pathlib.Path) -> dict[str, Any] | None:
+    """Reads the record of data in a checkpoint; None for an older or damaged one."""
+    with contextlib.suppress(OSError, ValueError):  # ``Checkpoints.restore`` names a damaged one
+        return files.read_json(checkpoint / DATASET)
+    return None
 
 
 def _merged(later: dict[str, Any], saved: dict[str, Any]) -> dict[str, Any]:

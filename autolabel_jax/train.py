@@ -110,6 +110,7 @@ def train(
       Stopped: ``should_stop`` returned True; a checkpoint is saved.
     """
     run_dir, config = RunDir(pathlib.Path(workdir)), registry.complete(config)
+    experiment_lib.check(config)
     with run_dir.locked():
         dataset = datasets.load(config)
         experiment = experiment_lib.create(config, dataset, input_pipeline.make_mesh())
@@ -132,7 +133,8 @@ def _train(
 ) -> dict[str, Any]:
     """Trains a run that is not finished; see ``train``."""
     _warn_of_still_labels(config, experiment)
-    with checkpoint.Checkpoints(run_dir.checkpoints, config.checkpoint.keep, config) as saved:
+    keep, data = config.checkpoint.keep, run_dir.read_dataset()
+    with checkpoint.Checkpoints(run_dir.checkpoints, keep, data=data, config=config) as saved:
         snapshot = checkpoint.first_snapshot(experiment, config.seed, dataset.train.input.shape[1:])
         restored = saved.restore(snapshot)
         if restored is None and (lines := run_dir.read_metrics()):

@@ -56,6 +56,7 @@ def restore(workdir: str | pathlib.Path, config: ConfigDict) -> Trained:
       ValueError: the data differ from those that the run was trained on.
     """
     run_dir = RunDir(pathlib.Path(workdir))
+    experiment_lib.check(config)
     run_dir.check_saved_config(config)
     dataset = datasets.load(config)
     run_dir.check_dataset(dataset)

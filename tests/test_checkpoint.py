@@ -1,5 +1,6 @@
 """Checkpoints come back to the last bit, the last k stay, and half a one is cleared."""
 
+import json
 import shutil
 
 import helpers
@@ -234,3 +235,15 @@ def test_a_checkpoint_holds_the_metrics_before_it(tmp_path, first):
         lines = checkpoint.read_lines(tmp_path / "checkpoints" / name)
         assert [line["epoch"] for line in lines] == epochs
     assert checkpoint.read_lines(None) == []
+
+
+def test_a_checkpoint_holds_the_record_of_its_data_and_its_checksum(tmp_path, first, capsys):
+    data = {"splits": {}, "class_names": None}
+    with checkpoint.Checkpoints(tmp_path / "checkpoints", keep=2, data=data) as checkpoints:
+        checkpoints.save(at(first, 1, 0), steps_per_epoch=5)
+    record = tmp_path / "checkpoints" / "6" / "dataset.json"
+    assert json.loads(record.read_text()) == data
+    record.write_text(record.read_text().replace("null", "[]"))
+    with checkpoint.Checkpoints(tmp_path / "checkpoints", keep=None) as checkpoints:
+        assert checkpoints.restore(first) is None
+    assert "dataset.json differs from its checksum" in capsys.readouterr().err
