@@ -105,7 +105,7 @@ class Checkpoints:
         """Waits for a write in progress, unless another process is lost."""
         if processes.is_peer_lost(error):
             return
-        self._manager.wait_until_finished()
+        self._wait()
         self._manager.close()
 
     def save(
@@ -123,11 +123,16 @@ class Checkpoints:
         """
         place = int(snapshot.epoch) * (steps_per_epoch + 1) + int(snapshot.step)
         if place != self._manager.latest_step():
-            self._manager.wait_until_finished()
+            self._wait()
             self._place, self._lines = place, list(lines)
             # Copied, because the next step may reuse the snapshot's memory during the write.
             copy = jax.tree.map(jnp.copy, snapshot)
-            self._manager.save(place, args=ocp.args.StandardSave(copy))
+            with files.naming(self.folder):
+                self._manager.save(place, args=ocp.args.StandardSave(copy))
+
+    def _wait(self) -> None:
+        with files.naming(self.folder):
+            self._manager.wait_until_finished()
 
     def _complete(self) -> None:
         """Adds metrics, records and checksums to a checkpoint, before it gets its name."""
@@ -188,7 +193,7 @@ class Checkpoints:
 
     def latest(self) -> pathlib.Path | None:
         """Waits for a write in progress and returns the last checkpoint's folder, or None."""
-        self._manager.wait_until_finished()
+        self._wait()
         step = self._manager.latest_step()
         return None if step is None else self.folder / str(step)
 

@@ -30,7 +30,7 @@ class DamagedError(ValueError):
 
 
 @contextlib.contextmanager
-def _naming(path: pathlib.Path) -> Generator[None]:
+def naming(path: pathlib.Path) -> Generator[None]:
     """Adds the path to errors of the operating system that name no file, such as a full disk."""
     try:
         yield
@@ -55,7 +55,7 @@ def replacing(path: pathlib.Path) -> Generator[IO[bytes]]:
     temporary = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}")
     remove_leftovers(path.parent, path.name)
     try:
-        with _naming(path), open(temporary, "wb") as file:
+        with naming(path), open(temporary, "wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -213,7 +213,7 @@ def append_json_line(path: pathlib.Path, value: dict[str, Any], *, checksum: boo
     """Appends a line and syncs it to disk; numbers that are not finite become null."""
     text = json.dumps(_stored(value, checksum), allow_nan=False)
     _check_regular(path)
-    with _naming(path), open(path, "a+b") as file:
+    with naming(path), open(path, "a+b") as file:
         file.write(b"" if _ends_with_line(file) else b"\n")  # after half a line of a killed process
         file.write(f"{text}\n".encode())
         file.flush()

@@ -69,6 +69,11 @@ def restore(workdir: str | pathlib.Path, config: ConfigDict) -> Trained:
             f"--workdir={workdir}: found no checkpoint there; train it first, with "
             f"`python -m experiments.train --config=… --workdir={workdir}`"
         )
+    if run_dir.is_finished and int(snapshot.epoch) < config.epochs:
+        raise ValueError(
+            f"{run_dir.checkpoints}: the last checkpoint of this finished run is damaged; delete "
+            "its result.json and run the training command again, which goes on from the one before"
+        )
     lines = checkpoint.read_lines(saved.restored) or run_dir.read_metrics()
     return Trained(run_dir, config, experiment, dataset, snapshot, lines)
 

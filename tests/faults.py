@@ -15,7 +15,8 @@ import helpers
 
 from autolabel_jax import corruptions
 
-WRITING = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate")
+REMOVING = ("os.remove", "os.rmdir")
+WRITING = ("os.rename", "os.mkdir", "os.truncate", *REMOVING)
 SERVER = multiprocessing.get_context("forkserver")
 CORRUPTIONS = ("brightness", "contrast")  # that programs evaluate
 _listeners = []  # of the audit hook, which cannot be removed
@@ -29,7 +30,7 @@ class Writes:
 
     Args:
       folder: watched folder.
-      at: function of the number of the operation from 0, its path, and whether it is a sync.
+      at: function of the number of the operation from 0, its path, and its audit event or 'sync'.
     """
 
     def __init__(self, folder: pathlib.Path, at):
@@ -56,7 +57,7 @@ class Writes:
         else:
             paths = arguments[:2] if event in WRITING else ()
         if any(isinstance(p, str | os.PathLike) and self._is_inside(p) for p in paths):
-            self._operation(paths[0], False)
+            self._operation(paths[0], event)
 
     def _is_inside(self, path):
         return os.path.abspath(path).startswith(self._folder)
@@ -64,15 +65,15 @@ class Writes:
     def _sync(self, descriptor):
         path = os.readlink(f"/proc/self/fd/{descriptor}")
         if self._is_inside(path):
-            self._operation(path, True)
+            self._operation(path, "sync")
         self._fsync(descriptor)
 
-    def _operation(self, path, is_sync):
+    def _operation(self, path, event):
         if self._busy:
             return
         self._busy = True
         try:
-            self._at(self._count, pathlib.Path(path).absolute(), is_sync)
+            self._at(self._count, pathlib.Path(path).absolute(), event)
         finally:
             self._count, self._busy = self._count + 1, False
 
@@ -89,11 +90,11 @@ def photographed(folder: pathlib.Path, into: pathlib.Path, rng):
     """
     copies = []
 
-    def copy(n, path, is_sync):
+    def copy(n, path, event):
         target = into / str(n)
         with contextlib.suppress(shutil.Error):  # a file that another thread has just removed
             shutil.copytree(folder, target, symlinks=True)
-        if is_sync and rng.random() < 0.5:
+        if event == "sync" and rng.random() < 0.5:
             cut(target / path.relative_to(folder), rng)
         for path in target.rglob(f".*.{os.getpid()}"):
             path.rename(path.with_suffix(f".{_ended_process()}"))
@@ -112,11 +113,11 @@ def _ended_process() -> int:
 
 
 def full_disk(folder: pathlib.Path, first: int) -> Writes:
-    """A disk on which every operation from the ``first`` on fails for lack of space."""
+    """A disk without space from the ``first`` operation on; files can be removed."""
 
-    def fail(n, path, is_sync):
-        if n >= first:  # a sync has no path
-            path = () if is_sync else (str(path),)
+    def fail(n, path, event):
+        if n >= first and event not in REMOVING:
+            path = () if event == "sync" else (str(path),)  # a sync has no path
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), *path)
 
     return Writes(folder, fail)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import pathlib
 import re
 import shutil
@@ -17,6 +18,7 @@ import pytest
 from pyarrow import parquet
 
 from autolabel_jax import corruptions, files, train
+from autolabel_jax.run_dir import RunDir
 from experiments.reporting import packed
 
 SEED = 2611
@@ -97,12 +99,16 @@ SKIPPED = ("tensorboard", "checkpoints")
 UNEQUAL = (*helpers.TIMES, "revision")  # somebody may commit while the tests run
 
 
-def content(folder: pathlib.Path) -> dict:
-    """What the files below a folder hold, without times, logs and copies of damaged files."""
+def content(folder: pathlib.Path, unread=()) -> dict:
+    """What the files below a folder hold, without times, logs and copies of damaged files.
+
+    Files and folders named in ``unread`` are left out.
+    """
     found = {}
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
         inside = path.relative_to(folder)
-        hidden = any(part.startswith(".") or part in SKIPPED for part in inside.parts)
+        skipped = (*SKIPPED, *unread)
+        hidden = any(part.startswith(".") or part in skipped for part in inside.parts)
         if not hidden and "damaged" not in path.name:
             found[str(inside)] = READERS[path.suffix](path)
     return found
@@ -251,7 +257,7 @@ def damage(path: pathlib.Path, how: str, rng) -> None:
 
 @pytest.mark.parametrize("moments", [4, pytest.param(30, marks=pytest.mark.slow)])
 def test_damaged_files_of_a_finished_run_are_named(tmp_path, undisturbed, moments):
-    """Training does not read the checkpoints of a finished run, and evaluating does."""
+    """Training leaves the files of an evaluation as they are, damaged or not."""
     after, _ = undisturbed("evaluate")
     rng = np.random.default_rng(SEED)
     for n in range(moments):
@@ -260,17 +266,13 @@ def test_damaged_files_of_a_finished_run_are_named(tmp_path, undisturbed, moment
         damage(path, how, rng)
         name = ("train", "evaluate")[n % 2]
         done = run(name, folder)
-        what = (name, how, str(path), done.stderr)
         if done.returncode:
             assert_refused(done, folder)
-        elif "checkpoints" not in path.parts:
-            assert content(folder) == content(after), what
-        else:
-            assert result(folder) == result(after), what
-
-
-def result(folder):
-    return without_times(files.read_json(folder / "run" / "result.json"))
+            continue
+        of_evaluation = ("evaluation.jsonl", "evaluation", "test_logits.npz")
+        unread = of_evaluation if name == "train" else ()
+        found, wanted = (content(root, unread) for root in (folder, after))
+        assert found == wanted, (name, how, path, done.stderr)
 
 
 def draw(workdir: pathlib.Path, rng) -> tuple[pathlib.Path, str]:
@@ -325,3 +327,134 @@ def test_processes_killed_again_and_again(tmp_path, stages, undisturbed, name, k
     done = run(name, folder)
     assert done.returncode == 0, done.stderr
     assert_undisturbed(folder, after)
+
+
+# --- faults that are always the same -----------------------------------------------------------
+
+
+def as_folder(path):
+    path.unlink()
+    path.mkdir()
+
+
+def as_pipe(path):
+    path.unlink()
+    os.mkfifo(path)
+
+
+WRONG = {
+    "empty": lambda path: path.write_bytes(b""),
+    "list": lambda path: path.write_text("[1]"),
+    "not UTF-8": lambda path: path.write_bytes(b"\xff\xfe"),
+    "folder": as_folder,
+    "pipe": as_pipe,
+}
+
+
+@pytest.mark.parametrize("how", WRONG)
+@pytest.mark.parametrize("file", ["config.json", "result.json", "dataset.json"])
+def test_files_of_a_wrong_kind_are_named(tmp_path, stages, file, how):
+    """By training, and by whatever reads many runs, which goes on with the others."""
+    folder = copy(stages / "documented", tmp_path / "a")
+    workdir = folder / "runs" / "a"
+    WRONG[how](workdir / file)
+    with pytest.raises(ValueError, match=f"^{workdir / file}: .*; delete it and run the training"):
+        train.train(helpers.small_config(**SETTINGS, seed=0), workdir, progress=False)
+    done = helpers.command("-m", "experiments.tables", folder / "runs")
+    assert done.returncode == 0, done.stderr
+    assert (f"its {file} " in done.stdout) == (file != "dataset.json")
+
+
+def test_an_entry_that_stands_twice_is_named(tmp_path, stages):
+    workdir = copy(stages / "documented", tmp_path / "a") / "runs" / "a"
+    path = workdir / "config.json"
+    path.write_text(path.read_text().replace('"seed": 0', '"seed": 0, "seed": 1'))
+    with pytest.raises(ValueError, match=f"^{path}: holds the entry 'seed' twice; delete it"):
+        train.train(helpers.small_config(**SETTINGS, seed=0), workdir, progress=False)
+
+
+def test_changed_metrics_are_in_no_table(tmp_path, stages):
+    folder = copy(stages / "documented", tmp_path / "a") / "runs"
+    path = folder / "a" / "metrics.jsonl"
+    path.write_text(path.read_text().replace('"train_loss": ', '"train_loss": 1', 1))
+    done = helpers.command("-m", "experiments.tables", folder)
+    assert "epochs 1 of its metrics.jsonl differ from those in its last checkpoint" in " ".join(
+        done.stdout.split()
+    )
+    train.train(helpers.small_config(**SETTINGS, seed=0), folder / "a", progress=False)
+    assert content(folder) == content(stages / "documented" / "runs")
+
+
+def test_a_finished_run_is_not_evaluated_at_an_older_state(tmp_path, stages):
+    folder = copy(stages / "trained", tmp_path / "a")
+    newest = RunDir(folder / "run").last_checkpoint()
+    (newest / "checksums.json").write_text("{")
+    done = helpers.command("-m", "experiments.evaluate", f"--workdir={folder}/run")
+    assert_refused(done, folder)
+    assert "the last checkpoint of this finished run is damaged; delete its result" in done.stderr
+    (folder / "run" / "result.json").unlink()
+    train.train(helpers.small_config(**SETTINGS, seed=0), folder / "run", progress=False)
+    assert_undisturbed(folder, stages / "trained")
+
+
+@pytest.fixture(params=[64, 160, 320])
+def small_disk(tmp_path, request):
+    """A file system of so many KiB, and a function that enlarges it."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+
+    def mount(*options):
+        command = ["mount", "-t", "tmpfs", *options, "tmpfs", folder]
+        return subprocess.run(command, capture_output=True, text=True)
+
+    done = mount("-o", f"size={request.param}k")
+    if done.returncode:
+        pytest.skip(f"this user may not mount a tmpfs: {done.stderr.strip()}")
+    yield folder, lambda: mount("-o", "remount,size=64m")
+    subprocess.run(["umount", "--lazy", folder], check=True)  # some thread may have files open
+
+
+def test_a_small_disk(small_disk, undisturbed):
+    """Where the operating system says that it is full, also to TensorStore, which is C++."""
+    folder, enlarge = small_disk
+    done = run("train", folder)
+    assert_refused(done, folder)
+    enlarge()
+    done = run("train", folder)
+    assert done.returncode == 0, done.stderr
+    assert_undisturbed(folder, undisturbed("train")[0])
+
+
+@pytest.mark.parametrize(
+    ("file", "how", "told"),
+    [
+        ("all.jsonl", lambda b: b"<<<<<<< HEAD\n" + b, "all.jsonl:1: expected a file of exp"),
+        ("all.jsonl", lambda b: b.replace(b'"accuracy": 0', b'"accuracy": 1', 1), "its checksum"),
+        ("all.jsonl", lambda b: b + b, "all.jsonl:2: .* twice"),
+        ("curves.parquet", lambda b: b[: len(b) // 2], "curves.parquet: cannot be read as Parquet"),
+        ("curves.parquet", lambda b: b"", "curves.parquet: cannot be read as Parquet"),
+    ],
+)
+def test_damaged_studies_are_named(tmp_path, stages, file, how, told):
+    folder = copy(stages / "packed", tmp_path / "a")
+    path = folder / "results" / file
+    path.write_bytes(how(path.read_bytes()))
+    before = path.read_bytes()
+    for arguments in (
+        ["experiments.tables", folder / "results" / "all.jsonl"],
+        PROGRAMS["pack"].arguments(folder),
+    ):
+        done = helpers.command("-m", *arguments)
+        assert_refused(done, folder)
+        assert re.search(told, done.stderr)
+    assert path.read_bytes() == before
+
+
+def test_every_test_that_the_documentation_names_exists():
+    text = (helpers.ROOT / "docs" / "reliability.md").read_text()
+    rows = [line for line in text.splitlines() if line.startswith("| ")]
+    named = re.findall(r"`(test_\w+\.py)::(test_\w+)`", text)
+    assert len(named) >= len(rows) - 6  # three tables with two lines of head each
+    for file, test in named:
+        source = (helpers.ROOT / "tests" / file).read_text()
+        assert f"def {test}(" in source, f"{file}::{test}"

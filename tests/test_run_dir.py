@@ -400,3 +400,22 @@ def strings(path):
 def test_no_other_file_names_those_of_a_run(folder):
     naming = {p.name: strings(p) for p in (ROOT / folder).rglob("*.py") if p.name != "run_dir.py"}
     assert not {name: found for name, found in naming.items() if found}
+
+
+def test_a_config_other_than_that_of_the_checkpoint_is_refused(tmp_path):
+    """A changed digit of config.json; fields that it lacks, or that may differ, do not count."""
+    config, run = helpers.small_config(), RunDir(tmp_path)
+    claim(tmp_path, config)
+    saved = run.checkpoints / "3"
+    saved.mkdir(parents=True)
+    (saved / "config.json").write_text(config.to_json())
+    run.check_saved_config(helpers.small_config(data_dir="/moved", epochs=9))
+    refused = (
+        "config.json: differs from the config in .*3 \\(calibration.num_bins: 15 there, 14 now"
+    )
+    with pytest.raises(ValueError, match=refused):
+        run.check_saved_config(helpers.small_config(calibration__num_bins=14))
+    (tmp_path / "config.json").unlink()
+    with pytest.raises(ValueError, match=refused):
+        claim(tmp_path, helpers.small_config(calibration__num_bins=14))
+    assert not run.is_claimed

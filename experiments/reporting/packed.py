@@ -106,6 +106,8 @@ def _rows_of(study: pathlib.Path, changed: int) -> dict[str, Row]:
         try:
             row = files.parse(line)
             dict(row["config"])
+            if row["name"] in rows:
+                raise ValueError(f"{row['name']} stands there twice")
             rows[row["name"]] = row
         except (ValueError, TypeError, KeyError) as error:
             raise ValueError(
