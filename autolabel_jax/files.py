@@ -124,6 +124,26 @@ def _check_regular(path: pathlib.Path) -> None:
         raise DamagedError(path, "is not a regular file")
 
 
+def read_text(path: pathlib.Path) -> str:
+    """Reads a text in UTF-8 with its line ends as newlines.
+
+    Raises:
+      DamagedError: the file is not UTF-8.
+    """
+    try:
+        return read_bytes(path).decode().replace("\r\n", "\n")
+    except UnicodeDecodeError as error:
+        raise DamagedError(path, "is not UTF-8") from error
+
+
+def write_text(path: pathlib.Path, text: str) -> None:
+    """Writes a text in UTF-8 atomically, with the line ends of the file that it replaces."""
+    if "\r\n" not in text and path.exists() and b"\r\n" in read_bytes(path):
+        text = text.replace("\n", "\r\n")
+    with replacing(path) as file:
+        file.write(text.encode())
+
+
 def write_json(path: pathlib.Path, value: dict[str, Any], *, checksum: bool = False) -> None:
     """Writes a JSON file atomically; numbers that are not finite become null."""
     text = json.dumps(_stored(value, checksum), indent=2, allow_nan=False)

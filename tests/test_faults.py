@@ -307,7 +307,8 @@ def test_a_damaged_unfinished_run_ends_with_the_same_bits_or_is_named(
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "kills"), [("train", 12), ("evaluate", 5), ("sweep", 5), ("pack", 1), ("report", 1)]
+    ("name", "kills"),
+    [("train", 12), ("evaluate", 5), ("sweep", 5), ("pack", 1), ("tables", 1), ("report", 1)],
 )
 def test_processes_killed_again_and_again(tmp_path, stages, undisturbed, name, kills):
     """Each goes on where the one before it was killed."""
@@ -351,18 +352,19 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize("how", WRONG)
 @pytest.mark.parametrize("file", ["config.json", "result.json", "dataset.json"])
-def test_files_of_a_wrong_kind_are_named(tmp_path, stages, file, how):
-    """By training, and by whatever reads many runs, which goes on with the others."""
-    folder = copy(stages / "documented", tmp_path / "a")
-    workdir = folder / "runs" / "a"
-    WRONG[how](workdir / file)
-    with pytest.raises(ValueError, match=f"^{workdir / file}: .*; delete it and run the training"):
-        train.train(helpers.small_config(**SETTINGS, seed=0), workdir, progress=False)
-    done = helpers.command("-m", "experiments.tables", folder / "runs")
+def test_files_of_a_wrong_kind_are_named(tmp_path, stages, file):
+    """By training, and by what reads many runs, which goes on with the others."""
+    runs = copy(stages / "documented", tmp_path / "a") / "runs"
+    for how, change in WRONG.items():
+        workdir = copy(runs / "a", runs / how)
+        change(workdir / file)
+        what = f"^{workdir / file}: .*; delete it and run the training command again"
+        with pytest.raises(ValueError, match=what):
+            train.train(helpers.small_config(**SETTINGS, seed=0), workdir, progress=False)
+    done = helpers.command("-m", "experiments.tables", runs)
     assert done.returncode == 0, done.stderr
-    assert (f"its {file} " in done.stdout) == (file != "dataset.json")
+    assert done.stdout.count(f"its {file} ") == (len(WRONG) if file != "dataset.json" else 0)
 
 
 def test_an_entry_that_stands_twice_is_named(tmp_path, stages):
@@ -397,7 +399,10 @@ def test_a_finished_run_is_not_evaluated_at_an_older_state(tmp_path, stages):
     assert_undisturbed(folder, stages / "trained")
 
 
-@pytest.fixture(params=[64, 160, 320])
+SLOW = [pytest.param(size, marks=pytest.mark.slow) for size in (64, 160)]
+
+
+@pytest.fixture(params=[320, *SLOW])
 def small_disk(tmp_path, request):
     """A file system of so many KiB, and a function that enlarges it."""
     folder = tmp_path / "disk"

@@ -157,3 +157,14 @@ def test_a_full_disk_names_the_file(tmp_path, monkeypatch):
         with pytest.raises(OSError, match="No space left on device") as caught:
             write(path, {})
         assert caught.value.filename == str(path)
+
+
+def test_line_ends_stay(tmp_path):
+    path = tmp_path / "README.md"
+    for content in (b"a\r\nb\r\n", b"a\nb\n"):
+        path.write_bytes(content)
+        files.write_text(path, files.read_text(path).replace("b", "c"))
+        assert path.read_bytes() == content.replace(b"b", b"c")
+    path.write_bytes(b"\xff\xfe")
+    with pytest.raises(files.DamagedError, match="README.md: is not UTF-8"):
+        files.read_text(path)

@@ -76,6 +76,17 @@ def test_a_run_is_what_it_is_alone_and_is_skipped_afterwards(tmp_path, alone):
     assert outcome.state == "failed" and "batch_size: 16 there, 8 asked for" in outcome.message
 
 
+def test_a_damaged_result_is_that_of_its_run_alone(tmp_path):
+    jobs = [make_job(tmp_path, seed=3), make_job(tmp_path, seed=4)]
+    assert set(states(run_here(jobs)).values()) == {"done"}
+    path = tmp_path / "seed=3" / "result.json"
+    path.write_text("{")
+    (tmp_path / "seed=4" / "sweep.json").write_text("[]")
+    board = run_here(jobs)
+    assert states(board) == {"seed=3": "failed", "seed=4": "skipped"}
+    assert board.outcomes["seed=3"].message.startswith(f"{path}: cannot be read as a JSON object")
+
+
 class After(Stop):
     """Stops when asked for the n-th time."""
 

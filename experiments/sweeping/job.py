@@ -150,14 +150,16 @@ def look(job: Job) -> Outcome | None:
         if not job.run_dir.is_claimed:
             return None
         job.run_dir.check_config(job.load_config())
-        return Outcome(SKIPPED) if job.run_dir.is_finished and _is_evaluated(job) else None
+        is_finished = job.run_dir.read_result() is not None
+        return Outcome(SKIPPED) if is_finished and _is_evaluated(job) else None
     except Exception as error:  # any error, so that the other runs continue
         return _failed(job, error)
 
 
 def _is_evaluated(job: Job) -> bool:
-    path = job.workdir / STAMP
-    stamp = files.read_json(path) if path.exists() else {}
+    stamp: dict[str, Any] = {}
+    with contextlib.suppress(FileNotFoundError, files.DamagedError):  # evaluated again, and written
+        stamp = files.read_json(job.workdir / STAMP)
     return not job.evaluation or stamp.get("evaluation") == job.evaluation
 
 
