@@ -112,15 +112,23 @@ def _ended_process() -> int:
     return process.pid
 
 
-def full_disk(folder: pathlib.Path, first: int) -> Writes:
-    """A disk without space from the ``first`` operation on; files can be removed."""
+@contextlib.contextmanager
+def full_disk(folder: pathlib.Path, first: int):
+    """A disk without space from the ``first`` operation on; files can be removed.
+
+    Yields:
+      The list of paths that could not be written.
+    """
+    failed = []
 
     def fail(n, path, event):
         if n >= first and event not in REMOVING:
+            failed.append(path)
             path = () if event == "sync" else (str(path),)  # a sync has no path
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), *path)
 
-    return Writes(folder, fail)
+    with Writes(folder, fail):
+        yield failed
 
 
 def cut(path: pathlib.Path, rng) -> None:

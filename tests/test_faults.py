@@ -213,7 +213,7 @@ def lanes(short: dict[str, int], long: dict[str, int]) -> list:
 @pytest.mark.parametrize(
     ("name", "moments"),
     lanes(
-        {"train": 2, "pack": 1, "tables": 1},
+        {"train": 1, "pack": 1, "tables": 1},
         {"train": 24, "evaluate": 14, "sweep": 14, "pack": 6, "tables": 4, "report": 2},
     ),
 )
@@ -241,9 +241,11 @@ def test_a_full_disk_ends_in_one_line_and_loses_nothing(
     before = stages / PROGRAMS[name].begins
     for n in np.random.default_rng(SEED).choice(len(copies), min(moments, len(copies)), False):
         folder = copy(before, tmp_path / str(n))
-        with faults.full_disk(folder, n):
+        with faults.full_disk(folder, n) as failed:
             done = run(name, folder)
-        assert_refused(done, folder)
+        assert (done.returncode == 0) == (not failed)  # what is left may be to remove files
+        if failed:
+            assert_refused(done, folder)
         for path in folder.glob("*.md"):
             assert read_document(path) == read_document(before / path.name)
         done = run(name, folder)
@@ -255,9 +257,9 @@ def damage(path: pathlib.Path, how: str, rng) -> None:
     {"cut": faults.cut, "flip": faults.flip, "halve": faults.halve}[how](path, rng)
 
 
-@pytest.mark.parametrize("moments", [4, pytest.param(30, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("moments", [2, pytest.param(30, marks=pytest.mark.slow)])
 def test_damaged_files_of_a_finished_run_are_named(tmp_path, undisturbed, moments):
-    """Training leaves the files of an evaluation as they are, damaged or not."""
+    """Training does not read the files of an evaluation, nor evaluating those lines of epochs."""
     after, _ = undisturbed("evaluate")
     rng = np.random.default_rng(SEED)
     for n in range(moments):
@@ -269,8 +271,10 @@ def test_damaged_files_of_a_finished_run_are_named(tmp_path, undisturbed, moment
         if done.returncode:
             assert_refused(done, folder)
             continue
-        of_evaluation = ("evaluation.jsonl", "evaluation", "test_logits.npz")
-        unread = of_evaluation if name == "train" else ()
+        unread = {
+            "train": ("evaluation.jsonl", "evaluation", "test_logits.npz"),
+            "evaluate": ("metrics.jsonl",),  # the checkpoint has its lines too
+        }[name]
         found, wanted = (content(root, unread) for root in (folder, after))
         assert found == wanted, (name, how, path, done.stderr)
 
