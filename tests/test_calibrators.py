@@ -128,6 +128,8 @@ def test_rounding_and_weights_of_nothing_do_not_hide_where_the_optimum_is():
     logits, label = np.eye(3)[[0, 1, 2, 0]], np.array([0, 1, 2, 1])
     assert temperature.find(logits, label).kind == temperature.FINITE
     assert temperature.find(logits, label, np.array([1, 1, 1, 0])).kind == temperature.ZERO
+    with pytest.raises(ValueError, match="weight: got no positive one for 4 examples"):
+        temperature.find(logits, label, np.zeros(4))
     tied = np.array([[1.0, 1.0, 0.0]])
     assert temperature.find(tied, np.array([0])).kind == temperature.ZERO
 
@@ -390,7 +392,10 @@ def test_a_rule_says_that_its_temperatures_are_at_a_limit():
     with pytest.warns(UserWarning, match="'drift': 100% of .* smallest or largest temperature"):
         params = rule.fit(held_out)
     scaled = np.asarray(rule.apply(params, held_out.logits, held_out.features))
+    np.testing.assert_allclose(scaled, held_out.logits / params["clean_temperature"], rtol=1e-4)
     np.testing.assert_allclose(special.softmax(scaled, axis=-1), 1 / scaled.shape[1], rtol=0.2)
+    with pytest.warns(UserWarning, match="not recentred: .* no better than chance"):
+        assert adjusted.Recentred(rule).recentre(params, held_out)["temperature"] == 1
 
 
 def test_buckets_without_a_finite_optimum_are_named():

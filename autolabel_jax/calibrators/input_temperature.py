@@ -6,7 +6,8 @@ x and g are features, standardised with the weighted mean and deviation of the h
 A fit minimises the weighted NLL of softmax(z / T(x)) plus 1e-3 · ‖(u, v)‖² by L-BFGS, from
 a = log T₀ and zeros, where T₀ is the temperature of the clean held-out examples, or of all of them
 if the clean ones have no finite optimum. If log T₀ is outside [-3, 4], z is divided by T₀ first, so
-that the limits hold for T(x) / T₀. A warning says if most held-out examples are at a limit.
+that the limits hold for T(x) / T₀. If all have none, T₀ is a bound of ``temperature.find``, and the
+smallest or largest T(x). A warning says if most held-out examples are at a limit.
 """
 
 import dataclasses
@@ -120,7 +121,7 @@ class InputTemperature:
 
 
 def _start(held_out: HeldOut) -> tuple[np.float32, np.float32]:
-    """Returns T₀, and the unit of temperatures: 1, or T₀ where log T₀ is out of the limits."""
+    """Returns T₀ and the unit of temperatures, see the module."""
     clean = held_out.clean()
     found = temperature.find(clean.logits, clean.label)
     if found.warning:
@@ -128,8 +129,10 @@ def _start(held_out: HeldOut) -> tuple[np.float32, np.float32]:
         pooled = temperature.find(held_out.logits, held_out.label, held_out.weight)
         found = found if pooled.warning else pooled
     start = np.float32(found.temperature)
-    inside = LOG_LIMITS[0] <= np.log(start) <= LOG_LIMITS[1]
-    return start, np.float32(1) if inside else start
+    if LOG_LIMITS[0] <= np.log(start) <= LOG_LIMITS[1]:
+        return start, np.float32(1)
+    ends = {temperature.ZERO: LOG_LIMITS[0], temperature.INFINITE: LOG_LIMITS[1]}
+    return start, np.float32(start / np.exp(ends.get(found.kind, 0.0)))
 
 
 def log_entropy(logits: Array) -> jax.Array:

@@ -84,7 +84,7 @@ def find(logits: Array, label: Array, weight: Array | None = None) -> Optimum:
       weight: float [n], weight of each example; None = equal.
 
     Raises:
-      ValueError: as ``check``.
+      ValueError: as ``check``, or no weight is positive.
     """
     from scipy import optimize  # slow to import
 
@@ -141,9 +141,11 @@ def _kind(logits: np.ndarray, label: np.ndarray, weight: Array | None) -> tuple[
     """Returns where the optimum is, and the largest difference of two logits of a row."""
     counts = slice(None) if weight is None else np.asarray(weight) > 0
     rows = logits[counts]
+    if not len(rows):
+        raise ValueError(f"weight: got no positive one for {len(logits)} examples")
     most, of_label = rows.max(-1), rows[np.arange(len(rows)), label[counts]]
     width = float((most - rows.min(-1)).max())
-    if width <= TIE * np.abs(most).max():
+    if width <= 4 * np.finfo(float).eps * np.abs(most).max():
         return NONE, width
     weight = None if weight is None else np.asarray(weight)[counts]
     if np.average(most - of_label, weights=weight) <= TIE * width:
