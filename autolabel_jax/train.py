@@ -106,6 +106,7 @@ def train(
       processes.Stopped: ``should_stop`` returned True; a checkpoint is saved.
     """
     run_dir, config = RunDir(pathlib.Path(workdir)), registry.complete(config)
+    experiment_lib.check(config)
     with run_dir.locked():
         dataset = datasets.load(config)
         experiment = experiment_lib.create(config, dataset, input_pipeline.make_mesh())
@@ -128,7 +129,8 @@ def _train(
 ) -> dict[str, Any]:
     """Trains a run that is not finished; see ``train``."""
     _warn_of_still_labels(config, experiment)
-    with checkpoint.Checkpoints(run_dir.checkpoints, config.checkpoint.keep) as saved:
+    keep, data = config.checkpoint.keep, run_dir.read_dataset()
+    with checkpoint.Checkpoints(run_dir.checkpoints, keep, data=data, config=config) as saved:
         snapshot = checkpoint.first_snapshot(experiment, config.seed, dataset.train.input.shape[1:])
         restored = saved.restore(snapshot)
         if restored is None and (lines := run_dir.read_metrics()):
@@ -155,7 +157,9 @@ def _train(
                 snapshot = _epochs(run, snapshot, run_dir)
     began, variables = time.perf_counter(), experiment_lib.inference_variables(snapshot.state)
     predictor = predict.create(experiment, variables, dataset.calibration)
-    result = metric_writer.evaluate_clean(predictor, config, dataset, run_dir, began=began)
+    result = metric_writer.evaluate_clean(
+        predictor, config, dataset, run_dir, lines=run_dir.read_metrics(), began=began
+    )
     return run_dir.write_result(result)
 
 

@@ -27,6 +27,7 @@ class Trained:
     experiment: experiment_lib.Experiment
     dataset: datasets.Dataset
     snapshot: Snapshot
+    lines: list[dict[str, Any]]  # metrics of the epochs before it
 
     @property
     def variables(self) -> dict[str, Any]:
@@ -67,6 +68,8 @@ def restore(workdir: str | pathlib.Path, config: ConfigDict) -> Trained:
       ValueError: the data differ from those that the run was trained on.
     """
     run_dir = RunDir(pathlib.Path(workdir))
+    experiment_lib.check(config)
+    run_dir.check_saved_config(config)
     dataset = datasets.load(config)
     run_dir.check_dataset(dataset)
     experiment = experiment_lib.create(config, dataset, input_pipeline.make_mesh())
@@ -78,7 +81,13 @@ def restore(workdir: str | pathlib.Path, config: ConfigDict) -> Trained:
             f"--workdir={workdir}: found no checkpoint there; train it first, with "
             f"`python -m experiments.train --config=… --workdir={workdir}`"
         )
-    return Trained(run_dir, config, experiment, dataset, snapshot)
+    if run_dir.is_finished and int(snapshot.epoch) < config.epochs:
+        raise ValueError(
+            f"{run_dir.checkpoints}: the last checkpoint of this finished run is damaged; delete "
+            "its result.json and run the training command again, which goes on from the one before"
+        )
+    lines = checkpoint.read_lines(saved.restored) or run_dir.read_metrics()
+    return Trained(run_dir, config, experiment, dataset, snapshot, lines)
 
 
 def evaluate(
@@ -124,10 +133,12 @@ def evaluate(
     names = dict.fromkeys(unit.name for unit in run.plan(**asked, num_examples=0))
     sets = published.open_sets(corrupted_data, list(names)) if corrupted_data else None
     trained = restore(workdir, config)
+    run_dir = trained.run_dir
+    run_dir.result()  # a damaged one is named before the evaluation
     began = time.perf_counter()
     predictor = trained.predictor(vector=vector_scaling)
     result = metric_writer.evaluate_clean(
-        predictor, config, trained.dataset, trained.run_dir, began=began
+        predictor, config, trained.dataset, run_dir, lines=trained.lines, began=began
     )
     test = datasets.first(trained.dataset.test, examples, "--examples")
     units = run.plan(**asked, num_examples=len(test))
@@ -135,7 +146,7 @@ def evaluate(
     def of_units(predictor: Predictor) -> dict[str, Any]:
         if not units:
             return {}
-        ledger = trained.run_dir.ledger
+        ledger = run_dir.ledger
         lines = run.run(units, predictor, test, ledger, sets=sets, should_stop=should_stop)
         return processes.on_first(lambda: summary.summarise(lines, ledger))
 
@@ -149,7 +160,7 @@ def evaluate(
     epoch = int(trained.snapshot.epoch)
     if epoch == config.epochs:
         kinds = {unit.kind for unit in units} | ({summary.VIEWS} if view_names else set())
-        result = trained.run_dir.write_result(
+        result = run_dir.write_result(
             result, replaced=lambda name: summary.is_replaced(name, kinds)
         )
     return {**result, "epochs": epoch}

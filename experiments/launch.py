@@ -67,8 +67,9 @@ def run(
 
     def guarded(argv):
         logging.set_verbosity(logging.WARNING)
-        # Orbax and TFDS, which log with absl, warn of what needs no action; JAX does not.
-        logging.get_absl_logger().setLevel(logging.converter.STANDARD_ERROR)
+        # Orbax and TFDS, which log with absl, warn of what needs no action, and raise the errors
+        # that they log with a traceback; JAX does neither.
+        logging.get_absl_logger().setLevel(logging.converter.STANDARD_CRITICAL)
         leave = distributed.leave if distributed.is_worker() else sys.exit
         try:
             join(several_processes)

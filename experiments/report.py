@@ -98,8 +98,7 @@ def main(argv: list[str]) -> None:
     )
     path = pathlib.Path(_OUT.value)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with files.replacing(path) as file:
-        file.write(page.encode())
+    files.write_text(path, page)
     print(path)
 
 

@@ -62,8 +62,7 @@ def main(argv: list[str]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for form, content in texts.items():
         path = folder / f"tables.{ENDINGS[form]}"
-        with files.replacing(path) as file:
-            file.write(content.encode())
+        files.write_text(path, content)
         print(path)
 
 

@@ -107,7 +107,9 @@ def make_pool(n=1200):
     group = (np.arange(n) % 2).astype(np.int32)
     distance = (group / 2).astype(np.float32)
     weight = np.ones(n, np.float32)
-    return HeldOut(outputs.logits, outputs.features, outputs.label, distance, group, weight)
+    noise = 2 * np.random.default_rng(3).gumbel(size=outputs.logits.shape)  # T is 2
+    label = (outputs.logits + noise).argmax(-1).astype(np.int32)
+    return HeldOut(outputs.logits, outputs.features, label, distance, group, weight)
 
 
 def test_metrics_of_a_calibrator_by_hand():

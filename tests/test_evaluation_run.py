@@ -122,6 +122,37 @@ def test_a_damaged_line_costs_its_unit_alone(tmp_path, damage, capsys):
     assert evaluate(units, tmp_path) == expected
 
 
+def test_a_changed_digit_costs_its_unit_alone(tmp_path, capsys):
+    expected = evaluate([CONTRAST], tmp_path)
+    path = ledger(tmp_path).file
+    path.write_text(path.read_text().replace('"ece": 0.', '"ece": 1.', 1))
+    assert evaluate([CONTRAST], tmp_path) == expected
+    assert "lines.jsonl: cannot read line 1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("damage", [lambda b: b[:-50], lambda b: b"", lambda b: b[:90] + b[91:]])
+def test_damaged_resamples_cost_their_unit_alone(tmp_path, damage, capsys):
+    units = [CONTRAST, Unit("corruption", "brightness", 1)]
+    expected = evaluate(units, tmp_path)
+    path = ledger(tmp_path).folder / expected[0]["resamples"]
+    whole = path.read_bytes()
+    path.write_bytes(damage(whole))
+    assert evaluate(units, tmp_path) == expected
+    assert path.read_bytes() == whole
+    said = capsys.readouterr().err
+    assert f"{path}: differs from its checksum; evaluating its set again" in said
+    assert said.count("checksum") == 1
+
+
+def test_resamples_of_an_older_line_that_lack_a_metric_are_named(tmp_path):
+    (line,) = evaluate([CONTRAST], tmp_path)
+    kept = ledger(tmp_path)
+    path = kept.folder / line["resamples"]
+    np.savez(path, accuracy=np.zeros(3))
+    with pytest.raises(ValueError, match=f"^{path}: lacks ece, nll; delete it to evaluate"):
+        kept.resamples(line, ["accuracy", "ece", "nll"])
+
+
 def test_a_new_evaluation_replaces_the_whole_earlier_one_of_its_kind():
     earlier = ("corrupted_ece_vs", "extra_corrupted_ece", "fgsm_ece", "auto_nll_ts", "ece")
     earlier += ("attacked_examples", "adversarial_accuracy", "corrupted_examples", "train_loss")

@@ -62,7 +62,7 @@ def test_packed_runs_are_those_of_the_folders(runs, study):
 def test_the_files_hold_sorted_rows_and_exact_numbers(runs, study):
     rows = [json.loads(line) for line in study.read_text().splitlines()]
     assert [row["name"] for row in rows] == sorted(NAMES)
-    assert set(rows[0]) == {"name", "config", "result", "epochs"}
+    assert set(rows[0]) == {"name", "config", "result", "epochs", "checksum"}
     assert rows[0]["config"] == json.loads((runs / "autolabel_0" / "config.json").read_text())
     table = parquet.read_table(study.parent / "curves.parquet").to_pydict()
     assert table["study"] == ["study"] * 6 and table["epoch"] == [0, 1] * 3

@@ -69,6 +69,17 @@ def test_a_run_is_what_it_is_alone_and_is_skipped_afterwards(tmp_path, alone):
     assert outcome.state == "failed" and "batch_size: 16 there, 8 asked for" in outcome.message
 
 
+def test_a_damaged_result_is_that_of_its_run_alone(tmp_path):
+    runs = [make_run(tmp_path, seed=3), make_run(tmp_path, seed=4)]
+    assert set(states(run_here(runs)).values()) == {"done"}
+    path = tmp_path / "seed=3" / "result.json"
+    path.write_text("{")
+    (tmp_path / "seed=4" / "sweep.json").write_text("[]")
+    outcomes = run_here(runs)
+    assert states(outcomes) == {"seed=3": "failed", "seed=4": "skipped"}
+    assert outcomes["seed=3"].message.startswith(f"{path}: cannot be read as a JSON object")
+
+
 def after(n):
     """Says to stop when asked for the n-th time."""
     answers = iter(range(n + 100))

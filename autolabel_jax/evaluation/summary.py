@@ -81,7 +81,7 @@ def _joint_intervals(sets, names, ledger):
     """Computes intervals of means over sets; resample s has the same images in every set."""
     totals: dict[str, Any] = dict.fromkeys(names, 0.0)
     for line in sets:
-        resamples = ledger.resamples(line)
+        resamples = ledger.resamples(line, names)
         for name in names:
             totals[name] = totals[name] + resamples[name].astype(np.float64)
     return {

@@ -158,7 +158,7 @@ def fourier_map(
 def _errors_so_far(path, stamp, chosen, predict, batches) -> dict[tuple[int, int], int]:
     """Counts errors at every frequency; skips those in the file."""
     lines = [line for line in files.read_json_lines(path) if line["stamp"] == stamp]
-    files.rewrite_json_lines(path, lines)
+    files.rewrite_json_lines(path, lines, checksum=True)
     errors = {(i, j): wrong for line in lines for i, j, wrong in line["errors"]}
     left = [pair for pair in chosen if pair not in errors]
     with Progress("", len(chosen), len(chosen) - len(left), unit="frequency") as display:
@@ -170,7 +170,7 @@ def _errors_so_far(path, stamp, chosen, predict, batches) -> dict[tuple[int, int
             ).tolist()
             errors |= dict(zip(chunk, wrong, strict=True))
             rows = [[*pair, errors[pair]] for pair in chunk]
-            files.append_json_line(path, {"stamp": stamp, "errors": rows})
+            files.append_json_line(path, {"stamp": stamp, "errors": rows}, checksum=True)
             display.advance(len(chunk))
     return errors
 

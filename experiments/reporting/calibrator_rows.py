@@ -28,7 +28,7 @@ def differences(path: pathlib.Path) -> pd.DataFrame:
 
     The index is ``RUN`` and the calibrator, the columns are ``METRICS``.
     """
-    rows = pd.DataFrame(files.read_json_lines(path)).set_index([*RUN, "calibrator"])
+    rows = pd.DataFrame(files.read_json_lines(path, strict=True)).set_index([*RUN, "calibrator"])
     metrics = rows[list(METRICS)]
     return metrics - metrics.xs(BASELINE, level="calibrator").reindex(
         metrics.index.droplevel("calibrator")

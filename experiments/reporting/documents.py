@@ -187,13 +187,12 @@ def update(
     """
     blocks, new, faults = [], {}, []
     for name in names:
-        old = pathlib.Path(name).read_text(encoding="utf-8")
+        old = files.read_text(pathlib.Path(name))
         blocks += find(old, name)
         new[name] = regenerated(old, name, root)
         faults += differences(old, new[name], name) if check else []
     missing = not_shown(run_files.find(arguments), blocks, root) if arguments else []
     faults += [f"{workdir}: no tables of it in {', '.join(names)}" for workdir in missing]
     for name, text in new.items() if not check else ():
-        with files.replacing(pathlib.Path(name)) as file:
-            file.write(text.encode())
+        files.write_text(pathlib.Path(name), text)
     return faults

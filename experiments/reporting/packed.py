@@ -9,7 +9,6 @@ of its folder, ``results/digits/NAME``.
 import fnmatch
 import functools
 import itertools
-import json
 import pathlib
 from collections.abc import Sequence
 from typing import Any
@@ -83,7 +82,7 @@ def pack(workdirs: Sequence[pathlib.Path], study: pathlib.Path) -> int:
         study.parent.mkdir(parents=True, exist_ok=True)
         if known := {name: lines[name] for name in sorted(rows) if lines.get(name)}:
             _write_curves(study, known)
-        files.rewrite_json_lines(study, [rows[name] for name in sorted(rows)])
+        files.rewrite_json_lines(study, [rows[name] for name in sorted(rows)], checksum=True)
     return len(rows) - before
 
 
@@ -105,13 +104,15 @@ def _rows_of(study: pathlib.Path, changed: int) -> dict[str, Row]:
     rows = {}
     for i, line in enumerate(study.read_bytes().splitlines(), 1):
         try:
-            row = json.loads(line)
+            row = files.parse(line)
             dict(row["config"])
+            if row["name"] in rows:
+                raise ValueError(f"{row['name']} stands there twice")
             rows[row["name"]] = row
         except (ValueError, TypeError, KeyError) as error:
             raise ValueError(
-                f"{study}:{i}: expected a file of experiments.results, with a run a line; restore "
-                "the file, or move it away"
+                f"{study}:{i}: expected a file of experiments.results, with a run a line "
+                f"({error}); restore the file, or move it away"
             ) from error
     return rows
 
@@ -124,7 +125,16 @@ def _lines(study: pathlib.Path) -> dict[str, Lines]:
 @functools.lru_cache(maxsize=64)
 def _lines_of(curves: pathlib.Path, study: str, changed: int) -> dict[str, Lines]:
     del changed
-    return _runs_in(parquet.read_table(curves, filters=[("study", "==", study)]))
+    return _runs_in(_read_curves(curves, ("study", "==", study)))
+
+
+def _read_curves(curves: pathlib.Path, wanted: tuple[str, str, str]) -> pa.Table:
+    try:
+        return parquet.read_table(curves, filters=[wanted], page_checksum_verification=True)
+    except FileNotFoundError:
+        raise
+    except (pa.ArrowException, OSError) as error:
+        raise files.DamagedError(curves, "cannot be read as Parquet; restore the file") from error
 
 
 def _runs_in(table: pa.Table) -> dict[str, Lines]:
@@ -144,11 +154,12 @@ def _write_curves(study: pathlib.Path, lines: dict[str, Lines]) -> None:
     fields = dict.fromkeys(field for line in flat for field in line)
     tables = [pa.table({field: [line.get(field) for line in flat] for field in fields})]
     if curves.is_file():
-        tables.append(parquet.read_table(curves, filters=[("study", "!=", own)]))
+        tables.append(_read_curves(curves, ("study", "!=", own)))
     table = pa.concat_tables(tables, promote_options="permissive").sort_by("study")
     if _runs_in(table.filter(compute.equal(table["study"], own))) != lines:
         raise ValueError(f"{study}: a line of metrics.jsonl cannot be stored exactly")
     settings = {"compression": "zstd", "compression_level": 19, "use_dictionary": False}
+    settings |= {"write_page_checksum": True}
     with (
         files.replacing(curves) as file,
         parquet.ParquetWriter(file, table.schema, **settings) as writer,

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from scipy.special import softmax
 
-from autolabel_jax import calibration
+from autolabel_jax import calibration, files
 from autolabel_jax.metrics import bootstrap
 from autolabel_jax.metrics.bootstrap import Reliability
 from autolabel_jax.run_dir import RunDir
@@ -20,11 +20,11 @@ def from_file(workdir: pathlib.Path, *, seed: int = 0) -> Reliability:
       ValueError: the file lacks an array, or the two do not fit.
     """
     path = RunDir(workdir).logits_file
-    with np.load(path) as saved:
-        missing = [name for name in ("logits", "label") if name not in saved]
-        if missing:
-            raise ValueError(f"{path}: lacks {', '.join(missing)}")
-        logits, label = saved["logits"], saved["label"]
+    saved = files.read_npz(path)
+    missing = [name for name in ("logits", "label") if name not in saved]
+    if missing:
+        raise ValueError(f"{path}: lacks {', '.join(missing)}")
+    logits, label = saved["logits"], saved["label"]
     if logits.ndim != 2 or label.shape != logits.shape[:1]:
         raise ValueError(f"{path}: logits {logits.shape} and label {label.shape} do not fit")
     confidence = softmax(logits.astype(np.float64), axis=-1).max(-1).astype(np.float32)

@@ -138,11 +138,17 @@ def read(workdir: pathlib.Path) -> RunRecord:
         if isinstance(value, kind):
             return value
         what = "a JSON object" if kind is dict else "JSON lines"
-        faults.append(f"its {name} cannot be read as {what}; {RESTORE}")
+        reason = getattr(value, "reason", f"cannot be read as {what}").partition(";")[0]
+        faults.append(f"its {name} {reason}; {RESTORE}")
         return nothing
 
     config = try_read(run_dir.CONFIG, files.read_config, dict, {})
     lines = try_read(run_dir.METRICS, files.read_metrics, list, [])
+    if not faults and (changed := files.changed_epochs()):
+        faults.append(
+            f"epochs {changed} of its {run_dir.METRICS} differ from those in its last checkpoint; "
+            "run the training command again, which restores them"
+        )
     result = None
     if files.is_finished:
         result = try_read(run_dir.RESULT, files.read_result, dict, None)

@@ -54,15 +54,17 @@ def attempt(run: Run, evaluation: dict[str, Any], should_stop: Callable[[], bool
 
 def _attempt(run: Run, evaluation: dict[str, Any], should_stop: Callable[[], bool]) -> str:
     workdir, stamp = run.run_dir.path, run.run_dir.path / STAMP
-    if is_finished := run.run_dir.is_finished:
+    if is_finished := run.run_dir.read_result() is not None:
         run.run_dir.check_config(run.config)
     else:
         train.train(run.config, workdir, should_stop=should_stop, progress=False)
-    known = files.read_json(stamp) if stamp.exists() else {}
+    known: dict[str, Any] = {}
+    with contextlib.suppress(FileNotFoundError, files.DamagedError):  # evaluated and written again
+        known = files.read_json(stamp)
     is_evaluated = not evaluation or known.get("evaluation") == evaluation
     if not is_evaluated:
         trained.evaluate(workdir, run.config, **evaluation, should_stop=should_stop)
     if is_finished and is_evaluated:
         return SKIPPED
-    files.write_json(stamp, {"settings": run.settings, "evaluation": evaluation})
+    files.write_json(stamp, {"settings": run.settings, "evaluation": evaluation}, checksum=True)
     return DONE
