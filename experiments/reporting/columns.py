@@ -4,53 +4,40 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-# name: (header, factor, digits), of a single run
-OF_RUN = {
-    "accuracy": ("accuracy %", 100, 2),
-    "ece": ("ECE %", 100, 2),
-    "nll": ("NLL", 1, 4),
-    "brier": ("Brier", 1, 4),
-    "temperature": ("T", 1, 3),
-    "ece_ts": ("ECE % (TS)", 100, 2),
-    "nll_ts": ("NLL (TS)", 1, 4),
-    "brier_ts": ("Brier (TS)", 1, 4),
-    "corrupted_accuracy": ("corrupted acc %", 100, 2),
-    "corrupted_ece": ("corrupted ECE %", 100, 2),
-    "corrupted_ece_ts": ("corrupted ECE % (TS)", 100, 2),
-    "fgsm_accuracy": ("FGSM acc %", 100, 2),
-    "pgd20_accuracy": ("PGD-20 acc %", 100, 2),
-    "auto_accuracy": ("ensemble acc %", 100, 2),
-}
-# All metrics, with those that evaluation adds.
-COLUMNS = OF_RUN | {
-    "adversarial_accuracy": ("adversarial acc %", 100, 2),
-    "fgsm_ece": ("FGSM ECE %", 100, 2),
-    "fgsm_ece_ts": ("FGSM ECE % (TS)", 100, 2),
-    "pgd20_ece": ("PGD-20 ECE %", 100, 2),
-    "pgd20_ece_ts": ("PGD-20 ECE % (TS)", 100, 2),
-    "auto_ece": ("ensemble ECE %", 100, 2),
-    "auto_ece_ts": ("ensemble ECE % (TS)", 100, 2),
-    "accuracy_vs": ("accuracy % (VS)", 100, 2),
-    "ece_vs": ("ECE % (VS)", 100, 2),
-    "nll_vs": ("NLL (VS)", 1, 4),
-    "corrupted_accuracy_vs": ("corrupted acc % (VS)", 100, 2),
-    "corrupted_ece_vs": ("corrupted ECE % (VS)", 100, 2),
-    "superclass_accuracy": ("superclass acc %", 100, 2),
-    "superclass_ece": ("superclass ECE %", 100, 2),
-    "superclass_ece_ts": ("superclass ECE % (TS)", 100, 2),
-    "extra_corrupted_accuracy": ("extra corrupted acc %", 100, 2),
-    "extra_corrupted_ece": ("extra corrupted ECE %", 100, 2),
-    "extra_corrupted_ece_ts": ("extra corrupted ECE % (TS)", 100, 2),
-    "peak_memory_gib": ("memory, GiB", 1, 2),
-    "seconds": ("seconds", 1, 0),
-}
+METRICS = {"accuracy": ("accuracy %", 100, 2), "ece": ("ECE %", 100, 2)}  # header, factor, digits
+METRICS |= {"nll": ("NLL", 1, 4), "brier": ("Brier", 1, 4)}
+# Prefix of metrics that are not of clean images → how the header begins.
+CORRUPTED = {"corrupted_": "corrupted", "extra_corrupted_": "extra corrupted"}
+ATTACKED = {"adversarial_": "adversarial", "fgsm_": "FGSM", "pgd20_": "PGD-20"}
+ATTACKED |= {"auto_": "ensemble"}
 # Title of a table → prefixes of its metrics; all other metrics are of clean images.
-SETS = {
-    "the test set": (),
-    "corrupted test sets": ("corrupted_", "extra_corrupted_"),
-    "attacked test images": ("adversarial_", "fgsm_", "pgd20_", "auto_"),
-}
+SETS = {"the test set": (), "corrupted test sets": tuple(CORRUPTED)}
+SETS |= {"attacked test images": tuple(ATTACKED)}
+OTHERS = {"temperature": ("T", 1, 3), "peak_memory_gib": ("memory, GiB", 1, 2)}
+OTHERS |= {"seconds": ("seconds", 1, 0)}
 NO_CONTEST = ("seconds", "peak_memory_gib")  # describe the machine, not the labels
+OF_RUN = ("accuracy", "ece", "nll", "brier", "temperature", "ece_ts", "nll_ts", "brier_ts")
+OF_RUN += ("corrupted_accuracy", "corrupted_ece", "corrupted_ece_ts")
+OF_RUN += ("fgsm_accuracy", "pgd20_accuracy", "auto_accuracy")
+OF_EVALUATION = ("adversarial_accuracy", "fgsm_ece", "fgsm_ece_ts", "pgd20_ece", "pgd20_ece_ts")
+OF_EVALUATION += ("auto_ece", "auto_ece_ts", "accuracy_vs", "ece_vs", "nll_vs")
+OF_EVALUATION += ("corrupted_accuracy_vs", "corrupted_ece_vs")
+OF_EVALUATION += ("superclass_accuracy", "superclass_ece", "superclass_ece_ts")
+OF_EVALUATION += ("extra_corrupted_accuracy", "extra_corrupted_ece", "extra_corrupted_ece_ts")
+
+
+def _column(name: str) -> tuple[str, float, int]:
+    starts = CORRUPTED | ATTACKED | {"superclass_": "superclass"}
+    start = next((start for start in starts if name.startswith(start)), "")
+    metric, _, scaling = name.removeprefix(start).partition("_")
+    header, factor, digits = METRICS[metric]
+    header = f"{starts[start]} {header.replace('accuracy', 'acc')}" if start else header
+    return f"{header} ({scaling.upper()})" if scaling else header, factor, digits
+
+
+# All metrics of tables, in order.
+COLUMNS = {name: OTHERS.get(name) or _column(name) for name in (*OF_RUN, *OF_EVALUATION)}
+COLUMNS |= {name: OTHERS[name] for name in ("peak_memory_gib", "seconds")}
 
 
 def set_of(metric: str) -> str:
@@ -60,7 +47,7 @@ def set_of(metric: str) -> str:
 
 def is_higher_better(metric: str) -> bool:
     """Whether higher is better, as for accuracies."""
-    return metric.removesuffix("_vs").removesuffix("_ts").endswith("accuracy")
+    return "accuracy" in metric
 
 
 def shown(name: str, *values: float | None, sign: str = "", spread: str = "[{}, {}]") -> str:
@@ -82,11 +69,8 @@ def shown(name: str, *values: float | None, sign: str = "", spread: str = "[{}, 
 
 
 def with_interval(result: Mapping[str, Any], name: str, like: str) -> str:
-    """Returns '93.10 [92.61, 93.58]', or '93.10' without an interval, or '' without a value.
+    """Returns '93.10 [92.61, 93.58]' of a result, '93.10' without an interval, '' without a value.
 
-    Args:
-      result: a result.
-      name: name of the metric in it.
-      like: key of COLUMNS with the format of the metric.
+    ``like`` is the key of COLUMNS with the format of the metric ``name``.
     """
     return shown(like, result.get(name), *result.get(f"{name}_interval", ()))

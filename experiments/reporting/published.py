@@ -25,12 +25,11 @@ METRICS = tuple(ROWS.columns[ROWS.columns.get_loc("settings") + 1 :])
 def beside(config: Mapping[str, Any], model: str) -> tuple[dict[str, Decimal], str]:
     """Returns the published metrics that a run may be compared with, and their footnote.
 
-    Args:
-      config: config of the run, flat; only whole training splits are compared.
-      model: name of the model in our tables.
+    Both are empty if there is no such row. Only whole training splits are compared.
 
-    Returns:
-      No metrics and no footnote if there is no such row.
+    Args:
+      config: config of the run, flat.
+      model: name of the model in our tables.
     """
     own = [config["dataset"], model, config["augment.name"], config["labels.rule"]]
     same = (ROWS[["dataset", "model", "augmentation", "label_rule"]] == own).all(axis=1)

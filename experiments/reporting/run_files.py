@@ -1,29 +1,31 @@
-"""Finds and reads runs.
+"""Finds and reads runs: folders as a training leaves them, and rows of packed studies.
 
 A run is a folder with ``config.json``, ``metrics.jsonl`` and, once it is finished,
-``result.json``, or a row of a packed study. Tables, figures and the report are made from these
-files alone, see ``frame``.
+``result.json``, or a row of a study such as ``results/digits.jsonl``: ``name`` of its folder,
+``config``, ``result``, and ``epochs``, the number of lines of ``metrics.jsonl``. These lines are
+rows of ``results/curves.parquet``, with ``study`` and ``name``. The path of a packed run is that
+of its folder, ``results/digits/NAME``.
 """
 
 import dataclasses
+import fnmatch
 import functools
+import itertools
 import json
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import pyarrow as pa
 from flax import traverse_util
 from ml_collections import ConfigDict
+from pyarrow import parquet
 
 from autolabel_jax import registry, run_dir
 from autolabel_jax.run_dir import RunDir
-from configs import base
-from experiments.reporting import methods, numerics, packed
+from experiments.reporting import methods, numerics
 
-# Values that a run uses for fields added after it was made, as JSON stores them.
-DEFAULTS = traverse_util.flatten_dict(json.loads(base.base().to_json()), sep=".")
 CURVES = ("label_confidence", "bucket_accuracy", "bucket_confidence", "bucket_ece")
-
 # Fields that describe where a run is stored and what it is called, not what it computes.
 BOOKKEEPING = ("name", "seed", "data_dir", "eval_batch_size", "checkpoint.keep")
 BOOKKEEPING += ("checkpoint.every_epochs",)
@@ -32,8 +34,11 @@ OF_LABELS = ("labels.", "buckets.", "calibration.num_bins")
 OF_LEARNING = ("labels.update_every", "labels.warmup_epochs", *OF_LABELS[1:])
 # Of the splits, in the result.
 SIZES = ("train_examples", "calibration_examples", "test_examples")
-
 RESTORE = "restore the file, or move the folder away"
+
+SUFFIX, CURVES_FILE = ".jsonl", "curves.parquet"
+CALIBRATORS = "calibrators.jsonl"  # beside the studies, with rows of ``experiments.calibrators``
+Lines = list[dict[str, Any]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,14 +55,14 @@ class RunRecord:
 
     workdir: pathlib.Path
     config: dict[str, Any]
-    lines: list[dict[str, Any]]
+    lines: Lines
     result: dict[str, Any] | None
     fault: str = ""
 
     @property
     def full_config(self) -> ConfigDict:
         """The config with all fields; those that were added after the run have their defaults."""
-        return ConfigDict(traverse_util.unflatten_dict(DEFAULTS | self.config, sep="."))
+        return ConfigDict(traverse_util.unflatten_dict(methods.DEFAULTS | self.config, sep="."))
 
     @functools.cached_property
     def settings(self) -> dict[str, Any]:
@@ -67,7 +72,7 @@ class RunRecord:
         were added after the run have their defaults. The sizes of the splits come from the result,
         because a config may ask for all examples. The numerics version is one of the settings.
         """
-        config, result = DEFAULTS | self.config, self.result or {}
+        config, result = methods.DEFAULTS | self.config, self.result or {}
         declared = {registry.GROUPS[p]: methods.fields(p, config) for p in methods.TABLES}
         rule = methods.find("labels.rule", config["labels.rule"])
 
@@ -84,49 +89,40 @@ class RunRecord:
         kept |= {name: result[name] for name in SIZES if name in result}
         return kept | numerics.identity(result)
 
-    @property
-    def block(self) -> dict[str, Any]:
-        """The settings without those of the labels: runs that agree in them are compared."""
-        return {n: value for n, value in self.settings.items() if not n.startswith(OF_LABELS)}
-
 
 def key(settings: Mapping[str, Any]) -> str:
     """Returns a text that is equal for equal settings."""
     return json.dumps(settings, sort_keys=True)
 
 
-def find(arguments: Sequence[str]) -> list[pathlib.Path]:
-    """Returns the folders of runs: each given folder that is a run, else all runs below it.
+def load(arguments: Sequence[str]) -> list[RunRecord]:
+    """Reads runs: each given folder or packed run, else all runs below a folder or in a study.
 
-    Packed runs have paths as if they were folders; ``packed.find`` says what names them.
+    ``results/digits`` and ``results/digits.jsonl`` name a study, ``results`` all studies there,
+    and ``results/digits/labels.rule=one_hot,*`` some of its runs.
 
     Raises:
-      ValueError: no folder is given, one does not exist, or one holds no run.
+      ValueError: nothing is given, an argument does not exist or holds no run, or a study cannot
+        be read.
     """
     expected = "expected the --workdir of one or more runs, as in runs/*/"
     if not arguments:
         raise ValueError(f"no run given; {expected}")
-    workdirs = {}
+    runs = {}
     for argument in arguments:
         folder = pathlib.Path(argument)
-        inside = [*run_dir.find(folder), *packed.find(folder)]
+        inside = [*map(read, run_dir.find(folder)), *_packed(folder)]
         if not inside:
             found = "found no config.json there nor in any folder below"
             found = found if folder.is_dir() else "no such folder or packed study"
             raise ValueError(f"{argument}: {found}; {expected}")
-        workdirs.update({workdir.resolve(): workdir for workdir in inside})
-    return list(workdirs.values())
+        runs |= {run.workdir.resolve(): run for run in inside}
+    return list(runs.values())
 
 
 def read(workdir: pathlib.Path) -> RunRecord:
-    """Reads one run, from its folder or, where there is none, from a packed study.
-
-    A file that cannot be read is named in ``fault``.
-    """
+    """Reads the folder of one run; a file that cannot be read is named in ``fault``."""
     files, faults = RunDir(workdir), []
-    if not files.is_claimed and (found := packed.read(workdir)):
-        row, lines = found
-        return RunRecord(workdir, _flat(row["config"]), lines, row["result"])
 
     def try_read(name: str, read: Callable[[], Any], kind: type, nothing: Any) -> Any:
         try:
@@ -146,7 +142,62 @@ def read(workdir: pathlib.Path) -> RunRecord:
     result = None
     if files.is_finished:
         result = try_read(run_dir.RESULT, files.read_result, dict, None)
-    return RunRecord(workdir, _flat(config), lines, result, "; ".join(dict.fromkeys(faults)))
+    return RunRecord(workdir, _flat(config), lines, result, "; ".join(faults))
+
+
+def _packed(path: pathlib.Path) -> list[RunRecord]:
+    """Returns the packed runs that a path names, in the order of their files."""
+    if RunDir(path).is_claimed:  # whose metrics.jsonl is no study
+        return []
+    named = path.with_name(path.name.removesuffix(SUFFIX) + SUFFIX)
+    studies = [p for p in sorted(path.glob(f"*{SUFFIX}")) if p.name != CALIBRATORS]
+    studies += [named] * named.is_file()
+    found = [run for study in studies for run in read_study(study).values()]
+    above = path.parent.parent / f"{path.parent.name}{SUFFIX}"
+    some = read_study(above) if above.is_file() else {}
+    return found + [some[name] for name in fnmatch.filter(some, path.name)]
+
+
+def read_study(study: pathlib.Path) -> dict[str, RunRecord]:
+    """Reads the runs of a packed study by name; a file that has not changed is read once.
+
+    Raises:
+      ValueError: a line cannot be read.
+    """
+    curves = study.with_name(CURVES_FILE)
+    changed = [path.stat().st_mtime_ns for path in (study, curves) if path.is_file()]
+    return _read_study(study, curves, *changed)
+
+
+@functools.lru_cache(maxsize=64)
+def _read_study(study: pathlib.Path, curves: pathlib.Path, *_: int) -> dict[str, RunRecord]:
+    rows, folder = {}, study.with_suffix("")
+    for i, line in enumerate(study.read_bytes().splitlines(), 1):
+        try:
+            row = json.loads(line)
+            rows[row["name"]] = row | {"config": _flat(dict(row["config"]))}
+        except (ValueError, TypeError, KeyError) as error:
+            raise ValueError(
+                f"{study}:{i}: expected a file of experiments.results, with a run a line; restore "
+                "the file, or move it away"
+            ) from error
+    lines = {}
+    if any(row.get("epochs") for row in rows.values()):
+        lines = curves_of(parquet.read_table(curves, filters=[("study", "==", folder.name)]))
+    return {
+        name: RunRecord(folder / name, row["config"], lines.get(name, []), row["result"])
+        for name, row in rows.items()
+    }
+
+
+def curves_of(table: pa.Table) -> dict[str, Lines]:
+    """Returns the lines of each run; a field that is null in all of them was not there."""
+    fields, runs = table.drop_columns(["study", "name"]).column_names, {}
+    for name, group in itertools.groupby(table.to_pylist(), key=lambda line: line["name"]):
+        lines = list(group)
+        there = [f for f in fields if any(line[f] is not None for line in lines)]
+        runs[name] = [{field: line[field] for field in there} for line in lines]
+    return runs
 
 
 def _flat(config: dict[str, Any]) -> dict[str, Any]:
