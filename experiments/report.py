@@ -39,20 +39,8 @@ def make(
     data_dir: str | None = None,
     images: bool = True,
 ) -> str:
-    """Makes the page.
-
-    Args:
-      comparable: runs that can be compared, see ``frame.load``.
-      left_out: the other runs, each with the reason.
-      title: title of the page.
-      data_dir: folder of the data sets, if it has moved.
-      images: whether to show sample images too, for which the data are read.
-    """
-    drawings = [
-        drawing
-        for drawing in catalogue.everything(comparable, left_out, data_dir)
-        if images or not drawing.name.startswith("bucket_images")
-    ]
+    """Makes the page, see ``frame.load`` and ``catalogue.everything``."""
+    drawings = catalogue.everything(comparable, left_out, data_dir=data_dir, images=images)
     return rendering.html(
         summary.tables(comparable, left_out),
         title=title,
@@ -80,14 +68,12 @@ def _figure(drawing: Drawing) -> dict[str, Any]:
 def _runs(runs: Sequence[RunRecord]) -> list[dict[str, Any]]:
     """Returns name, config and result of every run."""
     names = catalogue.run_names(runs)
-    held = [(run, {run_dir.CONFIG: run.config, run_dir.RESULT: run.result}) for run in runs]
-    return [
-        {
-            "name": names[run.workdir],
-            "files": {name: json.dumps(own, indent=2) for name, own in files.items() if own},
-        }
-        for run, files in held
-    ]
+    shown = []
+    for run in runs:
+        held = {run_dir.CONFIG: run.config, run_dir.RESULT: run.result}
+        texts = {file: json.dumps(own, indent=2) for file, own in held.items() if own}
+        shown.append({"name": names[run.workdir], "files": texts})
+    return shown
 
 
 def main(argv: list[str]) -> None:
