@@ -5,13 +5,13 @@ import math
 import os
 import pathlib
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 from matplotlib.figure import Figure
 
 from autolabel_jax.run_dir import RunDir
-from experiments.reporting import bucket_images, comparison_plots, run_plots, varied
+from experiments.reporting import bucket_images, comparison_plots, run_plots, texts, varied
 from experiments.reporting.run_files import CURVES, RunRecord
 
 
@@ -27,28 +27,21 @@ class Drawing(NamedTuple):
     draw: Callable[[], Figure]
 
 
+def _drawing(kind: str, draw: Callable, *inputs: Any, name: str = "", **values: Any) -> Drawing:
+    """Makes a drawing of ``texts.FIGURES``, with what its words need."""
+    words = {own: text.format(name=name, **values) for own, text in texts.FIGURES[kind].items()}
+    file = "_".join(filter(None, [kind, name.replace(os.sep, "_")]))
+    return Drawing(file, **words, draw=functools.partial(draw, *inputs))
+
+
 def of_runs(frame: pd.DataFrame) -> Iterator[Drawing]:
     """Lists the figures that compare runs, see ``frame``."""
     if len(frame):
-        best = frame.loc[frame["accuracy"].idxmax()]
-        yield Drawing(
-            "accuracy_against_ece",
-            "Accuracy against ECE",
-            "ECE against accuracy on the test set in per cent, a mark for each run, by label "
-            f"rule; {len(frame)} runs, the most accurate at "
-            f"{100 * best['accuracy']:.1f} % with an ECE of {100 * best['ece']:.1f} %. "
-            "The figures are in the table.",
-            functools.partial(comparison_plots.accuracy_against_ece, frame),
-        )
+        best = 100 * frame.loc[frame["accuracy"].idxmax(), ["accuracy", "ece"]]
+        draw = comparison_plots.accuracy_against_ece
+        yield _drawing("accuracy_against_ece", draw, frame, num=len(frame), **best)
     if comparison_plots.has_severities(frame):
-        yield Drawing(
-            "ece_against_severity",
-            "ECE against severity of corruption",
-            "Mean ECE over the corruptions in per cent, on a logarithmic axis, of clean images "
-            "and at severities 1 to 5: a line for each label rule with its standard deviation "
-            "over seeds, before temperature scaling on the left and after it on the right.",
-            functools.partial(comparison_plots.ece_against_severity, frame),
-        )
+        yield _drawing("ece_against_severity", comparison_plots.ece_against_severity, frame)
     for field in varied.studied(frame):
         yield of_setting(varied.select(frame, field)[0], field)
 
@@ -57,53 +50,26 @@ def summary(frame: pd.DataFrame) -> list[Drawing]:
     """Lists the three charts that sum up several studies."""
     plots = comparison_plots
     charts = {"ece": plots.ece_by_rule, "nll": plots.nll_differences, "severity": plots.severity}
-    return [
-        Drawing(f"summary_{name}", "", "", functools.partial(draw, frame))
-        for name, draw in charts.items()
-    ]
+    return [_drawing(f"summary_{name}", draw, frame) for name, draw in charts.items()]
 
 
 def of_setting(drawn: pd.DataFrame, field: str) -> Drawing:
     """Returns the figure of how metrics change with one setting, from ``varied.select``."""
-    return Drawing(
-        f"vary_{field}",
-        f"What {field} moves",
-        f"ECE, NLL, accuracy and learned labels of AutoLabel against {field}, mean and "
-        "standard deviation over seeds, beside one-hot labels and smoothing where there are runs "
-        f"of them. Mean ECE: {varied.in_words(drawn)}.",
-        functools.partial(varied.draw, drawn, field),
-    )
+    return _drawing("vary", varied.draw, drawn, field, name=field, means=varied.in_words(drawn))
 
 
 def of_run(run: RunRecord, name: str) -> Iterator[Drawing]:
     """Lists the figures of one run, finished or not, under a name that tells it from others."""
-    file = name.replace(os.sep, "_")
     if run.lines and all({"epoch", *CURVES[:3]} <= line.keys() for line in run.lines):
         last = run.lines[-1]
         finite = [v for v in last["label_confidence"] if v is not None] or [math.nan]
+        ends = {"epochs": len(run.lines), "low": min(finite), "high": max(finite)}
+        yield _drawing("label_confidence", run_plots.label_confidence, run, name=name, **ends)
         accuracy = ", ".join("none" if v is None else f"{v:.3f}" for v in last["bucket_accuracy"])
-        yield Drawing(
-            f"label_confidence_{file}",
-            f"Label confidence by epoch: {name}",
-            f"Label confidence of each bucket over {len(run.lines)} epochs; at the end from "
-            f"{min(finite):.3f} to {max(finite):.3f}.",
-            functools.partial(run_plots.label_confidence, run),
-        )
-        yield Drawing(
-            f"bucket_distance_{file}",
-            f"Buckets against distance: {name}",
-            "Accuracy, confidence and label confidence of each bucket against distance after "
-            f"epoch {last['epoch'] + 1}; accuracy by bucket: {accuracy}.",
-            functools.partial(run_plots.bucket_distance, run),
-        )
+        values = {"epochs": last["epoch"] + 1, "accuracy": accuracy}
+        yield _drawing("bucket_distance", run_plots.bucket_distance, run, name=name, **values)
     if RunDir(run.workdir).logits_file.exists():
-        yield Drawing(
-            f"reliability_{file}",
-            f"Reliability: {name}",
-            "Accuracy against confidence on the clean test set in equal-width bins, with the "
-            "gap between the two, a 95 % bootstrap band, and the number of images in each bin.",
-            functools.partial(run_plots.reliability_diagram, run),
-        )
+        yield _drawing("reliability", run_plots.reliability_diagram, run, name=name)
 
 
 def of_buckets(
@@ -115,17 +81,10 @@ def of_buckets(
     """
     done = {""}
     for run in sorted(runs, key=lambda run: run.config.get("labels.rule") != "autolabel"):
-        key, name = bucket_images.same_picture(run), names[run.workdir]
-        if key not in done:
-            method, data = run.config["augment.name"], run.config["dataset"]
-            yield Drawing(
-                f"bucket_images_{name.replace(os.sep, '_')}",
-                f"Sample images per bucket: {method} on {data}, as in {name}",
-                f"Images of {data}, clean on the left and then moved by {method} with a distance "
-                "inside each interval, further to the right, and the label confidence of each "
-                "bucket below its images; the groups are below each other.",
-                functools.partial(bucket_images.draw, run, data_dir),
-            )
+        if (key := bucket_images.same_picture(run)) not in done:
+            values = {"method": run.config["augment.name"], "data": run.config["dataset"]}
+            values["name"] = names[run.workdir]
+            yield _drawing("bucket_images", bucket_images.draw, run, data_dir, **values)
         done.add(key)
 
 

@@ -20,14 +20,11 @@ LINE_METRICS = ("train_loss", "calibration_accuracy", "calibration_ece", "label_
 def split_comparable(
     runs: Sequence[RunRecord],
 ) -> tuple[list[RunRecord], list[tuple[RunRecord, str]]]:
-    """Separates the runs that can be compared from the others.
+    """Separates the runs that can be compared from the others, which get a reason.
 
     All comparable runs of a folder have the same numerics version, the most common one there or,
     of equally common ones, the newest; folders may differ in it. Of runs with the same settings
     and seed the first one counts.
-
-    Returns:
-      The comparable runs, and the excluded ones, each with the reason.
     """
     reasons = {run.workdir: next(filter(None, _reasons(run)), "") for run in runs}
 
@@ -38,14 +35,12 @@ def split_comparable(
                 found[of(run)].append(run)
         return list(found.values())
 
-    def version(run: RunRecord) -> tuple[tuple[str, Any], ...]:
-        return tuple(numerics.identity(run.result).items())
-
     for together in groups(lambda run: run.workdir.resolve().parent):
-        counts = collections.Counter(map(version, together))
+        versions = [tuple(numerics.identity(run.result).items()) for run in together]
+        counts = collections.Counter(versions)
         usual = max(counts, key=lambda one: (counts[one], one))
-        for run in together:
-            if (own := version(run)) != usual:
+        for run, own in zip(together, versions, strict=True):
+            if own != usual:
                 reasons[run.workdir] = f"of {_listed(own)}, the others are of {_listed(usual)}"
     for counted, *repeats in groups(lambda run: key(run.settings | {"seed": run.result["seed"]})):
         for run in repeats:
@@ -82,9 +77,9 @@ def _reasons(run: RunRecord) -> Iterator[str]:
     usual = {n: v for n, v in methods.DEFAULTS.items() if v is not None and n in config}
     wrong += [n for n, v in usual.items() if _kind(config[n]) is not _kind(v)]
     yield about("of a wrong type: ", wrong)
-    wrong = [n for n, v in result.items() if not _is_finite(v, other=not n.endswith(LISTS))]
-    wrong += [n for n in (*NUMBERS, *SIZES) if not _is_number(result.get(n, 0))]
-    wrong += [n for n in columns.COLUMNS if not _is_number(result.get(n), null=True)]
+    wrong = [n for n, v in result.items() if not _is_finite(v, texts=not n.endswith(LISTS))]
+    wrong += [n for n in (*NUMBERS, *SIZES) if not _is_number(result.get(n, 0), null=False)]
+    wrong += [n for n in columns.HEADERS if not _is_number(result.get(n))]
     yield about("not finite in result.json: ", wrong)
     yield f"not finished: {unfinished}" if len(run.lines) < result["epochs"] else ""
     for i, line in enumerate(run.lines):
@@ -99,15 +94,12 @@ def _kind(value: Any) -> type:
     return float if type(value) is int else type(value)
 
 
-def _is_number(value: Any, *, null: bool = False) -> bool:
-    if value is None:
-        return null
-    return isinstance(value, int | float) and math.isfinite(value)
+def _is_number(value: Any, *, null: bool = True) -> bool:
+    return null if value is None else isinstance(value, int | float) and math.isfinite(value)
 
 
-def _is_finite(value: Any, *, null: bool = True, other: bool = False) -> bool:
-    """Whether all numbers in a value are finite; texts are allowed if ``other``."""
+def _is_finite(value: Any, *, null: bool = True, texts: bool = False) -> bool:
     if isinstance(value, dict | list):
         inside = value.values() if isinstance(value, dict) else value
-        return all(_is_finite(v, null=null, other=other) for v in inside)
-    return (other and isinstance(value, str)) or _is_number(value, null=null)
+        return all(_is_finite(v, null=null, texts=texts) for v in inside)
+    return (texts and isinstance(value, str)) or _is_number(value, null=null)

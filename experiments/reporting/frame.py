@@ -21,7 +21,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from experiments.reporting import exclusions, methods, run_files
-from experiments.reporting.columns import COLUMNS
+from experiments.reporting.columns import HEADERS
 from experiments.reporting.run_files import RunRecord
 
 NAMES = ("dataset", "model", "augmentation", "labels", "train_examples", "epochs")
@@ -44,7 +44,7 @@ def make(runs: Sequence[RunRecord]) -> pd.DataFrame:
     if not runs:
         return pd.DataFrame(columns=[*NAMES, "cell", "block", "rule", "varied", "run", "record"])
     frame = pd.DataFrame([_row(run) for run in runs])
-    frame = frame.astype(dict.fromkeys(COLUMNS.keys() & frame.columns, float))
+    frame = frame.astype(dict.fromkeys(HEADERS.keys() & frame.columns, float))
     settings = settings_of(frame)
     of_data = [name for name in settings if not name.startswith(run_files.OF_LABELS)]
     frame["block"] = settings.groupby(of_data, sort=False, dropna=False).ngroup()
@@ -78,25 +78,23 @@ def told_apart(settings: pd.DataFrame) -> pd.Series:
 
 def present(frame: pd.DataFrame) -> list[str]:
     """Returns the metrics of tables that any run has."""
-    named = [name for name in COLUMNS if name != "temperature" and name in frame]
+    named = [name for name in HEADERS if name != "temperature" and name in frame]
     return [name for name in named if frame[name].notna().any()]
 
 
 def single(frame: pd.DataFrame) -> dict[int, dict]:
     """Returns the results of the cells that have one run alone."""
-    alone = frame.drop_duplicates("cell", keep=False)
-    return {cell: run.result for cell, run in zip(alone["cell"], alone["record"], strict=True)}
+    alone = frame.drop_duplicates("cell", keep=False).set_index("cell")["record"]
+    return {cell: run.result for cell, run in alone.items()}
 
 
 def _row(run: RunRecord) -> dict:
-    rule = run.result["label_rule"]
+    augmentation = run.result["augmentation"]
+    rule, order = methods.label_names(run.result["label_rule"], run.settings)
     names = {
         "model": methods.model_name(run.config),
-        "augmentation": methods.title("augment.name", run.result["augmentation"]),
-        "rank": methods.rank("augment.name", run.result["augmentation"]),
-        "rule": methods.rule_name(rule, run.settings),
-        "order": methods.row_order(rule, run.settings),
-        "run": str(run.workdir),
-        "record": run,
+        "augmentation": methods.title("augment.name", augmentation),
+        "rank": methods.rank("augment.name", augmentation),
+        **{"rule": rule, "order": order, "run": str(run.workdir), "record": run},
     }
     return {"train_examples": "", **run.result, **names}

@@ -1,6 +1,7 @@
 """Names and orders the methods of a run in tables and figures, by what they declare."""
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,11 +10,7 @@ from flax import traverse_util
 from autolabel_jax import augment, labels, models, registry
 from configs import base
 
-TABLES: dict[str, Mapping[str, type]] = {
-    "augment.name": augment.TABLE,
-    "labels.rule": labels.TABLE,
-    "model.name": models.TABLE,
-}
+TABLES = {"augment.name": augment.TABLE, "labels.rule": labels.TABLE, "model.name": models.TABLE}
 # Values that a run uses for fields added after it was made, as JSON stores them.
 DEFAULTS = traverse_util.flatten_dict(json.loads(base.base().to_json()), sep=".")
 
@@ -36,8 +33,7 @@ def title(field: str, name: str) -> str:
 
 def rank(field: str, name: str) -> int:
     """Returns the index of a method in its table; external methods come last."""
-    names = list(TABLES[field])
-    return names.index(name) if name in names else len(names)
+    return [*TABLES[field], name].index(name)
 
 
 def fields(field: str, config: Mapping[str, Any]) -> tuple[str, ...] | None:
@@ -65,44 +61,29 @@ def row_name(rule: str, settings: Mapping[str, Any]) -> str:
     return rule if method is None else method.row_name(settings)
 
 
-def rule_name(rule: str, settings: Mapping[str, Any]) -> str:
-    """Returns 'one_hot', 'smoothing .05', 'autolabel, signed gap', 'autolabel, labels.alpha=0.5'.
-
-    The name does not depend on other runs: it holds the options that differ from their defaults.
-    """
-    text = row_name(rule, {field.removeprefix("labels."): v for field, v in settings.items()})
-    return ", ".join([text, *(f"{name}={v}" for name, v in options(rule, settings).items())])
-
-
 def options(rule: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Returns fields of the label rule that differ from their defaults and are not in its name."""
-    method = find("labels.rule", rule)
-    declared = {} if method is None else registry.settings(method)
-    usual = DEFAULTS | {f"labels.{name}": setting.default for name, setting in declared.items()}
-    return {
-        field: value
-        for field, value in sorted(settings.items())
-        if field.startswith("labels.") and field not in ("labels.rule", *_in_name(rule))
-        if value != usual.get(field)
-    }
+    method, named, usual = find("labels.rule", rule), ["labels.rule"], DEFAULTS
+    if method is not None:
+        named += [f"labels.{field}" for field in method.in_name]
+        usual = usual | {f"labels.{n}": s.default for n, s in registry.settings(method).items()}
+    own = {n: v for n, v in sorted(settings.items()) if n.startswith("labels.") and n not in named}
+    return {name: value for name, value in own.items() if value != usual.get(name)}
 
 
-def row_order(rule: str, settings: Mapping[str, Any]) -> tuple:
-    """Returns the sort key of a row: rule, options (none first), then its other settings."""
-    own, named = options(rule, settings), [name for name in _in_name(rule) if name in settings]
-    numbers = [name for name in named if isinstance(settings[name], int | float)]
-    texts = [name for name in named if name not in numbers]
-    rest = sorted(settings.keys() - own.keys())
-    places = [[(n, *place(settings[n])[1:]) for n in part] for part in (numbers, own, texts, rest)]
-    return rank("labels.rule", rule), rule, *places
+def label_names(rule: str, settings: Mapping[str, Any]) -> tuple[str, tuple]:
+    """Returns the name of a row, and the sort key of rows.
+
+    The name is 'one_hot', 'smoothing .05', 'autolabel, signed gap, labels.alpha=0.5': it holds the
+    options that differ from their defaults, and does not depend on other runs.
+    """
+    name = row_name(rule, {field.removeprefix("labels."): v for field, v in settings.items()})
+    own = [f"{field}={value}" for field, value in options(rule, settings).items()]
+    places = (natural(", ".join(own)), natural(name), natural(sorted(settings.items())))
+    return ", ".join([name, *own]), (rank("labels.rule", rule), rule, *places)
 
 
-def place(value: Any) -> tuple[bool, float, str]:
-    """Returns a sort key that puts numbers, by size, before other values."""
-    is_number = isinstance(value, int | float)
-    return not is_number, value if is_number else 0.0, str(value)
-
-
-def _in_name(rule: str) -> list[str]:
-    method = find("labels.rule", rule)
-    return [] if method is None else [f"labels.{field}" for field in method.in_name]
+def natural(value: Any) -> list[tuple[bool, float, str]]:
+    """Returns a sort key that orders the numbers in a text by size, and before words."""
+    parts = re.split(r"(\d*\.?\d+(?:e-?\d+)?)", str(value))
+    return [(i % 2 == 0, float(p) if i % 2 else 0.0, p) for i, p in enumerate(parts)]

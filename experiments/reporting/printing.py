@@ -34,7 +34,7 @@ def result_table(results: Sequence[Mapping[str, Any]]) -> str:
     accuracy.
     """
     shown = [name for name in columns.OF_RUN if any(name in result for result in results)]
-    header = ["augmentation", "labels", "seed", *(columns.COLUMNS[name][0] for name in shown)]
+    header = ["augmentation", "labels", "seed", *(columns.HEADERS[name] for name in shown)]
     rows = [
         [
             methods.title("augment.name", result["augmentation"]),
@@ -66,7 +66,7 @@ def evaluation_table(result: Mapping[str, Any]) -> str:
         if (metric, end) != ("accuracy", "_ts")
         and any(f"{prefix}{metric}{end}" in result for prefix in sets)
     ]
-    header = [f"{columns.COLUMNS[metric][0]}{SCALINGS[end]}" for metric, end in shown]
+    header = [f"{columns.HEADERS[metric]}{SCALINGS[end]}" for metric, end in shown]
     rows = [
         [name, *(columns.with_interval(result, f"{prefix}{m}{end}", m) for m, end in shown)]
         for prefix, name in sets.items()

@@ -45,7 +45,7 @@ def column(cells: pd.DataFrame, sets: Collection[str]) -> tuple[dict[int, str], 
 
     Args:
       cells: the first run of each cell, with the cells as index.
-      sets: keys of ``columns.SETS``.
+      sets: some of ``columns.IMAGES``.
 
     Returns:
       'accuracy 96.0, ECE 2.31 [1]' or '' by cell, and the footnotes.
@@ -54,9 +54,9 @@ def column(cells: pd.DataFrame, sets: Collection[str]) -> tuple[dict[int, str], 
     for cell, run in cells["record"].items():
         metrics, footnote = beside(run.config, cells.loc[cell, "model"])
         shown = [
-            f"{columns.COLUMNS[metric][0].removesuffix(' %')} {value.scaleb(2)}"
+            f"{columns.HEADERS[metric].removesuffix(' %')} {value.scaleb(2)}"
             for metric, value in metrics.items()
-            if metric in columns.COLUMNS and columns.set_of(metric) in sets
+            if columns.IMAGES.get(metric) in sets
         ]
         if shown and footnote not in footnotes:
             footnotes.append(footnote)

@@ -102,8 +102,7 @@ def load(arguments: Sequence[str]) -> list[RunRecord]:
     and ``results/digits/labels.rule=one_hot,*`` some of its runs.
 
     Raises:
-      ValueError: nothing is given, an argument does not exist or holds no run, or a study cannot
-        be read.
+      ValueError: nothing is given, or an argument names no run, or a study cannot be read.
     """
     expected = "expected the --workdir of one or more runs, as in runs/*/"
     if not arguments:
@@ -124,24 +123,22 @@ def read(workdir: pathlib.Path) -> RunRecord:
     """Reads the folder of one run; a file that cannot be read is named in ``fault``."""
     files, faults = RunDir(workdir), []
 
-    def try_read(name: str, read: Callable[[], Any], kind: type, nothing: Any) -> Any:
+    def try_read(name: str, read: Callable[[], Any], kind: type) -> Any:
         try:
             value = read()
         except FileNotFoundError:
-            return nothing
+            return None
         except (ValueError, OSError) as error:
             value = error
         if isinstance(value, kind):
             return value
         what = "a JSON object" if kind is dict else "JSON lines"
         faults.append(f"its {name} cannot be read as {what}; {RESTORE}")
-        return nothing
+        return None
 
-    config = try_read(run_dir.CONFIG, files.read_config, dict, {})
-    lines = try_read(run_dir.METRICS, files.read_metrics, list, [])
-    result = None
-    if files.is_finished:
-        result = try_read(run_dir.RESULT, files.read_result, dict, None)
+    config = try_read(run_dir.CONFIG, files.read_config, dict) or {}
+    lines = try_read(run_dir.METRICS, files.read_metrics, list) or []
+    result = try_read(run_dir.RESULT, files.read_result, dict) if files.is_finished else None
     return RunRecord(workdir, _flat(config), lines, result, "; ".join(faults))
 
 
@@ -159,11 +156,7 @@ def _packed(path: pathlib.Path) -> list[RunRecord]:
 
 
 def read_study(study: pathlib.Path) -> dict[str, RunRecord]:
-    """Reads the runs of a packed study by name; a file that has not changed is read once.
-
-    Raises:
-      ValueError: a line cannot be read.
-    """
+    """Reads the runs of a packed study by name; a file that has not changed is read once."""
     curves = study.with_name(CURVES_FILE)
     changed = [path.stat().st_mtime_ns for path in (study, curves) if path.is_file()]
     return _read_study(study, curves, *changed)

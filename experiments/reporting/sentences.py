@@ -39,7 +39,7 @@ def _best(frame: pd.DataFrame) -> list[str]:
             if means[m].notna().any():
                 best = means[m].idxmax() if columns.is_higher_better(m) else means[m].idxmin()
                 labels = block.loc[block["cell"] == best, "labels"].iloc[0]
-                name, percent, _ = columns.COLUMNS[m][0].partition(" %")
+                name, percent, _ = columns.HEADERS[m].partition(" %")
                 clear = ", passes the paired test" * ((best, m) in passed)
                 value = columns.shown(m, means.loc[best, m])
                 parts.append(f"{name} with {labels} ({value}{percent}{clear})")

@@ -22,7 +22,7 @@ def as_csv(frame: pd.DataFrame, left_out: pd.DataFrame) -> str:
     excluded = left_out[["run", "reason"]].rename(columns={"reason": "left_out"})
     tables = [_cells(frame).astype(object)] if len(frame) else []
     table = pd.concat([*tables, excluded]) if len(excluded) else tables[0]
-    metrics = [f"{name}_{end}" for name in columns.COLUMNS for end in ORDER]
+    metrics = [f"{name}_{end}" for name in columns.HEADERS for end in ORDER]
     last = [f"published_{name}" for name in (*published.METRICS, "source")] + ["run", "left_out"]
     names = [name for name in table if name not in (*metrics, *last)]
     table = table[names + [name for name in (*metrics, *last) if name in table]]

@@ -6,52 +6,16 @@ import pandas as pd
 
 from experiments.reporting import columns, compare, label_course, published
 from experiments.reporting import frame as frames
-from experiments.reporting.columns import COLUMNS, NO_CONTEST, SETS
+from experiments.reporting.columns import HEADERS, IMAGES, NO_CONTEST
 from experiments.reporting.frame import NAMES
 from experiments.reporting.rendering import BOLD, END, Table
+from experiments.reporting.texts import NOTES
 
 KINDS = ("figures", "differences", "intervals", "comparison", "labels")
 PUBLISHED = "published"  # a column like the others, always last
 BESIDE = ("minus", "of them")  # columns that name a row beside NAMES
-HEADERS = {"dataset": "data set", "train_examples": "training images"}
-HEADERS |= {metric: header for metric, (header, _, _) in COLUMNS.items()}
-SEEDS = "n: seeds. Figures: mean ± sample standard deviation over them."
-TS = "TS: after temperature scaling, fitted on the calibration set; it moves no accuracy."
-VS = (
-    "VS: after vector scaling, fitted on the calibration set; it may move accuracy. Extra: the "
-    "four corruptions that are in no average."
-)
-SUPERCLASS = "Superclass: the probabilities of the classes of each of the superclasses added up."
-BEST = (
-    "Bold: the best mean of its block (same data, model, augmentation and budget) where the "
-    "difference to the runner-up passes a paired t test over common seeds (p below .05, n of at "
-    "least 3; no correction for the number of comparisons)."
-)
-INTERVALS = (
-    "Percentiles of 1,000 bootstrap resamples of the test images, for one trained model each: they "
-    "tell nothing of other seeds. Corrupted figures take the same images out of every set. "
-    "Resampling adds to an ECE near 0, so that its interval lies high and may miss it. Accuracy "
-    "under attack: the quantiles of its binomial."
-)
+NAMED = HEADERS | {"dataset": "data set", "train_examples": "training images"}
 DIFFERENCE = "Difference to one-hot labels, seed by seed"
-DIFFERENCE_NOTE = (
-    "n: seeds that both have. Mean difference to the one_hot row of the same block, with "
-    "Student's 95 % interval where n is at least 2; per cent columns in points."
-)
-COMPARISON = (
-    "n: seeds that both have. AutoLabel without a temperature minus one-hot labels with one "
-    "(one_hot (TS)), and minus the constant smoothing, without one, whose NLL on the held-out "
-    "calibration images after the last epoch has the lowest mean (in brackets those to choose "
-    "from), with Student's 95 % interval where n is at least 2; per cent columns in points."
-)
-COURSE = (
-    "Of the labels after each epoch, and of accuracy and confidence on the held-out images that "
-    "moved them: means over epochs, buckets and seeds. Lowest bucket: its mean. Mean change: of a "
-    "label from one epoch to the next. Sign turns: share of epochs in which that of Conf - Acc is "
-    "another than before. At the clip, at 1: shares of labels at their bucket's accuracy and at 1. "
-    "Gap: |Conf - Acc|."
-)
-PAPER = "The AutoLabel paper's own tables could not be read, so that its cells are empty."
 
 
 def tables(
@@ -80,7 +44,7 @@ def tables(
     _check("show", kinds, KINDS)
     _check("columns", chosen, (*present, PUBLISHED))
     cells = _cells(frame, rows, augmentations)
-    groups = {title: [m for m in present if columns.set_of(m) == title] for title in SETS}
+    groups = {title: [m for m in present if IMAGES[m] == title] for title in IMAGES.values()}
     groups = groups if chosen is None else {"": [m for m in chosen if m != PUBLISHED]}
     has_published = chosen is None or PUBLISHED in chosen
     frame = frame[frame["block"].isin(cells["block"])]
@@ -121,31 +85,19 @@ def _check(field: str, asked: Sequence[str] | None, known: Iterable[str]) -> Non
 
 
 def _table(
-    frame: pd.DataFrame,
-    cells: pd.DataFrame,
-    title: str,
-    values: pd.DataFrame,
-    notes: Sequence[str],
+    frame: pd.DataFrame, cells: pd.DataFrame, title: str, values: pd.DataFrame, *notes: str
 ) -> Table:
-    """Makes a table with the names of the cells in front of other columns.
-
-    Args:
-      frame: all runs.
-      cells: the cells to show, in order.
-      title: title of the table.
-      values: text, with a cell as index of each row; what is not shown is left out.
-      notes: notes below the table.
-    """
+    """Makes a table of text with cells as index, with their names in front, in the given order."""
     values = values.loc[[cell for cell in cells.index if cell in values.index]]
     runs = frame[frame["cell"].isin(cells.index) & frame["revision"].str.endswith("-dirty")]
     revisions, dirty = ", ".join(sorted(runs["revision"].unique())), set(runs["cell"])
-    notes = [*notes, *[f"† Made from files that no commit holds: {revisions}."] * bool(dirty)]
+    notes += (f"† Made from files that no commit holds: {revisions}.",) * bool(dirty)
     names = cells.loc[values.index, list(NAMES)]
     names["labels"] = names["labels"].mask(names.index.isin(dirty), names["labels"] + " †")
     body = pd.concat([part.astype(str).reset_index(drop=True) for part in (names, values)], axis=1)
     index = [*NAMES, *(name for name in BESIDE if name in values)]
-    body = body.rename(columns=HEADERS).set_index([HEADERS.get(name, name) for name in index])
-    return Table(title, body, tuple(notes))
+    body = body.rename(columns=NAMED).set_index([NAMED.get(name, name) for name in index])
+    return Table(title, body, notes)
 
 
 def _texts(
@@ -185,19 +137,20 @@ def _figures(
     values = _texts(compare.means(frame, metrics), metrics, bold, spread="± {}")
     vector = any(m.endswith("_vs") or m.startswith("extra") for m in metrics)
     superclass = any(m.startswith("superclass") for m in metrics)
-    notes = [SEEDS, TS, *[VS] * vector, *[SUPERCLASS] * superclass, BEST]
-    own, footnotes = published.column(cells, {columns.set_of(metric) for metric in metrics})
+    notes = ["seeds", "ts", *["vs"] * vector, *["superclass"] * superclass, "bold"]
+    notes = [NOTES[name] for name in notes]
+    own, footnotes = published.column(cells, {IMAGES[metric] for metric in metrics})
     if has_published and any(own.get(cell) for cell in values.index):
         values[PUBLISHED] = own
-        notes += [*footnotes, PAPER]
-    return _table(frame, cells, f"Figures on {title}" if title else "Figures", values, notes)
+        notes += [*footnotes, NOTES["paper"]]
+    return _table(frame, cells, f"Figures on {title}" if title else "Figures", values, *notes)
 
 
 def _differences(frame: pd.DataFrame, cells: pd.DataFrame, title: str, metrics: list[str]) -> Table:
     metrics = [m for m in metrics if m not in NO_CONTEST]
     values = _texts(compare.to_one_hot(frame, metrics), metrics, sign="+")
-    title = f"{DIFFERENCE}: {title}" if SETS.get(title) else DIFFERENCE
-    return _table(frame, cells, title, values, [DIFFERENCE_NOTE])
+    title = DIFFERENCE if title in ("", IMAGES["accuracy"]) else f"{DIFFERENCE}: {title}"
+    return _table(frame, cells, title, values, NOTES["differences"])
 
 
 def _comparison(frame: pd.DataFrame, cells: pd.DataFrame) -> Table:
@@ -206,13 +159,12 @@ def _comparison(frame: pd.DataFrame, cells: pd.DataFrame) -> Table:
     metrics = [m for m in compare.METRICS if m in present]
     values = _texts(compare.to_baselines(frame), metrics, sign="+")
     title = "AutoLabel without a temperature against temperature scaling and smoothing"
-    return _table(frame, cells, title, values, [COMPARISON])
+    return _table(frame, cells, title, values, NOTES["comparison"])
 
 
 def _intervals(frame: pd.DataFrame, cells: pd.DataFrame, metrics: Sequence[str]) -> Table:
     """Makes a row for each run with intervals that is alone in its cell and so has no ±."""
-    single = frames.single(frame).items()
-    results = {cell: result for cell, result in single if "accuracy_interval" in result}
+    results = {c: own for c, own in frames.single(frame).items() if "accuracy_interval" in own}
     kept = [m for m in metrics if any(f"{m}_interval" in own for own in results.values())]
     rows = {
         cell: [str(own["seed"]), *(columns.with_interval(own, m, m) for m in kept)]
@@ -220,7 +172,7 @@ def _intervals(frame: pd.DataFrame, cells: pd.DataFrame, metrics: Sequence[str])
     }
     values = pd.DataFrame.from_dict(rows, orient="index", columns=["seed", *kept])
     title = "95 % intervals over the test images, of single seeds"
-    return _table(frame, cells, title, values, [INTERVALS])
+    return _table(frame, cells, title, values, NOTES["intervals"])
 
 
 def _label_courses(frame: pd.DataFrame, cells: pd.DataFrame) -> Table:
@@ -228,4 +180,4 @@ def _label_courses(frame: pd.DataFrame, cells: pd.DataFrame) -> Table:
     courses = label_course.courses(frame)
     values = courses.map("{:.3f}".format, na_action="ignore").fillna("")
     values = values.reset_index("of them") if len(courses) else values
-    return _table(frame, cells, "The course of AutoLabel's labels", values, [COURSE])
+    return _table(frame, cells, "The course of AutoLabel's labels", values, NOTES["labels"])

@@ -5,9 +5,7 @@ rules stand beside them as references.
 """
 
 import math
-import re
 import textwrap
-from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -16,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, FigureBase
 
 from experiments.reporting import frame as frames
-from experiments.reporting import plots
+from experiments.reporting import methods, plots
 from experiments.reporting.run_files import OF_LABELS, RunRecord
 
 # Settings of the method whose figures are drawn by default.
@@ -79,7 +77,7 @@ def select(frame: pd.DataFrame, field: str) -> tuple[pd.DataFrame, pd.DataFrame]
     parts = [part.assign(curve=_names(part, others, field)) for _, part in drawn.groupby("panel")]
     drawn = pd.concat(parts).assign(panel=lambda own: own["panel"].map(panels))
     drawn[LABEL] = [last_label(run) for run in drawn["record"]]
-    keys = drawn[["panel", "is_reference", "curve", "value"]].map(_natural)
+    keys = drawn[["panel", "is_reference", "curve", "value"]].map(methods.natural)
     drawn = drawn.loc[sorted(drawn.index, key=lambda i: list(keys.loc[i]))]
     return drawn, learned[learned["num"] == 1]
 
@@ -95,12 +93,6 @@ def last_label(run: RunRecord) -> float | None:
     lines = run.lines[-math.ceil(len(run.lines) / 5) :]
     labels = [v for line in lines for v in line.get("label_confidence", ()) if v is not None]
     return sum(labels) / len(labels) if labels else None
-
-
-def _natural(value: Any) -> list[tuple[bool, float, str]]:
-    """Returns a sort key that orders numbers in texts by size."""
-    parts = re.split(r"(\d+(?:\.\d+)?(?:e-?\d+)?)", str(value))
-    return [(i % 2 == 0, float(p) if i % 2 else 0.0, p) for i, p in enumerate(parts)]
 
 
 def _with_groups(frame: pd.DataFrame, field: str) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -192,7 +184,7 @@ def _draw_part(part: FigureBase, runs: pd.DataFrame, field: str) -> None:
 def _draw_metric(place: Axes, runs: pd.DataFrame, metric: str) -> None:
     curves = list(runs[~runs["is_reference"]].groupby("curve", sort=False))
     references = list(runs[runs["is_reference"]].groupby("curve", sort=False))
-    values = sorted(runs["value"].dropna().unique(), key=_natural)
+    values = sorted(runs["value"].dropna().unique(), key=methods.natural)
     x = {value: i for i, value in enumerate(values)}
     for i, (name, curve) in enumerate(curves):
         _draw_curve(place, curve, metric, x, i, ASIDE * (2 * i - len(curves) + 1), name)
