@@ -1,4 +1,4 @@
-"""The metrics shown in tables, from ``columns.csv``: header, format, images they are measured on."""
+"""The metrics shown in tables, from ``columns.csv``: headers, formats, sets of images."""
 
 import math
 import pathlib

@@ -23,19 +23,14 @@ def interval(values: pd.Series | pd.DataFrame) -> tuple:
 
 
 def difference(cell: pd.DataFrame, base: pd.DataFrame) -> pd.DataFrame:
-    """Returns cell minus base over common seeds, with Student's 95 % interval.
+    """Returns cell minus base, each float [seeds, metrics], over common seeds.
 
-    Args:
-      cell: float [seeds, metrics].
-      base: the same of the cell to compare with.
-
-    Returns:
-      Columns mean, low, high and count by metric; low and high are NaN if count is 1.
+    The columns are mean, low, high and count, with NaN in Student's 95 % interval of one seed.
     """
     gaps = cell - base
     mean, half = interval(gaps)
-    columns = {"mean": mean, "low": mean - half, "high": mean + half, "count": gaps.count()}
-    return pd.DataFrame(columns)
+    ends = {"mean": mean, "low": mean - half, "high": mean + half, "count": gaps.count()}
+    return pd.DataFrame(ends)
 
 
 def means(frame: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
@@ -55,9 +50,6 @@ def best(frame: pd.DataFrame, metrics: Sequence[str]) -> set[tuple[int, str]]:
 
     The test of level 5 % is passed where the 95 % interval of the difference excludes 0. The
     common seeds may rank the two differently than all seeds do, then none is the best.
-
-    Returns:
-      The pairs of cell and metric.
     """
     found, seeds = set(), _by_seed(frame, metrics)
     means = frame.groupby("cell")[list(metrics)].mean()
@@ -69,7 +61,8 @@ def best(frame: pd.DataFrame, metrics: Sequence[str]) -> set[tuple[int, str]]:
             if len(ranked) == 2:
                 gap = difference(*(seeds[cell][[metric]] for cell in ranked)).loc[metric]
                 is_better = gap["low"] > 0 if higher else gap["high"] < 0
-                found |= {(ranked[0], metric)} if is_better and gap["count"] >= MIN_SEEDS else set()
+                if is_better and gap["count"] >= MIN_SEEDS:
+                    found.add((ranked[0], metric))
     return found
 
 
@@ -111,8 +104,7 @@ def to_baselines(frame: pd.DataFrame) -> pd.DataFrame:
             baselines[name] = seeds[best].reindex(columns=metrics)
         for cell in block.loc[block["label_rule"] == "autolabel", "cell"].unique():
             for name, own in baselines.items():
-                gap = difference(seeds[cell][metrics], own.set_axis(metrics, axis=1))
-                gaps[cell, name] = gap
+                gaps[cell, name] = difference(seeds[cell][metrics], own.set_axis(metrics, axis=1))
     return _stacked(gaps, ["cell", "minus", "metric"])
 
 
@@ -120,18 +112,15 @@ def best_smoothing(block: pd.DataFrame) -> tuple[list[int], int | None]:
     """Chooses the smoothing constant with the lowest mean held-out NLL over the common seeds.
 
     Returns:
-      All cells to choose from, and the best. The best is None if there is no smoothing cell, or if
-      several have no common seed with that metric.
+      All cells to choose from, and the best; None without one or without a common seed.
     """
     fixed = block[block["label_rule"] == "smoothing"]
     cells = list(fixed["cell"].unique())
     if len(cells) < 2:
         return cells, next(iter(cells), None)
     losses = [run.lines[-1].get(HELD_OUT) if run.lines else None for run in fixed["record"]]
-    wide = fixed.assign(loss=np.array(losses, float)).pivot(
-        index="seed", columns="cell", values="loss"
-    )
-    common = wide.dropna()
+    losses = fixed.assign(loss=np.array(losses, float)).set_index(["seed", "cell"])["loss"]
+    common = losses.unstack().dropna()
     return cells, None if common.empty else common.mean().idxmin()
 
 

@@ -16,12 +16,14 @@ from collections.abc import Sequence
 from autolabel_jax import files
 from experiments.reporting import frame as frames
 from experiments.reporting import rendering, run_files, summary
+from experiments.reporting.rendering import escape_markdown
 
 BEGIN, END = "<!-- tables", "<!-- end of tables -->"
 MARKER = re.compile(rf"^(?:{BEGIN}|{END}).*$", re.MULTILINE)
-# Fields that are lists of words → argument of ``summary.tables``.
-LISTS = {"show": "kinds", "columns": "chosen", "augmentations": "augmentations"}
-FIELDS = (*LISTS, "rows", "title", "notes")
+# Fields that are lists → their separator and the argument of ``summary.tables``.
+LISTS = {"show": (None, "kinds"), "columns": (None, "chosen"), "rows": (";", "rows")}
+LISTS |= {"augmentations": (None, "augmentations")}
+FIELDS = (*LISTS, "title", "notes")
 EXAMPLE = f'{BEGIN} results/FOLDER columns="accuracy ece" -->'
 
 
@@ -33,22 +35,18 @@ def find(text: str, name: str) -> list[tuple[re.Match, re.Match]]:
     """
     found = list(MARKER.finditer(text))
     for i, marker in enumerate(found):
-        is_end, line = i % 2 == 1, marker.group()
-        if line.startswith(END) != is_end:
-            last = f"; the block of line {_line(found[i - 1])} has no end" if is_end else ""
-            wanted = END if is_end else EXAMPLE
-            raise ValueError(f"{_place(name, marker)}: {line!r} without {wanted} before it{last}")
+        wanted = END if i % 2 else EXAMPLE
+        if marker.group().startswith(END) != bool(i % 2):
+            raise ValueError(
+                f"{_place(name, marker)}: {marker.group()!r} without {wanted} before it"
+            )
     if len(found) % 2:
         raise ValueError(f"{_place(name, found[-1])}: the block has no end; write {END} below it")
     return list(zip(found[::2], found[1::2], strict=True))
 
 
-def _line(marker: re.Match) -> int:
-    return marker.string.count("\n", 0, marker.start()) + 1
-
-
 def _place(name: str, marker: re.Match) -> str:
-    return f"{name}:{_line(marker)}"
+    return f"{name}:{marker.string.count(chr(10), 0, marker.start()) + 1}"
 
 
 def _parse(marker: re.Match) -> tuple[list[str], dict[str, str]]:
@@ -94,12 +92,13 @@ def regenerated(text: str, name: str, root: pathlib.Path) -> str:
 def _content(marker: re.Match, root: pathlib.Path) -> str:
     """Makes the text between two markers: what all rows share, the tables, the notes."""
     folders, given = _parse(marker)
-    asked = {own: given[field].split() for field, own in LISTS.items() if field in given}
-    if "rows" in given:
-        asked["rows"] = [row.strip() for row in given["rows"].split(";") if row.strip()]
+    asked = {}
+    for field in LISTS.keys() & given.keys():
+        separator, argument = LISTS[field]
+        asked[argument] = list(filter(None, map(str.strip, given[field].split(separator))))
     frame, left_out = frames.load([str(root / folder) for folder in folders])
-    runs = left_out["run"].str.removeprefix(f"{root}/")
-    tables = summary.tables(frame, left_out.assign(run=runs), **asked)
+    left_out["run"] = left_out["run"].str.removeprefix(f"{root}/")
+    tables = summary.tables(frame, left_out, **asked)
     tables, apart = (tables[:-1], tables[-1:]) if len(left_out) else (tables, [])
     if not tables or ("title" in given and len(tables) != 1):
         titles = ", ".join(table.title for table in tables) or "none"
@@ -108,43 +107,14 @@ def _content(marker: re.Match, root: pathlib.Path) -> str:
         )
     if "title" in given:
         tables = [tables[0]._replace(title=given["title"])]
-    escape = rendering.escape_markdown
     shared, tables = rendering.without_shared(tables)
-    lines = [f"All rows: {escape(shared)}.\n"] * bool(shared)
+    lines = [f"All rows: {escape_markdown(shared)}.\n"] * bool(shared)
     for table in (*tables, *apart):
-        lines += [f"#### {escape(table.title)}\n"] * bool(table.title)
+        lines += [f"#### {escape_markdown(table.title)}\n"] * bool(table.title)
         lines += [f"{rendering.markdown_table(table)}\n"]
-    notes = dict.fromkeys(note for table in tables for note in table.notes if "notes" not in given)
-    return "\n".join([*lines, *(f"- {escape(note)}" for note in notes), *[""] * bool(notes)])
-
-
-def differences(old: str, new: str, name: str) -> list[str]:
-    """Returns lines that name the blocks of a document that differ, with their difference."""
-    report = []
-    for (a, a_end), (b, b_end) in zip(find(old, name), find(new, name), strict=True):
-        before, after = old[a.end() : a_end.start()], new[b.end() : b_end.start()]
-        if before != after:
-            folders = ", ".join(_parse(a)[0])
-            report.append(f"{_place(name, a)}: not what the run files in {folders} give")
-            lines = before.splitlines(), after.splitlines()
-            report += difflib.unified_diff(*lines, name, "run files", lineterm="", n=0)
-    return report
-
-
-def not_shown(
-    arguments: Sequence[str], texts: dict[str, str], root: pathlib.Path
-) -> list[pathlib.Path]:
-    """Returns the paths of runs that no block of all documents shows.
-
-    Args:
-      arguments: folders of runs.
-      texts: documents by name.
-      root: folder that the paths in markers are relative to.
-    """
-    folders = [f for name, text in texts.items() for a, _ in find(text, name) for f in _parse(a)[0]]
-    shown = {(root / folder.removesuffix(run_files.SUFFIX)).resolve() for folder in folders}
-    workdirs = [run.workdir for run in run_files.load(arguments)]
-    return [w for w in workdirs if not shown & {w.resolve(), *w.resolve().parents}]
+    notes = [note for table in tables for note in table.notes if "notes" not in given]
+    lines += [f"- {escape_markdown(note)}" for note in dict.fromkeys(notes)]
+    return "\n".join([*lines, *[""] * bool(notes)])
 
 
 def update(
@@ -164,12 +134,24 @@ def update(
     Raises:
       ValueError: a block cannot be made; the message gives document and line.
     """
-    texts = {name: pathlib.Path(name).read_text(encoding="utf-8") for name in names}
-    new = {name: regenerated(text, name, root) for name, text in texts.items()}
-    faults = [f for name in names if check for f in differences(texts[name], new[name], name)]
-    missing = not_shown(arguments, texts, root) if arguments else []
-    faults += [f"{workdir}: no tables of it in {', '.join(names)}" for workdir in missing]
-    for name, text in new.items() if not check else ():
-        with files.replacing(pathlib.Path(name)) as file:
-            file.write(text.encode())
-    return faults
+    faults, shown = [], set()
+    for name in names:
+        old = pathlib.Path(name).read_text(encoding="utf-8")
+        new = regenerated(old, name, root)
+        for (begin, end), (own, own_end) in zip(find(old, name), find(new, name), strict=True):
+            folders = _parse(begin)[0]
+            shown |= {
+                (root / folder.removesuffix(run_files.SUFFIX)).resolve() for folder in folders
+            }
+            texts = old[begin.end() : end.start()], new[own.end() : own_end.start()]
+            if check and texts[0] != texts[1]:
+                what = f"not what the run files in {', '.join(folders)} give"
+                lines = (text.splitlines() for text in texts)
+                differing = difflib.unified_diff(*lines, name, "run files", lineterm="", n=0)
+                faults += [f"{_place(name, begin)}: {what}", *differing]
+        if not check:
+            with files.replacing(pathlib.Path(name)) as file:
+                file.write(new.encode())
+    workdirs = [run.workdir for run in run_files.load(arguments)] if arguments else []
+    missing = [w for w in workdirs if not shown & {w.resolve(), *w.resolve().parents}]
+    return faults + [f"{workdir}: no tables of it in {', '.join(names)}" for workdir in missing]

@@ -16,10 +16,10 @@ from experiments.reporting import columns, methods
 SETS = {"": "clean", "corrupted_": "corrupted (15 x 5)"}
 SETS |= {"extra_corrupted_": "extra corrupted (4 x 5)"}
 SETS |= {"fgsm_": "FGSM", "pgd20_": "PGD-20", "auto_": "ensemble"}
-SCALINGS = {"": "", "_ts": " (TS)", "_vs": " (VS)"}
-SET_METRICS = ("accuracy", "ece", "nll")
+SET_METRICS = ("accuracy", "accuracy_vs", "ece", "ece_ts", "ece_vs", "nll", "nll_ts", "nll_vs")
 ALL = 10_000  # characters, wider than any table
 GAP = 2  # characters between columns
+MORE = "; result.json holds them"
 
 
 def width() -> int:
@@ -34,22 +34,13 @@ def result_table(results: Sequence[Mapping[str, Any]]) -> str:
     accuracy.
     """
     shown = [name for name in columns.OF_RUN if any(name in result for result in results)]
-    header = ["augmentation", "labels", "seed", *(columns.HEADERS[name] for name in shown)]
-    rows = [
-        [
-            methods.title("augment.name", result["augmentation"]),
-            methods.row_name(result["label_rule"], _step(result)),
-            str(result["seed"]),
-            *(columns.shown(name, result.get(name)) for name in shown),
-        ]
-        for result in results
-    ]
-    return aligned([header, *rows], num_names=2, more="; result.json holds them")
-
-
-def _step(result: Mapping[str, Any]) -> dict[str, Any]:
-    step = result.get("label_step")
-    return {} if step is None else {"step": step}
+    rows = [["augmentation", "labels", "seed", *(columns.HEADERS[name] for name in shown)]]
+    for result in results:
+        step = {"step": result["label_step"]} if result.get("label_step") else {}
+        names = [methods.title("augment.name", result["augmentation"])]
+        names += [methods.row_name(result["label_rule"], step), str(result["seed"])]
+        rows.append([*names, *(columns.shown(name, result.get(name)) for name in shown)])
+    return aligned(rows, num_names=2, more=MORE)
 
 
 def evaluation_table(result: Mapping[str, Any]) -> str:
@@ -59,19 +50,11 @@ def evaluation_table(result: Mapping[str, Any]) -> str:
     Brackets hold the 95 % interval over the test images, if the result has it.
     """
     sets = {prefix: name for prefix, name in SETS.items() if f"{prefix}accuracy" in result}
-    shown = [
-        (metric, end)
-        for metric in SET_METRICS
-        for end in SCALINGS
-        if (metric, end) != ("accuracy", "_ts")
-        and any(f"{prefix}{metric}{end}" in result for prefix in sets)
-    ]
-    header = [f"{columns.HEADERS[metric]}{SCALINGS[end]}" for metric, end in shown]
-    rows = [
-        [name, *(columns.with_interval(result, f"{prefix}{m}{end}", m) for m, end in shown)]
-        for prefix, name in sets.items()
-    ]
-    return aligned([["test images", *header], *rows], num_names=1, more="; result.json holds them")
+    shown = [m for m in SET_METRICS if any(f"{prefix}{m}" in result for prefix in sets)]
+    rows = [["test images", *(columns.HEADERS[m] for m in shown)]]
+    for prefix, name in sets.items():
+        rows.append([name, *(columns.with_interval(result, f"{prefix}{m}", m) for m in shown)])
+    return aligned(rows, num_names=1, more=MORE)
 
 
 def aligned(

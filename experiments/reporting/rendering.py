@@ -24,27 +24,19 @@ class Table(NamedTuple):
     body: pd.DataFrame
     notes: tuple[str, ...] = ()
 
+    def escaped(self, escape: Callable[[str], str]) -> tuple[pd.DataFrame, int]:
+        """Returns names and values in one frame, and the number of columns that hold names."""
+        body = self.body.reset_index().map(escape).rename(columns=escape)
+        return body, self.body.index.nlevels
+
 
 PLAIN = str.maketrans({BOLD: "**", END: "**"})
 MARKDOWN = str.maketrans({c: f"\\{c}" for c in r"\|*"} | {"<": "&lt;", "\n": " "}) | PLAIN
 # What LaTeX reads as a command, or lacks in the usual encodings.
-LATEX = str.maketrans(
-    {
-        **{"\\": r"\textbackslash{}", BOLD: r"\textbf{", END: "}"},
-        **{c: f"\\{c}" for c in "&%$#_{}"},
-        **{"~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "−": r"$-$"},
-        **{"<": r"\textless{}", ">": r"\textgreater{}", "†": r"\dag{}"},
-    }
-)
-# Lines break before ± and [ alone.
-HTML = str.maketrans({BOLD: "<b>", END: "</b>"})
-TOGETHER = {"± ": "±\xa0", ", −": ",\xa0−", ", +": ",\xa0+"}
-
-
-def _escaped(table: Table, escape: Callable[[str], str]) -> tuple[pd.DataFrame, int]:
-    """Returns names and values in one frame, and the number of columns that hold names."""
-    body = table.body.reset_index().map(escape).rename(columns=escape)
-    return body, table.body.index.nlevels
+LATEX = {c: f"\\{c}" for c in "&%$#_{}"} | {"\\": r"\textbackslash{}", "†": r"\dag{}"}
+LATEX |= {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "−": r"$-$"}
+LATEX |= {"<": r"\textless{}", ">": r"\textgreater{}", BOLD: r"\textbf{", END: "}"}
+HTML = {BOLD: "<b>", END: "</b>", "± ": "±\xa0", ", −": ",\xa0−", ", +": ",\xa0+"}
 
 
 def escape_markdown(text: str) -> str:
@@ -52,9 +44,21 @@ def escape_markdown(text: str) -> str:
     return text.translate(MARKDOWN)
 
 
+def _latex(text: str) -> str:
+    return text.translate(str.maketrans(LATEX))
+
+
+def _html(text: str) -> markupsafe.Markup:
+    """Escapes text, in which lines break before ± and [ alone."""
+    escaped = str(markupsafe.escape(text))
+    for own, shown in HTML.items():
+        escaped = escaped.replace(own, shown)
+    return markupsafe.Markup(escaped)
+
+
 def markdown_table(table: Table) -> str:
     """Renders the rows of a table as Markdown, without title and notes."""
-    body, names = _escaped(table, escape_markdown)
+    body, names = table.escaped(escape_markdown)
     lines = [f"| {' | '.join(row)} |" for row in [body.columns, *body.to_numpy()]]
     lines.insert(1, f"|{'---|' * names}{'---:|' * (len(body.columns) - names)}")
     return "\n".join(lines)
@@ -73,11 +77,11 @@ def latex(tables: Sequence[Table]) -> str:
     """Renders each table as a floating LaTeX table; the preamble needs the package booktabs."""
     parts = ["% \\usepackage{booktabs}\n"]
     for table in tables:
-        body, names = _escaped(table, lambda text: text.translate(LATEX))
+        body, names = table.escaped(_latex)
         aligned = "l" * names + "r" * (len(body.columns) - names)
-        settings = {"caption": table.title.translate(LATEX), "column_format": aligned}
-        text = body.to_latex(index=False, escape=False, position="t", **settings)
-        notes = "".join(f"\\par {note.translate(LATEX)}\n" for note in table.notes)
+        settings = {"caption": _latex(table.title), "column_format": aligned, "position": "t"}
+        text = body.to_latex(index=False, escape=False, **settings)
+        notes = "".join(f"\\par {_latex(note)}\n" for note in table.notes)
         text = text.replace(r"\begin{table}[t]", "\\begin{table*}[t]\n\\centering\\footnotesize", 1)
         parts.append(text.replace(r"\end{table}", rf"{notes}\end{{table*}}"))
     return "\n".join(parts)
@@ -97,15 +101,20 @@ def without_shared(tables: Sequence[Table]) -> tuple[str, list[Table]]:
     return text, [table._replace(body=table.body.droplevel(shared)) for table in tables]
 
 
+def _with_title(table: Table) -> Table:
+    """Moves what all rows share into the title."""
+    shared, (table,) = without_shared([table])
+    return table._replace(title=f"{table.title} ({shared})") if shared else table
+
+
 def text(tables: Sequence[Table], wide: int) -> str:
     """Renders tables as plain text of a width in characters, see ``printing.aligned``."""
     parts = []
-    for table in tables:
-        shared, (own,) = without_shared([table])
-        body, names = _escaped(own, lambda text: text.translate(PLAIN))
+    for table in map(_with_title, tables):
+        body, names = table.escaped(lambda text: text.translate(PLAIN))
         rows = [list(body), *body.to_numpy().tolist()]
         aligned = printing.aligned(rows, names, wide=wide, more="; --all shows them")
-        parts += [f"{own.title}{f' ({shared})' if shared else ''}\n", f"{aligned}\n"]
+        parts += [f"{table.title}\n", f"{aligned}\n"]
     notes = dict.fromkeys(note for table in tables for note in table.notes)
     return "\n".join([*parts, *(textwrap.fill(f"- {note}", min(wide, 100)) for note in notes)])
 
@@ -121,37 +130,23 @@ def html(tables: Sequence[Table], *, title: str = "Results", **parts: Sequence[A
       **parts: ``Summary``: sentences; ``Figures``: dicts of title, alt and data, width, height or
         reason; ``Runs``: dicts of name and files.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(pathlib.Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    shown = {"Summary": (), "Tables": [part for table in tables for part in _page_tables(table)]}
-    shown = {name: part for name, part in (shown | parts).items() if part}
-    return environment.get_template("page.html.jinja").render(title=title, parts=shown)
+    folder = jinja2.FileSystemLoader(pathlib.Path(__file__).parent)
+    strict = {"autoescape": True, "undefined": jinja2.StrictUndefined}
+    template = jinja2.Environment(loader=folder, **strict).get_template("page.html.jinja")
+    split = [part for table in map(_with_title, tables) for part in _page_tables(table)]
+    shown = {"Summary": (), "Tables": split} | parts
+    return template.render(title=title, parts={name: own for name, own in shown.items() if own})
 
 
 def _page_tables(table: Table) -> Iterator[dict[str, Any]]:
-    """Yields what the page shows of a table, with at most ``PAGE_COLUMNS`` values in a row.
-
-    What all rows share is in the title.
-    """
-
-    def escape(text: str) -> str:
-        text = str(markupsafe.escape(text)).translate(HTML)
-        for apart, together in TOGETHER.items():
-            text = text.replace(apart, together)
-        return markupsafe.Markup(text)
-
-    shared, (table,) = without_shared([table])
-    title = f"{table.title} ({shared})" if shared else table.title
-    body, num_names = _escaped(table, escape)
+    """Yields what the page shows of a table, with at most ``PAGE_COLUMNS`` values in a row."""
+    body, num_names = table.escaped(_html)
     names, values = np.split(np.arange(len(body.columns)), [num_names])
     parts = np.array_split(values, max(-(-len(values) // PAGE_COLUMNS), 1))
     for i, part in enumerate(parts):
         own = body.iloc[:, [*names, *part]]
         yield {
-            "title": f"{title}, continued" if i else title,
+            "title": f"{table.title}, continued" if i else table.title,
             "header": list(map(markupsafe.Markup, own)),
             "rows": [list(map(markupsafe.Markup, row)) for row in own.to_numpy()],
             "num_names": num_names,
