@@ -14,7 +14,6 @@ from typing import Any
 
 import matplotlib
 import matplotlib.pyplot as plt
-import pandas as pd
 from absl import flags
 
 from autolabel_jax import files, run_dir
@@ -29,25 +28,6 @@ _OUT = flags.DEFINE_string("out", "report.html", "File to write the page to.")
 _TITLE = flags.DEFINE_string("title", "AutoLabel results", "Title of the page.")
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of the data sets, if it has moved.")
 _IMAGES = flags.DEFINE_bool("images", True, "Show sample images too, for which the data are read.")
-
-
-def make(
-    comparable: pd.DataFrame,
-    left_out: pd.DataFrame,
-    *,
-    title: str,
-    data_dir: str | None = None,
-    images: bool = True,
-) -> str:
-    """Makes the page, see ``frame.load`` and ``catalogue.everything``."""
-    drawings = catalogue.everything(comparable, left_out, data_dir=data_dir, images=images)
-    return rendering.html(
-        summary.tables(comparable, left_out),
-        title=title,
-        Summary=sentences.make(comparable, left_out),
-        Figures=[_figure(drawing) for drawing in drawings],
-        Runs=_runs([*comparable["record"], *left_out["record"]]),
-    )
 
 
 def _figure(drawing: Drawing) -> dict[str, Any]:
@@ -79,8 +59,15 @@ def _runs(runs: Sequence[RunRecord]) -> list[dict[str, Any]]:
 def main(argv: list[str]) -> None:
     matplotlib.use("Agg")
     comparable, left_out = frame.load(argv[1:])
-    page = make(
-        comparable, left_out, title=_TITLE.value, data_dir=_DATA_DIR.value, images=_IMAGES.value
+    drawings = catalogue.everything(
+        comparable, left_out, data_dir=_DATA_DIR.value, images=_IMAGES.value
+    )
+    page = rendering.html(
+        summary.tables(comparable, left_out),
+        title=_TITLE.value,
+        Summary=sentences.make(comparable, left_out),
+        Figures=[_figure(drawing) for drawing in drawings],
+        Runs=_runs([*comparable["record"], *left_out["record"]]),
     )
     path = pathlib.Path(_OUT.value)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -35,11 +35,7 @@ def draw(run: RunRecord, data_dir: str | None = None) -> Figure:
     """Draws calibration images, clean on the left, then in each interval; groups in rows.
 
     The label confidence of each bucket is below its images. All buckets have the same random draws
-    except for the distance.
-
-    Args:
-      run: run with the data, the augmentation and the buckets.
-      data_dir: folder of the data, if it has moved.
+    except for the distance. ``data_dir`` is the folder of the data, if it has moved.
 
     Raises:
       ValueError: the data are not images, or do not match the config.

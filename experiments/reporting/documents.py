@@ -120,24 +120,21 @@ def _content(marker: re.Match, root: pathlib.Path) -> str:
 def update(
     names: Sequence[str], arguments: Sequence[str], root: pathlib.Path, *, check: bool
 ) -> list[str]:
-    """Regenerates the tables of documents.
+    """Regenerates the tables of documents; with ``check`` it compares them and writes nothing.
 
     Args:
       names: paths of the documents.
       arguments: folders of runs, each of which some document must show.
       root: folder that the paths in markers are relative to.
-      check: compare the tables and write nothing.
+      check: see above.
 
     Returns:
       Messages about runs that no document shows and, with ``check``, about tables that differ.
-
-    Raises:
-      ValueError: a block cannot be made; the message gives document and line.
     """
-    faults, shown = [], set()
+    faults, shown, made = [], set(), {}
     for name in names:
         old = pathlib.Path(name).read_text(encoding="utf-8")
-        new = regenerated(old, name, root)
+        made[name] = new = regenerated(old, name, root)
         for (begin, end), (own, own_end) in zip(find(old, name), find(new, name), strict=True):
             folders = _parse(begin)[0]
             shown |= {
@@ -149,9 +146,9 @@ def update(
                 lines = (text.splitlines() for text in texts)
                 differing = difflib.unified_diff(*lines, name, "run files", lineterm="", n=0)
                 faults += [f"{_place(name, begin)}: {what}", *differing]
-        if not check:
-            with files.replacing(pathlib.Path(name)) as file:
-                file.write(new.encode())
+    for name, new in made.items() if not check else ():
+        with files.replacing(pathlib.Path(name)) as file:
+            file.write(new.encode())
     workdirs = [run.workdir for run in run_files.load(arguments)] if arguments else []
     missing = [w for w in workdirs if not shown & {w.resolve(), *w.resolve().parents}]
     return faults + [f"{workdir}: no tables of it in {', '.join(names)}" for workdir in missing]

@@ -27,18 +27,18 @@ def tables(
     rows: Sequence[str] | None = None,
     augmentations: Sequence[str] | None = None,
 ) -> list[Table]:
-    """Makes the tables of some runs that are not empty, see ``frame.load``.
+    """Makes the tables of some runs that are not empty, and one of the excluded runs.
 
     Args:
-      frame: runs that can be compared.
-      excluded: the other runs, which are listed in a last table.
+      frame: runs that can be compared, see ``frame.load``.
+      excluded: the other runs.
       kinds: kinds of tables, some of ``KINDS``.
       chosen: metrics shown in one table; None makes a table for each set of images.
       rows: names as in the column 'labels', in order; all rows take part in comparisons.
       augmentations: names of augmentations, in order.
 
     Raises:
-      ValueError: a kind, column, row or augmentation that does not exist is chosen.
+      ValueError: something that does not exist is chosen.
     """
     present = frames.present(frame)
     _check("show", kinds, KINDS)
@@ -105,12 +105,8 @@ def _texts(
 ) -> pd.DataFrame:
     """Formats numbers, a column for each metric, and n, the largest number of seeds.
 
-    Args:
-      long: index cell, …, metric; columns of ``columns.shown`` and then the count of seeds. Rows
-        without a seed are left out.
-      metrics: metrics to show.
-      bold: entries of the index.
-      **form: further arguments of ``columns.shown``.
+    The index of ``long`` is cell, …, metric, of which some are ``bold``; its columns are those of
+    ``columns.shown`` and then the count of seeds. Rows without a seed are left out.
     """
     long = long[long.index.get_level_values(-1).isin(metrics)]
     keys = list(range(long.index.nlevels - 1))

@@ -39,19 +39,14 @@ ASIDE = 0.08  # from a mean to its seeds, and on to the next curve; values are 1
 
 
 def select(frame: pd.DataFrame, field: str) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Finds the curves against one setting.
-
-    Args:
-      frame: runs that can be compared, see ``frame``.
-      field: field of the config, such as 'labels.alpha'.
+    """Finds the curves against one field of the config, such as 'labels.alpha'.
 
     Returns:
       The runs of all curves, with further columns: ``value`` of the setting (NaN if the rule does
       not read it); ``panel``, what tells the runs that may be compared from others ('' for all);
       ``curve``, the name of runs that differ in the value alone; ``is_reference``, whether the rule
       is of ``BESIDE``; ``LABEL``, the mean label confidence at the end. Panels, curves (AutoLabel's
-      first) and values are in order. And the AutoLabel runs that differ from no other in the
-      setting alone.
+      first) and values are in order. And the AutoLabel runs that are on no curve.
 
     Raises:
       ValueError: no AutoLabel run has the field, it does not vary, no two runs differ in it alone.
@@ -63,20 +58,15 @@ def select(frame: pd.DataFrame, field: str) -> tuple[pd.DataFrame, pd.DataFrame]
         )
     runs, others = _with_groups(frame, field)
     learned = runs[~runs["is_reference"]]
-    _check(learned, field)
     curves = learned[learned["num"] > 1]
     if curves.empty:
-        differing = [n for n in others if others.loc[learned.index, n].nunique(dropna=False) > 1]
-        raise ValueError(
-            f"--vary={field}: no two AutoLabel runs differ in it alone, {', '.join(differing)} "
-            "differs too; pass runs that share all but one setting and the seed"
-        )
+        raise ValueError(f"--vary={field}: {_why_not(learned, others.loc[learned.index])}")
     of_data = others.loc[curves.index, [not n.startswith(OF_LABELS) for n in others]]
     panels = dict(zip(curves["panel"], frames.told_apart(of_data), strict=True))
     drawn = runs[runs["panel"].isin(panels) & (runs["is_reference"] | (runs["num"] > 1))]
     parts = [part.assign(curve=_names(part, others, field)) for _, part in drawn.groupby("panel")]
     drawn = pd.concat(parts).assign(panel=lambda own: own["panel"].map(panels))
-    drawn[LABEL] = [last_label(run) for run in drawn["record"]]
+    drawn[LABEL] = [_last_label(run) for run in drawn["record"]]
     keys = drawn[["panel", "is_reference", "curve", "value"]].map(methods.natural)
     drawn = drawn.loc[sorted(drawn.index, key=lambda i: list(keys.loc[i]))]
     return drawn, learned[learned["num"] == 1]
@@ -88,7 +78,7 @@ def studied(frame: pd.DataFrame) -> list[str]:
     return [f for f in STUDIED if len(learned) and (_with_groups(learned, f)[0]["num"] > 1).any()]
 
 
-def last_label(run: RunRecord) -> float | None:
+def _last_label(run: RunRecord) -> float | None:
     """Returns the mean label confidence over buckets and the last fifth of the epochs."""
     lines = run.lines[-math.ceil(len(run.lines) / 5) :]
     labels = [v for line in lines for v in line.get("label_confidence", ()) if v is not None]
@@ -102,13 +92,14 @@ def _with_groups(frame: pd.DataFrame, field: str) -> tuple[pd.DataFrame, pd.Data
     those that are not of labels; ``num`` counts the cells in one of the first.
     """
     runs = frame[frame["label_rule"].isin(["autolabel", *BESIDE])]
-    others = frames.settings_of(runs)
+    others, follows = frames.settings_of(runs), [field]
     value = others.get(field, pd.Series(np.nan, runs.index, object))
     value = value.replace("0", "all") if field in ALL_IF_0 else value
     if field.startswith("calibration."):  # the sizes of the splits follow from it
         others["train_examples"] = [str(run.config.get("train_examples")) for run in runs["record"]]
-    follows = field.startswith("calibration.") or field == "train_examples"
-    others = others.drop(columns=[field, *["calibration_examples"] * follows], errors="ignore")
+    if field.startswith("calibration.") or field == "train_examples":
+        follows.append("calibration_examples")
+    others = others.drop(columns=follows, errors="ignore")
     of_data = [name for name in others if not name.startswith(OF_LABELS)]
     runs = runs.assign(
         value=value,
@@ -119,22 +110,16 @@ def _with_groups(frame: pd.DataFrame, field: str) -> tuple[pd.DataFrame, pd.Data
     return runs.assign(num=runs.groupby("others")["cell"].transform("nunique")), others
 
 
-def _check(learned: pd.DataFrame, field: str) -> None:
-    settings = frames.settings_of(learned)
-    vary = [n for n in settings if settings[n].nunique(dropna=False) > 1]
-    vary = [name for name in vary if not name.endswith("_examples")]
-    expected = f"that varies: {', '.join(vary) or 'nothing'}"
+def _why_not(learned: pd.DataFrame, others: pd.DataFrame) -> str:
+    """Says why no two AutoLabel runs differ in a setting alone."""
+    vary = [n for n in others if others[n].nunique(dropna=False) > 1 and "_examples" not in n]
+    expected = f"expected a setting that varies: {', '.join(vary) or 'nothing'}"
     lacking = learned.loc[learned["value"].isna(), "run"]
     if len(lacking):
-        raise ValueError(
-            f"--vary={field}: the AutoLabel run {lacking.iloc[0]} does not read this setting; "
-            f"expected one {expected}"
-        )
+        return f"the AutoLabel run {lacking.iloc[0]} does not read this setting; {expected}"
     if learned["value"].nunique() < 2:
-        raise ValueError(
-            f"--vary={field}: got 1 value, {field}={learned['value'].iloc[0]}, but a curve needs "
-            f"two or more; expected a setting {expected}"
-        )
+        return f"got 1 value, {learned['value'].iloc[0]}, but a curve needs two; {expected}"
+    return f"no two AutoLabel runs differ in it alone, {', '.join(vary)} differs too"
 
 
 def _names(panel: pd.DataFrame, others: pd.DataFrame, field: str) -> pd.Series:
@@ -150,12 +135,7 @@ def _names(panel: pd.DataFrame, others: pd.DataFrame, field: str) -> pd.Series:
 
 @plots.STYLE
 def draw(drawn: pd.DataFrame, field: str) -> Figure:
-    """Draws ECE, NLL, accuracy, corrupted ECE if runs have it, and labels against the setting.
-
-    Args:
-      drawn: runs of the curves, from ``select``.
-      field: the setting, such as 'labels.alpha'.
-    """
+    """Draws ECE, NLL, accuracy, corrupted ECE if runs have it, and labels, from ``select``."""
     parts = list(drawn.groupby("panel", sort=False))
     figure = plt.figure(figsize=(plots.WIDTH, 4.8 * len(parts)))
     places = figure.subfigures(len(parts), 1, squeeze=False)[:, 0]
