@@ -174,7 +174,7 @@ def test_a_summary_comes_first(page):
 
 def test_tables_are_as_narrow_as_the_page():
     body = pd.DataFrame({"labels": ["a", "b"]} | {f"metric {i}": ["1", "2"] for i in range(20)})
-    page = Page(rendering.html([rendering.Table("T", body, 1, notes=("once",))]))
+    page = Page(rendering.html([rendering.Table("T", body.set_index("labels"), ("once",))]))
     assert page.texts["caption"] == ["T", "T, continued", "T, continued"]
     headers = [name for name in page.texts["th"] if name.startswith("metric")]
     assert headers == [f"metric {i}" for i in range(20)] and page.texts["li"][-1] == "once"

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import run_folders
 
-from experiments.reporting import catalogue, frame, run_files, varied, varied_plots
+from experiments.reporting import catalogue, frame, run_files, varied
 
 matplotlib.use("Agg")
 
@@ -35,12 +35,11 @@ def write_alphas(tmp_path, settings=None, **given):
 
 
 def study(tmp_path, field="labels.alpha"):
-    runs = [run_files.read(path) for path in run_files.find([str(tmp_path)])]
-    return varied.make(frame.make(runs), field)
+    return varied.select(frame.make(run_files.load([str(tmp_path)])), field)
 
 
 def draw(tmp_path, field="labels.alpha"):
-    return varied_plots.draw(study(tmp_path, field)[0], field)
+    return varied.draw(study(tmp_path, field)[0], field)
 
 
 def panels(figure):
@@ -123,7 +122,7 @@ def test_another_setting_that_differs_makes_another_curve(tmp_path):
     write(tmp_path, "autolabel", 0, settings={"buckets__num": 1})
     drawn, alone = study(tmp_path)
     assert [run.config["buckets.num"] for run in alone["record"]] == [1]
-    axes = panels(varied_plots.draw(drawn, "labels.alpha"))["ECE %"]
+    axes = panels(varied.draw(drawn, "labels.alpha"))["ECE %"]
     curves = named(axes)
     assert list(curves) == ["labels.step=ece", "labels.step=signed_gap"]
     second = curves["labels.step=signed_gap"]
@@ -213,7 +212,7 @@ def test_fields_that_cannot_be_drawn(tmp_path, field, message):
 
 def test_runs_that_cannot_be_drawn(tmp_path):
     with pytest.raises(ValueError, match="no AutoLabel run"):
-        varied.make(frame.make([]), "labels.alpha")
+        varied.select(frame.make([]), "labels.alpha")
     write(tmp_path, "one_hot", 0)
     with pytest.raises(ValueError, match="no AutoLabel run .* labels.rule=autolabel"):
         study(tmp_path)
