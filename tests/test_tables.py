@@ -16,6 +16,7 @@ from scipy import stats
 import autolabel_jax
 from experiments.reporting import (
     compare,
+    methods,
     numerics,
     printing,
     rendering,
@@ -202,8 +203,8 @@ RULES = {
 
 
 def test_rules_have_names_of_their_own_and_stand_in_order(tmp_path):
-    methods = ("none", "augmix", "mixup", "randaugment", "adversarial")
-    for i, method in enumerate(reversed(methods)):
+    names = ("none", "augmix", "mixup", "randaugment", "adversarial")
+    for i, method in enumerate(reversed(names)):
         for j, (rule, changes) in enumerate(reversed(RULES.values())):
             settings = changes | {"augment__name": method}
             folder = tmp_path / f"{i:02}_{j:02}"
@@ -212,7 +213,7 @@ def test_rules_have_names_of_their_own_and_stand_in_order(tmp_path):
             assert own == list(RULES)[-1 - j]
     table = tables_of(tmp_path)[0]
     rows = list(zip(column(table, "augmentation"), column(table, "labels")))
-    assert rows == [(method, name) for method in methods for name in RULES]
+    assert rows == [(method, name) for method in names for name in RULES]
 
 
 def test_folders_may_be_of_different_revisions_and_are_not_averaged(tmp_path):

@@ -200,7 +200,7 @@ def test_a_reference_of_one_value_says_which(tmp_path):
         ("labels.alhpa", "labels.alhpa: .* does not read .*; expected .* labels.alpha"),
         ("labels.smoothing", "labels.smoothing: .* does not read"),
         ("seed", "seed: .* does not read"),
-        ("buckets.num", "got 1 value, buckets.num=3, .* two or more; expected .*: labels.alpha"),
+        ("buckets.num", "buckets.num: got one value, 3, .* needs two; expected .*: labels.alpha"),
     ],
 )
 def test_fields_that_cannot_be_drawn(tmp_path, field, message):
@@ -257,4 +257,4 @@ def test_the_command_draws_what_is_asked_for(tmp_path):
     files = {path.name for path in out.iterdir()}
     assert files == {"vary_labels.alpha.png", "vary_labels.alpha.svg"}
     done = helpers.command(*command, "--vary=buckets.num")
-    assert done.returncode == 1 and "--vary=buckets.num: got 1 value" in done.stderr
+    assert done.returncode == 1 and "--vary=buckets.num: got one value" in done.stderr

@@ -77,14 +77,11 @@ def to_one_hot(frame: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
 
 
 def to_baselines(frame: pd.DataFrame) -> pd.DataFrame:
-    """Compares AutoLabel without a temperature with two baselines that cost as little.
+    """Returns differences by AutoLabel's cell, without a temperature, the baseline, and metric.
 
-    These are one-hot labels with a temperature and the best constant smoothing. Both use the same
-    held-out images as AutoLabel, and neither uses the test set to choose anything. A temperature
-    does not change accuracy.
-
-    Returns:
-      The differences by AutoLabel's cell, the name of the baseline, and metric.
+    The baselines cost as little: one-hot labels with a temperature, and the best constant
+    smoothing. Both use the same held-out images as AutoLabel, and neither the test set to choose
+    anything. A temperature does not change accuracy.
     """
     present = frames.present(frame)
     metrics = [metric for metric in METRICS if metric in present]
@@ -111,8 +108,7 @@ def to_baselines(frame: pd.DataFrame) -> pd.DataFrame:
 def best_smoothing(block: pd.DataFrame) -> tuple[list[int], int | None]:
     """Chooses the smoothing constant with the lowest mean held-out NLL over the common seeds.
 
-    Returns:
-      All cells to choose from, and the best; None without one or without a common seed.
+    Returns all cells to choose from, and the best; None without one or without a common seed.
     """
     fixed = block[block["label_rule"] == "smoothing"]
     cells = list(fixed["cell"].unique())

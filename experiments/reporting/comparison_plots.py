@@ -39,11 +39,8 @@ def _blocks(
     looks = _looks(frame["labels"])
     for place, (_, block) in zip(axes, frame.groupby("block"), strict=True):
         place.set_title(plots.block_title(block))
-        yield place, [(name, runs, looks[name]) for name, runs in _cells(block)]
-
-
-def _cells(block: pd.DataFrame) -> Iterable[tuple[str, pd.DataFrame]]:
-    return block.groupby("labels", sort=False)
+        cells = block.groupby("labels", sort=False)
+        yield place, [(name, runs, looks[name]) for name, runs in cells]
 
 
 @plots.STYLE
@@ -181,7 +178,7 @@ def nll_differences(frame: pd.DataFrame) -> Figure:
     figure, place = plt.subplots(figsize=(plots.WIDTH, 0.6 * len(blocks) + 0.5))
     for row, block in enumerate(blocks):
         base = block[block["label_rule"] == BASE].set_index("seed")["nll_ts"]
-        for name, runs in _cells(block):
+        for name, runs in block.groupby("labels", sort=False):
             gaps = (runs.set_index("seed")["nll"] - base).dropna()
             if len(gaps) < MIN_SEEDS:
                 continue

@@ -69,12 +69,9 @@ def _parse(marker: re.Match) -> tuple[list[str], dict[str, str]]:
 
 
 def regenerated(text: str, name: str, root: pathlib.Path) -> str:
-    """Returns the document with all its tables regenerated; the other text is unchanged.
+    """Returns the text of a document with all its tables regenerated.
 
-    Args:
-      text: text of the document.
-      name: name of the document, for messages.
-      root: folder that the paths in markers are relative to.
+    Paths in markers are relative to ``root``.
 
     Raises:
       ValueError: a block cannot be made; the message gives document and line.

@@ -1,17 +1,12 @@
 """Reads runs into one tidy pandas frame, from which tables, figures and the report are made.
 
-One row is one run, in the order of tables: blocks of one data set, model and number of images are
-adjacent, in the order of ``augment.TABLE``; then cells in the order of their labels, then seeds.
-The columns:
+A row is a run, in the order of tables: by data set, model and number of images, augmentation,
+block, labels, cell and seed. The columns are all entries of ``result.json``, metrics as float, and:
 
 - ``cell``: int, runs that differ only in the seed; ``block``: int, cells that may be compared.
-- ``dataset``, ``model`` ('mlp-256'), ``augmentation``, ``labels`` (the row's name in tables),
-  ``train_examples``, ``epochs``: the names of the cell, see ``NAMES``.
-- ``rule``: name of the label rule with its own options, without the settings that only tell
-  apart cells of equal names; those are in ``varied`` and in ``labels``.
+- ``model`` ('mlp-256'), ``augmentation``, ``labels``: names in tables, see ``NAMES``.
+- ``rule`` and ``varied``: ``labels`` without, and only, the settings that tell apart equal names.
 - ``run``: its folder; ``record``: its ``run_files.RunRecord``, for config and metrics.jsonl.
-- every entry of ``result.json`` that has no column above: ``seed``, ``label_rule``, ``revision``,
-  all metrics as float (NaN if a run lacks one), ``…_interval`` and ``…_by_severity`` as lists.
 
 So ``frame.groupby("cell")["ece"].agg(["mean", "std", "count"])`` is a column of a table.
 """
@@ -29,10 +24,9 @@ BUDGET = ["dataset", "model", "train_examples"]
 
 
 def load(arguments: Sequence[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Reads the runs in some folders or packed studies, see ``run_files.load``.
+    """Reads runs, see ``run_files.load``: the frame of those that can be compared, and the others.
 
-    Returns:
-      The frame of those that can be compared, and the others, with columns run, reason, record.
+    The second has columns run, reason and record.
     """
     comparable, excluded = exclusions.split_comparable(run_files.load(arguments))
     rows = [(str(run.workdir), reason, run) for run, reason in excluded]

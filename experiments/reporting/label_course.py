@@ -16,14 +16,11 @@ CLIP = "at the clip"
 
 
 def courses(frame: pd.DataFrame) -> pd.DataFrame:
-    """Averages over buckets and seeds in each third of the epochs.
+    """Averages over buckets and seeds in each third of the epochs, 'of them', of each cell.
 
     Only cells count of which every run uses AutoLabel and has all curves for three epochs or more.
-
-    Returns:
-      Index cell and 'of them', '1-20' …, a value a column; NaN if no run has it. ``at the clip``
-      is also NaN with momentum, where the clip is the accuracy of averaged sums, which is not
-      logged. Empty if there is no such cell.
+    ``at the clip`` is NaN with momentum, where the clip is the accuracy of averaged sums, which is
+    not logged.
     """
     by_cell = frame.groupby("cell")["record"]
     kept = {cell: pd.concat(map(_by_third, runs)) for cell, runs in by_cell if all(map(_has, runs))}

@@ -16,14 +16,9 @@ from experiments.reporting.run_files import Lines
 
 
 def pack(workdirs: Sequence[pathlib.Path], study: pathlib.Path) -> int:
-    """Adds runs to a study, whole or not at all; an exact repeat changes nothing.
+    """Adds folders of finished runs to a study, whole or not at all; returns how many are new.
 
-    Args:
-      workdirs: folders of finished runs, whose names become those of the rows.
-      study: file of the study, made if it does not exist; the curves are beside it.
-
-    Returns:
-      The number of runs that were not there before.
+    An exact repeat changes nothing. A study that does not exist is made.
 
     Raises:
       ValueError: the study has another run of a name, or curves cannot be stored exactly.

@@ -127,11 +127,11 @@ def span(values: pd.Series) -> str:
 def run_title(run: RunRecord) -> str:
     """Returns 'digits, mlp-256, augmix, autolabel, seed 0', of what the config holds."""
     config = run.config
-    names = [config.get("dataset"), methods.model_name(config) if "model.name" in config else ""]
-    for field in ("augment.name", "labels.rule"):
-        names.append(methods.title(field, config[field]) if field in config else "")
-    names.append(f"seed {config['seed']}" if "seed" in config else "")
-    return ", ".join(filter(None, names))
+    names = [config["dataset"]] if "dataset" in config else []
+    names += [methods.model_name(config)] if "model.name" in config else []
+    named = [field for field in ("augment.name", "labels.rule") if field in config]
+    names += [methods.title(field, config[field]) for field in named]
+    return ", ".join(names + ([f"seed {config['seed']}"] if "seed" in config else []))
 
 
 def group_name(run: RunRecord, group: int, num_groups: int) -> str:

@@ -88,11 +88,7 @@ def latex(tables: Sequence[Table]) -> str:
 
 
 def without_shared(tables: Sequence[Table]) -> tuple[str, list[Table]]:
-    """Moves names that all rows of all tables share, but for ``KEPT``, out of the tables.
-
-    Returns:
-      What is shared, 'model resnet18; epochs 20', and the tables without those columns.
-    """
+    """Moves names that all rows of all tables share, but for ``KEPT``, to 'data set digits; …'."""
     if not tables:
         return "", []
     names = pd.concat([table.body.index.to_frame() for table in tables], join="inner")
@@ -122,13 +118,9 @@ def text(tables: Sequence[Table], wide: int) -> str:
 def html(tables: Sequence[Table], *, title: str = "Results", **parts: Sequence[Any]) -> str:
     """Renders a page without scripts or external resources, see ``page.html.jinja``.
 
-    Tables are split so that they fit its width of 1,400 pixels.
-
-    Args:
-      tables: tables of the page.
-      title: title of the page.
-      **parts: ``Summary``: sentences; ``Figures``: dicts of title, alt and data, width, height or
-        reason; ``Runs``: dicts of name and files.
+    Tables are split so that they fit its width of 1,400 pixels. Other ``parts`` are ``Summary``:
+    sentences; ``Figures``: dicts of title, alt and data, width, height or reason; ``Runs``: dicts
+    of name and files.
     """
     folder = jinja2.FileSystemLoader(pathlib.Path(__file__).parent)
     strict = {"autoescape": True, "undefined": jinja2.StrictUndefined}

@@ -1,10 +1,9 @@
 """Finds and reads runs: folders as a training leaves them, and rows of packed studies.
 
-A run is a folder with ``config.json``, ``metrics.jsonl`` and, once it is finished,
-``result.json``, or a row of a study such as ``results/digits.jsonl``: ``name`` of its folder,
-``config``, ``result``, and ``epochs``, the number of lines of ``metrics.jsonl``. These lines are
-rows of ``results/curves.parquet``, with ``study`` and ``name``. The path of a packed run is that
-of its folder, ``results/digits/NAME``.
+A row of a study such as ``results/digits.jsonl`` holds ``name`` of the folder, ``config``,
+``result``, and ``epochs``, the number of lines of ``metrics.jsonl``. These lines are rows of
+``results/curves.parquet``, with ``study`` and ``name``. The path of a packed run is that of its
+folder, ``results/digits/NAME``.
 """
 
 import dataclasses
@@ -43,21 +42,13 @@ Lines = list[dict[str, Any]]
 
 @dataclasses.dataclass(frozen=True)
 class RunRecord:
-    """What the files of one run hold.
+    """What the files of one run hold."""
 
-    Attributes:
-      workdir: the folder that holds them, or held them before they were packed.
-      config: flat, with keys such as 'labels.rule'.
-      lines: of metrics.jsonl, one per epoch.
-      result: None if the run is not finished.
-      fault: which file cannot be read, and why; '' if all can.
-    """
-
-    workdir: pathlib.Path
-    config: dict[str, Any]
-    lines: Lines
-    result: dict[str, Any] | None
-    fault: str = ""
+    workdir: pathlib.Path  # that holds them, or held them before they were packed
+    config: dict[str, Any]  # flat, with keys such as 'labels.rule'
+    lines: Lines  # of metrics.jsonl, one per epoch
+    result: dict[str, Any] | None  # None if the run is not finished
+    fault: str = ""  # which file cannot be read, and why
 
     @property
     def full_config(self) -> ConfigDict:
@@ -68,9 +59,8 @@ class RunRecord:
     def settings(self) -> dict[str, Any]:
         """What a finished run computes, without the seed: equal settings may be averaged.
 
-        Fields that the model, augmentation and label rule do not read are left out. Fields that
-        were added after the run have their defaults. The sizes of the splits come from the result,
-        because a config may ask for all examples. The numerics version is one of the settings.
+        Fields that no method of the run reads are left out. The sizes of the splits come from the
+        result, because a config may ask for all examples. The numerics version is a setting too.
         """
         config, result = methods.DEFAULTS | self.config, self.result or {}
         declared = {registry.GROUPS[p]: methods.fields(p, config) for p in methods.TABLES}
@@ -105,17 +95,16 @@ def load(arguments: Sequence[str]) -> list[RunRecord]:
       ValueError: nothing is given, or an argument names no run, or a study cannot be read.
     """
     expected = "expected the --workdir of one or more runs, as in runs/*/"
-    if not arguments:
-        raise ValueError(f"no run given; {expected}")
     runs = {}
-    for argument in arguments:
-        folder = pathlib.Path(argument)
+    for folder in map(pathlib.Path, arguments):
         inside = [*map(read, run_dir.find(folder)), *_packed(folder)]
         if not inside:
             found = "found no config.json there nor in any folder below"
             found = found if folder.is_dir() else "no such folder or packed study"
-            raise ValueError(f"{argument}: {found}; {expected}")
+            raise ValueError(f"{folder}: {found}; {expected}")
         runs |= {run.workdir.resolve(): run for run in inside}
+    if not runs:
+        raise ValueError(f"no run given; {expected}")
     return list(runs.values())
 
 
@@ -164,23 +153,22 @@ def read_study(study: pathlib.Path) -> dict[str, RunRecord]:
 
 @functools.lru_cache(maxsize=64)
 def _read_study(study: pathlib.Path, curves: pathlib.Path, *_: int) -> dict[str, RunRecord]:
-    rows, folder = {}, study.with_suffix("")
+    runs, folder, lines = {}, study.with_suffix(""), {}
+    if curves.is_file():
+        lines = curves_of(parquet.read_table(curves, filters=[("study", "==", folder.name)]))
     for i, line in enumerate(study.read_bytes().splitlines(), 1):
         try:
             row = json.loads(line)
-            rows[row["name"]] = row | {"config": _flat(dict(row["config"]))}
+            name, config = row["name"], _flat(dict(row["config"]))
+            own = lines[name] if row.get("epochs") else []
+            runs[name] = RunRecord(folder / name, config, own, row["result"])
         except (ValueError, TypeError, KeyError) as error:
+            what = f"with a run a line, and its epochs in {CURVES_FILE}"
             raise ValueError(
-                f"{study}:{i}: expected a file of experiments.results, with a run a line; restore "
-                "the file, or move it away"
+                f"{study}:{i}: expected a file of experiments.results, {what}; restore both files, "
+                "or move them away"
             ) from error
-    lines = {}
-    if any(row.get("epochs") for row in rows.values()):
-        lines = curves_of(parquet.read_table(curves, filters=[("study", "==", folder.name)]))
-    return {
-        name: RunRecord(folder / name, row["config"], lines.get(name, []), row["result"])
-        for name, row in rows.items()
-    }
+    return runs
 
 
 def curves_of(table: pa.Table) -> dict[str, Lines]:

@@ -118,7 +118,7 @@ def _why_not(learned: pd.DataFrame, others: pd.DataFrame) -> str:
     if len(lacking):
         return f"the AutoLabel run {lacking.iloc[0]} does not read this setting; {expected}"
     if learned["value"].nunique() < 2:
-        return f"got 1 value, {learned['value'].iloc[0]}, but a curve needs two; {expected}"
+        return f"got one value, {learned['value'].iloc[0]}, but a curve needs two; {expected}"
     return f"no two AutoLabel runs differ in it alone, {', '.join(vary)} differs too"
 
 
