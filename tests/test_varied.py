@@ -157,21 +157,22 @@ def test_runs_that_cannot_be_compared_are_apart(tmp_path):
     ]
 
 
-def test_words_are_evenly_spaced(tmp_path):
-    for step in ("signed_gap", "ece"):
-        write(tmp_path, "autolabel", 0, settings={"labels__step": step})
-    axes = panels(draw(tmp_path, "labels.step"))["ECE %"]
-    assert [text.get_text() for text in axes.get_xticklabels()] == ["ece", "signed_gap"]
-    np.testing.assert_array_equal(named(axes)["autolabel"].get_xdata(orig=False), [0, 1])
-
-
-def test_zero_calibration_images_are_all_of_them(tmp_path):
-    for images in (0, 100, 30):
-        settings = {"calibration__images": images}
-        given = {"calibration_examples": images or 150}
+@pytest.mark.parametrize(
+    ("field", "values", "ticks"),
+    [
+        ("labels.step", ("signed_gap", "ece"), ["ece", "signed_gap"]),
+        ("calibration.images", (0, 100, 30), ["30", "100", "all"]),  # 0 is all of them
+    ],
+)
+def test_values_are_in_order_and_evenly_spaced(tmp_path, field, values, ticks):
+    for value in values:
+        settings = {field.replace(".", "__"): value}
+        given = {"calibration_examples": value or 150} if value in (0, 100, 30) else {}
         write(tmp_path, "autolabel", 0, settings=settings, **given)
-    axes = panels(draw(tmp_path, "calibration.images"))["ECE %"]
-    assert [text.get_text() for text in axes.get_xticklabels()] == ["30", "100", "all"]
+    axes = panels(draw(tmp_path, field))["ECE %"]
+    assert [text.get_text() for text in axes.get_xticklabels()] == ticks
+    at = named(axes)["autolabel"].get_xdata(orig=False)
+    np.testing.assert_array_equal(at, range(len(ticks)))
 
 
 def test_a_reference_that_reads_the_setting_is_a_curve(tmp_path):
