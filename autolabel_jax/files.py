@@ -55,6 +55,7 @@ def lock(path: pathlib.Path) -> Generator[str | None]:
     Yields:
       None if the lock is held now; if another process has it, that process: 'process 12 on host'.
     """
+    path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "a+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -98,10 +99,14 @@ def read_json_lines(path: pathlib.Path) -> list[dict[str, Any]]:
     return lines
 
 
-def append_json_line(path: pathlib.Path, value: dict[str, Any]) -> None:
-    """Appends a line and syncs it to disk; numbers that are not finite become null."""
+def append_json_line(path: pathlib.Path, *values: dict[str, Any]) -> None:
+    """Appends a line for each value, in one write, and syncs it to disk.
+
+    Numbers that are not finite become null.
+    """
+    lines = [json.dumps(_null_for_nan(value), allow_nan=False) + "\n" for value in values]
     with open(path, "a") as file:
-        file.write(json.dumps(_null_for_nan(value), allow_nan=False) + "\n")
+        file.write("".join(lines))
         file.flush()
         os.fsync(file.fileno())
 

@@ -74,7 +74,6 @@ class RunDir:
                     self._remove_if_unused()
 
     def _lock(self, stack: contextlib.ExitStack) -> None:
-        self.path.mkdir(parents=True, exist_ok=True)
         holder = stack.enter_context(files.lock(self.path / LOCK))
         if holder is not None:
             raise ValueError(

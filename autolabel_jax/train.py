@@ -42,10 +42,6 @@ class NonFiniteLossError(RuntimeError):
     """The training loss, or the state after it, is NaN or infinite."""
 
 
-class Stopped(Exception):
-    """The run was asked to stop, and has saved a checkpoint."""
-
-
 class TrainSteps(Protocol):
     """Is ``train_step.train_steps`` with its experiment bound."""
 
@@ -107,7 +103,7 @@ def train(
       ValueError: a setting is not valid, or the working directory belongs to another config or
         other data, or another process trains there.
       NonFiniteLossError: the loss or the state is NaN or infinite.
-      Stopped: ``should_stop`` returned True; a checkpoint is saved.
+      processes.Stopped: ``should_stop`` returned True; a checkpoint is saved.
     """
     run_dir, config = RunDir(pathlib.Path(workdir)), registry.complete(config)
     with run_dir.locked():
@@ -242,7 +238,7 @@ def _epochs(run: Run, snapshot: Snapshot, run_dir: RunDir) -> Snapshot:
     writer = metric_writer.MetricWriter(run_dir, first_epoch, saved_lines)
     while (epoch := int(snapshot.epoch)) < config.epochs:
         began, steps_before = time.perf_counter(), int(snapshot.step)
-        run.progress.begin_epoch(epoch, config.epochs)
+        run.progress.begin(f"epoch {epoch + 1}/{config.epochs}")
         if epoch == first_epoch:
             run.progress.compiling()
         snapshot = _train_epoch(run, snapshot, writer.lines)
@@ -309,7 +305,7 @@ def _train_epoch(run: Run, snapshot: Snapshot, lines: list[dict[str, Any]]) -> S
     )
     if stop:
         _save(run, snapshot, lines)
-        raise Stopped(
+        raise processes.Stopped(
             f"stopped in epoch {epoch + 1} of {run.config.epochs} after step {step} of "
             f"{run.experiment.steps_per_epoch}; saved {run.saved.latest()}; "
             "run the same command to resume"

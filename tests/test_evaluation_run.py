@@ -14,7 +14,7 @@ from small_evaluation import (
     trained,
 )
 
-from autolabel_jax import corruptions, files
+from autolabel_jax import corruptions, files, processes
 from autolabel_jax.evaluation import attacked as attacked_lib
 from autolabel_jax.evaluation import corrupted as corrupted_lib
 from autolabel_jax.evaluation import run, summary
@@ -81,6 +81,16 @@ def test_a_smaller_evaluation_leaves_the_larger_one_as_it_was(tmp_path):
     assert small[0]["examples"] == 20
     assert summary.summarise(small, ledger(tmp_path)) != expected
     assert summary.summarise(evaluate([CONTRAST], tmp_path), ledger(tmp_path)) == expected
+
+
+def test_a_stopped_evaluation_keeps_what_is_done_and_goes_on(tmp_path):
+    units = [CONTRAST, Unit("attack", "fgsm", 0), Unit("corruption", "brightness", 1)]
+    answers = iter([False, False, True])
+    with pytest.raises(processes.Stopped, match="finished sets are kept"):
+        evaluate(units, tmp_path, should_stop=lambda: next(answers))
+    assert [line["piece"] for line in ledger(tmp_path).done()] == [str(unit) for unit in units[:2]]
+    (tmp_path / "whole").mkdir()
+    assert evaluate(units, tmp_path) == evaluate(units, tmp_path / "whole")
 
 
 def test_the_strongest_attack_is_one_of_all_on_the_same_images(tmp_path):

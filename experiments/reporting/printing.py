@@ -16,6 +16,7 @@ from experiments.reporting import columns, methods
 SETS = {"": "clean", "corrupted_": "corrupted (15 x 5)"}
 SETS |= {"extra_corrupted_": "extra corrupted (4 x 5)"}
 SETS |= {"fgsm_": "FGSM", "pgd20_": "PGD-20", "auto_": "ensemble"}
+SETS |= {f"views_{prefix}": f"{name}, mean over views" for prefix, name in SETS.items()}
 SET_METRICS = ("accuracy", "accuracy_vs", "ece", "ece_ts", "ece_vs", "nll", "nll_ts", "nll_vs")
 ALL = 10_000  # characters, wider than any table
 GAP = 2  # characters between columns
