@@ -9,7 +9,6 @@ from scipy import stats
 
 from experiments.reporting import compare, summary
 from experiments.reporting import frame as frames
-from experiments.reporting.summary import Choice
 
 # Student's two-sided 95 % quantile with 2 degrees of freedom, as printed in every table of it.
 T2 = 4.302653
@@ -48,7 +47,7 @@ def read(root):
 
 
 def table_of(root):
-    (table,) = summary.chosen(read(root), Choice(kinds=("comparison",)))
+    (table,) = summary.tables(*frames.load([str(root)]), kinds=("comparison",))
     return table
 
 
