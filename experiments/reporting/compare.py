@@ -129,3 +129,17 @@ def _stacked(gaps: dict, names: list[str]) -> pd.DataFrame:
         return pd.concat(gaps, names=names)
     index = pd.MultiIndex.from_tuples([], names=names)
     return pd.DataFrame(columns=["mean", "low", "high", "count"], index=index, dtype=float)
+
+
+def at_bound(frame: pd.DataFrame) -> pd.Series:
+    """Whether each run's temperature stands for an optimum at 0, at infinity or nowhere.
+
+    Runs before ``temperature_optimum`` was recorded searched from .01 to 100: they count if their
+    temperature is at an end of it.
+    """
+    temperature, kind = (
+        frame.get(name, pd.Series(None, frame.index, dtype))
+        for name, dtype in (("temperature", float), ("temperature_optimum", object))
+    )
+    old = kind.isna() & ((temperature < 0.01001) | (temperature > 99.9))
+    return old | kind.isin(["zero", "infinite", "none"])

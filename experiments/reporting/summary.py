@@ -135,6 +135,9 @@ def _figures(
     superclass = any(m.startswith("superclass") for m in metrics)
     notes = ["seeds", "ts", *["vs"] * vector, *["superclass"] * superclass, "bold"]
     notes = [NOTES[name] for name in notes]
+    runs = frame[frame["cell"].isin(values.index)]
+    if num := int(compare.at_bound(runs).sum()):
+        notes.insert(2, NOTES["no_optimum"].format(num=num, total=len(runs)))
     own, footnotes = published.column(cells, {IMAGES[metric] for metric in metrics})
     if has_published and any(own.get(cell) for cell in values.index):
         values[PUBLISHED] = own
