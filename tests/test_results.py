@@ -1,5 +1,7 @@
 """Tables in docs/ and README.md are exactly those that the packed runs in results/ give."""
 
+import itertools
+import json
 import pathlib
 import re
 
@@ -74,3 +76,47 @@ def test_differences_of_calibrators_by_hand():
     found = calibrator_rows.with_interval(frame.xs("drift_recentred", level="calibrator")["nll"])
     assert found == f"{gap.mean():+.4f} [{low:+.4f}, {high:+.4f}]"
     assert len(gap) == 12
+
+
+def bed_rows(effect, ece=0.0, beds=4):
+    """Rows of beds with five seeds, in which the candidates differ by ``effect``."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for bed, seed in itertools.product(range(beds), range(5)):
+        run = {"dataset": f"d{bed}", "model": "m", "augmentation": "a", "train_examples": 9}
+        run |= {"label_rule": "one_hot", "seed": seed}
+        base = dict.fromkeys(calibrator_rows.METRICS, 0.5)
+        moved = base | {n: 0.5 + effect + rng.normal(0, 1e-4) for n in calibrator_rows.DECIDING}
+        moved |= {"ece": 0.5 + ece}
+        rows.append({**run, "calibrator": "temperature", **base})
+        rows += [{**run, "calibrator": name, **moved} for name in calibrator_rows.CANDIDATES]
+    return rows
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        (bed_rows(-0.01), "drift_recentred"),
+        (bed_rows(-0.01, beds=3), "temperature"),  # too few beds
+        (bed_rows(-0.01, ece=0.0021), "temperature"),
+        (bed_rows(-0.01, ece=0.0019), "drift_recentred"),
+        (bed_rows(0.0), "temperature"),
+        (bed_rows(-0.01) + [r | {"dataset": "e"} for r in bed_rows(0.01, beds=1)], "temperature"),
+    ],
+)
+def test_what_counts_by_the_protocol(tmp_path, rows, expected):
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    differences = calibrator_rows.differences(path)
+    assert calibrator_rows.recommended(differences) == expected
+    text = calibrator_rows.markdown(path)
+    assert f"Recommended by the protocol: `{expected}`." in text and "nan" not in text
+
+
+def test_calibrators_that_lack_a_feature_are_left_out_of_their_bed(tmp_path):
+    rows = bed_rows(-0.01, beds=2)
+    rows = [r for r in rows if r["calibrator"] == "temperature" or r["dataset"] == "d1"]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    found = calibrator_rows.by_bed(calibrator_rows.differences(path))
+    assert found.loc["drift_recentred"].index.get_level_values("dataset").tolist() == ["d1"]

@@ -8,7 +8,9 @@ from autolabel_jax import files
 from experiments.reporting import compare, rendering
 
 BASELINE = "temperature"
-RUN = ["dataset", "model", "augmentation", "label_rule", "seed"]  # rows of a run agree in these
+BED = ["dataset", "model", "augmentation", "train_examples"]
+RUN = [*BED, "label_rule", "seed"]  # rows of a run agree in these
+CONTROL = "_clean"  # ending of the names of controls
 CANDIDATES = ("drift_recentred", "drift_entropy_trust_recentred")
 # Metric → (header, factor, number of decimal places).
 METRICS = {
@@ -29,7 +31,8 @@ def differences(path: pathlib.Path) -> pd.DataFrame:
     """
     rows = pd.DataFrame(files.read_json_lines(path, strict=True)).set_index([*RUN, "calibrator"])
     wide = rows[list(METRICS)].unstack("calibrator")
-    return wide.sub(wide.xs(BASELINE, axis=1, level=1), level=0).stack(future_stack=True)
+    long = wide.sub(wide.xs(BASELINE, axis=1, level=1), level=0).stack(future_stack=True)
+    return long.dropna(how="all")  # calibrators that a network lacks the features for
 
 
 def with_interval(values: pd.Series, factor: float = 1, decimals: int = 4) -> str:
@@ -39,11 +42,68 @@ def with_interval(values: pd.Series, factor: float = 1, decimals: int = 4) -> st
     return f"{mean} [{low}, {high}]"
 
 
+DECIDING = ("nll", "corrupted_ece", "corrupted_nll")
+MOST_ECE = 0.002  # by which the mean clean ECE of a bed may be higher
+LEAST_BEDS = 4
+
+
+def by_bed(differences: pd.DataFrame) -> pd.DataFrame:
+    """Says for each calibrator and bed what the protocol asks, docs/experiments/calibrators.md.
+
+    Returns:
+      Columns lower (the three deciding metrics are, with intervals that exclude 0), higher (one of
+      them is) and ece (the mean of the clean ECE is higher by more than ``MOST_ECE``).
+    """
+    groups = differences.groupby(level=["calibrator", *BED])
+    means = groups.mean()
+    half = groups.agg(lambda values: compare.interval(values)[1])
+    deciding = list(DECIDING)
+    return pd.DataFrame(
+        {
+            "lower": (means + half < 0)[deciding].all(axis=1),
+            "higher": (means - half > 0)[deciding].any(axis=1),
+            "ece": means["ece"] > MOST_ECE,
+        }
+    )
+
+
+def recommended(differences: pd.DataFrame) -> str:
+    """Returns the first candidate that succeeds by the protocol; temperature scaling if none."""
+    counts = by_bed(differences).groupby(level="calibrator").sum()
+    for name in CANDIDATES:
+        beds = counts.loc[name]
+        if beds["lower"] >= LEAST_BEDS and beds["higher"] == 0 and beds["ece"] == 0:
+            return name
+    return BASELINE
+
+
 def markdown(path: pathlib.Path) -> str:
-    """Returns two tables: all calibrators over all runs, and the candidates by label rule."""
+    """Returns the tables of docs/results/calibrators.md.
+
+    What counts by the protocol; the candidates and their controls by bed; the candidates by bed and
+    label rule; and all calibrators by data set and model.
+    """
     by_run = differences(path).drop(BASELINE, level="calibrator")
-    chosen = by_run[by_run.index.isin(CANDIDATES, level="calibrator")]
-    return f"{_table(by_run, ['calibrator'])}\n\n{_table(chosen, ['calibrator', 'label_rule'])}\n"
+    names = by_run.index.get_level_values("calibrator")
+    controls = {name.replace("_recentred", CONTROL) for name in CANDIDATES}
+    chosen = by_run[names.isin(CANDIDATES)]
+    tables = [
+        _counts(by_run[names.isin(CANDIDATES)]),
+        _table(by_run[names.isin([*CANDIDATES, *controls])], ["calibrator", *BED[:3]]),
+        _table(chosen, ["calibrator", *BED[:3], "label_rule"]),
+        _table(by_run, [*BED[:2], "calibrator"]),
+    ]
+    found = recommended(differences(path))
+    return "\n\n".join([*tables, f"Recommended by the protocol: `{found}`."]) + "\n"
+
+
+def _counts(chosen: pd.DataFrame) -> str:
+    counts = by_bed(chosen).groupby(level="calibrator").agg(["sum", "size"])
+    body = pd.DataFrame({"beds": counts["lower"]["size"]})
+    body["all three lower"] = counts["lower"]["sum"]
+    body["one of them higher"] = counts["higher"]["sum"]
+    body["clean ECE higher by .002"] = counts["ece"]["sum"]
+    return rendering.markdown_table(rendering.Table("", body.astype(str)))
 
 
 def _table(by_run: pd.DataFrame, by: list[str]) -> str:
