@@ -1,6 +1,7 @@
-"""Writes the metrics of a run: a line per epoch, its result and its provenance."""
+"""Writes the metrics of a run, and repairs them: lines of epochs, result and provenance."""
 
 import pathlib
+import shutil
 import subprocess
 import time
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ import jax
 from ml_collections import ConfigDict
 
 import autolabel_jax
-from autolabel_jax import processes, run_dir
+from autolabel_jax import files, processes, run_dir
 from autolabel_jax.datasets import Dataset
 from autolabel_jax.evaluation import clean
 from autolabel_jax.evaluation.predict import Predictor
@@ -39,7 +40,7 @@ class MetricWriter:
         if processes.is_first():
             from tensorboardX import SummaryWriter  # slow to import
 
-            run.restore_metrics(first_epoch, saved)
+            restore_metrics(run, first_epoch, saved)
             self.lines = run.read_metrics()
             self._events = SummaryWriter(str(run.tensorboard), purge_step=first_epoch)
 
@@ -60,6 +61,52 @@ class MetricWriter:
         """Flushes and closes the event file."""
         if self._events is not None:
             self._events.close()
+
+
+def restore_metrics(run: RunDir, num_epochs: int, saved: Sequence[dict[str, Any]]) -> None:
+    """Makes the file hold the lines of the first epochs, and no others.
+
+    Lines that are missing or damaged are replaced by those that a checkpoint has saved, and
+    their epochs are named on standard error.
+
+    Args:
+      run: folder of the run.
+      num_epochs: number of epochs.
+      saved: lines of these epochs, as far as they are saved.
+    """
+    own, by_epoch = _by_epoch(run.read_metrics()), _by_epoch(saved)
+    whole = {n: by_epoch.get(n, own.get(n)) for n in range(num_epochs)}
+    lines = [line for line in whole.values() if line is not None]
+    if restored := [n + 1 for n in whole if n in by_epoch and own.get(n) != by_epoch[n]]:
+        processes.say(
+            f"{run.metrics_file}: was damaged; the lines of epochs {_ranges(restored)} are "
+            "restored from the checkpoint"
+        )
+    if lost := [n + 1 for n in whole if whole[n] is None]:
+        kept = run.path / "metrics.damaged"
+        if run.metrics_file.exists():
+            shutil.copyfile(run.metrics_file, kept)
+        processes.say(
+            f"{run.metrics_file}: the lines of epochs {_ranges(lost)} are missing, and no "
+            f"checkpoint has them; the file as it was is {kept.name}"
+        )
+    files.rewrite_json_lines(run.metrics_file, lines)
+
+
+def missing_epochs(run: RunDir) -> str:
+    """Returns which epochs, from 1, the metrics of the finished run lack, such as '3, 7-9'."""
+    own = _by_epoch(run.read_metrics())
+    return _ranges([n + 1 for n in range(run.read_config()["epochs"]) if n not in own])
+
+
+def changed_epochs(run: RunDir) -> str:
+    """Returns which epochs, from 1, have other metrics in the last checkpoint than in the file.
+
+    Epochs that the file lacks do not count.
+    """
+    last, own = run.last_checkpoint(), _by_epoch(run.read_metrics())
+    saved = _by_epoch(files.read_json_lines(last / run_dir.SAVED_METRICS)) if last else {}
+    return _ranges([n + 1 for n, line in saved.items() if own.get(n, line) != line])
 
 
 def evaluate_clean(
@@ -118,6 +165,21 @@ def provenance() -> dict[str, Any]:
         "device": f"{len(devices)} x {devices[0].device_kind} ({devices[0].platform})",
         "peak_memory_gib": max(peaks) / 2**30 if peaks else None,
     }
+
+
+def _by_epoch(lines: Sequence[dict[str, Any]]) -> dict[Any, dict[str, Any]]:
+    return {line.get("epoch"): line for line in lines}
+
+
+def _ranges(numbers: Sequence[int]) -> str:
+    """Writes increasing numbers as '3, 7-9'."""
+    parts: list[list[int]] = []
+    for n in numbers:
+        if parts and parts[-1][-1] == n - 1:
+            parts[-1].append(n)
+        else:
+            parts.append([n])
+    return ", ".join(f"{p[0]}-{p[-1]}" if len(p) > 1 else str(p[0]) for p in parts)
 
 
 def _revision() -> str:

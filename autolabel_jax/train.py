@@ -1,80 +1,29 @@
 """Trains a model: epochs of steps, each followed by calibration and the label update."""
 
 import contextlib
-import dataclasses
-import functools
 import pathlib
 import time
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 import jax
-import jax.numpy as jnp
-import numpy as np
-from jax.sharding import NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
 from autolabel_jax import (
-    calibration,
     calibration_step,
     checkpoint,
+    claim,
     datasets,
+    epochs,
     input_pipeline,
     metric_writer,
     processes,
     registry,
-    train_step,
 )
-from autolabel_jax import (
-    experiment as experiment_lib,
-)
-from autolabel_jax.checkpoint import Snapshot
-from autolabel_jax.evaluation import clean, predict
+from autolabel_jax import experiment as experiment_lib
+from autolabel_jax.evaluation import predict
 from autolabel_jax.progress import Progress
 from autolabel_jax.run_dir import RunDir
-from autolabel_jax.types import Array, Batch, BucketStats, StepMetrics, TrainState
-
-STEPS_PER_DISPATCH = 100  # at most, on accelerators
-TRAINING, CALIBRATION = 1, 2  # purposes of an epoch's random numbers
-
-
-class NonFiniteLossError(RuntimeError):
-    """The training loss, or the state after it, is NaN or infinite."""
-
-
-class TrainSteps(Protocol):
-    """Is ``train_step.train_steps`` with its experiment bound."""
-
-    def __call__(
-        self,
-        state: TrainState,
-        whole: Batch,
-        order: jax.Array | None,
-        key: jax.Array,
-        first_step: Array,
-        *,
-        num_steps: int,
-    ) -> tuple[TrainState, StepMetrics]:
-        """Runs ``num_steps`` steps, see ``train_step.train_steps``."""
-        ...
-
-
-@dataclasses.dataclass(frozen=True)
-class Run:
-    """Holds what stays the same from the first epoch to the last."""
-
-    config: ConfigDict
-    experiment: experiment_lib.Experiment
-    batches: input_pipeline.Resident | input_pipeline.Streamed  # for training
-    calibration: Batch  # whole split on the device
-    saved: checkpoint.Checkpoints
-    should_stop: Callable[[], bool]
-    progress: Progress
-    train_steps: TrainSteps
-    calibration_step: calibration_step.CalibrationStep
-    update_labels: Callable[[Any, BucketStats], Any]  # of the label rule's state
-    is_finite: Callable[[TrainState], jax.Array]
-    predict: Callable[[dict[str, Any], Batch], np.ndarray]  # (variables, split) → logits [n, K]
 
 
 def train(
@@ -93,7 +42,6 @@ def train(
       should_stop: called after every dispatch; the run saves a checkpoint and stops if it
         returns True.
       progress: whether to show on standard error what is trained, and how far it is.
-
       defaults: config with the defaults of fields, for a run that is older than some of them.
 
     Returns:
@@ -107,14 +55,14 @@ def train(
     """
     run_dir, config = RunDir(pathlib.Path(workdir)), registry.complete(config)
     experiment_lib.check(config)
-    with run_dir.locked():
+    with claim.locked(run_dir):
         dataset = datasets.load(config)
         experiment = experiment_lib.create(config, dataset, input_pipeline.make_mesh())
-        run_dir.claim(config, dataset, defaults)
+        claim.claim(run_dir, config, dataset, defaults)
         if finished := run_dir.result():
             if processes.is_first():
                 saved = checkpoint.read_lines(run_dir.last_checkpoint())
-                run_dir.restore_metrics(config.epochs, saved)
+                metric_writer.restore_metrics(run_dir, config.epochs, saved)
             return finished
         return _train(config, run_dir, dataset, experiment, should_stop, progress)
 
@@ -152,9 +100,9 @@ def _train(
         )
         with display:
             agreed = processes.agreed(should_stop, experiment.mesh)
-            run = make_run(config, experiment, dataset, saved, agreed, display)
+            run = epochs.make_run(config, experiment, dataset, saved, agreed, display)
             with contextlib.closing(run.batches):
-                snapshot = _epochs(run, snapshot, run_dir)
+                snapshot = epochs.train_epochs(run, snapshot, run_dir)
     began, variables = time.perf_counter(), experiment_lib.inference_variables(snapshot.state)
     predictor = predict.create(experiment, variables, dataset.calibration)
     result = metric_writer.evaluate_clean(
@@ -165,7 +113,7 @@ def _train(
 
 def _warn_of_still_labels(config: ConfigDict, experiment: experiment_lib.Experiment) -> None:
     """Says that labels will not move if no update falls into the run."""
-    due = (_update_is_due(config, epoch) for epoch in range(config.epochs))
+    due = (epochs.update_is_due(config, epoch) for epoch in range(config.epochs))
     if experiment.rule.learns and not any(due):
         processes.say(
             f"labels.warmup_epochs={config.labels.warmup_epochs}, labels.update_every="
@@ -187,227 +135,3 @@ def _description(
         f"{groups} x {num} buckets; {config.epochs} epochs of {experiment.steps_per_epoch} steps "
         f"on {len(devices)} x {devices[0].device_kind} ({devices[0].platform})"
     )
-
-
-def make_run(
-    config: ConfigDict,
-    experiment: experiment_lib.Experiment,
-    dataset: datasets.Dataset,
-    saved: checkpoint.Checkpoints,
-    should_stop: Callable[[], bool],
-    progress: Progress,
-) -> Run:
-    """Builds the parts of a run, with arrays on the device and compiled functions."""
-    calibration = input_pipeline.put_split(dataset.calibration, experiment.mesh)
-    assert isinstance(calibration, Batch)  # ``datasets.load`` decodes a streamed split
-    # Results are replicated on every device, because each process reads them.
-    jit = functools.partial(jax.jit, out_shardings=NamedSharding(experiment.mesh, PartitionSpec()))
-    return Run(
-        config=config,
-        experiment=experiment,
-        batches=input_pipeline.training_batches(
-            input_pipeline.put_split(dataset.train, experiment.mesh),
-            seed=config.seed,
-            batch_size=experiment.batch_size,
-            steps_per_epoch=experiment.steps_per_epoch,
-            epochs=config.epochs,
-            most_steps=1 if jax.default_backend() == "cpu" else STEPS_PER_DISPATCH,
-            mesh=experiment.mesh,
-        ),
-        calibration=calibration,
-        saved=saved,
-        should_stop=should_stop,
-        progress=progress,
-        train_steps=jit(
-            functools.partial(train_step.train_steps, experiment=experiment),
-            static_argnames="num_steps",
-            donate_argnames="state",
-        ),
-        calibration_step=jit(
-            functools.partial(calibration_step.calibration_step, experiment=experiment)
-        ),
-        update_labels=jit(
-            functools.partial(experiment.rule.update, num_groups=experiment.augmentation.num_groups)
-        ),
-        is_finite=jit(_all_finite),
-        predict=predict.make_predict(experiment.model, experiment.mesh, experiment.eval_batch_size),
-    )
-
-
-def _epochs(run: Run, snapshot: Snapshot, run_dir: RunDir) -> Snapshot:
-    """Runs all epochs that remain after the snapshot."""
-    config = run.config
-    first_epoch = int(snapshot.epoch)
-    saved_lines = checkpoint.read_lines(run.saved.latest())
-    writer = metric_writer.MetricWriter(run_dir, first_epoch, saved_lines)
-    while (epoch := int(snapshot.epoch)) < config.epochs:
-        began, steps_before = time.perf_counter(), int(snapshot.step)
-        run.progress.begin(f"epoch {epoch + 1}/{config.epochs}")
-        if epoch == first_epoch:
-            run.progress.compiling()
-        snapshot = _train_epoch(run, snapshot, writer.lines)
-        trained = time.perf_counter() - began
-        if epoch == first_epoch:
-            run.progress.compiling()
-        stats, clean = _measure(run, snapshot.state, epoch)
-        state = snapshot.state
-        if _update_is_due(config, epoch):
-            state = state.replace(labels=run.update_labels(state.labels, stats))
-        images = (run.experiment.steps_per_epoch - steps_before) * run.experiment.batch_size
-        writer.write(
-            {
-                **_epoch_line(run, epoch, snapshot.metrics, state, stats, clean),
-                "images_per_second": images / trained,
-                "seconds": time.perf_counter() - began,
-            }
-        )
-        run.progress.end_epoch(
-            f"{_means(snapshot.metrics)}, calibration ECE {clean['ece']:.3f}, "
-            f"{images / trained:,.0f} images/s"
-        )
-        snapshot = Snapshot(
-            state=state,
-            epoch=np.array(epoch + 1, np.int32),
-            step=np.array(0, np.int32),
-            metrics=checkpoint.no_metrics(),
-        )
-        if (epoch + 1) % config.checkpoint.every_epochs == 0 or epoch + 1 == config.epochs:
-            _save(run, snapshot, writer.lines)
-    writer.close()
-    return snapshot
-
-
-def _train_epoch(run: Run, snapshot: Snapshot, lines: list[dict[str, Any]]) -> Snapshot:
-    """Runs the rest of an epoch; sums are read one dispatch late, so the device never waits."""
-    epoch, step = int(snapshot.epoch), int(snapshot.step)
-    batches = run.batches.epoch(epoch, step)
-    key = input_pipeline.epoch_key(run.config.seed, epoch, TRAINING)
-    state, unread = snapshot.state, None
-    sums = jax.tree.map(np.asarray, snapshot.metrics)
-    began, first = time.perf_counter(), step
-    stop, detail = run.should_stop(), ""
-    while step < run.experiment.steps_per_epoch and not stop:
-        examples, order, num_steps = next(batches)
-        state, metrics = run.train_steps(
-            state, examples, order, key, np.array(step, np.int32), num_steps=num_steps
-        )
-        if unread is not None:
-            sums = _add_metrics(run, sums, *unread)
-            speed = (step - first) * run.experiment.batch_size / (time.perf_counter() - began)
-            detail = f"{_means(sums)}, {speed:,.0f} images/s"
-        unread = (metrics, epoch, step)
-        step += num_steps
-        run.progress.train_step(num_steps, detail)
-        stop = run.should_stop()
-    if unread is not None:
-        sums = _add_metrics(run, sums, *unread)
-    snapshot = Snapshot(
-        state=state,
-        epoch=np.array(epoch, np.int32),
-        step=np.array(step, np.int32),
-        metrics=sums,
-    )
-    if stop:
-        _save(run, snapshot, lines)
-        raise processes.Stopped(
-            f"stopped in epoch {epoch + 1} of {run.config.epochs} after step {step} of "
-            f"{run.experiment.steps_per_epoch}; saved {run.saved.latest()}; "
-            "run the same command to resume"
-        )
-    return snapshot
-
-
-def _add_metrics(
-    run: Run, sums: StepMetrics, metrics: StepMetrics, epoch: int, first_step: int
-) -> StepMetrics:
-    """Adds the sums of one dispatch [num_steps] in the order of its steps."""
-    metrics = jax.tree.map(np.asarray, metrics)
-    not_finite = np.flatnonzero(~np.isfinite(metrics.loss))
-    if not_finite.size:
-        step = first_step + int(not_finite[0]) + 1
-        raise _diverged(run, f"the training loss is {metrics.loss[not_finite[0]]}", epoch, step)
-    for i in range(len(metrics.loss)):
-        sums = jax.tree.map(lambda total, x, i=i: total + x[i], sums, metrics)
-    return sums
-
-
-def _save(run: Run, snapshot: Snapshot, lines: list[dict[str, Any]]) -> None:
-    """Saves a finite state; the last update can overflow after a finite loss."""
-    steps, state = run.experiment.steps_per_epoch, snapshot.state
-    if not run.is_finite(state):
-        done = int(state.step) - 1  # number of updates before the last one
-        raise _diverged(run, "the state is not finite", done // steps, done % steps + 1)
-    run.saved.save(processes.replicate(snapshot, run.experiment.mesh), steps, lines)
-
-
-def _diverged(run: Run, what: str, epoch: int, step: int) -> NonFiniteLossError:
-    return NonFiniteLossError(
-        f"{what} in epoch {epoch + 1}, step {step} of {run.experiment.steps_per_epoch}; "
-        f"last good checkpoint: {run.saved.latest() or 'none yet'}. "
-        f"A lower optimizer.learning_rate (now {run.config.optimizer.learning_rate}) or a "
-        "longer optimizer.warmup_epochs often helps; start again in a new --workdir"
-    )
-
-
-def _all_finite(state: TrainState) -> jax.Array:
-    return jnp.all(jnp.array([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(state)]))
-
-
-def _means(sums: StepMetrics) -> str:
-    return f"loss {sums.loss / sums.count:.3f}, accuracy {sums.correct / sums.count:.3f}"
-
-
-def _measure(run: Run, state: TrainState, epoch: int) -> tuple[BucketStats, dict[str, float]]:
-    """Measures calibration on augmented held-out inputs by bucket, and on all clean ones."""
-    key = input_pipeline.epoch_key(run.config.seed, epoch, CALIBRATION)
-    chosen = calibration_step.choose(
-        key, len(run.calibration.label), run.config.calibration.images_per_update
-    )
-    stats = calibration_step.calibrate(
-        state,
-        run.calibration,
-        key,
-        step=run.calibration_step,
-        experiment=run.experiment,
-        chosen=chosen,
-        on_step=run.progress.advance,
-    )
-    logits = run.predict(experiment_lib.inference_variables(state), run.calibration)
-    return stats, clean.scores(logits, np.asarray(run.calibration.label))
-
-
-def _update_is_due(config: ConfigDict, epoch: int) -> bool:
-    """Returns whether the labels are updated after this epoch."""
-    since_warmup = epoch + 1 - config.labels.warmup_epochs
-    return since_warmup > 0 and since_warmup % config.labels.update_every == 0
-
-
-def _epoch_line(
-    run: Run,
-    epoch: int,
-    sums: StepMetrics,
-    state: TrainState,
-    stats: BucketStats,
-    clean: dict[str, float],
-) -> dict[str, Any]:
-    """Makes the line of ``metrics.jsonl``: statistics after this epoch, and the updated labels."""
-    labels = run.experiment.rule.metrics(state.labels)
-
-    def numbers(values: Array) -> list[float]:
-        # str gives the fewest digits that identify a float32.
-        return [float(str(v)) for v in np.asarray(values, np.float32)]
-
-    return {
-        "epoch": epoch,
-        "step": int(state.step),
-        "train_loss": float(sums.loss / sums.count),
-        "train_accuracy": float(sums.correct / sums.count),
-        "calibration_accuracy": clean["accuracy"],
-        "calibration_ece": clean["ece"],
-        "calibration_nll": clean["nll"],
-        **{f"label_{name}": numbers(x) for name, x in labels.items()},
-        "bucket_accuracy": numbers(calibration.accuracy(stats)),
-        "bucket_confidence": numbers(calibration.confidence(stats)),
-        "bucket_ece": numbers(calibration.ece(stats)),
-        "bucket_count": numbers(calibration.count(stats)),
-    }

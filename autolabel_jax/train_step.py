@@ -1,4 +1,4 @@
-"""Defines the training step, a pure function that ``train.py`` compiles.
+"""Defines the training step, a pure function that ``epochs.py`` compiles.
 
 dataset → augment → (image, distance) → bucket → soft label → loss → parameters.
 """

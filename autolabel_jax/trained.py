@@ -9,7 +9,7 @@ from typing import Any, cast
 import flax.linen as nn
 from ml_collections import ConfigDict
 
-from autolabel_jax import checkpoint, datasets, input_pipeline, metric_writer, processes
+from autolabel_jax import checkpoint, claim, datasets, input_pipeline, metric_writer, processes
 from autolabel_jax import experiment as experiment_lib
 from autolabel_jax.checkpoint import Checkpoints, Snapshot
 from autolabel_jax.corruptions import published
@@ -69,9 +69,9 @@ def restore(workdir: str | pathlib.Path, config: ConfigDict) -> Trained:
     """
     run_dir = RunDir(pathlib.Path(workdir))
     experiment_lib.check(config)
-    run_dir.check_saved_config(config)
+    claim.check_saved_config(run_dir, config)
     dataset = datasets.load(config)
-    run_dir.check_dataset(dataset)
+    claim.check_dataset(run_dir, dataset)
     experiment = experiment_lib.create(config, dataset, input_pipeline.make_mesh())
     like = checkpoint.first_snapshot(experiment, config.seed, dataset.train.input.shape[1:])
     with Checkpoints(run_dir.checkpoints, keep=None) as saved:

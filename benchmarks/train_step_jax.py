@@ -71,7 +71,7 @@ def make_experiment(
 
 
 def jitted_steps(experiment: experiment_lib.Experiment) -> jax.stages.Wrapped:
-    """Jits ``train_steps`` as ``train.py`` does."""
+    """Jits ``train_steps`` as ``epochs.py`` does."""
     return jax.jit(
         functools.partial(train_step.train_steps, experiment=experiment),
         static_argnames="num_steps",

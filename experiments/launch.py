@@ -15,7 +15,7 @@ from typing import TextIO
 from absl import app, flags, logging
 
 from autolabel_jax import processes
-from autolabel_jax.train import NonFiniteLossError
+from autolabel_jax.epochs import NonFiniteLossError
 from experiments import compilation_cache, config_help, distributed
 
 # Errors of a wrong setting, a missing file or a diverging run; all others are bugs.

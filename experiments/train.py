@@ -12,7 +12,7 @@ import sys
 
 from absl import flags
 
-from autolabel_jax import processes, train
+from autolabel_jax import metric_writer, processes, train
 from autolabel_jax.run_dir import RunDir
 from configs import base
 from experiments import config_flag, launch
@@ -37,7 +37,7 @@ def main(argv: list[str]) -> None:
         sys.exit(128 + (stop.signal or signal.SIGTERM))  # the signal of another process
     if processes.is_first():
         print(printing.result_table([result]))
-        missing = RunDir(_WORKDIR.value).missing_epochs()
+        missing = metric_writer.missing_epochs(RunDir(_WORKDIR.value))
         but = f"; metrics of epochs {missing} are missing" if missing else ""
         print(f"results are in {_WORKDIR.value}{but}")
 

@@ -228,6 +228,12 @@ def read_metrics(workdir: pathlib.Path) -> list[dict]:
     return [{k: v for k, v in line.items() if k not in TIMES} for line in lines]
 
 
+def whole_steps(workdir: pathlib.Path) -> list[int]:
+    """Numbers of the complete checkpoints of a run."""
+    folder = workdir / "checkpoints"
+    return sorted(int(p.name) for p in folder.iterdir() if p.name.isdigit())
+
+
 def read_checkpoint(folder: pathlib.Path) -> dict:
     """Arrays of one saved step by their path, read by orbax alone, on any number of devices."""
     path = (folder / "default").absolute()

@@ -26,7 +26,8 @@ ORDER = (
     ("corruptions", "attacks"),
     ("evaluation", "diagnosis"),
     ("run_dir",),
-    ("checkpoint", "metric_writer"),
+    ("claim", "checkpoint", "metric_writer"),
+    ("epochs",),
     ("train", "trained"),
 )
 RANK = {module: rank for rank, row in enumerate(ORDER) for module in row}

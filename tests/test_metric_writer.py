@@ -110,3 +110,36 @@ def test_provenance_names_the_commit_and_the_versions(tmp_path):
         assert found["revision"].removesuffix("-dirty") == git.stdout.strip()
     else:
         assert found["revision"].startswith("autolabel_jax ")
+
+
+LINES = [{"epoch": n, "train_loss": 1.5 - n / 8} for n in range(4)]
+
+
+@pytest.mark.parametrize(
+    ("damage", "epochs"),
+    [
+        (lambda text: "", "1-4"),
+        (lambda text: text.replace('{"epoch": 1,', '{"ep#ch": 1,'), "2"),
+        (lambda text: text.replace("1.25", "1.35"), "3"),
+        (lambda text: text.replace('"epoch": 3', "\0\0\0\0"), "4"),
+        (lambda text: "[]\n" + "".join(text.splitlines(keepends=True)[1:2]), "1, 3-4"),
+    ],
+)
+def test_damaged_metrics_are_restored_from_a_checkpoint_or_named(tmp_path, capsys, damage, epochs):
+    run, path = RunDir(tmp_path), tmp_path / "metrics.jsonl"
+    for line in LINES:
+        run.write_metrics(line)
+    whole = path.read_text()
+    metric_writer.restore_metrics(run, 4, LINES)
+    assert (path.read_text(), capsys.readouterr().err) == (whole, "")
+    path.write_text(damage(whole))
+    metric_writer.restore_metrics(run, 4, LINES)
+    assert path.read_text() == whole
+    assert f"was damaged; the lines of epochs {epochs} are restored" in capsys.readouterr().err
+    path.write_text(damage(whole))
+    metric_writer.restore_metrics(run, 4, LINES[:1])
+    left = {line["epoch"] for line in run.read_metrics()}
+    lost = left != {0, 1, 2, 3}
+    said = capsys.readouterr().err
+    assert lost == ("are missing, and no checkpoint has them" in said)
+    assert not lost or (tmp_path / "metrics.damaged").read_text() == damage(whole)

@@ -9,7 +9,7 @@ import pytest
 from ml_collections import ConfigDict
 from rich.console import Console
 
-from autolabel_jax import files, processes, train, trained
+from autolabel_jax import claim, files, processes, train, trained
 from experiments.launch import Stop
 from experiments.sweeping import board as sweep_board
 from experiments.sweeping import execution
@@ -98,7 +98,7 @@ def test_a_stopped_sweep_goes_on_to_the_same_bits(tmp_path, alone):
 
 def test_a_run_that_another_process_trains_is_left_to_it(tmp_path):
     run = make_run(tmp_path)
-    with run.run_dir.locked():
+    with claim.locked(run.run_dir):
         outcome = run_here([run])["base"]
     assert outcome.state == "failed" and "trains there" in outcome.message
     assert not run.run_dir.is_claimed

@@ -1,4 +1,4 @@
-"""Whole runs: the rule recomputed from the file, same seed same bits, kills, NaN, devices."""
+"""Whole runs: the rule recomputed from the file, same seed same bits, kills, devices."""
 
 import os
 import pathlib
@@ -8,12 +8,11 @@ import subprocess
 import sys
 
 import helpers
-import jax
 import numpy as np
 import pytest
 from sklearn.isotonic import IsotonicRegression
 
-from autolabel_jax import files, processes, train
+from autolabel_jax import claim, epochs, files, processes, train
 from autolabel_jax.run_dir import RunDir
 
 pytestmark = pytest.mark.xdist_group("runs")
@@ -147,22 +146,6 @@ def test_an_empty_bucket_is_null_and_keeps_its_label(tmp_path):
     np.testing.assert_allclose([line["label_confidence"] for line in lines], expected, atol=1e-6)
 
 
-def test_a_line_has_what_tables_and_figures_read(tmp_path):
-    run(tmp_path)
-    lines = RunDir(tmp_path).read_metrics()
-    assert [line["epoch"] for line in lines] == [0, 1]
-    assert [line["step"] for line in lines] == [2, 4]
-    needed = {"train_loss", "calibration_accuracy", "calibration_ece", "images_per_second"}
-    for line in lines:
-        assert needed <= set(line)
-        assert line["images_per_second"] > 0
-        for name in ("label_confidence", "bucket_accuracy", "bucket_confidence", "bucket_ece"):
-            assert len(line[name]) == 2
-        # Without augmentation every bucket holds the clean images.
-        assert line["bucket_accuracy"] == pytest.approx([line["calibration_accuracy"]] * 2)
-        assert line["bucket_ece"] == pytest.approx([line["calibration_ece"]] * 2, abs=1e-6)
-
-
 # --- one seed, one result --------------------------------------------------------------------
 
 
@@ -293,11 +276,6 @@ def run_on(workdir):
     return done
 
 
-def whole_steps(workdir):
-    folder = workdir / "checkpoints"
-    return sorted(int(p.name) for p in folder.iterdir() if p.name.isdigit())
-
-
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
     """Folder of the run that was never killed."""
@@ -334,7 +312,7 @@ def test_killed_at_any_moment_ends_with_the_same_bits(tmp_path, undisturbed):
         done = trapped(workdir, moment, count, signal.SIGKILL)
         assert done.returncode == -signal.SIGKILL, (moment, count, done.stderr)
         assert not (workdir / "result.json").exists()
-        now = whole_steps(workdir)
+        now = helpers.whole_steps(workdir)
         assert max(now, default=-1) >= max(before, default=-1)
         for value in helpers.last_checkpoint(workdir).values() if now else ():
             assert np.isfinite(value).all()
@@ -443,17 +421,12 @@ def test_a_finished_run_is_not_trained_again(tmp_path, monkeypatch):
     def refuse(*_, **__):
         raise AssertionError("trains again")
 
-    monkeypatch.setattr(train, "_epochs", refuse)
+    monkeypatch.setattr(epochs, "train_epochs", refuse)
     (tmp_path / "data").rename(tmp_path / "moved")
     again = run(tmp_path / "run", data_dir=str(tmp_path / "moved"), **changes)
     assert again == first
     assert snapshot_of_files(tmp_path / "run" / "checkpoints") == before
     assert (tmp_path / "run" / "metrics.jsonl").read_bytes() == lines
-
-
-def test_checkpoints_are_as_far_apart_as_asked_for(tmp_path):
-    run(tmp_path, epochs=5, checkpoint__every_epochs=2, checkpoint__keep=9)
-    assert whole_steps(tmp_path) == [6, 12, 15]  # after epochs 2, 4 and the last
 
 
 # --- damaged, locked, older, longer -----------------------------------------------------------
@@ -465,7 +438,7 @@ def test_a_damaged_checkpoint_ends_with_the_same_bits(tmp_path, capsys):
     run(tmp_path / "hurt", **changes)
     workdir = tmp_path / "hurt"
     (workdir / "result.json").unlink()
-    newest = max(whole_steps(workdir))
+    newest = max(helpers.whole_steps(workdir))
     paths = (workdir / "checkpoints" / str(newest) / "default").rglob("*")
     path = max((p for p in paths if p.is_file()), key=lambda p: p.stat().st_size)
     path.write_bytes(path.read_bytes()[:-100])
@@ -500,7 +473,7 @@ def test_a_run_whose_checkpoints_are_gone_says_so(tmp_path, capsys):
 
 
 def test_a_folder_in_which_another_process_trains_is_left(tmp_path):
-    with RunDir(tmp_path).locked():
+    with claim.locked(RunDir(tmp_path)):
         before = snapshot_of_files(tmp_path)
         with pytest.raises(ValueError, match=f"process {os.getpid()} on .* trains there"):
             run(tmp_path)
@@ -540,72 +513,3 @@ def test_labels_that_will_not_move_are_told(tmp_path, capsys, changes, still):
 def test_seeds_that_would_fold_onto_others_are_refused(tmp_path, seed):
     with pytest.raises(ValueError, match=f"seed: got {seed}, must be between 0 and 4294967295"):
         run(tmp_path, seed=seed)
-
-
-# --- NaN -------------------------------------------------------------------------------------
-
-
-def test_nan_loss_names_the_step_and_the_last_good_checkpoint(tmp_path):
-    """Whatever was saved before the parameters blew up is finite and is the one named."""
-    changes = {
-        **{"epochs": 6, "optimizer__learning_rate": 1e15, "optimizer__warmup_epochs": 0.0},
-        **{"optimizer__schedule": "step", "train_examples": 32},
-    }
-    with pytest.raises(train.NonFiniteLossError) as caught:
-        run(tmp_path, **changes)
-    message = str(caught.value)
-    assert "in epoch " in message
-    assert "of 1" in message
-    assert "optimizer.learning_rate (now 1000000000000000.0)" in message
-    steps = whole_steps(tmp_path)
-    if steps:
-        assert f"last good checkpoint: {tmp_path / 'checkpoints' / str(steps[-1])}" in message
-        for value in helpers.last_checkpoint(tmp_path).values():
-            assert np.isfinite(value).all()
-    else:
-        assert "last good checkpoint: none yet" in message
-    assert not (tmp_path / "result.json").exists()
-
-
-def test_an_update_that_overflows_is_not_saved(tmp_path):
-    """The loss of the only step is finite, the parameters after it are not."""
-    changes = {"train_examples": 32, "optimizer__schedule": "step"}
-    with pytest.raises(train.NonFiniteLossError, match="in epoch 1, step 1 of 1; last good") as e:
-        run(tmp_path, epochs=1, optimizer__learning_rate=1e39, **changes)
-    assert "none yet" in str(e.value)
-    assert whole_steps(tmp_path) == []
-    assert not (tmp_path / "result.json").exists()
-
-
-def test_a_good_checkpoint_is_named_and_restores(tmp_path, monkeypatch):
-    """A data set that breaks down in the second epoch: the first one's checkpoint is good."""
-    config = helpers.small_config(epochs=4)
-    calls = iter(range(100))
-    with pytest.raises(processes.Stopped):
-        train.train(config, tmp_path, progress=False, should_stop=lambda: next(calls) >= 3)
-    good = whole_steps(tmp_path)[-1]
-    put = train.input_pipeline.put_split
-
-    def poisoned(split, mesh):
-        whole = put(split, mesh)
-        return whole.replace(input=jax.numpy.full(whole.input.shape, np.nan, np.float32))
-
-    monkeypatch.setattr(train.input_pipeline, "put_split", poisoned)
-    with pytest.raises(train.NonFiniteLossError, match="the training loss is nan in epoch 2") as e:
-        train.train(config, tmp_path, progress=False)
-    assert f"last good checkpoint: {tmp_path / 'checkpoints' / str(good)}." in str(e.value)
-    monkeypatch.undo()
-    assert train.train(config, tmp_path, progress=False)["epochs"] == 4
-
-
-def test_the_command_says_so_without_a_traceback(tmp_path):
-    done = helpers.command(
-        *("-m", "experiments.train"),
-        *helpers.flags(optimizer__learning_rate=1e30, epochs=3),
-        f"--workdir={tmp_path / 'run'}",
-    )
-    assert done.returncode == 1
-    assert "error: the " in done.stderr
-    assert "last good checkpoint:" in done.stderr
-    assert "Traceback" not in done.stderr
-    assert RunDir(tmp_path / "run").load_config().epochs == 3

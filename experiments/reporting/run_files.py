@@ -20,7 +20,7 @@ from flax import traverse_util
 from ml_collections import ConfigDict
 from pyarrow import parquet
 
-from autolabel_jax import files, registry, run_dir
+from autolabel_jax import files, metric_writer, registry, run_dir
 from autolabel_jax.run_dir import RunDir
 from experiments.reporting import methods, numerics
 
@@ -128,7 +128,7 @@ def read(workdir: pathlib.Path) -> RunRecord:
 
     config = try_read(run_dir.CONFIG, run.read_config, dict) or {}
     lines = try_read(run_dir.METRICS, run.read_metrics, list) or []
-    if not faults and (changed := run.changed_epochs()):
+    if not faults and (changed := metric_writer.changed_epochs(run)):
         faults.append(
             f"epochs {changed} of its {run_dir.METRICS} differ from those in its last checkpoint; "
             "run the training command again, which restores them"

@@ -7,7 +7,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-from autolabel_jax import files, processes, train, trained
+from autolabel_jax import claim, files, processes, train, trained
 from experiments import launch
 from experiments.sweeping.runs import Run
 
@@ -55,7 +55,7 @@ def attempt(run: Run, evaluation: dict[str, Any], should_stop: Callable[[], bool
 def _attempt(run: Run, evaluation: dict[str, Any], should_stop: Callable[[], bool]) -> str:
     workdir, stamp = run.run_dir.path, run.run_dir.path / STAMP
     if is_finished := run.run_dir.read_result() is not None:
-        run.run_dir.check_config(run.config)
+        claim.check_config(run.run_dir, run.config)
     else:
         train.train(run.config, workdir, should_stop=should_stop, progress=False)
     known: dict[str, Any] = {}
