@@ -50,7 +50,7 @@ def train(
     Raises:
       ValueError: a setting is not valid, or the working directory belongs to another config or
         other data, or another process trains there.
-      NonFiniteLossError: the loss or the state is NaN or infinite.
+      epochs.NonFiniteLossError: the loss or the state is NaN or infinite.
       processes.Stopped: ``should_stop`` returned True; a checkpoint is saved.
     """
     run_dir, config = RunDir(pathlib.Path(workdir)), registry.complete(config)
