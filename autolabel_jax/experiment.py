@@ -193,6 +193,9 @@ def apply_augmentation(
 def _make_edges(
     config: ConfigDict, augmentation: augment.Augmentation, train: Split | StreamedSplit
 ) -> tuple[np.ndarray, np.ndarray]:
+    num, kind = config.buckets.num, config.buckets.edges
+    calibration_kind = config.buckets.calibration_edges or kind
+    drawn = None
     if augmentation.distance_is_given:
         if train.distance is None:
             raise ValueError(
@@ -200,11 +203,9 @@ def _make_edges(
                 "use dataset='arrays' with an array `distance` in train.npz"
             )
         drawn = train.distance
-    else:
+    elif {kind, calibration_kind} != {"equal_width"}:  # which does not look at distances
         drawn = np.asarray(augmentation.draw(jax.random.key(config.seed), EDGE_DRAWS).value)
-    num, kind = config.buckets.num, config.buckets.edges
     edges = buckets.make_edges(kind, num, drawn)
-    calibration_kind = config.buckets.calibration_edges or kind
     if calibration_kind not in buckets.EDGES:
         known = ", ".join(buckets.EDGES)
         raise ValueError(

@@ -21,12 +21,24 @@ os.environ |= {
 }
 
 
+# Files that take longest. A long one that begins last would run on alone.
+LONG = ("train", "distributed", "numerics", "evaluation_calibrated", "extending", "experiments")
+LONG += ("attacks", "train_step", "models", "diagnose", "figures", "sweep", "corruptions", "method")
+
+
+def pytest_configure(config):
+    """pytest-xdist keeps the order of the files."""
+    config.option.loadscopereorder = False
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
     """One worker runs all tests of a file, which share fixtures and compiled programs."""
     for item in items:
         if item.get_closest_marker("xdist_group") is None:
             item.add_marker(pytest.mark.xdist_group(item.path.stem))
+    rank = {f"test_{name}": i for i, name in enumerate(LONG)}
+    items.sort(key=lambda item: rank.get(item.path.stem, len(rank)))
 
 
 @pytest.fixture(scope="session")

@@ -128,6 +128,7 @@ def test_tiny_imagenet_trains_on_a_folder(tmp_path):
     assert 0 <= found["accuracy"] <= 1
 
 
+@pytest.mark.slow
 @pytest.mark.xdist_group("runs")
 def test_tiny_digits_train(tmp_path):
     config = get("digits_augmix", "tiny")
