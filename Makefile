@@ -44,11 +44,11 @@ test: export JAX_PLATFORMS ?= cpu
 test: export XLA_FLAGS ?= --xla_backend_optimization_level=0 \
     --xla_llvm_disable_expensive_passes=true --xla_cpu_use_fusion_emitters=false
 test: $(VENV)/.dev  ## run the tests but for those marked slow, on WORKERS=2 processes
-	$(VENV)/bin/python -m pytest -n $(WORKERS) --dist loadgroup -q -m "not slow"
+	$(VENV)/bin/python -m pytest -n $(WORKERS) --dist loadfile -q -m "not slow"
 
 test-all: export JAX_PLATFORMS ?= cpu
 test-all: $(PEERS_VENV)/.peers  ## run all tests, also benchmarks, and comparisons with peers
-	$(PEERS_VENV)/bin/python -m pytest -n $(WORKERS) --dist loadgroup -q
+	$(PEERS_VENV)/bin/python -m pytest -n $(WORKERS) --dist loadfile -q
 
 lint: $(VENV)/.dev  ## check style, formatting and the types of the library
 	$(VENV)/bin/ruff check .

@@ -27,16 +27,11 @@ LONG += ("attacks", "train_step", "models", "diagnose", "figures", "sweep", "cor
 
 
 def pytest_configure(config):
-    """pytest-xdist keeps the order of the files."""
+    """pytest-xdist hands out the files in the order of the tests, not the one with most first."""
     config.option.loadscopereorder = False
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """One worker runs all tests of a file, which share fixtures and compiled programs."""
-    for item in items:
-        if item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
     rank = {f"test_{name}": i for i, name in enumerate(LONG)}
     items.sort(key=lambda item: rank.get(item.path.stem, len(rank)))
 

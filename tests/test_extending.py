@@ -14,8 +14,6 @@ from autolabel_jax import registry
 from configs import base
 from experiments.sweeping import runs as sweep_runs
 
-pytestmark = pytest.mark.xdist_group("extending")  # one run for all tests
-
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 TEXT = (ROOT / "docs" / "extending.md").read_text("utf-8")
 FILES = dict(re.findall(r"```python\n# (my_pkg/\w+\.py)\n(.*?)```", TEXT, re.DOTALL))

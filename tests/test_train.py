@@ -16,8 +16,6 @@ from sklearn.isotonic import IsotonicRegression
 from autolabel_jax import files, train
 from autolabel_jax.run_dir import RunDir
 
-pytestmark = pytest.mark.xdist_group("runs")
-
 
 def run(workdir, **changes):
     return train.train(helpers.small_config(**changes), workdir, progress=False)
