@@ -1,11 +1,12 @@
 """Saves and restores the whole state of a run with orbax.
 
-Checkpoints are written atomically, and the last k are kept. Each holds the checksums of its files
-and the metrics of the epochs before it.
+Checkpoints are written atomically, and the last k are kept. Each holds the checksums of its files,
+the config of the run, the record of its data and the metrics of the epochs before it.
 """
 
 import hashlib
 import itertools
+import json
 import pathlib
 from collections.abc import Sequence
 from typing import Any, cast
@@ -15,12 +16,13 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 from flax import struct
+from ml_collections import ConfigDict
 
 from autolabel_jax import experiment as experiment_lib
-from autolabel_jax import files, processes
+from autolabel_jax import files, processes, run_dir
 from autolabel_jax.types import Array, StepMetrics, TrainState
 
-CHECKSUMS, LINES = "checksums.json", "epochs.jsonl"  # in the folder of a checkpoint
+CHECKSUMS = "checksums.json"  # in the folder of a checkpoint
 
 
 class Snapshot(struct.PyTreeNode):
@@ -60,11 +62,27 @@ class Checkpoints:
       folder: ``RunDir.checkpoints``.
       keep: number of last checkpoints to keep; None opens them for reading only, for example
         while a run is writing there.
+      data: record of the data, ``RunDir.read_dataset``, that new checkpoints get.
+      config: config of the run, that new checkpoints get.
+
+    Attributes:
+      restored: folder of the checkpoint that was restored, or None.
     """
 
-    def __init__(self, folder: pathlib.Path, keep: int | None):
+    def __init__(
+        self,
+        folder: pathlib.Path,
+        keep: int | None,
+        *,
+        data: dict[str, Any] | None = None,
+        config: ConfigDict | None = None,
+    ):
         """Opens the folder; with ``keep``, also deletes incomplete checkpoints."""
-        self.folder = folder.absolute()
+        self.folder, self.restored = folder.absolute(), None
+        if self.folder.exists() and not self.folder.is_dir():
+            raise ValueError(f"{self.folder}: is a file; expected the folder of the checkpoints")
+        config_record = None if config is None else json.loads(config.to_json())
+        self._records = {run_dir.DATASET: data, run_dir.CONFIG: config_record}
         self._writes = keep is not None
         self._place, self._lines = 0, [{}]  # of the checkpoint that is written
         self._manager = ocp.CheckpointManager(
@@ -87,7 +105,7 @@ class Checkpoints:
         """Waits for a write in progress, unless another process is lost."""
         if processes.is_peer_lost(error):
             return
-        self._manager.wait_until_finished()
+        self._wait()
         self._manager.close()
 
     def save(
@@ -105,19 +123,27 @@ class Checkpoints:
         """
         place = int(snapshot.epoch) * (steps_per_epoch + 1) + int(snapshot.step)
         if place != self._manager.latest_step():
-            self._manager.wait_until_finished()
+            self._wait()
             self._place, self._lines = place, list(lines)
             # Copied, because the next step may reuse the snapshot's memory during the write.
             copy = jax.tree.map(jnp.copy, snapshot)
-            self._manager.save(place, args=ocp.args.StandardSave(copy))
+            with files.naming(self.folder):
+                self._manager.save(place, args=ocp.args.StandardSave(copy))
+
+    def _wait(self) -> None:
+        with files.naming(self.folder):
+            self._manager.wait_until_finished()
 
     def _complete(self) -> None:
-        """Adds lines and checksums to the checkpoint that is written, before it gets its name."""
+        """Adds metrics, records and checksums to a checkpoint, before it gets its name."""
         if not processes.is_first():
             return
         names = (str(self._place), f"{self._place}.orbax-checkpoint-tmp*")
         (folder,) = (path for name in names for path in self.folder.glob(name))
-        files.rewrite_json_lines(folder / LINES, self._lines)
+        files.rewrite_json_lines(folder / run_dir.SAVED_METRICS, self._lines)
+        for name, record in self._records.items():
+            if record is not None:
+                files.write_json(folder / name, record)
         files.write_json(folder / CHECKSUMS, _checksums(folder))
 
     def restore(self, like: Snapshot) -> Snapshot | None:
@@ -141,7 +167,9 @@ class Checkpoints:
             try:
                 if fault is None:
                     arguments = ocp.args.StandardRestore(abstract)
-                    return cast(Snapshot, self._manager.restore(place, args=arguments))
+                    snapshot = cast(Snapshot, self._manager.restore(place, args=arguments))
+                    self.restored = folder
+                    return snapshot
             except Exception as error:  # orbax raises many kinds
                 fault = (str(error).splitlines() or [type(error).__name__])[0][:200]
                 if (folder / CHECKSUMS).exists() or "structure" in str(error).lower():
@@ -165,19 +193,21 @@ class Checkpoints:
 
     def latest(self) -> pathlib.Path | None:
         """Waits for a write in progress and returns the last checkpoint's folder, or None."""
-        self._manager.wait_until_finished()
+        self._wait()
         step = self._manager.latest_step()
         return None if step is None else self.folder / str(step)
 
 
 def read_lines(folder: pathlib.Path | None) -> list[dict[str, Any]]:
     """Reads the metrics of the epochs before a checkpoint; [] for an older one without them."""
-    return [] if folder is None else files.read_json_lines(folder / LINES)
+    return [] if folder is None else files.read_json_lines(folder / run_dir.SAVED_METRICS)
 
 
 def _checksums(folder: pathlib.Path) -> dict[str, str]:
     """Returns the SHA-256 of the files of a checkpoint, by path; orbax changes its own later."""
-    paths = [folder / LINES, *sorted(p for p in (folder / "default").rglob("*") if p.is_file())]
+    names = (run_dir.SAVED_METRICS, run_dir.DATASET, run_dir.CONFIG)
+    paths = [*(folder / name for name in names), *sorted((folder / "default").rglob("*"))]
+    paths = [path for path in paths if path.is_file()]
     return {
         str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in paths

@@ -28,7 +28,7 @@ from autolabel_jax import (
     models,
     optimizer,
 )
-from autolabel_jax.datasets import Dataset, Split, StreamedSplit
+from autolabel_jax.datasets import Dataset
 from autolabel_jax.types import (
     Augmented,
     AveragedTrainState,
@@ -70,15 +70,38 @@ class Experiment:
         return self.augmentation.num_groups * (len(self.edges) - 1)
 
 
+def check(config: ConfigDict) -> tuple[augment.Augmentation, labels.LabelRule]:
+    """Checks what does not depend on the data, so that mistakes show before these are loaded.
+
+    Settings of methods that the run does not use must be in their ranges too.
+
+    Returns:
+      The augmentation and the label rule.
+
+    Raises:
+      ValueError: a field of the config is not valid.
+    """
+    limits.check(config)
+    augmentation, rule = augment.create(config), labels.create(config)
+    models.check(config)
+    optimizer.check(config)
+    for field in ("edges", "calibration_edges"):
+        kind = config.buckets[field]
+        if kind not in buckets.EDGES and (kind or field == "edges"):
+            known = ", ".join(buckets.EDGES)
+            raise ValueError(f"buckets.{field}: got {kind!r}, expected one of: {known}")
+    if not augmentation.distance_is_given:
+        _make_edges(config, augmentation, None)
+    return augmentation, rule
+
+
 def create(config: ConfigDict, dataset: Dataset, mesh: Mesh) -> Experiment:
     """Builds and checks all parts of a run.
 
     Raises:
       ValueError: a field of the config is not valid.
     """
-    limits.check(config)
-    augmentation = augment.create(config)
-    rule = labels.create(config)
+    augmentation, rule = check(config)
     augmentation.check_input(dataset.spec)
     for field in ("batch_size", "eval_batch_size"):
         input_pipeline.check_batch_size(field, config[field], mesh)
@@ -96,7 +119,12 @@ def create(config: ConfigDict, dataset: Dataset, mesh: Mesh) -> Experiment:
             f"{MOST_STEPS:,} updates in all"
         )
     cropped = _is_cropped(config, dataset)
-    edges, calibration_edges = _make_edges(config, augmentation, dataset.train)
+    if augmentation.distance_is_given and dataset.train.distance is None:
+        raise ValueError(
+            "augment.name: got 'given', but the data set has no distances; "
+            "use dataset='arrays' with an array `distance` in train.npz"
+        )
+    edges, calibration_edges = _make_edges(config, augmentation, dataset.train.distance)
     model = models.create(
         config,
         num_classes=dataset.num_classes,
@@ -191,26 +219,18 @@ def apply_augmentation(
 
 
 def _make_edges(
-    config: ConfigDict, augmentation: augment.Augmentation, train: Split | StreamedSplit
+    config: ConfigDict, augmentation: augment.Augmentation, given: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray]:
+    """Places the edges of training and calibration buckets; ``given``: distances of the data."""
     num, kind = config.buckets.num, config.buckets.edges
     calibration_kind = config.buckets.calibration_edges or kind
-    drawn = None
     if augmentation.distance_is_given:
-        if train.distance is None:
-            raise ValueError(
-                "augment.name: got 'given', but the data set has no distances; "
-                "use dataset='arrays' with an array `distance` in train.npz"
-            )
-        drawn = train.distance
-    elif {kind, calibration_kind} != {"equal_width"}:  # which does not look at distances
+        drawn = given
+    elif {kind, calibration_kind} == {"equal_width"}:
+        drawn = None  # not needed
+    else:
         drawn = np.asarray(augmentation.draw(jax.random.key(config.seed), EDGE_DRAWS).value)
     edges = buckets.make_edges(kind, num, drawn)
-    if calibration_kind not in buckets.EDGES:
-        known = ", ".join(buckets.EDGES)
-        raise ValueError(
-            f"buckets.calibration_edges: got {calibration_kind!r}, expected one of: {known}"
-        )
     return edges, buckets.make_edges(calibration_kind, num, drawn)
 
 

@@ -63,7 +63,13 @@ class MetricWriter:
 
 
 def evaluate_clean(
-    predictor: Predictor, config: ConfigDict, dataset: Dataset, run: RunDir, *, began: float
+    predictor: Predictor,
+    config: ConfigDict,
+    dataset: Dataset,
+    run: RunDir,
+    *,
+    lines: Sequence[dict[str, Any]],
+    began: float,
 ) -> dict[str, Any]:
     """Evaluates the clean test split for ``result.json``, and writes its logits.
 
@@ -72,11 +78,11 @@ def evaluate_clean(
       config: config of the run.
       dataset: data of the run.
       run: folder of the run.
+      lines: metrics of its epochs.
       began: time when the evaluation began, by ``time.perf_counter``.
     """
     metrics, logits = clean.evaluate(predictor, dataset)
     run.write_logits(logits, dataset.test.label)
-    lines = run.read_metrics()
     return {
         "name": config.name,
         "dataset": config.dataset,

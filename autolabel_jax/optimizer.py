@@ -30,7 +30,7 @@ def create(
       ValueError: a field of config.optimizer is out of its range.
     """
     settings = config.optimizer
-    _check(settings, config.epochs)
+    check(config)
     schedule = make_schedule(settings, config.epochs, steps_per_epoch)
     transformation = optax.chain(
         optax.add_decayed_weights(
@@ -91,8 +91,9 @@ def _kernels(params: Any) -> Any:
     return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key == "kernel", params)
 
 
-def _check(settings: ConfigDict, epochs: float) -> None:
-    """Checks the range of every field; raises as ``create``."""
+def check(config: ConfigDict) -> None:
+    """Checks the range of every field of ``config.optimizer``; raises as ``create``."""
+    settings, epochs = config.optimizer, config.epochs
     if settings.schedule not in SCHEDULES:
         known = ", ".join(SCHEDULES)
         raise ValueError(f"optimizer.schedule: got {settings.schedule!r}, expected one of: {known}")

@@ -25,6 +25,10 @@ PEER_LOST = re.compile(
 )
 
 
+class Stopped(Exception):
+    """The training or evaluation was asked to stop, and has saved what it has done."""
+
+
 def is_first() -> bool:
     """Whether this is the process that writes files and prints."""
     return jax.process_index() == 0

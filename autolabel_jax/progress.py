@@ -2,39 +2,56 @@
 
 import sys
 import time
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import Any, TypeVar
 
 from tqdm import tqdm
+
+Item = TypeVar("Item")
 
 INTERVAL = 30.0  # seconds between lines, where standard error is not a terminal
 
 
 class Progress:
-    """Shows the steps of a training run.
+    """Shows the steps of a training run, or of another long computation.
 
-    On a terminal it is a bar. Elsewhere, as in a log file, it is a line at the end of each epoch,
-    and one every ``INTERVAL`` seconds within a longer epoch. An output that is closed, such as a
-    pipe, ends the display and not the run.
+    On a terminal it is a bar. Elsewhere, as in a log file, it is a line every ``INTERVAL`` seconds,
+    and one at the end of each epoch. An output that is closed, such as a pipe, ends the display and
+    not the run.
 
     Args:
-      title: line that is shown first.
+      title: line that is shown first; '' for none.
       total: number of steps, those of calibration included.
       done: number of steps that an earlier process has done.
+      unit: what a step is called.
+      delay: seconds before a bar is shown.
       shown: whether to show anything.
     """
 
-    def __init__(self, title: str, total: int, done: int = 0, *, shown: bool = True):
+    def __init__(
+        self,
+        title: str,
+        total: int,
+        done: int = 0,
+        *,
+        unit: str = "step",
+        delay: float = 0,
+        shown: bool = True,
+    ):
         """Begins the display."""
         self._shown, self._on_terminal = shown, shown and sys.stderr.isatty()
-        self.say(title)
+        if title:
+            self.say(title)
         self._bar = tqdm(
             total=total,
             initial=done,
-            unit="step",
+            unit=unit,
             dynamic_ncols=True,
+            delay=delay,
             disable=not self._on_terminal,
         )
         self._where, self._detail = "", ""
+        self._done, self._total = done, total
         self._began = self._last_line = time.perf_counter()
         self._compiling: float | None = None  # when it began
 
@@ -63,9 +80,9 @@ class Progress:
             self.say("compiling ...")
             self._compiling = time.perf_counter()
 
-    def begin_epoch(self, epoch: int, epochs: int) -> None:
-        """Shows which epoch, from 0, is in progress."""
-        self._where = f"epoch {epoch + 1}/{epochs}"
+    def begin(self, where: str) -> None:
+        """Shows what is in progress, such as an epoch."""
+        self._where = where
         self._bar.set_description_str(self._where)
 
     def train_step(self, num: int, detail: str) -> None:
@@ -80,6 +97,7 @@ class Progress:
 
     def advance(self, num: int = 1) -> None:
         """Counts steps of any kind."""
+        self._done += num
         self._bar.set_description_str(self._where, refresh=False)
         self._bar.update(num)
         if self._compiling:
@@ -101,4 +119,16 @@ class Progress:
         self._last_line = time.perf_counter()
         if not self._on_terminal:
             elapsed = tqdm.format_interval(self._last_line - self._began)
-            self.say(f"{self._where}, {self._detail}, {elapsed} elapsed")
+            detail = self._detail or f"{self._done} of {self._total}"
+            self.say(f"{self._where}, {detail}, {elapsed} elapsed")
+
+
+def each(
+    items: Iterable[Item], name: str, total: int, unit: str, *, delay: float = 0, shown: bool = True
+) -> Iterator[Item]:
+    """Yields the items of a long loop, and shows how many are done, as ``Progress`` does."""
+    with Progress("", total, unit=unit, delay=delay, shown=shown) as display:
+        display._where = name  # not shown before the delay is over
+        for item in items:
+            yield item
+            display.advance()

@@ -175,11 +175,35 @@ def bind(group: str, method: type, values: Mapping[str, Any], **others: Any) -> 
     Raises:
       ValueError: a setting is out of range.
     """
-    chosen = {}
-    for name, declared in settings(method).items():
-        chosen[name] = values.get(name, declared.default)
-        declared.check(f"{group}.{name}", chosen[name])
+    check(group, method, values)
+    declared = settings(method)
+    chosen = {name: values.get(name, setting.default) for name, setting in declared.items()}
     return method(**chosen, **others)
+
+
+def check(group: str, method: type, values: Mapping[str, Any]) -> None:
+    """Checks the settings of a method; arguments and errors are those of ``bind``."""
+    for name, declared in settings(method).items():
+        declared.check(f"{group}.{name}", values.get(name, declared.default))
+
+
+def check_all(group: str, table: Mapping[str, type], values: Mapping[str, Any]) -> None:
+    """Checks the settings of all methods in a table, whichever of them a run uses.
+
+    A setting that several methods declare may have any value that one of them allows.
+
+    Raises:
+      ValueError: a setting is out of range.
+    """
+    for name in defaults(table).keys() & values.keys():
+        declared = [settings(m)[name] for m in table.values() if name in settings(m)]
+        for place, setting in enumerate(declared):
+            try:
+                setting.check(f"{group}.{name}", values[name])
+                break
+            except ValueError:
+                if place + 1 == len(declared):
+                    raise
 
 
 def defaults(table: Mapping[str, type]) -> dict[str, Any]:

@@ -31,12 +31,17 @@ from autolabel_jax.datasets import Dataset, fingerprint
 from autolabel_jax.evaluation.ledger import Ledger
 
 METRICS = "metrics.jsonl"
+SAVED_METRICS = "epochs.jsonl"  # in the folder of a checkpoint
 CONFIG, RESULT, LOCK = "config.json", "result.json", ".lock"
+DATASET = "dataset.json"  # also in each checkpoint, so that a copy of it knows its data
 PACKAGES = ("jax", "flax", "optax", "numpy")
 # Fields that do not affect the results; they may differ when a run is resumed.
 FREE_FIELDS = ("data_dir", "loader_workers", "checkpoint.keep", "checkpoint.every_epochs")
 # Entries of the result that only the training process can know.
 OF_TRAINING = ("revision", "numerics_version", "versions", "device", "peak_memory_gib", "seconds")
+# What to do about a damaged file.
+AGAIN = "delete it and run the training command again"
+WITHOUT = "restore it, or delete it to go on without it"
 TAIL = 1 << 16  # bytes at the end of metrics.jsonl that contain its last line
 
 
@@ -74,7 +79,6 @@ class RunDir:
                     self._remove_if_unused()
 
     def _lock(self, stack: contextlib.ExitStack) -> None:
-        self.path.mkdir(parents=True, exist_ok=True)
         holder = stack.enter_context(files.lock(self.path / LOCK))
         if holder is not None:
             raise ValueError(
@@ -110,15 +114,17 @@ class RunDir:
         self.path.mkdir(parents=True, exist_ok=True)
         for folder in (self.path, self.ledger.folder):
             files.remove_leftovers(folder)
-        if self.is_claimed:
+        known, more_epochs = self.is_claimed, 0
+        if known:
             more_epochs = self._epochs_to_add(config)
             self.check_config(config, defaults, free=("epochs",) if more_epochs else ())
-            self._check_dataset(dataset)
-            if more_epochs:
-                self._reopen(config, more_epochs)
-        else:
-            described = {**fingerprint.describe(dataset), "versions": library_versions()}
-            files.write_json(self.path / "dataset.json", described)
+        described = self._check_dataset(dataset)
+        self._check_saved_config(config)
+        if more_epochs:
+            self._reopen(config, more_epochs)
+        if not known or not (self.path / DATASET).exists():
+            described["versions"] = library_versions()
+            files.write_json(self.path / DATASET, described, checksum=True)
         files.write_json(self.path / CONFIG, json.loads(config.to_json()))
 
     @property
@@ -180,22 +186,62 @@ class RunDir:
             values = ", ".join(f"{field}={later[field]!r}" for field in sorted(later))
             processes.say(f"{self.path}: this run is older than some fields; it takes {values}")
 
+    def check_saved_config(self, config: ConfigDict) -> None:
+        """Checks that a config has the settings with which the last checkpoint was saved.
+
+        Raises:
+          ValueError: fields differ; the message lists them.
+        """
+        processes.on_first(lambda: self._check_saved_config(config))
+
+    def _check_saved_config(self, config: ConfigDict) -> None:
+        last = self.last_checkpoint()
+        if last is None or not (last / CONFIG).exists():  # of an older version
+            return
+        with contextlib.suppress(files.DamagedError):  # ``Checkpoints.restore`` will name it
+            saved, now = _flat(files.read_json(last / CONFIG)), _flat(json.loads(config.to_json()))
+            differing = [
+                f"{field}: {saved[field]!r} there, {now[field]!r} now"
+                for field in sorted(saved.keys() & now.keys() - {*FREE_FIELDS, "epochs"})
+                if saved[field] != now[field]
+            ]
+            if differing:
+                raise ValueError(
+                    f"{self.path / CONFIG}: differs from the config in {last} "
+                    f"({'; '.join(differing)}); restore the file"
+                )
+
     def check_dataset(self, dataset: Dataset) -> None:
-        """Checks that data equal those that the run was trained on; skips runs without record.
+        """Checks that data equal those that the run and its checkpoints record.
+
+        A last checkpoint without a record, which is of an older version, is named on standard
+        error.
 
         Raises:
           ValueError: splits or class names differ; the message lists them.
         """
         processes.on_first(lambda: self._check_dataset(dataset))
 
-    def _check_dataset(self, dataset: Dataset) -> None:
-        before = self.read_dataset()
-        differing = before and fingerprint.differences(before, fingerprint.describe(dataset))
-        if differing:
-            raise ValueError(
-                f"--workdir={self.path} holds a run on other data ({'; '.join(differing)}); "
-                "give the --data_dir of the original, unchanged data"
+    def _check_dataset(self, dataset: Dataset) -> dict[str, Any]:
+        """Checks data, and returns their description."""
+        described, saved = fingerprint.describe(dataset), self._saved()
+        # Without a config or checkpoint, the folder holds no run, but perhaps the start of one.
+        own = self.read_dataset() if self.is_claimed or saved else None
+        records = {"": own, **{f" in {p}": _data_of(p) for p in saved}}
+        for place, before in records.items():
+            if before is None:
+                continue
+            if differing := fingerprint.differences(before, described):
+                raise ValueError(
+                    f"--workdir={self.path} holds a run on other data{place} "
+                    f"({'; '.join(differing)}); give the --data_dir of the original, unchanged data"
+                )
+        if saved and not (saved[-1] / DATASET).exists():
+            processes.say(
+                f"{saved[-1]}: this checkpoint is of an older version and does not record its "
+                "data; whether they are these could not be checked"
             )
+        return described
 
     def load_config(self, defaults: ConfigDict | None = None) -> ConfigDict:
         """Loads the config of the run.
@@ -214,13 +260,13 @@ class RunDir:
         later = {} if defaults is None else json.loads(defaults.to_json())
         return ConfigDict(_merged(later, self.read_config()))
 
-    def read_config(self) -> Any:
-        """Reads the config exactly as it is in the file."""
-        return files.read_json(self.path / CONFIG)
+    def read_config(self) -> dict[str, Any]:
+        """Reads the config exactly as it is in the file; {} if there is none."""
+        return _read(self.path / CONFIG, f"{AGAIN}, which writes it") or {}
 
     def read_dataset(self) -> dict[str, Any] | None:
         """Reads the fingerprint of the data; None for an older run without one."""
-        return _read(self.path / "dataset.json")
+        return _read(self.path / DATASET, f"{AGAIN}, which writes it")
 
     # --- training ----------------------------------------------------------------------------
 
@@ -231,9 +277,12 @@ class RunDir:
 
     def last_checkpoint(self) -> pathlib.Path | None:
         """Returns the folder of the last complete checkpoint, or None."""
+        return next(reversed(self._saved()), None)
+
+    def _saved(self) -> list[pathlib.Path]:
         # Orbax gives a folder its number once it is complete.
-        saved = [p for p in self.checkpoints.glob("*") if p.name.isdigit()]
-        return max(saved, key=lambda p: int(p.name), default=None)
+        saved = (p for p in self.checkpoints.glob("*") if p.name.isdigit())
+        return sorted(saved, key=lambda p: int(p.name))
 
     @property
     def tensorboard(self) -> pathlib.Path:
@@ -281,8 +330,19 @@ class RunDir:
         own = _by_epoch(self.read_metrics())
         return _ranges([n + 1 for n in range(self.read_config()["epochs"]) if n not in own])
 
+    def changed_epochs(self) -> str:
+        """Returns which epochs, from 1, have other metrics in the last checkpoint than in the file.
+
+        Epochs that the file lacks do not count.
+        """
+        last, own = self.last_checkpoint(), _by_epoch(self.read_metrics())
+        saved = _by_epoch(files.read_json_lines(last / SAVED_METRICS)) if last else {}
+        return _ranges([n + 1 for n, line in saved.items() if own.get(n, line) != line])
+
     def last_metrics(self) -> dict[str, Any] | None:
         """Reads the last complete line from the end of the file, or None."""
+        if not self._metrics.is_file():
+            return None
         try:
             with open(self._metrics, "rb") as file:
                 file.seek(max(file.seek(0, 2) - TAIL, 0))
@@ -290,10 +350,8 @@ class RunDir:
         except OSError:
             return None
         for text in reversed(lines):
-            try:
-                return json.loads(text)
-            except ValueError:  # incomplete
-                continue
+            with contextlib.suppress(ValueError):  # incomplete
+                return files.parse(text)
         return None
 
     @property
@@ -311,9 +369,9 @@ class RunDir:
         """Reads the result in the first process for all; None for an unfinished run."""
         return processes.on_first(self.read_result)
 
-    def read_result(self) -> Any:
+    def read_result(self) -> dict[str, Any] | None:
         """Reads the result from the file; None for an unfinished run."""
-        return _read(self.path / RESULT)
+        return _read(self.path / RESULT, f"{AGAIN}, which evaluates the last checkpoint")
 
     def write_result(
         self, result: dict[str, Any], replaced: Callable[[str], bool] = lambda name: False
@@ -332,7 +390,7 @@ class RunDir:
             before = self.read_result() or {}
             before = {n: v for n, v in before.items() if n in result or not replaced(n)}
             new = {n: v for n, v in result.items() if not before or n not in OF_TRAINING}
-            files.write_json(self.path / RESULT, whole := {**before, **new})
+            files.write_json(self.path / RESULT, whole := {**before, **new}, checksum=True)
             return whole
 
         return processes.on_first(write)
@@ -360,7 +418,8 @@ class RunDir:
 
     def write_diagnosis(self, part: str, measured: dict[str, Any]) -> None:
         """Replaces one part of the diagnosis."""
-        files.write_json(self.path / "diagnosis.json", {**self.read_diagnosis(), part: measured})
+        whole = {**self.read_diagnosis(), part: measured}
+        files.write_json(self.path / "diagnosis.json", whole, checksum=True)
 
     @property
     def fourier_file(self) -> pathlib.Path:
@@ -404,8 +463,19 @@ def _ranges(numbers: Sequence[int]) -> str:
     return ", ".join(f"{p[0]}-{p[-1]}" if len(p) > 1 else str(p[0]) for p in parts)
 
 
-def _read(path: pathlib.Path) -> Any:
-    return files.read_json(path) if path.exists() else None
+def _read(path: pathlib.Path, remedy: str = WITHOUT) -> dict[str, Any] | None:
+    """Reads a JSON file if it exists; an error says what to do."""
+    try:
+        return files.read_json(path) if path.exists() else None
+    except files.DamagedError as error:
+        raise files.DamagedError(path, f"{error.reason}; {remedy}") from error
+
+
+def _data_of(checkpoint: pathlib.Path) -> dict[str, Any] | None:
+    """Reads the record of data in a checkpoint; None for an older or damaged one."""
+    with contextlib.suppress(OSError, ValueError):  # ``Checkpoints.restore`` names a damaged one
+        return files.read_json(checkpoint / DATASET)
+    return None
 
 
 def _merged(later: dict[str, Any], saved: dict[str, Any]) -> dict[str, Any]:

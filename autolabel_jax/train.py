@@ -42,10 +42,6 @@ class NonFiniteLossError(RuntimeError):
     """The training loss, or the state after it, is NaN or infinite."""
 
 
-class Stopped(Exception):
-    """The run was asked to stop, and has saved a checkpoint."""
-
-
 class TrainSteps(Protocol):
     """Is ``train_step.train_steps`` with its experiment bound."""
 
@@ -107,9 +103,10 @@ def train(
       ValueError: a setting is not valid, or the working directory belongs to another config or
         other data, or another process trains there.
       NonFiniteLossError: the loss or the state is NaN or infinite.
-      Stopped: ``should_stop`` returned True; a checkpoint is saved.
+      processes.Stopped: ``should_stop`` returned True; a checkpoint is saved.
     """
     run_dir, config = RunDir(pathlib.Path(workdir)), registry.complete(config)
+    experiment_lib.check(config)
     with run_dir.locked():
         dataset = datasets.load(config)
         experiment = experiment_lib.create(config, dataset, input_pipeline.make_mesh())
@@ -132,7 +129,8 @@ def _train(
 ) -> dict[str, Any]:
     """Trains a run that is not finished; see ``train``."""
     _warn_of_still_labels(config, experiment)
-    with checkpoint.Checkpoints(run_dir.checkpoints, config.checkpoint.keep) as saved:
+    keep, data = config.checkpoint.keep, run_dir.read_dataset()
+    with checkpoint.Checkpoints(run_dir.checkpoints, keep, data=data, config=config) as saved:
         snapshot = checkpoint.first_snapshot(experiment, config.seed, dataset.train.input.shape[1:])
         restored = saved.restore(snapshot)
         if restored is None and (lines := run_dir.read_metrics()):
@@ -159,7 +157,9 @@ def _train(
                 snapshot = _epochs(run, snapshot, run_dir)
     began, variables = time.perf_counter(), experiment_lib.inference_variables(snapshot.state)
     predictor = predict.create(experiment, variables, dataset.calibration)
-    result = metric_writer.evaluate_clean(predictor, config, dataset, run_dir, began=began)
+    result = metric_writer.evaluate_clean(
+        predictor, config, dataset, run_dir, lines=run_dir.read_metrics(), began=began
+    )
     return run_dir.write_result(result)
 
 
@@ -242,7 +242,7 @@ def _epochs(run: Run, snapshot: Snapshot, run_dir: RunDir) -> Snapshot:
     writer = metric_writer.MetricWriter(run_dir, first_epoch, saved_lines)
     while (epoch := int(snapshot.epoch)) < config.epochs:
         began, steps_before = time.perf_counter(), int(snapshot.step)
-        run.progress.begin_epoch(epoch, config.epochs)
+        run.progress.begin(f"epoch {epoch + 1}/{config.epochs}")
         if epoch == first_epoch:
             run.progress.compiling()
         snapshot = _train_epoch(run, snapshot, writer.lines)
@@ -309,7 +309,7 @@ def _train_epoch(run: Run, snapshot: Snapshot, lines: list[dict[str, Any]]) -> S
     )
     if stop:
         _save(run, snapshot, lines)
-        raise Stopped(
+        raise processes.Stopped(
             f"stopped in epoch {epoch + 1} of {run.config.epochs} after step {step} of "
             f"{run.experiment.steps_per_epoch}; saved {run.saved.latest()}; "
             "run the same command to resume"

@@ -3,16 +3,17 @@
 import dataclasses
 import pathlib
 import time
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, cast
 
+import flax.linen as nn
 from ml_collections import ConfigDict
 
 from autolabel_jax import checkpoint, datasets, input_pipeline, metric_writer, processes
 from autolabel_jax import experiment as experiment_lib
 from autolabel_jax.checkpoint import Checkpoints, Snapshot
 from autolabel_jax.corruptions import published
-from autolabel_jax.evaluation import predict, run, summary
+from autolabel_jax.evaluation import clean, predict, run, summary, views
 from autolabel_jax.evaluation.predict import Predictor
 from autolabel_jax.run_dir import RunDir
 
@@ -26,6 +27,7 @@ class Trained:
     experiment: experiment_lib.Experiment
     dataset: datasets.Dataset
     snapshot: Snapshot
+    lines: list[dict[str, Any]]  # metrics of the epochs before it
 
     @property
     def variables(self) -> dict[str, Any]:
@@ -37,10 +39,21 @@ class Trained:
         """Number of optimiser updates of the state."""
         return int(self.snapshot.state.step)
 
-    def predictor(self, *, vector: bool = False) -> Predictor:
-        """Makes the predictor: fits temperature scaling, and with ``vector`` vector scaling."""
-        calibration = self.dataset.calibration
-        return predict.create(self.experiment, self.variables, calibration, vector=vector)
+    def predictor(self, *, vector: bool = False, view_names: Sequence[str] = ()) -> Predictor:
+        """Makes the predictor: fits temperature scaling, and with ``vector`` vector scaling.
+
+        Args:
+          vector: whether to fit vector scaling too.
+          view_names: views to average, see ``views.average``; () for the image alone.
+
+        Raises:
+          ValueError: the images have no such view.
+        """
+        calibration, experiment = self.dataset.calibration, self.experiment
+        if view_names:
+            model = views.average(experiment.model, view_names, self.dataset.spec)
+            experiment = dataclasses.replace(experiment, model=cast("nn.Module", model))
+        return predict.create(experiment, self.variables, calibration, vector=vector)
 
 
 def restore(workdir: str | pathlib.Path, config: ConfigDict) -> Trained:
@@ -55,6 +68,8 @@ def restore(workdir: str | pathlib.Path, config: ConfigDict) -> Trained:
       ValueError: the data differ from those that the run was trained on.
     """
     run_dir = RunDir(pathlib.Path(workdir))
+    experiment_lib.check(config)
+    run_dir.check_saved_config(config)
     dataset = datasets.load(config)
     run_dir.check_dataset(dataset)
     experiment = experiment_lib.create(config, dataset, input_pipeline.make_mesh())
@@ -66,7 +81,13 @@ def restore(workdir: str | pathlib.Path, config: ConfigDict) -> Trained:
             f"--workdir={workdir}: found no checkpoint there; train it first, with "
             f"`python -m experiments.train --config=… --workdir={workdir}`"
         )
-    return Trained(run_dir, config, experiment, dataset, snapshot)
+    if run_dir.is_finished and int(snapshot.epoch) < config.epochs:
+        raise ValueError(
+            f"{run_dir.checkpoints}: the last checkpoint of this finished run is damaged; delete "
+            "its result.json and run the training command again, which goes on from the one before"
+        )
+    lines = checkpoint.read_lines(saved.restored) or run_dir.read_metrics()
+    return Trained(run_dir, config, experiment, dataset, snapshot, lines)
 
 
 def evaluate(
@@ -79,6 +100,8 @@ def evaluate(
     attack_names: Sequence[str] = (),
     vector_scaling: bool = False,
     examples: int = 0,
+    should_stop: Callable[[], bool] = lambda: False,
+    view_names: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Evaluates the last checkpoint; updates ``result.json`` of a finished run.
 
@@ -92,32 +115,52 @@ def evaluate(
       attack_names: also evaluates under these attacks.
       vector_scaling: also evaluates after vector scaling, fitted on the calibration set.
       examples: corrupts and attacks the first N test images (0 = all), see ``datasets.first``.
+      should_stop: called before each corrupted set and each chunk of images under attack.
+      view_names: also evaluates the mean over these views of each image, see
+        ``evaluation.views``; its metrics are ``views_…``.
 
     Returns:
       The contents of ``result.json``, where ``epochs`` is the number of epochs trained so far.
 
     Raises:
-      FileNotFoundError, ValueError: as ``restore``, or the published sets are incomplete.
+      FileNotFoundError, ValueError: as ``restore``, or the published sets are incomplete, or a
+        view is unknown or has no gradient for the attacks.
+      processes.Stopped: ``should_stop`` returned True; finished sets are kept.
     """
     asked = {"corrupted": corrupted, "extra": extra_corrupted, "attack_names": attack_names}
     # Invalid requests fail before anything is read.
+    views.check(view_names, attacked=bool(attack_names))
     names = dict.fromkeys(unit.name for unit in run.plan(**asked, num_examples=0))
     sets = published.open_sets(corrupted_data, list(names)) if corrupted_data else None
     trained = restore(workdir, config)
+    run_dir = trained.run_dir
+    run_dir.result()  # a damaged one is named before the evaluation
     began = time.perf_counter()
     predictor = trained.predictor(vector=vector_scaling)
     result = metric_writer.evaluate_clean(
-        predictor, config, trained.dataset, trained.run_dir, began=began
+        predictor, config, trained.dataset, run_dir, lines=trained.lines, began=began
     )
     test = datasets.first(trained.dataset.test, examples, "--examples")
-    if units := run.plan(**asked, num_examples=len(test)):
-        ledger = trained.run_dir.ledger
-        lines = run.run(units, predictor, test, ledger, sets=sets)
-        result |= processes.on_first(lambda: summary.summarise(lines, ledger))
+    units = run.plan(**asked, num_examples=len(test))
+
+    def of_units(predictor: Predictor) -> dict[str, Any]:
+        if not units:
+            return {}
+        ledger = run_dir.ledger
+        lines = run.run(units, predictor, test, ledger, sets=sets, should_stop=should_stop)
+        return processes.on_first(lambda: summary.summarise(lines, ledger))
+
+    result |= of_units(predictor)
+    if view_names:
+        viewed = trained.predictor(vector=vector_scaling, view_names=view_names)
+        found = clean.evaluate(viewed, trained.dataset)[0] | of_units(viewed)
+        found["cost"] = predict.cost(viewed, predictor, trained.dataset.test)
+        result |= {summary.VIEWS: viewed.views}
+        result |= {f"{summary.VIEWS}_{name}": value for name, value in found.items()}
     epoch = int(trained.snapshot.epoch)
     if epoch == config.epochs:
-        kinds = {unit.kind for unit in units}
-        result = trained.run_dir.write_result(
+        kinds = {unit.kind for unit in units} | ({summary.VIEWS} if view_names else set())
+        result = run_dir.write_result(
             result, replaced=lambda name: summary.is_replaced(name, kinds)
         )
     return {**result, "epochs": epoch}

@@ -1,13 +1,14 @@
-"""Fits calibrators on held-out examples of a run, and evaluates them on its test split.
+"""Fits calibrators on held-out examples of runs, and evaluates them on their test splits.
 
-    python -m experiments.calibrators --workdir=runs/a [--data_dir=…] [--corruptions]
-        [--examples=2000] [--out=calibrators.jsonl] [--dump=outputs.npz]
+    python -m experiments.calibrators runs/a [runs/b …] [--data_dir=…] [--corruptions]
+        [--examples=2000] [--views=mirror] [--out=calibrators.jsonl] [--dump=outputs.npz]
 
     python -m experiments.calibrators --compare=results/calibrators.jsonl
 
-Prints a row for each calibrator, and appends the rows to --out. --dump keeps logits and features,
-compressed. docs/experiments/calibrators.md describes the held-out examples and the calibrators.
---compare prints the tables of docs/results/calibrators.md.
+Prints a row for each calibrator, and appends the rows to --out; a run whose rows are there is not
+evaluated again. --dump keeps logits and features of one run, compressed. --compare prints the
+tables of docs/results/calibrators.md. docs/experiments/calibrators.md describes the held-out
+examples and the calibrators.
 """
 
 import pathlib
@@ -21,12 +22,12 @@ from configs import base
 from experiments import calibrating, launch
 from experiments.reporting import calibrator_rows, printing
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a training run.")
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of the data sets, if it has moved.")
 _CORRUPTIONS = flags.DEFINE_bool("corruptions", False, "15 corruptions at 5 severities.")
 _EXAMPLES = flags.DEFINE_integer(
     "examples", 0, "Corrupt the first N test images (0 = all).", lower_bound=0
 )
+_VIEWS = flags.DEFINE_list("views", [], "Average the image and these views, as evaluate does.")
 _OUT = flags.DEFINE_string("out", None, "File of JSON lines to append the rows to.")
 _DUMP = flags.DEFINE_string("dump", None, "File (.npz) for logits and features.")
 
@@ -48,27 +49,42 @@ COLUMNS = {
 
 
 def main(argv: list[str]) -> None:
-    launch.no_more(argv)
     if _COMPARE.value:
+        launch.no_more(argv)
         print(calibrator_rows.markdown(pathlib.Path(_COMPARE.value)), end="")
         return
-    if _WORKDIR.value is None:
-        raise ValueError(
-            "--workdir: expected the folder of a training run, or --compare=ROWS.jsonl"
-        )
-    run_dir = RunDir(pathlib.Path(_WORKDIR.value))
-    config = run_dir.load_config(base.base())
+    folders = argv[1:]
+    if not folders:
+        raise ValueError("expected folders of training runs, or --compare=ROWS.jsonl")
+    if _DUMP.value and len(folders) > 1:
+        raise ValueError(f"--dump: keeps the outputs of one run, got {len(folders)} folders")
+    for folder in folders:
+        _evaluate(pathlib.Path(folder))
+
+
+def _evaluate(folder: pathlib.Path) -> None:
+    """Evaluates one run, unless --out has its rows, and prints its table."""
+    config = RunDir(folder).load_config(base.base())
     if _DATA_DIR.value is not None:
         config.data_dir = _DATA_DIR.value
+    out = pathlib.Path(_OUT.value) if _OUT.value else None
+    own = calibrating.describe(config, _VIEWS.value)
+    names = ("run", "views")
+    done = [[row.get(name) for name in names] for row in files.read_json_lines(out)] if out else []
+    if [own.get(name) for name in names] in done:
+        print(f"{folder}: {out} has its rows; not evaluated again")
+        return
+    print(f"{folder}:", flush=True)
     rows = calibrating.evaluate(
-        run_dir.path,
+        folder,
         config,
         corrupted=_CORRUPTIONS.value,
         examples=_EXAMPLES.value,
         dump=pathlib.Path(_DUMP.value) if _DUMP.value else None,
+        view_names=_VIEWS.value,
     )
-    for row in rows if _OUT.value else ():
-        files.append_json_line(pathlib.Path(_OUT.value), row)
+    if out:
+        files.append_json_line(out, *rows)
     print(_table(rows))
 
 

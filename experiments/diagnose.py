@@ -1,11 +1,12 @@
 """Diagnoses a run: distances moved, affinity and diversity, and sensitivity to frequencies.
 
     python -m experiments.diagnose --workdir=runs/a [--data_dir=…] [--examples=1000] [--out=FOLDER]
-        --affinity --fourier --buckets
+        --affinity --fourier --buckets --beyond
         [--baseline_workdir=runs/clean] [--augmentations=augmix,mixup,randaugment,none]
 
 Reads the last checkpoint of a run, finished or not. --buckets: how far each bucket moves images,
-its accuracy, confidence and label. --affinity: affinity and diversity of the augmentation
+its accuracy, confidence and label. --beyond: accuracy and temperature by distance, inside the range
+of training and beyond it. --affinity: affinity and diversity of the augmentation
 (Gontijo-Lopes et al. 2020), by a baseline trained on clean images. --fourier: error with
 each Fourier basis image added (Yin et al. 2019). Figures are written as PNG and PDF, numbers to
 ``diagnosis.json`` of the run. Parts that were measured for the same checkpoint and examples are not
@@ -37,6 +38,7 @@ _DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of the data sets, if i
 _AFFINITY = flags.DEFINE_bool("affinity", False, "Affinity and diversity of the augmentation.")
 _FOURIER = flags.DEFINE_bool("fourier", False, "Fourier heat map of the model.")
 _BUCKETS = flags.DEFINE_bool("buckets", False, "Distance moved, accuracy, label of each bucket.")
+_BEYOND = flags.DEFINE_bool("beyond", False, "Temperature by distance, beyond training's too.")
 _BASELINE = flags.DEFINE_string(
     "baseline_workdir", None, "Folder of a run with augment.name=none, for --affinity."
 )
@@ -76,8 +78,10 @@ def _baseline(workdir: pathlib.Path, config: ConfigDict) -> pathlib.Path | None:
 
 
 def _check_flags() -> None:
-    if not (_AFFINITY.value or _FOURIER.value or _BUCKETS.value):
-        raise ValueError("nothing to measure; give one or more of --affinity, --fourier, --buckets")
+    if not (_AFFINITY.value or _FOURIER.value or _BUCKETS.value or _BEYOND.value):
+        raise ValueError(
+            "nothing to measure; give one or more of --affinity, --fourier, --buckets, --beyond"
+        )
     if not _AFFINITY.value and (_BASELINE.value or _AUGMENTATIONS.value):
         raise ValueError("--baseline_workdir, --augmentations: require --affinity")
 
@@ -125,6 +129,15 @@ def _buckets(trained: Trained, folder: pathlib.Path) -> None:
     print(f"written: {path}.png, .pdf")
 
 
+def _beyond(trained: Trained, folder: pathlib.Path) -> None:
+    run = run_files.read(trained.run_dir.path)
+    measure = functools.partial(diagnose_parts.beyond, trained, _EXAMPLES.value)
+    measured = _keep(trained.run_dir.path, "beyond", measure)
+    print(f"\n{diagnose_tables.beyond(measured)}")
+    path = plots.save(diagnose_figures.beyond(measured, run), folder, "temperature_by_distance")
+    print(f"written: {path}.png, .pdf")
+
+
 def _affinity(
     workdir: pathlib.Path, config: ConfigDict, wanted: list[dict[str, Any]], baseline: Trained
 ) -> None:
@@ -164,6 +177,8 @@ def main(argv: list[str]) -> None:
     todo = {}
     if _BUCKETS.value:
         todo["buckets"] = "distance moved, accuracy, confidence and label, on the calibration split"
+    if _BEYOND.value:
+        todo["beyond"] = "accuracy and temperature by distance, on the calibration split"
     if _AFFINITY.value:
         names = ", ".join(settings["name"] for settings in wanted)
         where = f"of {names}, by the model of {clean}, on its calibration split"
@@ -175,6 +190,8 @@ def main(argv: list[str]) -> None:
     load = functools.cache(_restore)
     if _BUCKETS.value:
         _buckets(load(workdir), folder)
+    if _BEYOND.value:
+        _beyond(load(workdir), folder)
     if clean:
         _affinity(workdir, config, wanted, load(clean))
     if _FOURIER.value:

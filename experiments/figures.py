@@ -41,7 +41,7 @@ def vary(frame: pd.DataFrame, fields: list[str]) -> list[catalogue.Drawing]:
     """Lists the figures of some fields; reports the runs that are on no curve."""
     drawings = []
     for field in fields:
-        drawn, alone = varied.make(frame, field)
+        drawn, alone = varied.select(frame, field)
         for run in alone["run"]:
             reason = f"differs from no other AutoLabel run in {field} alone"
             print(f"left out of vary_{field}: {run}: {reason}", file=sys.stderr)
@@ -63,10 +63,10 @@ def main(argv: list[str]) -> None:
     elif _VARY.value:
         drawings = vary(comparable, _VARY.value)
     else:
-        drawings = catalogue.everything(comparable, left_out, _DATA_DIR.value)
+        drawings = catalogue.everything(
+            comparable, left_out, data_dir=_DATA_DIR.value, images=_IMAGES.value
+        )
     for drawing in drawings:
-        if drawing.name.startswith("bucket_images") and not _IMAGES.value:
-            continue
         try:
             figure = drawing.draw()
         except (ValueError, FileNotFoundError) as error:

@@ -2,10 +2,12 @@
 
 import contextlib
 import difflib
+import math
 import os
 import select
 import signal
 import sys
+import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from typing import TextIO
@@ -18,6 +20,26 @@ from experiments import compilation_cache, config_help, distributed
 
 # Errors of a wrong setting, a missing file or a diverging run; all others are bugs.
 MISTAKES = (ValueError, OSError, NonFiniteLossError)
+
+
+class Stop:
+    """Tells whether to stop: after a signal, or after a deadline in seconds since the epoch."""
+
+    def __init__(self, deadline: float = math.inf):
+        self.signal: int | None = None
+        self._deadline = deadline
+
+    def __call__(self) -> bool:
+        """Returns whether there is a reason to stop."""
+        return self.signal is not None or time.time() >= self._deadline
+
+    def install(self) -> None:
+        """Handles SIGTERM and Ctrl-C; call it in the main thread."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._received)
+
+    def _received(self, number: int, _: object) -> None:
+        self.signal = number
 
 
 def run(
@@ -45,8 +67,9 @@ def run(
 
     def guarded(argv):
         logging.set_verbosity(logging.WARNING)
-        # Orbax and TFDS, which log with absl, warn of what needs no action; JAX does not.
-        logging.get_absl_logger().setLevel(logging.converter.STANDARD_ERROR)
+        # Orbax and TFDS, which log with absl, warn of what needs no action, and raise the errors
+        # that they log with a traceback; JAX does neither.
+        logging.get_absl_logger().setLevel(logging.converter.STANDARD_CRITICAL)
         leave = distributed.leave if distributed.is_worker() else sys.exit
         try:
             join(several_processes)

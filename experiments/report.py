@@ -14,7 +14,6 @@ from typing import Any
 
 import matplotlib
 import matplotlib.pyplot as plt
-import pandas as pd
 from absl import flags
 
 from autolabel_jax import files, run_dir
@@ -29,37 +28,6 @@ _OUT = flags.DEFINE_string("out", "report.html", "File to write the page to.")
 _TITLE = flags.DEFINE_string("title", "AutoLabel results", "Title of the page.")
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of the data sets, if it has moved.")
 _IMAGES = flags.DEFINE_bool("images", True, "Show sample images too, for which the data are read.")
-
-
-def make(
-    comparable: pd.DataFrame,
-    left_out: pd.DataFrame,
-    *,
-    title: str,
-    data_dir: str | None = None,
-    images: bool = True,
-) -> str:
-    """Makes the page.
-
-    Args:
-      comparable: runs that can be compared, see ``frame.load``.
-      left_out: the other runs, each with the reason.
-      title: title of the page.
-      data_dir: folder of the data sets, if it has moved.
-      images: whether to show sample images too, for which the data are read.
-    """
-    drawings = [
-        drawing
-        for drawing in catalogue.everything(comparable, left_out, data_dir)
-        if images or not drawing.name.startswith("bucket_images")
-    ]
-    return rendering.html(
-        summary.tables(comparable, left_out),
-        title=title,
-        Summary=sentences.make(comparable, left_out),
-        Figures=[_figure(drawing) for drawing in drawings],
-        Runs=_runs([*comparable["record"], *left_out["record"]]),
-    )
 
 
 def _figure(drawing: Drawing) -> dict[str, Any]:
@@ -80,26 +48,30 @@ def _figure(drawing: Drawing) -> dict[str, Any]:
 def _runs(runs: Sequence[RunRecord]) -> list[dict[str, Any]]:
     """Returns name, config and result of every run."""
     names = catalogue.run_names(runs)
-    held = [(run, {run_dir.CONFIG: run.config, run_dir.RESULT: run.result}) for run in runs]
-    return [
-        {
-            "name": names[run.workdir],
-            "files": {name: json.dumps(own, indent=2) for name, own in files.items() if own},
-        }
-        for run, files in held
-    ]
+    shown = []
+    for run in runs:
+        held = {run_dir.CONFIG: run.config, run_dir.RESULT: run.result}
+        texts = {file: json.dumps(own, indent=2) for file, own in held.items() if own}
+        shown.append({"name": names[run.workdir], "files": texts})
+    return shown
 
 
 def main(argv: list[str]) -> None:
     matplotlib.use("Agg")
     comparable, left_out = frame.load(argv[1:])
-    page = make(
-        comparable, left_out, title=_TITLE.value, data_dir=_DATA_DIR.value, images=_IMAGES.value
+    drawings = catalogue.everything(
+        comparable, left_out, data_dir=_DATA_DIR.value, images=_IMAGES.value
+    )
+    page = rendering.html(
+        summary.tables(comparable, left_out),
+        title=_TITLE.value,
+        Summary=sentences.make(comparable, left_out),
+        Figures=[_figure(drawing) for drawing in drawings],
+        Runs=_runs([*comparable["record"], *left_out["record"]]),
     )
     path = pathlib.Path(_OUT.value)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with files.replacing(path) as file:
-        file.write(page.encode())
+    files.write_text(path, page)
     print(path)
 
 

@@ -25,8 +25,8 @@ def main(argv: list[str]) -> None:
     study = pathlib.Path(_OUT.value)
     if action != "pack" or not folders:
         raise ValueError("expected: pack FOLDER … --out=results/STUDY.jsonl")
-    if study.suffix != packed.SUFFIX:
-        raise ValueError(f"--out={study}: expected a name that ends in {packed.SUFFIX}")
+    if study.suffix != run_files.SUFFIX:
+        raise ValueError(f"--out={study}: expected a name that ends in {run_files.SUFFIX}")
     workdirs = []
     for workdir in (inside for folder in folders for inside in run_dir.find(pathlib.Path(folder))):
         run = run_files.read(workdir)

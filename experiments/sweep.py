@@ -12,6 +12,7 @@ all done; 1, some failed; 75, stopped by --max_minutes, run the same command to 
 docs/sweeps.md.
 """
 
+import math
 import pathlib
 import sys
 import time
@@ -19,15 +20,15 @@ import time
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from experiments import config_flag, launch
-from experiments.sweeping import evaluation as sweep_evaluation
-from experiments.sweeping import job as sweep_job
-from experiments.sweeping import local as sweep_local
-from experiments.sweeping import ray_workers
+from autolabel_jax import files
+from autolabel_jax.run_dir import RunDir
+from experiments import config_flag, evaluation_flags, launch
+from experiments.sweeping import execution, ray_workers
 from experiments.sweeping import runs as sweep_runs
-from experiments.sweeping import search as sweep_search
 from experiments.sweeping.board import Board
-from experiments.sweeping.job import DONE, FAILED, SKIPPED, Job, Stop
+from experiments.sweeping.execution import DONE, FAILED, SKIPPED
+from experiments.sweeping.runs import Run
+from experiments.sweeping.search import OBJECTIVES, SAMPLERS, Search
 
 TRY_AGAIN = 75  # EX_TEMPFAIL of sysexits.h
 
@@ -45,41 +46,30 @@ _PROCESSES = flags.DEFINE_integer(
     lower_bound=1,
 )
 _RAY = flags.DEFINE_string("ray", None, "Address of a Ray cluster to run on.")
-_SEARCH = flags.DEFINE_enum(
-    "search", None, sweep_search.SAMPLERS, "Search the ranges of --axes with Optuna."
-)
+_SEARCH = flags.DEFINE_enum("search", None, SAMPLERS, "Search the ranges of --axes with Optuna.")
 _TRIALS = flags.DEFINE_integer("trials", 20, "Total number of runs of a search.", lower_bound=1)
 _OBJECTIVE = flags.DEFINE_enum(
-    "objective", "calibration_nll", sweep_search.OBJECTIVES, "Metric that a search minimises."
+    "objective", "calibration_nll", OBJECTIVES, "Metric that a search minimises."
 )
-_MAX_MINUTES = flags.DEFINE_float("max_minutes", None, "Save and stop after this many minutes.")
+_MAX_MINUTES = flags.DEFINE_float("max_minutes", math.inf, "Save and stop after this many minutes.")
 
 
-def all_settings(config: ConfigDict) -> list[sweep_runs.Settings]:
-    """Returns the settings of get_sweep times the axes; the axes alone if no sweep is named."""
-    axes = sweep_runs.grid(sweep_runs.parse_axes(_AXES.value, config))
-    if _AXES.value and _SWEEP.value is None:
-        return axes
-    path = config_flags.get_config_filename(flags.FLAGS["config"])
-    module = sweep_runs.load_module(path)
-    return sweep_runs.product(sweep_runs.from_module(module, _SWEEP.value), axes)
+def make_runs(config: ConfigDict, root: pathlib.Path) -> list[Run] | Search:
+    """Makes the runs of get_sweep times the axes, or the search that proposes them.
 
-
-def make_source(config: ConfigDict, root: pathlib.Path) -> sweep_job.Source:
-    """Makes the list of runs, or the search that proposes them."""
-    evaluation = sweep_evaluation.keywords()
-
-    def make_job(run: sweep_runs.SweepRun) -> Job:
-        return Job(run.name, str(root), run.settings, run.config.to_json(), evaluation)
-
+    If there are axes and no sweep is named, the axes alone give the runs.
+    """
     if _SEARCH.value is None:
-        runs = sweep_runs.make_runs(config, all_settings(config))
-        return sweep_job.JobList([make_job(run) for run in runs])
+        settings = sweep_runs.parse_axes(_AXES.value, config)
+        if not _AXES.value or _SWEEP.value is not None:
+            path = config_flags.get_config_filename(flags.FLAGS["config"])
+            swept = sweep_runs.from_config(path, _SWEEP.value)
+            settings = [one | other for one in swept for other in settings]
+        return sweep_runs.make_runs(config, settings, root)
     if _SWEEP.value is not None:
         raise ValueError(f"--sweep={_SWEEP.value}: a search takes its ranges from --axes")
-    return sweep_search.Search(
+    return Search(
         config,
-        make_job,
         root,
         axes=_AXES.value,
         trials=_TRIALS.value,
@@ -88,36 +78,41 @@ def make_source(config: ConfigDict, root: pathlib.Path) -> sweep_job.Source:
     )
 
 
+def sweep(config: ConfigDict, root: pathlib.Path) -> int:
+    """Executes the sweep that the flags describe, and returns the exit code."""
+    stop = launch.Stop(time.time() + 60 * _MAX_MINUTES.value)
+    runs, evaluation = make_runs(config, root), evaluation_flags.keywords()
+    board = Board(runs, stop, **{"tell": runs.tell} if isinstance(runs, Search) else {})
+    stop.install()
+    with board.shown():
+        if _RAY.value is None and _PROCESSES.value in (None, 1):
+            while (run := board.begin()) is not None:
+                board.end(run, execution.attempt(run, evaluation, stop))
+        else:
+            ray_workers.execute(board, evaluation, stop, _RAY.value, _PROCESSES.value)
+    failed = [f"failed: {name}: {o.message}" for name, o in board.outcomes if o.state == FAILED]
+    best = [runs.best_line()] if isinstance(runs, Search) else []
+    print("\n".join([*failed, f"{board.summary()}; in {root}", *best]))
+    if stop.signal is not None:
+        return 128 + stop.signal
+    if board.count(FAILED):
+        return 1
+    return 0 if board.count(DONE, SKIPPED) == len(runs) else TRY_AGAIN
+
+
 def main(argv: list[str]) -> None:
     launch.no_more(argv)
     config, root = _CONFIG.value, pathlib.Path(_WORKDIR.value)
     if _DATA_DIR.value is not None:
         config.data_dir = _DATA_DIR.value
-    with sweep_job.exclusive(root):
+    if RunDir(root).is_claimed:
+        raise ValueError(f"--workdir={root} is the folder of one run; a sweep needs another one")
+    with files.lock(root / sweep_runs.FILES / "sweep.lock") as holder:
+        if holder is not None:
+            raise ValueError(
+                f"--workdir={root}: another sweep is running there ({holder}); use another one"
+            )
         sys.exit(sweep(config, root))
-
-
-def sweep(config: ConfigDict, root: pathlib.Path) -> int:
-    """Runs the sweep that the flags describe, and returns the exit code."""
-    minutes = _MAX_MINUTES.value
-    deadline = float("inf") if minutes is None else time.time() + 60 * minutes
-    stop = Stop(lambda: time.time() >= deadline)
-    source = make_source(config, root)
-    stop.install()
-    with Board(source) as board:
-        if _RAY.value is None and _PROCESSES.value in (None, 1):
-            sweep_local.run(source, board, stop)
-        else:
-            ray_workers.run(_RAY.value, _PROCESSES.value, source, board, stop)
-    for line in (*board.failures(), f"{board.summary()}; in {root}"):
-        print(line)
-    if isinstance(source, sweep_search.Search):
-        print(source.best_line())
-    if stop.signal is not None:
-        return 128 + stop.signal
-    if board.count(FAILED):
-        return 1
-    return 0 if board.count(DONE, SKIPPED) == source.total else TRY_AGAIN
 
 
 if __name__ == "__main__":

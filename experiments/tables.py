@@ -54,16 +54,13 @@ def main(argv: list[str]) -> None:
         "csv": lambda: spreadsheet.as_csv(*runs),
         "html": lambda: rendering.html(tables),
     }
-    texts = {form: make[form]() for form in forms}
-    if _OUT.value is None:
-        print("\n".join(texts.values()))
-        return
-    folder = pathlib.Path(_OUT.value)
-    folder.mkdir(parents=True, exist_ok=True)
-    for form, content in texts.items():
-        path = folder / f"tables.{ENDINGS[form]}"
-        with files.replacing(path) as file:
-            file.write(content.encode())
+    for form in forms:
+        if _OUT.value is None:
+            print(make[form]())
+            continue
+        path = pathlib.Path(_OUT.value) / f"tables.{ENDINGS[form]}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        files.write_text(path, make[form]())
         print(path)
 
 

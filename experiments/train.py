@@ -28,16 +28,13 @@ def main(argv: list[str]) -> None:
     config = _CONFIG.value
     if _DATA_DIR.value is not None:
         config.data_dir = _DATA_DIR.value
-    asked = []
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda received, _: asked.append(received))
+    stop = launch.Stop()
+    stop.install()
     try:
-        result = train.train(
-            config, _WORKDIR.value, should_stop=lambda: bool(asked), defaults=base.base()
-        )
-    except train.Stopped as stopped:
+        result = train.train(config, _WORKDIR.value, should_stop=stop, defaults=base.base())
+    except processes.Stopped as stopped:
         print(stopped, file=sys.stderr)
-        sys.exit(128 + (asked[0] if asked else signal.SIGTERM))  # the signal of another process
+        sys.exit(128 + (stop.signal or signal.SIGTERM))  # the signal of another process
     if processes.is_first():
         print(printing.result_table([result]))
         missing = RunDir(_WORKDIR.value).missing_epochs()

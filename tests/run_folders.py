@@ -104,4 +104,9 @@ def write_logits(workdir: pathlib.Path, n: int = 200, seed: int = 0) -> None:
 
 def column(table, name: str) -> list[str]:
     """The texts of one column of a table."""
-    return list(table.body[name])
+    return [text.strip("\x02\x03") for text in table.body.reset_index()[name]]
+
+
+def bold(table, name: str) -> list[bool]:
+    """Which texts of one column are bold."""
+    return [text.startswith("\x02") for text in table.body.reset_index()[name]]

@@ -52,13 +52,13 @@ def ledger(folder):
     return Ledger(folder / "lines.jsonl", folder / "resamples")
 
 
-def evaluate(units, folder, *, images=slice(40), sets=None, scaling=SCALING, scale=1.0):
+def evaluate(units, folder, *, images=slice(40), scaling=SCALING, scale=1.0, **settings):
     """Lines of the units, of some test images; ``scale`` multiplies the model's weights."""
     test = trained()[2].take(images)
     model = predictor(scaling)
     variables = jax.tree.map(lambda leaf: scale * leaf, model.variables)
     model = dataclasses.replace(model, variables=variables)
-    return run.run(units, model, test, ledger(folder), sets=sets)
+    return run.run(units, model, test, ledger(folder), **settings)
 
 
 def logits_by_hand(image):

@@ -73,17 +73,73 @@ def test_scaling_the_logits_scales_the_temperature():
     assert three == pytest.approx(3 * one, rel=1e-4)
 
 
-def test_separable_logits_stay_finite():
-    label = np.arange(30) % 3
-    found = temperature.fit_temperature(10 * np.eye(3)[label], label)
-    assert 0.01 <= found < 1
+def root(logits, label):
+    """The temperature at which the NLL has no slope, by a search of SciPy in log(1/T)."""
+    rows = np.arange(len(label))
+
+    def slope(log_inverse):
+        p = special.softmax(logits * np.exp(log_inverse), axis=-1)
+        return np.mean((p * logits).sum(-1) - logits[rows, label])
+
+    return np.exp(-optimize.brentq(slope, -20, 20))
 
 
-def test_logits_that_say_nothing_stay_finite():
-    """Right as often as chance: the best is uniform, as far as the range goes."""
-    logits = np.tile([[1.0, 0.0], [0.0, 1.0]], (10, 1))
-    label = np.repeat([0, 1], 10)
-    assert 50 < temperature.fit_temperature(logits, label) <= 100 + 1e-9
+@pytest.mark.parametrize("k", [2, 10, 1000])
+@pytest.mark.parametrize("size", [1e-4, 1e-2, 1.0, 1e2, 1e4])
+def test_finds_the_optimum_of_logits_of_any_size(k, size):
+    logits, label = draw(7, 400, k, 1.7)
+    found = temperature.find(size * logits, label)
+    assert found.kind == temperature.FINITE and not found.warning
+    assert found.temperature == pytest.approx(size * root(logits, label), rel=1e-4)
+
+
+def test_an_optimum_beyond_the_first_range_is_found():
+    """At T, p = sigmoid(1/T) of two classes equals the share of right answers, 50.1 %."""
+    right = np.arange(1000) < 501
+    found = temperature.find(np.tile([1.0, 0.0], (1000, 1)), np.where(right, 0, 1))
+    assert found.kind == temperature.FINITE
+    assert found.temperature == pytest.approx(1 / special.logit(0.501), rel=1e-6)
+    found = temperature.find(np.tile([1e-3, 0.0], (10, 1)), np.arange(10) // 9)
+    assert found.temperature == pytest.approx(1e-3 / special.logit(0.9), rel=1e-6)
+
+
+@pytest.mark.parametrize("size", [1e-4, 1.0, 1e4])
+@pytest.mark.parametrize("k", [2, 1000])
+def test_an_optimum_at_zero_at_infinity_or_nowhere_is_named(k, size):
+    logits, label = draw(8, 60, k, 1.0)
+    logits *= size
+    width = np.ptp(logits, axis=-1).max()
+    right = temperature.find(logits, logits.argmax(-1))
+    assert right.kind == temperature.ZERO and 0 < right.temperature <= min(0.01, 0.01 * width)
+    wrong = temperature.find(logits, logits.argmin(-1))
+    assert wrong.kind == temperature.INFINITE and np.isfinite(wrong.temperature)
+    uniform = special.softmax(logits / wrong.temperature, axis=-1)
+    np.testing.assert_allclose(uniform, 1 / k, rtol=0.11)
+    constant = temperature.find(np.full((60, k), size), label)
+    assert constant == (1.0, temperature.NONE)
+    for found in (right, wrong, constant):
+        assert f"T = {found.temperature:.4g} is used" in found.warning
+
+
+def test_rounding_and_weights_of_nothing_do_not_hide_where_the_optimum_is():
+    third = np.array([[1 / 3, 0.1, 0.2], [0.2, 1 / 3, 0.1], [0.1, 0.2, 1 / 3]])
+    by_chance = np.tile(third, (3, 1)) + 0.1, np.repeat([0, 1, 2], 3)
+    assert temperature.find(*by_chance).kind == temperature.INFINITE
+    logits, label = np.eye(3)[[0, 1, 2, 0]], np.array([0, 1, 2, 1])
+    assert temperature.find(logits, label).kind == temperature.FINITE
+    assert temperature.find(logits, label, np.array([1, 1, 1, 0])).kind == temperature.ZERO
+    with pytest.raises(ValueError, match="weight: got no positive one for 4 examples"):
+        temperature.find(logits, label, np.zeros(4))
+    tied = np.array([[1.0, 1.0, 0.0]])
+    assert temperature.find(tied, np.array([0])).kind == temperature.ZERO
+
+
+def test_no_finite_optimum_is_a_warning_of_the_plain_functions():
+    logits, label = 10 * np.eye(3), np.arange(3)
+    with pytest.warns(UserWarning, match=r"every held-out example is classified right.* T = 0\.01"):
+        assert temperature.fit_temperature(logits, label) == 0.01
+    with pytest.warns(UserWarning, match="vector scaling: .* infinite; finite ones are used"):
+        vector.fit_vector(logits, label)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
@@ -162,11 +218,24 @@ def test_nll_of_vector_scaling_never_rises(seed):
         assert found <= nll(logits, label, t) * (1 + 1e-9) + 1e-12
 
 
-def test_vector_scaling_follows_the_units_of_the_logits():
+@pytest.mark.parametrize("size", [1e-6, 1e-4, 1e-2, 1e3, 1e4])
+def test_vector_scaling_follows_the_units_of_the_logits(size):
     logits, label = draw_vector(5, 500, np.array([0.6, 1.2, 0.9]), np.array([0.5, 0.0, -0.5]))
-    (one, b), (thousandth, b_again) = (vector.fit_vector(c * logits, label) for c in (1, 1e3))
-    np.testing.assert_allclose(1e3 * thousandth, one, rtol=1e-3)
-    np.testing.assert_allclose(b_again, b, atol=1e-3)
+    one, other = (vector.find(c * logits, label) for c in (1, size))
+    assert one.kind == other.kind == vector.FINITE and not other.warning
+    np.testing.assert_allclose(size * other.scale, one.scale, rtol=1e-3)
+    np.testing.assert_allclose(other.bias, one.bias, atol=1e-3)
+
+
+def test_an_infinite_optimum_of_vector_scaling_is_named():
+    logits, label = draw(6, 300, 4, 1.0)
+    unseen = vector.find(logits, np.where(label == 3, 0, label))
+    by_one_logit = vector.find(logits, np.where(logits[:, 3] > 2, 3, label % 3))
+    wrong = vector.find(logits, logits.argmin(-1))  # right with w = -1
+    for found in (unseen, by_one_logit, wrong):
+        assert found.kind == vector.INFINITE and np.isfinite(found.scale).all()
+        assert np.isfinite(found.bias).all() and found.warning
+    assert vector.find(np.zeros((30, 3)), np.arange(30) % 3).kind == vector.FINITE  # the biases are
 
 
 def test_a_class_that_is_never_seen_and_separable_logits_stay_finite():
@@ -291,6 +360,50 @@ def test_drift_finds_that_moved_inputs_need_higher_temperatures():
     assert nll_of["drift"] < nll_of["pooled_temperature"] - 0.005
     assert nll_of["drift_recentred"] < nll_of["temperature"] - 0.02
     assert nll_of["drift_clean"] > nll_of["drift"] + 0.01  # clean examples say nothing about shift
+
+
+@pytest.mark.parametrize("size", [1e-4, 1e4])
+def test_a_rule_follows_the_units_of_the_logits(size):
+    held_out, rule = make_held_out(), calibrators.RULES["drift_entropy_trust"]
+    t0 = temperature.find(held_out.clean().logits, held_out.clean().label).temperature
+    large = held_out.replace(logits=(held_out.logits * size).astype(np.float32))
+    # The unit of the other fit is 1, of this one T₀, so limits differ; none is reached here.
+    one, other = (
+        rule.log_temperature(rule.fit(h), h.logits, h.features) for h in (held_out, large)
+    )
+    assert np.abs(one).max() < 3 and abs(np.log(t0)) < 3
+    np.testing.assert_allclose(other, one + np.log(size), atol=5e-3)
+
+
+def test_a_rule_starts_from_all_examples_where_clean_ones_are_all_right():
+    held_out, rule = make_held_out(), calibrators.RULES["drift"]
+    clean = held_out.group == 0
+    label = np.where(clean, held_out.logits.argmax(-1), held_out.label)
+    held_out = held_out.replace(label=label)
+    with pytest.warns(UserWarning, match="clean held-out examples: .* classified right"):
+        params = rule.fit(held_out)
+    pooled = temperature.fit_temperature(held_out.logits, label, held_out.weight)
+    assert params["clean_temperature"] == np.float32(pooled)
+
+
+def test_a_rule_says_that_its_temperatures_are_at_a_limit():
+    held_out, rule = make_held_out(), calibrators.RULES["drift"]
+    held_out = held_out.replace(label=held_out.logits.argmin(-1))
+    with pytest.warns(UserWarning, match="'drift': 100% of .* smallest or largest temperature"):
+        params = rule.fit(held_out)
+    scaled = np.asarray(rule.apply(params, held_out.logits, held_out.features))
+    np.testing.assert_allclose(scaled, held_out.logits / params["clean_temperature"], rtol=1e-4)
+    np.testing.assert_allclose(special.softmax(scaled, axis=-1), 1 / scaled.shape[1], rtol=0.2)
+    with pytest.warns(UserWarning, match="not recentred: .* no better than chance"):
+        assert adjusted.Recentred(rule).recentre(params, held_out)["temperature"] == 1
+
+
+def test_buckets_without_a_finite_optimum_are_named():
+    held_out = make_held_out()
+    place = np.asarray(calibrators.Bucket()._bucket(held_out.group, held_out.distance))
+    label = np.where(place == 0, held_out.logits.argmax(-1), held_out.label)
+    with pytest.warns(UserWarning, match="'bucket': buckets 0 have no finite best temperature"):
+        calibrators.Bucket().fit(held_out.replace(label=label))
 
 
 def test_log_entropy_equals_scipy():

@@ -1,5 +1,6 @@
 """Checkpoints come back to the last bit, the last k stay, and half a one is cleared."""
 
+import json
 import shutil
 
 import helpers
@@ -8,7 +9,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
-from autolabel_jax import checkpoint
+from autolabel_jax import checkpoint, run_dir
 from autolabel_jax.types import StepMetrics
 
 
@@ -197,7 +198,7 @@ def test_one_without_checksums_is_left_out_only_if_it_cannot_be_read(
     older, newer = save_two(tmp_path, first)
     folder = tmp_path / "checkpoints" / "12"
     (folder / checkpoint.CHECKSUMS).unlink()
-    (folder / checkpoint.LINES).unlink()
+    (folder / run_dir.SAVED_METRICS).unlink()
     with checkpoint.Checkpoints(tmp_path / "checkpoints", keep=2) as checkpoints:
         assert bits(checkpoints.restore(first)) == bits(newer)
     assert capsys.readouterr().err == ""
@@ -234,3 +235,15 @@ def test_a_checkpoint_holds_the_metrics_before_it(tmp_path, first):
         lines = checkpoint.read_lines(tmp_path / "checkpoints" / name)
         assert [line["epoch"] for line in lines] == epochs
     assert checkpoint.read_lines(None) == []
+
+
+def test_a_checkpoint_holds_the_record_of_its_data_and_its_checksum(tmp_path, first, capsys):
+    data = {"splits": {}, "class_names": None}
+    with checkpoint.Checkpoints(tmp_path / "checkpoints", keep=2, data=data) as checkpoints:
+        checkpoints.save(at(first, 1, 0), steps_per_epoch=5)
+    record = tmp_path / "checkpoints" / "6" / "dataset.json"
+    assert json.loads(record.read_text()) == data
+    record.write_text(record.read_text().replace("null", "[]"))
+    with checkpoint.Checkpoints(tmp_path / "checkpoints", keep=None) as checkpoints:
+        assert checkpoints.restore(first) is None
+    assert "dataset.json differs from its checksum" in capsys.readouterr().err

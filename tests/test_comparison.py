@@ -9,7 +9,6 @@ from scipy import stats
 
 from experiments.reporting import compare, summary
 from experiments.reporting import frame as frames
-from experiments.reporting.summary import Choice
 
 # Student's two-sided 95 % quantile with 2 degrees of freedom, as printed in every table of it.
 T2 = 4.302653
@@ -48,7 +47,7 @@ def read(root):
 
 
 def table_of(root):
-    (table,) = summary.chosen(read(root), Choice(kinds=("comparison",)))
+    (table,) = summary.tables(*frames.load([str(root)]), kinds=("comparison",))
     return table
 
 
@@ -118,3 +117,17 @@ def test_the_interval_is_scipys(tmp_path):
     gap = compare.to_baselines(read(write(tmp_path))).xs(("one_hot (TS)", "ece"), level=(1, 2))
     expected = stats.ttest_rel(ECE["autolabel"], ECE_TS["one_hot"]).confidence_interval(0.95)
     assert gap[["low", "high"]].to_numpy()[0] == pytest.approx((expected.low, expected.high))
+
+
+def test_temperatures_without_an_optimum_are_counted(tmp_path):
+    temperatures = {"a": (1.5, "finite"), "b": (0.01, "zero"), "c": (1e4, "finite")}
+    temperatures |= {"d": (99.999, None), "e": (0.0100003, None), "f": (99.0, None)}
+    for seed, (name, (temperature, kind)) in enumerate(temperatures.items()):
+        entries = {"temperature": temperature} | ({"temperature_optimum": kind} if kind else {})
+        run_folders.write(tmp_path / name, seed=seed, **entries)
+    loaded, excluded = frames.load([str(tmp_path)])
+    assert loaded.set_index("seed").pipe(compare.at_bound).to_dict() == {
+        seed: name in "bde" for seed, name in enumerate(temperatures)
+    }
+    (table,) = [t for t in summary.tables(loaded, excluded) if t.title.startswith("Figures")]
+    assert sum("3 of 6 runs have no finite best temperature" in note for note in table.notes) == 1

@@ -144,7 +144,7 @@ SWEPT = [name for name in NAMES if hasattr(importlib.import_module(f"configs.{na
 
 def swept(name, study=None):
     module = importlib.import_module(f"configs.{name}")
-    return sweep_runs.make_runs(module.get_config(), sweep_runs.from_module(module, study))
+    return sweep_runs.make_runs(module.get_config(), sweep_runs.from_config(module.__file__, study))
 
 
 @pytest.mark.parametrize("name", SWEPT)

@@ -162,10 +162,18 @@ def test_classes_without_a_calibration_example_are_named(tmp_path):
         "dataset: 'arrays': no training example of 1 of 3 classes: 2; the model cannot learn them",
         "dataset: 'arrays': no calibration example of 1 of 3 classes: 1; raise "
         "calibration.fraction",
+        "dataset: 'arrays': no test example of 1 of 3 classes: 1; the metrics say nothing about "
+        "them",
     ]
     target = load_digits().target
     save(tmp_path, target[target != 9], [9])
     with pytest.warns(UserWarning, match="of 1 of 10 classes: 9"):
+        datasets.load(make_config("arrays", tmp_path))
+
+
+def test_classes_without_a_test_example_are_counted_and_the_first_ones_named(tmp_path):
+    save(tmp_path, np.arange(60) % 30, [0, 1, 29])
+    with pytest.warns(UserWarning, match="no test example of 27 of 30 classes: 2, 3, .*, 21 and 7"):
         datasets.load(make_config("arrays", tmp_path))
 
 

@@ -6,7 +6,7 @@ import helpers
 import pytest
 import run_folders
 
-from experiments.reporting import documents, run_files
+from experiments.reporting import documents
 
 
 @pytest.fixture
@@ -32,9 +32,10 @@ def document(marker, inside=""):
 def made(root, marker):
     """Lines between the markers."""
     text = documents.regenerated(document(marker, "\nold\n"), "doc.md", root)
-    (block,) = documents.find(text, "doc.md")
-    assert text == document(marker, "\n".join([*text.splitlines()[block.start : block.stop], ""]))
-    return text.splitlines()[block.start : block.stop]
+    ((begin, end),) = documents.find(text, "doc.md")
+    inside = text[begin.end() + 1 : end.start()]
+    assert text == document(marker, inside)
+    return inside.splitlines()
 
 
 def test_one_table_by_hand(root):
@@ -99,8 +100,7 @@ def test_what_stands_between_no_markers_is_left_alone(root):
         ("\n<!-- end of tables -->\n", "doc.md:2: '<!-- end of tables -->' without <!-- tables"),
         (
             "<!-- tables results/a -->\n<!-- tables results/b -->\n",
-            "doc.md:2: '<!-- tables results/b -->' without <!-- end of tables --> before it; "
-            "the block of line 1 has no end",
+            "doc.md:2: '<!-- tables results/b -->' without <!-- end of tables --> before it",
         ),
         (document("results/a column=ece"), "doc.md:5: got column, expected some of: show"),
         (document('results/a title="x'), "doc.md:5: No closing quotation"),
@@ -136,9 +136,11 @@ def test_errors_name_the_document_the_line_and_what_would_do(root, text, message
 
 
 def test_runs_that_no_block_shows(root):
-    blocks = documents.find(document("results/a"), "doc.md")
-    workdirs = run_files.find([str(root / "results")])
-    assert documents.not_shown(workdirs, blocks, root) == [root / "results" / "b" / "x"]
+    path = root / "doc.md"
+    path.write_text(document("results/a", "\nformer\n"))
+    faults = documents.update([str(path)], [str(root / "results")], root, check=False)
+    assert faults == [f"{root / 'results' / 'b' / 'x'}: no tables of it in {path}"]
+    assert "former" not in path.read_text()
 
 
 def test_the_command_checks_and_updates(root):

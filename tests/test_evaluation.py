@@ -189,7 +189,8 @@ def test_a_predictor_fits_its_scaling_on_the_calibration_split():
     predictor = predict.create(experiment, variables, dataset.calibration, vector=True)
     image = dataset.calibration.input.astype(np.float32) / 255
     held_out = np.asarray(experiment.model.apply(variables, image, train=False))
-    expected = temperature.fit_temperature(held_out, dataset.calibration.label)
+    label = dataset.calibration.label
+    expected = temperature.find(held_out, label).temperature
     assert predictor.scaling.temperature == pytest.approx(expected, rel=1e-3)
     assert predictor.scaling.vector is not None and predictor.num_classes == 4
     by_name, logits = clean.evaluate(predictor, dataset)
@@ -198,7 +199,22 @@ def test_a_predictor_fits_its_scaling_on_the_calibration_split():
         np.mean(logits.argmax(-1) == dataset.test.label), abs=1e-6
     )
     assert by_name["temperature"] == predictor.scaling.temperature
+    assert by_name["temperature_optimum"] == temperature.find(held_out, label).kind
     assert {"ece_vs", "nll_ts_interval"} <= set(by_name)
+
+
+def test_the_result_says_where_the_best_temperature_is(capsys):
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(200, 3)).astype(np.float32)
+    found = scaling.fit(logits, rng.integers(0, 2, 200), vector=True)
+    assert found.optima["vector_optimum"] == "infinite"  # of the bias of class 2
+    assert capsys.readouterr().err.count("vector scaling: the held-out examples lack a class") == 1
+    right = scaling.fit(logits, logits.argmax(-1))
+    assert right.optima == {"temperature_optimum": "zero"} and right.temperature == 0.01
+    assert "the best temperature is 0; T = 0.01 is used\n" in capsys.readouterr().err
+    sharp = scaling.fit(3 * logits, (3 * logits + rng.gumbel(size=(200, 3))).argmax(-1))
+    assert sharp.optima == {"temperature_optimum": "finite"}
+    assert capsys.readouterr().err == ""
 
 
 def test_training_imports_no_attack_and_no_corruption():

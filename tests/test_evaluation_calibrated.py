@@ -2,6 +2,7 @@
 
 import functools
 import json
+import shutil
 import warnings
 
 import jax
@@ -106,7 +107,9 @@ def make_pool(n=1200):
     group = (np.arange(n) % 2).astype(np.int32)
     distance = (group / 2).astype(np.float32)
     weight = np.ones(n, np.float32)
-    return HeldOut(outputs.logits, outputs.features, outputs.label, distance, group, weight)
+    noise = 2 * np.random.default_rng(3).gumbel(size=outputs.logits.shape)  # T is 2
+    label = (outputs.logits + noise).argmax(-1).astype(np.int32)
+    return HeldOut(outputs.logits, outputs.features, label, distance, group, weight)
 
 
 def test_metrics_of_a_calibrator_by_hand():
@@ -185,3 +188,45 @@ def test_command_writes_a_row_for_each_calibrator(tmp_path, monkeypatch):
     assert (first["corrupted_examples"], first["epochs"], first["seed"]) == (20, 1, 0)
     assert 0 < first["corrupted_nll"] < 10
     assert (tmp_path / "o.npz").exists()
+
+
+@pytest.mark.slow
+def test_command_appends_the_rows_of_each_run_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(corruptions, "CORRUPTIONS", ("contrast",))
+    config = helpers.small_config(epochs=1, **SETTINGS)
+    train.train(config, str(tmp_path / "a"), progress=False)
+    shutil.copytree(tmp_path / "a", tmp_path / "b")
+    (tmp_path / "b" / "config.json").write_text(
+        (tmp_path / "a" / "config.json").read_text().replace('"name": ""', '"name": "b"')
+    )
+    out = tmp_path / "rows.jsonl"
+    asked = [tmp_path / "a", tmp_path / "b", "--corruptions", "--examples=10", f"--out={out}"]
+    first = helpers.command("-m", "experiments.calibrators", *asked)
+    assert first.returncode == 0, first.stderr
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    assert len({row["run"] for row in rows}) == 2
+    again = helpers.command("-m", "experiments.calibrators", *asked)
+    assert again.stdout.count("has its rows; not evaluated again") == 2
+    assert len(out.read_text().splitlines()) == len(rows)
+    viewed = helpers.command(
+        "-m", "experiments.calibrators", tmp_path / "a", "--views=mirror", *asked[2:]
+    )
+    assert viewed.returncode == 0, viewed.stderr
+    new = [json.loads(line) for line in out.read_text().splitlines()][len(rows) :]
+    assert {row["views"] for row in new} == {"mirror"}
+    assert "disagreement_recentred" in {row["calibrator"] for row in new}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ([], "expected folders of training runs, or --compare"),
+        (["a", "b", "--dump=o.npz"], "--dump: keeps the outputs of one run, got 2 folders"),
+        (["missing"], "missing"),
+    ],
+)
+def test_command_refuses_what_it_cannot_evaluate(arguments, told, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = helpers.command("-m", "experiments.calibrators", *arguments)
+    assert found.returncode == 1
+    assert told in found.stderr and len(found.stderr.splitlines()) == 1

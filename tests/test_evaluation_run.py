@@ -14,7 +14,7 @@ from small_evaluation import (
     trained,
 )
 
-from autolabel_jax import corruptions, files
+from autolabel_jax import corruptions, files, processes
 from autolabel_jax.evaluation import attacked as attacked_lib
 from autolabel_jax.evaluation import corrupted as corrupted_lib
 from autolabel_jax.evaluation import run, summary
@@ -83,6 +83,16 @@ def test_a_smaller_evaluation_leaves_the_larger_one_as_it_was(tmp_path):
     assert summary.summarise(evaluate([CONTRAST], tmp_path), ledger(tmp_path)) == expected
 
 
+def test_a_stopped_evaluation_keeps_what_is_done_and_goes_on(tmp_path):
+    units = [CONTRAST, Unit("attack", "fgsm", 0), Unit("corruption", "brightness", 1)]
+    answers = iter([False, False, True])
+    with pytest.raises(processes.Stopped, match="finished sets are kept"):
+        evaluate(units, tmp_path, should_stop=lambda: next(answers))
+    assert [line["piece"] for line in ledger(tmp_path).done()] == [str(unit) for unit in units[:2]]
+    (tmp_path / "whole").mkdir()
+    assert evaluate(units, tmp_path) == evaluate(units, tmp_path / "whole")
+
+
 def test_the_strongest_attack_is_one_of_all_on_the_same_images(tmp_path):
     def accuracies(name, images=slice(40)):
         units = [Unit("attack", name, 0)]
@@ -110,6 +120,37 @@ def test_a_damaged_line_costs_its_unit_alone(tmp_path, damage, capsys):
     damaged = kept.file.with_name("lines.jsonl.damaged").read_bytes()
     assert damaged.splitlines() == [lines[0], damage, lines[2]]
     assert evaluate(units, tmp_path) == expected
+
+
+def test_a_changed_digit_costs_its_unit_alone(tmp_path, capsys):
+    expected = evaluate([CONTRAST], tmp_path)
+    path = ledger(tmp_path).file
+    path.write_text(path.read_text().replace('"ece": 0.', '"ece": 1.', 1))
+    assert evaluate([CONTRAST], tmp_path) == expected
+    assert "lines.jsonl: cannot read line 1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("damage", [lambda b: b[:-50], lambda b: b"", lambda b: b[:90] + b[91:]])
+def test_damaged_resamples_cost_their_unit_alone(tmp_path, damage, capsys):
+    units = [CONTRAST, Unit("corruption", "brightness", 1)]
+    expected = evaluate(units, tmp_path)
+    path = ledger(tmp_path).folder / expected[0]["resamples"]
+    whole = path.read_bytes()
+    path.write_bytes(damage(whole))
+    assert evaluate(units, tmp_path) == expected
+    assert path.read_bytes() == whole
+    said = capsys.readouterr().err
+    assert f"{path}: differs from its checksum; evaluating its set again" in said
+    assert said.count("checksum") == 1
+
+
+def test_resamples_of_an_older_line_that_lack_a_metric_are_named(tmp_path):
+    (line,) = evaluate([CONTRAST], tmp_path)
+    kept = ledger(tmp_path)
+    path = kept.folder / line["resamples"]
+    np.savez(path, accuracy=np.zeros(3))
+    with pytest.raises(ValueError, match=f"^{path}: lacks ece, nll; delete it to evaluate"):
+        kept.resamples(line, ["accuracy", "ece", "nll"])
 
 
 def test_a_new_evaluation_replaces_the_whole_earlier_one_of_its_kind():

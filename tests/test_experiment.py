@@ -1,6 +1,7 @@
 """task: what a config may ask for, the edges that follow, and the state to begin with."""
 
 import dataclasses
+import re
 from typing import Any
 
 import helpers
@@ -10,8 +11,8 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
+from autolabel_jax import datasets, input_pipeline, train, trained
 from autolabel_jax import experiment as experiment_lib
-from autolabel_jax import input_pipeline
 from autolabel_jax.augment import Mixup
 
 
@@ -90,6 +91,42 @@ def test_a_number_out_of_range_names_its_field(dataset, field, value):
 )
 def test_a_model_too_large_is_refused_at_once(dataset, name, settings, message):
     refused(dataset, message, model__name=name, **settings)
+
+
+WRONG = [  # of methods that a run uses, then of those that it does not, and of no method
+    ("labels.alpha", -1.0, {"labels__rule": "autolabel"}),
+    ("augment.max_depth", 0, {"augment__name": "augmix"}),
+    ("labels.smoothing", 5.0, {"labels__rule": "autolabel"}),
+    ("labels.rho", -1.0, {"labels__rule": "one_hot"}),
+    ("augment.max_epsilon", -0.5, {}),
+    ("augment.num_steps", 0, {}),
+    ("model.depth", 27, {"model__name": "mlp"}),
+    ("model.width", 10**7, {"model__name": "resnet18"}),
+    ("buckets.edges", "thirds", {"augment__name": "given"}),
+    ("buckets.calibration_edges", "thirds", {}),
+    ("buckets.num", 50, {"buckets__edges": "equal_mass"}),  # all distances of 'none' are 0
+    ("dtype", "float8", {}),
+    ("optimizer.ema", 1.0, {}),
+]
+
+
+@pytest.mark.parametrize(("field", "value", "changes"), WRONG, ids=[field for field, *_ in WRONG])
+def test_what_needs_no_data_is_refused_before_they_are_loaded(
+    tmp_path, monkeypatch, field, value, changes
+):
+    monkeypatch.setattr(datasets, "load", lambda config: pytest.fail("data were loaded"))
+    config = helpers.small_config(**changes | {field: value})
+    for begin in (train.train, trained.restore):
+        with pytest.raises(ValueError, match=rf"^{re.escape(field)}: got {value!r}"):
+            begin(*((config, tmp_path / "run") if begin is train.train else (tmp_path, config)))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_setting_that_methods_share_may_suit_any_of_them():
+    width = 60_000  # of mlp, but not of wide_resnet or small_cnn
+    experiment_lib.check(helpers.small_config(model__name="resnet18", model__width=width))
+    with pytest.raises(ValueError, match=r"model\.width: got 60000, must be between 1 and 4096"):
+        experiment_lib.check(helpers.small_config(model__name="small_cnn", model__width=width))
 
 
 def test_more_updates_than_can_be_counted(dataset):

@@ -180,11 +180,10 @@ def test_mistakes_are_named_in_one_line(tmp_path, field, value, message):
 @pytest.mark.usefixtures("importable")
 def test_settings_of_the_axes_and_of_the_search():
     config = base.base()
-    axes = sweep_runs.parse_axes(
+    settings = sweep_runs.parse_axes(
         f"augment.name={NAMES['augment.name']};augment.angle=10,20", config
     )
-    assert axes["augment.angle"] == [10.0, 20.0]
-    runs = sweep_runs.make_runs(config, sweep_runs.grid(axes))
+    runs = sweep_runs.make_runs(config, settings)
     assert [run.config.augment.angle for run in runs] == [10.0, 20.0]
     assert "angle" not in config.augment
     registry.choose(config, "augment.name", NAMES["augment.name"])

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 from flax import traverse_util
@@ -103,3 +104,17 @@ def test_a_reader_that_leaves_early_sees_no_traceback(module):
     with os.fdopen(write, "w") as pipe:
         done = subprocess.run(command, stdout=pipe, stderr=subprocess.PIPE, text=True, check=False)
     assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "")
+
+
+def test_a_signal_or_a_deadline_is_a_reason_to_stop():
+    handlers = {n: signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)}
+    stop = launch.Stop()
+    stop.install()
+    try:
+        assert not stop()
+        signal.raise_signal(signal.SIGTERM)
+        assert stop() and stop.signal == signal.SIGTERM
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    assert launch.Stop(time.time() - 1)() and not launch.Stop(time.time() + 60)()

@@ -216,11 +216,11 @@ def test_forward_by_hand(name, train):
         ("wide_resnet", 40, 2, 2.2e6),
         ("wide_resnet", 40, 1, 0.6e6),
         # PyTorch's CIFAR ResNet-18.
-        ("resnet18", 0, 0, 11_173_962),
+        ("resnet18", 28, 10, 11_173_962),
         # torchvision's resnet50, documented with its weights; 10 classes in place of 1,000.
-        ("resnet50", 0, 0, 25_557_032 - 990 * 2049),
-        ("small_cnn", 0, 16, 27 * 16 + 9 * (16 * 32 + 2 * 32 * 32) + 2 * 112 + 33 * 10),
-        ("mlp", 0, 16, 3073 * 16 + 17 * 16 + 17 * 10),
+        ("resnet50", 28, 10, 25_557_032 - 990 * 2049),
+        ("small_cnn", 28, 16, 27 * 16 + 9 * (16 * 32 + 2 * 32 * 32) + 2 * 112 + 33 * 10),
+        ("mlp", 28, 16, 3073 * 16 + 17 * 16 + 17 * 10),
     ],
 )
 def test_parameter_count(name, depth, width, count):

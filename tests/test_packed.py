@@ -41,8 +41,7 @@ def study(runs, tmp_path):
 
 
 def records(*arguments):
-    found = run_files.find([str(a) for a in arguments])
-    return {workdir.name: run_files.read(workdir) for workdir in found}
+    return {run.workdir.name: run for run in run_files.load([str(a) for a in arguments])}
 
 
 def text(run):
@@ -62,7 +61,7 @@ def test_packed_runs_are_those_of_the_folders(runs, study):
 def test_the_files_hold_sorted_rows_and_exact_numbers(runs, study):
     rows = [json.loads(line) for line in study.read_text().splitlines()]
     assert [row["name"] for row in rows] == sorted(NAMES)
-    assert set(rows[0]) == {"name", "config", "result", "epochs"}
+    assert set(rows[0]) == {"name", "config", "result", "epochs", "checksum"}
     assert rows[0]["config"] == json.loads((runs / "autolabel_0" / "config.json").read_text())
     table = parquet.read_table(study.parent / "curves.parquet").to_pydict()
     assert table["study"] == ["study"] * 6 and table["epoch"] == [0, 1] * 3
@@ -119,7 +118,7 @@ def test_lines_come_back_or_are_refused(tmp_path, value):
         assert not list(tmp_path.glob("*.*")) and not list(tmp_path.glob(".*"))
     else:
         packed.pack([folder], study)
-        assert run_files.read(tmp_path / "study" / "a").lines == lines
+        assert records(tmp_path / "study" / "a")["a"].lines == lines
 
 
 def test_what_names_packed_runs(runs, study):
@@ -128,14 +127,14 @@ def test_what_names_packed_runs(runs, study):
         assert set(records(argument)) == set(NAMES), argument
     assert set(records(root / "study" / "autolabel_1")) == {"autolabel_1"}
     assert set(records(root / "study" / "autolabel_*")) == {"autolabel_0", "autolabel_1"}
-    assert len(run_files.find([str(root), str(study), str(root / "study" / "one_hot_0")])) == 3
+    assert len(run_files.load([str(root), str(study), str(root / "study" / "one_hot_0")])) == 3
     run_folders.write(root / "below" / "smoothing_0", rule="smoothing")
     assert set(records(root)) == {*NAMES, "smoothing_0"}
     # metrics.jsonl of a run is no study.
-    assert packed.find(root / "below" / "smoothing_0") == []
+    assert set(records(root / "below" / "smoothing_0")) == {"smoothing_0"}
     for argument in (root / "none", root / "study" / "none", root / "none.jsonl"):
         with pytest.raises(ValueError, match="no such folder or packed study"):
-            run_files.find([str(argument)])
+            run_files.load([str(argument)])
 
 
 BROKEN = ('{"a": 1}\n', '{"name": "a", "con', "\xff\n", "[]\n", '{"config": 3}')
@@ -145,7 +144,7 @@ BROKEN = ('{"a": 1}\n', '{"name": "a", "con', "\xff\n", "[]\n", '{"config": 3}')
 def test_a_line_that_cannot_be_read_is_named(study, line):
     study.write_bytes((study.read_text() + line).encode("latin-1"))
     with pytest.raises(ValueError, match=r"study\.jsonl:4: expected a file of experiments\.res"):
-        run_files.find([str(study.parent)])
+        run_files.load([str(study.parent)])
 
 
 def test_tables_and_documents_are_those_of_the_folders(runs, study, tmp_path):
@@ -155,10 +154,11 @@ def test_tables_and_documents_are_those_of_the_folders(runs, study, tmp_path):
     )
     made = [documents.regenerated(marker, "d.md", tmp_path / f) for f in ("folders", "results")]
     assert made[0] == made[1] and "| autolabel | 2 |" in made[0]
-    workdirs = run_files.find([str(tmp_path / "results")])
+    path = tmp_path / "d.md"
     for name in ("study", "study.jsonl"):
-        blocks = documents.find(marker.replace("study", name), "d.md")
-        assert documents.not_shown(workdirs, blocks, study.parent) == []
+        path.write_text(marker.replace("study", name))
+        asked = [str(path)], [str(tmp_path / "results")], study.parent
+        assert documents.update(*asked, check=False) == []
     assert frames.load([str(study)])[1].empty
 
 
@@ -166,7 +166,7 @@ def test_figures_are_those_of_the_folders_but_for_files_that_are_not_packed(runs
     run_folders.write_logits(runs / "one_hot_0")
 
     def names(folder):
-        drawings = catalogue.everything(*frames.load([str(folder)]))
+        drawings = catalogue.everything(*frames.load([str(folder)]), data_dir=None, images=True)
         return {drawing.name for drawing in drawings}
 
     assert names(runs) - names(study) == {"reliability_one_hot_0"}

@@ -27,7 +27,7 @@ def run(epochs=2):
     """Two steps of training and three of calibration in each epoch."""
     with Progress("digits: 10 images", total=5 * epochs) as display:
         for epoch in range(epochs):
-            display.begin_epoch(epoch, epochs)
+            display.begin(f"epoch {epoch + 1}/{epochs}")
             for _ in range(2):
                 display.compiling()
                 display.train_step(1, "loss 0.5")
@@ -52,12 +52,25 @@ def test_a_long_epoch_gets_a_line_every_interval(capsys, monkeypatch):
     clock = iter(range(0, 1000, 10))
     monkeypatch.setattr(progress.time, "perf_counter", lambda: float(next(clock)))
     with Progress("", total=100) as display:
-        display.begin_epoch(0, 1)
+        display.begin("epoch 1/1")
         for step in range(12):
             display.train_step(1, f"loss {step}")
     lines = [line for line in capsys.readouterr().err.splitlines() if "epoch" in line]
     # Each step reads the clock once, and each line once more.
     assert [re.search("loss [0-9]+", line)[0] for line in lines] == ["loss 3", "loss 7", "loss 11"]
+
+
+def test_a_long_loop_gets_a_line_every_interval_and_a_short_one_none(capsys, monkeypatch):
+    assert list(progress.each(iter("abc"), "checking images", 3, "image")) == ["a", "b", "c"]
+    assert capsys.readouterr() == ("", "")
+    clock = iter(range(0, 1000, 10))
+    monkeypatch.setattr(progress.time, "perf_counter", lambda: float(next(clock)))
+    assert list(progress.each(range(9), "checking images", 9, "image")) == [*range(9)]
+    # As above, each item reads the clock once, and each line once more.
+    assert capsys.readouterr().err.splitlines() == [
+        "checking images, 4 of 9, 00:50 elapsed",
+        "checking images, 8 of 9, 01:40 elapsed",
+    ]
 
 
 def test_a_terminal_gets_a_bar_that_moves_in_calibration(monkeypatch):
@@ -75,7 +88,7 @@ def test_a_terminal_gets_a_bar_that_moves_in_calibration(monkeypatch):
 
 def test_nothing_is_shown_if_not_asked_for(capsys):
     with Progress("digits", total=1, shown=False) as display:
-        display.begin_epoch(0, 1)
+        display.begin("epoch 1/1")
         display.compiling()
         display.train_step(1, "loss")
         display.end_epoch("loss")

@@ -174,7 +174,7 @@ def test_a_summary_comes_first(page):
 
 def test_tables_are_as_narrow_as_the_page():
     body = pd.DataFrame({"labels": ["a", "b"]} | {f"metric {i}": ["1", "2"] for i in range(20)})
-    page = Page(rendering.html([rendering.Table("T", body, 1, notes=("once",))]))
+    page = Page(rendering.html([rendering.Table("T", body.set_index("labels"), ("once",))]))
     assert page.texts["caption"] == ["T", "T, continued", "T, continued"]
     headers = [name for name in page.texts["th"] if name.startswith("metric")]
     assert headers == [f"metric {i}" for i in range(20)] and page.texts["li"][-1] == "once"
@@ -233,18 +233,13 @@ def fetched(path: pathlib.Path, text: str) -> list[str]:
     return json.loads(body["data-fetched"])
 
 
-def test_chromium_shows_title_and_tables(report, page):
-    seen = Page(dump_dom(report[0]))
-    assert seen.texts["title"] == [TITLE]
-    assert seen.texts["caption"] == page.texts["caption"]
-    for tag in ("table", "tr", "td", "img", "details", "h2", "h3"):
-        assert len(seen.all(tag)) == len(page.all(tag)), tag
-    assert not seen.all("script")
-
-
-def test_chromium_fetches_nothing(report, tmp_path):
+def test_chromium_shows_the_page_and_fetches_nothing(report, page, tmp_path):
     text = report[0].read_text().replace("</body>", PROBE)
     assert fetched(tmp_path / "report.html", text) == []
+    seen = Page(dump_dom(report[0]))
+    assert seen.texts["title"] == [TITLE] and not seen.all("script")
+    for tag in ("caption", "table", "tr", "td", "img", "details", "h2", "h3"):
+        assert len(seen.all(tag)) == len(page.all(tag)), tag
     # A page that does fetch is seen to.
     with http.server.HTTPServer(("127.0.0.1", 0), Refuse) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()

@@ -5,6 +5,7 @@ import dataclasses
 import json
 import os
 import pathlib
+import shutil
 import socket
 import subprocess
 import sys
@@ -18,6 +19,9 @@ from autolabel_jax import run_dir, train, trained
 from autolabel_jax.run_dir import RunDir
 
 DATASET = helpers.make_dataset()
+FOLDER = {"dataset": "folder", "image_size": 8, "calibration__fraction": 0.25, "batch_size": 4}
+FOLDER |= {"train_examples": 0, "test_examples": 0}
+ARRAYS = {"dataset": "arrays", "train_examples": 0, "test_examples": 0}
 
 
 def claim(folder, config, dataset=DATASET):
@@ -195,13 +199,81 @@ def test_a_folder_of_other_data_is_refused_and_left(tmp_path):
     claim(tmp_path, moved)
 
 
-def test_a_run_that_does_not_know_its_data_goes_on_as_before(tmp_path):
+OTHER = dataclasses.replace(DATASET, test=DATASET.test.take(slice(5)))
+
+
+def test_a_run_that_does_not_know_its_data_goes_on_and_records_them(tmp_path):
     claim(tmp_path, helpers.small_config())
-    (tmp_path / "dataset.json").unlink()
-    other = dataclasses.replace(DATASET, test=DATASET.test.take(slice(5)))
-    claim(tmp_path, helpers.small_config(), other)
-    RunDir(tmp_path).check_dataset(other)
-    assert not (tmp_path / "dataset.json").exists()
+    path = tmp_path / "dataset.json"
+    path.unlink()
+    RunDir(tmp_path).check_dataset(OTHER)
+    assert not path.exists()
+    claim(tmp_path, helpers.small_config(), OTHER)
+    assert json.loads(path.read_text())["splits"]["test"]["examples"] == 5
+    with pytest.raises(ValueError, match=r"other data \(test split: 5 examples"):
+        claim(tmp_path, helpers.small_config())
+
+
+def test_a_record_without_a_run_is_replaced(tmp_path):
+    """A process that is killed before it writes the config leaves one."""
+    claim(tmp_path, helpers.small_config())
+    (tmp_path / "config.json").unlink()
+    claim(tmp_path, helpers.small_config(), OTHER)
+    assert json.loads((tmp_path / "dataset.json").read_text())["splits"]["test"]["examples"] == 5
+
+
+@pytest.fixture(scope="module")
+def trained_run(tmp_path_factory):
+    """A trained run, with the folder of its data."""
+    folder = tmp_path_factory.mktemp("trained")
+    data = helpers.write_arrays(folder / "data")
+    train.train(helpers.small_config(**ARRAYS, data_dir=data), folder / "run", progress=False)
+    return folder
+
+
+def copied(folder, tmp_path, *names):
+    for name in ("data", *(f"run/{name}" for name in names)):
+        shutil.copytree(folder / name, tmp_path / name)
+    (tmp_path / "run" / "config.json").write_bytes((folder / "run" / "config.json").read_bytes())
+    config = helpers.small_config(**ARRAYS, data_dir=str(tmp_path / "data"))
+    return config, tmp_path / "run"
+
+
+@pytest.mark.parametrize("has_config", [True, False])
+def test_checkpoints_copied_without_their_folder_know_their_data(trained_run, tmp_path, has_config):
+    config, workdir = copied(trained_run, tmp_path, "checkpoints")
+    if not has_config:
+        (workdir / "config.json").unlink()
+    change_arrays("test", one_pixel)(tmp_path / "data")
+    before = sorted(path.name for path in workdir.rglob("*"))
+    uses = [lambda: train.train(config, workdir, progress=False)]
+    uses += [lambda: trained.evaluate(workdir, config)] if has_config else []
+    for use in uses:
+        with pytest.raises(ValueError, match=r"other data in .*checkpoints/\d+ \(test split: 50 "):
+            use()
+        assert sorted(p.name for p in workdir.rglob("*") if p.name != ".lock") == before
+    shutil.rmtree(tmp_path / "data")
+    shutil.copytree(trained_run / "data", tmp_path / "data")
+    train.train(config, workdir, progress=False)
+    assert (workdir / "dataset.json").exists()
+
+
+def test_checkpoints_without_a_record_of_their_data_resume_and_say_so(
+    trained_run, tmp_path, capsys
+):
+    config, workdir = copied(trained_run, tmp_path, "checkpoints")
+    shutil.copy(trained_run / "run" / "metrics.jsonl", workdir)
+    for saved in (workdir / "checkpoints").iterdir():  # as before there was one
+        checksums = json.loads((saved / "checksums.json").read_text())
+        del checksums["dataset.json"]
+        (saved / "checksums.json").write_text(json.dumps(checksums))
+        (saved / "dataset.json").unlink()
+    result = train.train(config, workdir, progress=False)
+    said = [line for line in capsys.readouterr().err.splitlines() if "could not be checked" in line]
+    assert len(said) == 1 and f"{workdir}/checkpoints/" in said[0]
+    expected = json.loads((trained_run / "run" / "result.json").read_text())
+    for name in ("nll", "ece", "temperature"):
+        assert result[name] == expected[name]
 
 
 def write_photographs(folder):
@@ -241,11 +313,6 @@ def one_pixel(arrays):
 
 def other_labels(arrays):
     arrays["label"] = (arrays["label"] + 1) % 3
-
-
-FOLDER = {"dataset": "folder", "image_size": 8, "calibration__fraction": 0.25, "batch_size": 4}
-FOLDER |= {"train_examples": 0, "test_examples": 0}
-ARRAYS = {"dataset": "arrays", "train_examples": 0, "test_examples": 0}
 
 
 @pytest.mark.parametrize(
@@ -333,3 +400,22 @@ def strings(path):
 def test_no_other_file_names_those_of_a_run(folder):
     naming = {p.name: strings(p) for p in (ROOT / folder).rglob("*.py") if p.name != "run_dir.py"}
     assert not {name: found for name, found in naming.items() if found}
+
+
+def test_a_config_other_than_that_of_the_checkpoint_is_refused(tmp_path):
+    """A changed digit of config.json; fields that it lacks, or that may differ, do not count."""
+    config, run = helpers.small_config(), RunDir(tmp_path)
+    claim(tmp_path, config)
+    saved = run.checkpoints / "3"
+    saved.mkdir(parents=True)
+    (saved / "config.json").write_text(config.to_json())
+    run.check_saved_config(helpers.small_config(data_dir="/moved", epochs=9))
+    refused = (
+        "config.json: differs from the config in .*3 \\(calibration.num_bins: 15 there, 14 now"
+    )
+    with pytest.raises(ValueError, match=refused):
+        run.check_saved_config(helpers.small_config(calibration__num_bins=14))
+    (tmp_path / "config.json").unlink()
+    with pytest.raises(ValueError, match=refused):
+        claim(tmp_path, helpers.small_config(calibration__num_bins=14))
+    assert not run.is_claimed

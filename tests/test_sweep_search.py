@@ -10,11 +10,11 @@ from rich.console import Console
 
 from autolabel_jax import augment
 from configs import base
-from experiments.sweeping import local as sweep_local
 from experiments.sweeping import runs as sweep_runs
 from experiments.sweeping import search as sweep_search
 from experiments.sweeping.board import Board
-from experiments.sweeping.job import Job, Outcome, Stop
+from experiments.sweeping.execution import Outcome
+from experiments.sweeping.runs import Run
 from experiments.sweeping.search import Search
 
 AXES = "labels.alpha=log:.01..10;buckets.num=1..4"
@@ -46,8 +46,8 @@ def test_ranges_and_choices_are_read(optuna):
     ("text", "message"),
     [
         ("labels.rule=a..b", "of type str, got a range; list values"),
-        ("labels.alpha=3..1", "the lower number first"),
-        ("labels.alpha=log:0..1", "two positive numbers"),
+        ("labels.alpha=3..1", "labels.alpha=3..1: .*low"),
+        ("labels.alpha=log:0..1", "labels.alpha=log:0..1: .*low"),
         ("buckets.num=1..2.5", "buckets.num: got '2.5'"),
     ],
 )
@@ -67,31 +67,31 @@ def test_every_augmentation_has_a_default_space_that_can_be_read():
 
 
 def make_search(root, trials, axes=AXES, objective="calibration_nll", sampler="tpe") -> Search:
-    def make_job(run):
-        return Job(run.name, str(root), run.settings, run.config.to_json(), {})
-
     settings = {"axes": axes, "trials": trials, "sampler": sampler, "objective": objective}
-    return Search(base.base(), make_job, root, **settings)
+    return Search(base.base(), root, **settings)
 
 
-def figure(job: Job) -> float:
+def figure(run: Run) -> float:
     """A bowl with its lowest point at alpha 1 and two buckets."""
-    alpha, num = job.settings["labels.alpha"], job.settings["buckets.num"]
+    alpha, num = run.settings["labels.alpha"], run.settings["buckets.num"]
     return float(np.log(alpha) ** 2 + (num - 2) ** 2)
 
 
-def pretend(job: Job) -> Outcome:
+def pretend(run: Run) -> Outcome:
     """Leaves what a training would: a calibration figure."""
-    job.workdir.mkdir(parents=True, exist_ok=True)
-    line = {"epoch": 0, "calibration_nll": figure(job), "calibration_ece": 0.1}
-    (job.workdir / "metrics.jsonl").write_text(json.dumps(line) + "\n")
+    workdir = run.run_dir.path
+    if workdir.exists():
+        return Outcome("skipped")
+    workdir.mkdir(parents=True)
+    line = {"epoch": 0, "calibration_nll": figure(run), "calibration_ece": 0.1}
+    (workdir / "metrics.jsonl").write_text(json.dumps(line) + "\n")
     return Outcome("done")
 
 
-def run(search: Search, attempt=pretend, stop=None) -> Board:
-    board = Board(search, Console(file=io.StringIO()))
-    while (job := sweep_local.begin(search, board, stop or Stop())) is not None:
-        sweep_local.end(search, board, job, attempt(job))
+def execute(search: Search, attempt=pretend, stop=lambda: False) -> Board:
+    board = Board(search, stop, tell=search.tell, console=Console(file=io.StringIO()))
+    while (run := board.begin()) is not None:
+        board.end(run, attempt(run))
     return board
 
 
@@ -104,15 +104,15 @@ def trials_of(optuna, root):
 def test_optuna_hears_every_figure_and_goes_on(optuna, tmp_path):
     outcomes = ["failed", "done", "stopped"]
 
-    def first_three(job):
+    def first_three(run):
         state = outcomes.pop(0)
-        return pretend(job) if state == "done" else Outcome(state)
+        return pretend(run) if state == "done" else Outcome(state)
 
-    board = run(make_search(tmp_path, 6), first_three, Stop(lambda: not outcomes))
+    board = execute(make_search(tmp_path, 6), first_three, lambda: not outcomes)
     assert [t.state.name for t in trials_of(optuna, tmp_path)] == ["FAIL", "COMPLETE", "RUNNING"]
     assert len(board.outcomes) == 3
     search = make_search(tmp_path, 6)
-    board = run(search)
+    board = execute(search)
     trials = trials_of(optuna, tmp_path)
     assert [t.state.name for t in trials] == ["FAIL"] + ["COMPLETE"] * 5
     for trial in trials[1:]:
@@ -121,40 +121,43 @@ def test_optuna_hears_every_figure_and_goes_on(optuna, tmp_path):
         assert trial.value == pytest.approx(np.log(alpha) ** 2 + (num - 2) ** 2, rel=0.02, abs=2e-3)
     assert len({trial.params["labels.alpha"] for trial in trials}) == 6  # no draw is repeated
     # The finished run of the first command counts too; the failed one does not.
-    assert len(board.outcomes) == search.total == 5
+    assert len(board.outcomes) == len(search) == 5
     lowest = min(trial.value for trial in trials[1:])
     assert search.best_line().startswith(f"lowest calibration_nll: {lowest:.4f}, buckets.num=")
 
 
 def test_a_search_of_one_seed_proposes_the_same_runs(optuna, tmp_path):
     for folder in ("a", "b"):
-        run(make_search(tmp_path / folder, 4, sampler="random"))
+        execute(make_search(tmp_path / folder, 4, sampler="random"))
     first, second = ([t.params for t in trials_of(optuna, tmp_path / f)] for f in ("a", "b"))
     assert first == second
 
 
 def test_on_a_space_of_two_runs_each_is_trained_once(optuna, tmp_path):
-    trained = []
-
-    def attempt(job):
-        trained.append(job.name)
-        return pretend(job)
-
     search = make_search(tmp_path, 8, "labels.alpha=1.0;buckets.num=1..2")
-    run(search, attempt)
+    board = execute(search)
     trials = trials_of(optuna, tmp_path)
     assert len(trials) == 8 and all(trial.state.name == "COMPLETE" for trial in trials)
-    assert {t.value for t in trials} <= {0.0, 1.0}
-    assert len(trained) == len(set(trained)) == search.total
-    assert set(trained) <= {f"buckets.num={n},labels.alpha=1.0" for n in (1, 2)}
+    assert {t.value for t in trials} == {0.0, 1.0}
+    assert board.count("done") == 2 and board.count("skipped") == 6
+    assert len(board.outcomes) == len(search) == 8
 
 
 def test_two_trials_of_a_run_that_is_running_get_its_figure(optuna, tmp_path):
     search = make_search(tmp_path, 2, "labels.alpha=1.0;buckets.num=2,2")
-    job = search.next()
-    assert search.next() is None and search.total == 1
-    search.finished(job, pretend(job))
+    runs = iter(search)
+    run = next(runs)
+    assert next(runs, None) is None and len(search) == 1
+    search.tell(run, pretend(run))
     assert [trial.value for trial in trials_of(optuna, tmp_path)] == [0.0, 0.0]
+
+
+def test_a_trial_that_was_cut_off_while_it_was_drawn_is_left_out(optuna, tmp_path):
+    study = make_search(tmp_path, 2)._study
+    study.ask({"buckets.num": optuna.distributions.IntDistribution(1, 4)})
+    board = execute(make_search(tmp_path, 2))
+    assert [t.state.name for t in trials_of(optuna, tmp_path)] == ["RUNNING", "COMPLETE"]
+    assert len(board.outcomes) == 1
 
 
 @pytest.mark.usefixtures("optuna")

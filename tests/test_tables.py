@@ -10,13 +10,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import run_folders
-from run_folders import column
+from run_folders import bold, column
 from scipy import stats
 
 import autolabel_jax
 from experiments.reporting import (
     compare,
-    label_names,
+    methods,
     numerics,
     printing,
     rendering,
@@ -25,6 +25,7 @@ from experiments.reporting import (
     summary,
 )
 from experiments.reporting import frame as frames
+from experiments.reporting.texts import NOTES
 
 # Three seeds where autolabel is better in each; the gap hardly varies, so the test passes.
 ONE_HOT = [0.90, 0.92, 0.91]
@@ -50,18 +51,17 @@ def read_csv(folder):
     return rows.to_dict("records")
 
 
-def bold(table, name):
-    return list(table.bold[name])
-
-
 def test_mean_standard_deviation_and_n(tmp_path):
     table = tables_of(write_block(tmp_path))[0]
     for row, values in enumerate((ONE_HOT, AUTOLABEL)):
         expected = f"{100 * np.mean(values):.2f} ± {100 * np.std(values, ddof=1):.2f}"
         assert column(table, "accuracy %")[row] == expected
     assert column(table, "n") == ["3", "3"]
-    names = list(table.body.iloc[0, : table.num_names])
-    assert names == ["digits", "mlp-16", "augmix", "one_hot", "300", "2"]
+    found = read_csv(tmp_path)[1]  # fractions in full precision
+    assert float(found["accuracy_mean"]) == pytest.approx(np.mean(AUTOLABEL), rel=1e-15)
+    assert float(found["accuracy_sd"]) == pytest.approx(np.std(AUTOLABEL, ddof=1), rel=1e-14)
+    assert found["seeds"] == "0 1 2"
+    assert table.body.index[0] == ("digits", "mlp-16", "augmix", "one_hot", "300", "2")
 
 
 def test_one_seed_has_no_standard_deviation(tmp_path):
@@ -127,7 +127,7 @@ def test_the_test_agrees_with_scipy_on_random_numbers():
     passes = np.array([stats.ttest_rel(*pair).pvalue < 0.05 for pair in values])
     is_higher = np.stack([values.mean(2).argmax(1) == i for i in (0, 1)], axis=1)
     expected = passes[:, None] & is_higher
-    np.testing.assert_array_equal(found["accuracy"].to_numpy().reshape(20, 2), expected)
+    assert found == {(2 * i + j, "accuracy") for i, j in np.argwhere(expected)}
     assert expected.any(0).all() and not passes.all()
 
 
@@ -207,16 +207,17 @@ RULES = {
 
 
 def test_rules_have_names_of_their_own_and_stand_in_order(tmp_path):
-    methods = ("none", "augmix", "mixup", "randaugment", "adversarial")
-    for i, method in enumerate(reversed(methods)):
+    names = ("none", "augmix", "mixup", "randaugment", "adversarial")
+    for i, method in enumerate(reversed(names)):
         for j, (rule, changes) in enumerate(reversed(RULES.values())):
             settings = changes | {"augment__name": method}
             folder = tmp_path / f"{i:02}_{j:02}"
             run_folders.write(folder, rule=rule, settings=settings)
-            assert label_names.name(run_files.read(folder)) == list(RULES)[-1 - j]
+            own, _ = methods.label_names(rule, run_files.read(folder).settings)
+            assert own == list(RULES)[-1 - j]
     table = tables_of(tmp_path)[0]
     rows = list(zip(column(table, "augmentation"), column(table, "labels")))
-    assert rows == [(method, name) for method in methods for name in RULES]
+    assert rows == [(method, name) for method in names for name in RULES]
 
 
 def test_folders_may_be_of_different_revisions_and_are_not_averaged(tmp_path):
@@ -233,7 +234,7 @@ def test_folders_may_be_of_different_revisions_and_are_not_averaged(tmp_path):
     assert column(figures, "n") == ["2", "1"] * 2
     of = "of numerics version 0, revision"
     reason = f"{of} {'c' * 40}, the others are {of} {'b' * 40}"
-    assert apart.body.to_numpy().tolist() == [[str(late), reason]]
+    assert apart.body.index.tolist() == [(str(late), reason)]
 
 
 def test_a_repeated_run_counts_once(tmp_path):
@@ -244,11 +245,11 @@ def test_a_repeated_run_counts_once(tmp_path):
     metrics, excluded = tables_of(tmp_path)
     assert column(metrics, "n") == ["2"]
     assert column(metrics, "accuracy %")[0].startswith("85.00")
-    assert excluded.body.to_numpy().tolist() == [
-        [str(tmp_path / name), f"repeats config and seed of {one}, with {what}; counted once"]
+    assert excluded.body.index.tolist() == [
+        (str(tmp_path / name), f"repeats config and seed of {one}, with {what}; counted once")
         for name, what in (("same", "the same metrics"), ("unlike", "other metrics"))
     ]
-    assert len(run_files.find([str(one), f"{one}/", str(tmp_path)])) == 4
+    assert len(run_files.load([str(one), f"{one}/", str(tmp_path)])) == 4
 
 
 def bad(file, text):
@@ -385,23 +386,9 @@ def test_the_published_figure_stands_beside_ours(tmp_path):
         assert column(table, "published") == [expected, ""]
         notes = [note for note in table.notes if note.startswith("[1]")]
         assert len(notes) == 1 and "uncertainty-baselines, baselines/cifar/README" in notes[0]
-    assert "published" not in attacked.body and summary.PAPER not in attacked.notes
+    assert "published" not in attacked.body and NOTES["paper"] not in attacked.notes
     row = next(row for row in read_csv(tmp_path) if row["labels"] == "one_hot")
     assert float(row["published_ece"]) == 0.0231
-
-
-@pytest.mark.parametrize("changes", [{"train_examples": 5000}, {"model__width": 4}])
-def test_no_published_column_beside_another_budget_or_model(tmp_path, changes):
-    (table,) = tables_of(run_folders.write(tmp_path / "o", settings=FULL | changes))
-    assert "published" not in table.body
-
-
-def test_csv_is_fractions_in_full_precision(tmp_path):
-    rows = {row["labels"]: row for row in read_csv(write_block(tmp_path))}
-    mean, sd = np.mean(AUTOLABEL), np.std(AUTOLABEL, ddof=1)
-    assert float(rows["autolabel"]["accuracy_mean"]) == pytest.approx(mean, rel=1e-15)
-    assert float(rows["autolabel"]["accuracy_sd"]) == pytest.approx(sd, rel=1e-14)
-    assert rows["autolabel"]["seeds"] == "0 1 2"
 
 
 def test_csv_runs_no_formula(tmp_path):
@@ -431,7 +418,7 @@ def test_intervals_of_a_run_that_is_alone_stand_in_a_table_of_their_own(tmp_path
     assert column(intervals, "NLL (TS)") == ["0.3200 [0.3000, 0.3500]"]
     assert any("bootstrap resamples of the test images" in note for note in intervals.notes)
     assert column(attacked, "PGD-20 ECE %") == ["50.00"]
-    assert column(figures, "accuracy % (VS)") == ["91.00"] and summary.VS in figures.notes
+    assert column(figures, "accuracy % (VS)") == ["91.00"] and NOTES["vs"] in figures.notes
     rows = read_csv(tmp_path / "more")
     assert (rows[0]["accuracy_low"], rows[0]["accuracy_high"]) == ("0.885", "0.912")
     assert "accuracy_low" not in read_csv(plain)[0]
@@ -439,21 +426,19 @@ def test_intervals_of_a_run_that_is_alone_stand_in_a_table_of_their_own(tmp_path
 
 def test_superclasses_have_columns_of_their_own_and_a_note(tmp_path):
     run_folders.write(tmp_path / "plain", seed=0)
-    assert summary.SUPERCLASS not in tables_of(tmp_path)[0].notes
+    assert NOTES["superclass"] not in tables_of(tmp_path)[0].notes
     run_folders.write(tmp_path / "fine", seed=1, superclass_accuracy=0.8, superclass_ece_ts=0.05)
     (table,) = tables_of(tmp_path)
-    for name, text in (("acc %", "80.00"), ("ECE % (TS)", "5.00")):
-        assert column(table, f"superclass {name}") == [f"{text} (n=1)"]
-    assert summary.SUPERCLASS in table.notes
+    assert column(table, "superclass acc %") == ["80.00 (n=1)"]
+    assert column(table, "superclass ECE % (TS)") == ["5.00 (n=1)"]
+    assert NOTES["superclass"] in table.notes
 
 
 NASTY = "a|b & 50% <i>_x_</i> #{$\\~^} ± 'q' \"r\""
 TABLE = rendering.Table(
     title=NASTY,
-    body=pd.DataFrame({"name": [NASTY, "b"], "figure %": ["1.5", "2"]}),
-    num_names=1,
+    body=pd.DataFrame({"name": [NASTY, "b"], "figure %": ["\x021.5\x03", "2"]}).set_index("name"),
     notes=("<b>a note</b>",),
-    bold=pd.DataFrame({"figure %": [True, False]}),
 )
 
 
@@ -528,7 +513,7 @@ def test_the_command_writes_every_format(tmp_path):
 )
 def test_errors_name_the_folder(tmp_path, arguments, message):
     with pytest.raises(ValueError, match=re.escape(message.format(tmp=tmp_path))):
-        run_files.find([a.format(tmp=tmp_path) for a in arguments])
+        run_files.load([a.format(tmp=tmp_path) for a in arguments])
 
 
 def test_the_command_says_what_is_wrong(tmp_path):

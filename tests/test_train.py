@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from sklearn.isotonic import IsotonicRegression
 
-from autolabel_jax import files, train
+from autolabel_jax import files, processes, train
 from autolabel_jax.run_dir import RunDir
 
 
@@ -401,7 +401,7 @@ def test_stopped_after_any_step_ends_with_the_same_bits(tmp_path, stop_at, more)
     changes = {"augment__name": "mixup", "optimizer__ema": 0.9, **more}
     run(tmp_path / "whole", **changes)
     calls = iter(range(100))
-    with pytest.raises(train.Stopped, match="run the same command to resume"):
+    with pytest.raises(processes.Stopped, match="run the same command to resume"):
         train.train(
             helpers.small_config(**changes),
             tmp_path / "stopped",
@@ -581,7 +581,7 @@ def test_a_good_checkpoint_is_named_and_restores(tmp_path, monkeypatch):
     """A data set that breaks down in the second epoch: the first one's checkpoint is good."""
     config = helpers.small_config(epochs=4)
     calls = iter(range(100))
-    with pytest.raises(train.Stopped):
+    with pytest.raises(processes.Stopped):
         train.train(config, tmp_path, progress=False, should_stop=lambda: next(calls) >= 3)
     good = whole_steps(tmp_path)[-1]
     put = train.input_pipeline.put_split

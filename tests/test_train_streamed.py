@@ -12,7 +12,7 @@ import numpy as np
 import photograph_folders
 import pytest
 
-from autolabel_jax import datasets, train, trained
+from autolabel_jax import datasets, processes, train, trained
 
 # Two epochs of two steps on 24 photographs, four of them held out, twelve to test on.
 STREAMED = {
@@ -43,7 +43,7 @@ def undisturbed(settings, tmp_path_factory):
 @pytest.mark.parametrize("stop_at", [pytest.param(1, marks=pytest.mark.slow), 3])
 def test_stopped_after_any_step_ends_with_the_same_bits(tmp_path, settings, undisturbed, stop_at):
     calls, config = iter(range(99)), helpers.small_config(**settings)
-    with pytest.raises(train.Stopped):
+    with pytest.raises(processes.Stopped):
         train.train(config, tmp_path, progress=False, should_stop=lambda: next(calls) > stop_at)
     run(tmp_path, settings)
     helpers.assert_same_bits(

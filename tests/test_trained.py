@@ -9,7 +9,7 @@ import pytest
 from scipy import special
 from sklearn import metrics
 
-from autolabel_jax import corruptions, datasets, files, train, trained
+from autolabel_jax import corruptions, datasets, files, processes, train, trained
 from autolabel_jax.datasets import superclasses
 
 FIELDS = {
@@ -86,7 +86,7 @@ def test_evaluating_again_gives_the_same_and_keeps_what_others_added(run):
 def test_an_unfinished_run_is_evaluated_without_a_result_file(tmp_path):
     config = helpers.small_config()
     calls = iter(range(100))
-    with pytest.raises(train.Stopped):
+    with pytest.raises(processes.Stopped):
         train.train(config, tmp_path, progress=False, should_stop=lambda: next(calls) >= 4)
     found = trained.evaluate(tmp_path, config)
     assert found["epochs"] == 1

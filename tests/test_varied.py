@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import run_folders
 
-from experiments.reporting import catalogue, frame, run_files, varied, varied_plots
+from experiments.reporting import catalogue, frame, run_files, varied
 
 matplotlib.use("Agg")
 
@@ -35,12 +35,11 @@ def write_alphas(tmp_path, settings=None, **given):
 
 
 def study(tmp_path, field="labels.alpha"):
-    runs = [run_files.read(path) for path in run_files.find([str(tmp_path)])]
-    return varied.make(frame.make(runs), field)
+    return varied.select(frame.make(run_files.load([str(tmp_path)])), field)
 
 
 def draw(tmp_path, field="labels.alpha"):
-    return varied_plots.draw(study(tmp_path, field)[0], field)
+    return varied.draw(study(tmp_path, field)[0], field)
 
 
 def panels(figure):
@@ -123,7 +122,7 @@ def test_another_setting_that_differs_makes_another_curve(tmp_path):
     write(tmp_path, "autolabel", 0, settings={"buckets__num": 1})
     drawn, alone = study(tmp_path)
     assert [run.config["buckets.num"] for run in alone["record"]] == [1]
-    axes = panels(varied_plots.draw(drawn, "labels.alpha"))["ECE %"]
+    axes = panels(varied.draw(drawn, "labels.alpha"))["ECE %"]
     curves = named(axes)
     assert list(curves) == ["labels.step=ece", "labels.step=signed_gap"]
     second = curves["labels.step=signed_gap"]
@@ -158,21 +157,22 @@ def test_runs_that_cannot_be_compared_are_apart(tmp_path):
     ]
 
 
-def test_words_are_evenly_spaced(tmp_path):
-    for step in ("signed_gap", "ece"):
-        write(tmp_path, "autolabel", 0, settings={"labels__step": step})
-    axes = panels(draw(tmp_path, "labels.step"))["ECE %"]
-    assert [text.get_text() for text in axes.get_xticklabels()] == ["ece", "signed_gap"]
-    np.testing.assert_array_equal(named(axes)["autolabel"].get_xdata(orig=False), [0, 1])
-
-
-def test_zero_calibration_images_are_all_of_them(tmp_path):
-    for images in (0, 100, 30):
-        settings = {"calibration__images": images}
-        given = {"calibration_examples": images or 150}
+@pytest.mark.parametrize(
+    ("field", "values", "ticks"),
+    [
+        ("labels.step", ("signed_gap", "ece"), ["ece", "signed_gap"]),
+        ("calibration.images", (0, 100, 30), ["30", "100", "all"]),  # 0 is all of them
+    ],
+)
+def test_values_are_in_order_and_evenly_spaced(tmp_path, field, values, ticks):
+    for value in values:
+        settings = {field.replace(".", "__"): value}
+        given = {"calibration_examples": value or 150} if value in (0, 100, 30) else {}
         write(tmp_path, "autolabel", 0, settings=settings, **given)
-    axes = panels(draw(tmp_path, "calibration.images"))["ECE %"]
-    assert [text.get_text() for text in axes.get_xticklabels()] == ["30", "100", "all"]
+    axes = panels(draw(tmp_path, field))["ECE %"]
+    assert [text.get_text() for text in axes.get_xticklabels()] == ticks
+    at = named(axes)["autolabel"].get_xdata(orig=False)
+    np.testing.assert_array_equal(at, range(len(ticks)))
 
 
 def test_a_reference_that_reads_the_setting_is_a_curve(tmp_path):
@@ -201,7 +201,7 @@ def test_a_reference_of_one_value_says_which(tmp_path):
         ("labels.alhpa", "labels.alhpa: .* does not read .*; expected .* labels.alpha"),
         ("labels.smoothing", "labels.smoothing: .* does not read"),
         ("seed", "seed: .* does not read"),
-        ("buckets.num", "got 1 value, buckets.num=3, .* two or more; expected .*: labels.alpha"),
+        ("buckets.num", "buckets.num: got one value, 3, .* needs two; expected .*: labels.alpha"),
     ],
 )
 def test_fields_that_cannot_be_drawn(tmp_path, field, message):
@@ -213,7 +213,7 @@ def test_fields_that_cannot_be_drawn(tmp_path, field, message):
 
 def test_runs_that_cannot_be_drawn(tmp_path):
     with pytest.raises(ValueError, match="no AutoLabel run"):
-        varied.make(frame.make([]), "labels.alpha")
+        varied.select(frame.make([]), "labels.alpha")
     write(tmp_path, "one_hot", 0)
     with pytest.raises(ValueError, match="no AutoLabel run .* labels.rule=autolabel"):
         study(tmp_path)
@@ -258,4 +258,4 @@ def test_the_command_draws_what_is_asked_for(tmp_path):
     files = {path.name for path in out.iterdir()}
     assert files == {"vary_labels.alpha.png", "vary_labels.alpha.svg"}
     done = helpers.command(*command, "--vary=buckets.num")
-    assert done.returncode == 1 and "--vary=buckets.num: got 1 value" in done.stderr
+    assert done.returncode == 1 and "--vary=buckets.num: got one value" in done.stderr

@@ -50,6 +50,7 @@ def create(config: ConfigDict) -> Augmentation:
     """Creates the augmentation that ``config.augment`` describes.
 
     Raises:
-      ValueError: ``augment.name`` is unknown, or a setting is out of range.
+      ValueError: ``augment.name`` is unknown, or a setting of any augmentation is out of range.
     """
+    registry.check_all("augment", TABLE, config.augment)
     return registry.bind("augment", find(config.augment.name), config.augment)

@@ -7,6 +7,6 @@ Each is in its own file, under a name that says what it reads; ``base`` has thei
 from autolabel_jax.calibrators.base import HeldOut, Method
 from autolabel_jax.calibrators.bucket import Bucket
 from autolabel_jax.calibrators.estimator import Calibrator
-from autolabel_jax.calibrators.table import RULES, TABLE
+from autolabel_jax.calibrators.table import RULES, TABLE, WITH_VIEWS
 
-__all__ = ["RULES", "TABLE", "Bucket", "Calibrator", "HeldOut", "Method"]
+__all__ = ["RULES", "TABLE", "WITH_VIEWS", "Bucket", "Calibrator", "HeldOut", "Method"]

@@ -1,6 +1,7 @@
 """Changes how a calibrator is fitted: recentred on clean examples, or fitted on them alone."""
 
 import dataclasses
+import warnings
 from collections.abc import Mapping
 
 import jax
@@ -25,11 +26,17 @@ class Recentred:
         return self.recentre(self.calibrator.fit(held_out), held_out)
 
     def recentre(self, inner: Params, held_out: HeldOut) -> Params:
-        """Fits the last temperature alone, after a calibrator with parameters ``inner``."""
+        """Fits the last temperature alone, after a calibrator with parameters ``inner``.
+
+        It is 1 where there is no finite optimum.
+        """
         clean = held_out.clean()
         scaled = np.asarray(self.calibrator.apply(inner, clean.logits, clean.features))
-        found = temperature.fit_temperature(scaled, clean.label)
-        return {"inner": inner, "temperature": np.float32(found)}
+        found = temperature.find(scaled, clean.label)
+        if found.kind != temperature.FINITE:
+            warnings.warn(f"not recentred: {temperature.REASONS[found.kind]}", stacklevel=2)
+            found = temperature.Optimum(1.0, found.kind)
+        return {"inner": inner, "temperature": np.float32(found.temperature)}
 
     def apply(self, params: Params, logits: Array, features: Mapping[str, Array]) -> jax.Array:
         """Applies the calibrator, then the temperature; see ``base.Method``."""

@@ -4,6 +4,7 @@ It is an upper bound of what a temperature for each input can reach, where the d
 """
 
 import dataclasses
+import warnings
 from collections.abc import Mapping
 
 import jax
@@ -34,9 +35,18 @@ class Bucket:
         num_buckets = (1 + int(np.max(held_out.group))) * self.num
         pooled = temperature.fit_temperature(held_out.logits, held_out.label, held_out.weight)
         found = np.full(num_buckets, pooled, np.float32)
+        at_bound = []
         for n in np.unique(place):
             inside = held_out.take(np.flatnonzero(np.asarray(place) == n))
-            found[n] = temperature.fit_temperature(inside.logits, inside.label, inside.weight)
+            optimum = temperature.find(inside.logits, inside.label, inside.weight)
+            found[n] = optimum.temperature
+            at_bound += [str(n)] if optimum.warning else []
+        if at_bound:
+            warnings.warn(
+                f"calibrator 'bucket': buckets {', '.join(at_bound)} have no finite best "
+                "temperature, see temperature.find for those that are used",
+                stacklevel=2,
+            )
         return {"temperature": found}
 
     def apply(self, params: Params, logits: Array, features: Mapping[str, Array]) -> jax.Array:

@@ -4,11 +4,16 @@
 
 x and g are features, standardised with the weighted mean and deviation of the held-out examples.
 A fit minimises the weighted NLL of softmax(z / T(x)) plus 1e-3 · ‖(u, v)‖² by L-BFGS, from
-a = log T₀ and zeros, where T₀ is the temperature of the clean held-out examples.
+a = log T₀ and zeros, where T₀ is the temperature of the clean held-out examples, or of all of them
+if the clean ones have no finite optimum. If log T₀ is outside [-3, 4], z is divided by T₀ first, so
+that the limits hold for T(x) / T₀. If all have none, T₀ is a bound of ``temperature.find``, and the
+smallest or largest T(x). A warning says if most held-out examples are at a limit.
 """
 
 import dataclasses
+import warnings
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +25,7 @@ from autolabel_jax.types import Array
 
 RIDGE = 1e-3
 LOG_LIMITS = (-3.0, 4.0)  # of log T
+MOST_AT_LIMIT = 0.5  # share of the held-out examples
 OFFSET = -2.0  # so that the softplus is small at the start
 MOST_STEPS = 100  # of L-BFGS; c has no finite optimum where the softplus does not help
 ENTROPY = "entropy"  # the one feature that is computed from the logits
@@ -46,16 +52,16 @@ class InputTemperature:
         self._check(held_out.features)
         base.warn_if_few(held_out)
         logits, label = temperature.check(held_out.logits, held_out.label)
-        clean = held_out.clean()
-        start = np.float32(temperature.fit_temperature(clean.logits, clean.label))
-        params = {"clean_temperature": start}
+        start, unit = _start(held_out)
+        params: dict[str, Any] = {"clean_temperature": start, "unit": unit}
+        logits /= unit
         columns = self._columns(params, held_out.logits, held_out.features)
         columns = np.asarray(columns, np.float64)
         logits -= logits.max(-1, keepdims=True)  # the softmax stays the same
         weight = np.asarray(held_out.weight, np.float64) / np.sum(held_out.weight, dtype=np.float64)
         mean, scale = _moments(columns, weight)
         first = np.zeros(1 + len(self.linear) + bool(self.rising) + len(self.rising))
-        first[0] = np.log(start)
+        first[0] = np.log(start / unit)
         found = optimize.minimize(
             objective,
             first,
@@ -66,7 +72,9 @@ class InputTemperature:
         ).x
         a, u, c, v = _parts(found, len(self.linear))
         fitted = {"mean": mean, "scale": scale, "a": a, "u": u, "c": c, "v": v}
-        return params | {name: np.asarray(part, np.float32) for name, part in fitted.items()}
+        params |= {name: np.asarray(part, np.float32) for name, part in fitted.items()}
+        self._warn_if_at_limit(params, held_out)
+        return params
 
     def apply(self, params: Params, logits: Array, features: Mapping[str, Array]) -> jax.Array:
         """Divides logits by the temperature of each input; see ``base.Method``."""
@@ -86,7 +94,18 @@ class InputTemperature:
             log_t += jax.nn.softplus(
                 params["c"] + OFFSET + jnp.sum(columns[:, num:] * params["v"], -1)
             )
-        return jnp.clip(log_t, *LOG_LIMITS)
+        return jnp.clip(log_t, *LOG_LIMITS) + jnp.log(params["unit"])
+
+    def _warn_if_at_limit(self, params: Params, held_out: HeldOut) -> None:
+        log_t = self.log_temperature(params, held_out.logits, held_out.features)
+        limits = np.array(LOG_LIMITS) + np.log(params["unit"])
+        share = np.isclose(np.asarray(log_t)[:, None], limits, rtol=0, atol=1e-5).any(-1).mean()
+        if share > MOST_AT_LIMIT:
+            warnings.warn(
+                f"calibrator {self.name!r}: {share:.0%} of the held-out examples have the smallest "
+                "or largest temperature that it allows; their best ones lie beyond",
+                stacklevel=3,
+            )
 
     def _check(self, features: Mapping[str, Array]) -> None:
         needed = [name for name in self.linear + self.rising if name != ENTROPY]
@@ -99,6 +118,21 @@ class InputTemperature:
             known[ENTROPY] = log_entropy(logits / params["clean_temperature"])
         names = self.linear + self.rising
         return jnp.stack([jnp.asarray(known[name], jnp.float32) for name in names], -1)
+
+
+def _start(held_out: HeldOut) -> tuple[np.float32, np.float32]:
+    """Returns T₀ and the unit of temperatures, see the module."""
+    clean = held_out.clean()
+    found = temperature.find(clean.logits, clean.label)
+    if found.warning:
+        warnings.warn(f"clean held-out examples: {found.warning}", stacklevel=3)
+        pooled = temperature.find(held_out.logits, held_out.label, held_out.weight)
+        found = found if pooled.warning else pooled
+    start = np.float32(found.temperature)
+    if LOG_LIMITS[0] <= np.log(start) <= LOG_LIMITS[1]:
+        return start, np.float32(1)
+    ends = {temperature.ZERO: LOG_LIMITS[0], temperature.INFINITE: LOG_LIMITS[1]}
+    return start, np.float32(start / np.exp(ends.get(found.kind, 0.0)))
 
 
 def log_entropy(logits: Array) -> jax.Array:

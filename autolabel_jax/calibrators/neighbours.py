@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from autolabel_jax.models import layers
 from autolabel_jax.models.features import Features
 
 NUM_NEIGHBOURS = 10  # training images whose distance is averaged
@@ -64,6 +65,7 @@ def scalars(
     trust: log(d_other / d_predicted), where d_k = .01 + √(2 - 2 · mean of the 5 largest cosines to
     penultimate features of training images of class k), and d_other is the smallest of the others
     (compare Jiang et al. 2018, "To Trust Or Not To Trust A Classifier").
+    disagreement: of several views, see ``evaluation.views``.
     neighbours_1, neighbours_2, neighbours_penultimate: ½ log of the mean, over dimensions and over
     the 10 nearest training images, of the squared distance between standardised features.
 
@@ -78,6 +80,8 @@ def scalars(
     found = {}
     if features.drift is not None:
         found |= dict(zip(DRIFT, features.drift.T, strict=True))
+    if features.disagreement is not None:
+        found[layers.DISAGREEMENT] = features.disagreement
     if reference is not None and features.penultimate is not None:
         found["trust"] = _trust(logits, features.penultimate, reference)
         used = (*features.stages[:2], features.penultimate)

@@ -1,6 +1,7 @@
 """Lists the calibrators by name."""
 
 from autolabel_jax.calibrators import (
+    disagreement,
     drift,
     drift_entropy_trust,
     drift_entropy_trust_neighbours,
@@ -32,4 +33,11 @@ TABLE: dict[str, Method] = {
     **RULES,
     **{f"{name}_recentred": Recentred(rule) for name, rule in RULES.items()},
     **{f"{name}_clean": FittedOnClean(rule) for name, rule in RULES.items()},
+}
+
+# Calibrators that need several views of each image, by name.
+WITH_VIEWS: dict[str, Method] = {
+    name: calibrator
+    for rule in (disagreement.CALIBRATOR, disagreement.WITH_DRIFT)
+    for name, calibrator in ((rule.name, rule), (f"{rule.name}_recentred", Recentred(rule)))
 }

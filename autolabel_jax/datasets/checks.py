@@ -18,6 +18,7 @@ MOST_CHANNELS = 4
 SCALES = 20  # the splits may differ by this factor; 0 … 255 and 0 … 1 do by 255
 SCALE_EXAMPLES = 200  # the range of a larger split is that of about this number of examples
 OUTLIERS = 1e-3  # share of values at either end that do not count for the range
+SHOWN = 20  # most classes in a message
 FEW = 10  # examples; the range of fewer says little
 
 
@@ -146,14 +147,17 @@ def _warn_of_missing_classes(dataset: Dataset) -> None:
         _warn_of(dataset, "training", untrained, "the model cannot learn them")
         lacking = np.setdiff1d(lacking, untrained)
     _warn_of(dataset, "calibration", lacking, "raise calibration.fraction")
+    untested = np.setdiff1d(every, dataset.test.label)
+    _warn_of(dataset, "test", untested, "the metrics say nothing about them")
 
 
 def _warn_of(dataset: Dataset, what: str, classes: np.ndarray, advice: str) -> None:
     if not len(classes):
         return
-    names = [dataset.class_names[k] if dataset.class_names else str(k) for k in classes]
+    names = [dataset.class_names[k] if dataset.class_names else str(k) for k in classes[:SHOWN]]
+    more = f" and {len(classes) - SHOWN} more" if len(classes) > SHOWN else ""
     warnings.warn(
-        f"dataset: {dataset.name!r}: no {what} example of {len(names)} of "
-        f"{dataset.num_classes} classes: {', '.join(names)}; {advice}",
+        f"dataset: {dataset.name!r}: no {what} example of {len(classes)} of "
+        f"{dataset.num_classes} classes: {', '.join(names)}{more}; {advice}",
         stacklevel=5,
     )

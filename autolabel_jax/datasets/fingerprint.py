@@ -99,13 +99,13 @@ def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """
     changes = []
     for name, split in now["splits"].items():
-        was = before["splits"][name]
+        was = before.get("splits", {}).get(name, {"examples": "no", "sha256": "unknown"})
         if split != was:
             changes.append(
                 f"{name} split: {was['examples']} examples, sha256 {was['sha256'][:SHOWN]}… then; "
                 f"{split['examples']}, {split['sha256'][:SHOWN]}… now"
             )
-    names = before["class_names"] or [], now["class_names"] or []
+    names = before.get("class_names") or [], now["class_names"] or []
     if names[0] != names[1]:
         changes.append(f"class names: {_first_difference(*names)}")
     return changes

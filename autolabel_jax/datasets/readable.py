@@ -9,9 +9,8 @@ from typing import Any
 
 import numpy as np
 import PIL
-from tqdm import tqdm
 
-from autolabel_jax import files, processes
+from autolabel_jax import files, processes, progress
 from autolabel_jax.datasets import photographs
 
 CACHE = "autolabel_jax_cache"
@@ -53,13 +52,13 @@ def _decode(root: pathlib.Path, names: list[str]) -> tuple[dict[str, str], int]:
     threads = min(MOST_THREADS, os.cpu_count() or 1)
     with ThreadPool(threads) as pool:
         found = list(
-            tqdm(
+            progress.each(
                 pool.imap(check, names, chunksize=16),
-                total=len(names),
-                desc="checking images",
+                "checking images",
+                len(names),
+                "image",
                 delay=SILENT_SECONDS,
-                disable=not processes.is_first(),
-                leave=False,
+                shown=processes.is_first(),
             )
         )
     unreadable = {n: why for n, why in zip(names, found, strict=True) if isinstance(why, str)}

@@ -15,7 +15,7 @@ RESAMPLING_SEED = 0
 
 def evaluate(
     predictor: Predictor, dataset: Dataset
-) -> tuple[dict[str, float | list[float]], np.ndarray]:
+) -> tuple[dict[str, float | str | list[float]], np.ndarray]:
     """Computes all metrics of the test split, and its logits.
 
     Args:
@@ -23,14 +23,15 @@ def evaluate(
       dataset: data whose test split is evaluated, with superclasses if it has them.
 
     Returns:
-      Metrics by name, each also as ``…_ts`` (and ``…_vs``), with ``temperature`` and the
-      intervals; and logits float32 [n, K].
+      Metrics by name, each also as ``…_ts`` (and ``…_vs``), with ``temperature``, the
+      kind of its optimum and the intervals; and logits float32 [n, K].
     """
     logits, label, scaling = predictor.logits(dataset.test), dataset.test.label, predictor.scaling
-    by_name: dict[str, float | list[float]] = {**scaled_scores(logits, label, scaling)}
+    by_name: dict[str, float | str | list[float]] = {**scaled_scores(logits, label, scaling)}
     if dataset.superclass is not None:
         by_name |= superclass_metrics(logits, label, scaling, dataset.superclass)
-    by_name |= {"temperature": scaling.temperature, **intervals(logits, label, scaling)}
+    by_name |= {"temperature": scaling.temperature, **scaling.optima}
+    by_name |= intervals(logits, label, scaling)
     return by_name, logits
 
 

@@ -1,8 +1,9 @@
 """Keeps finished units of an evaluation, so that it resumes where it was stopped."""
 
 import dataclasses
-import json
+import hashlib
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ class Ledger:
         """
         if not self.file.exists():
             return []
-        whole = self.file.read_bytes()
+        whole = files.read_bytes(self.file)
         texts = whole.split(b"\n")
         lines = [_parsed(text) for text in texts]
         damaged = [i for i, text in enumerate(texts[:-1], 1) if text and lines[i - 1] is None]
@@ -42,7 +43,7 @@ class Ledger:
                 f"sets again (the file as it was: {copy.name})"
             )
         if damaged or texts[-1]:
-            files.rewrite_json_lines(self.file, readable)
+            files.rewrite_json_lines(self.file, readable, checksum=True)
         return readable
 
     def write(self, line: Line, stamp: str, resamples: dict[str, np.ndarray]) -> None:
@@ -60,22 +61,42 @@ class Ledger:
             name = f"{line['piece'].replace('/', '_')}-{stamp}.npz"
             line["resamples"] = name
             files.write_npz(self.folder / name, **resamples)
-        files.append_json_line(self.file, line)
+            line["resamples_sha256"] = _sha256((self.folder / name).read_bytes())
+        files.append_json_line(self.file, line, checksum=True)
 
     def has_resamples(self, line: Line) -> bool:
-        """Whether the resamples of a corrupted set are on disk."""
-        return "resamples" in line and (self.folder / line["resamples"]).exists()
+        """Whether the resamples of a corrupted set are on disk as they were written."""
+        path = self.folder / line.get("resamples", "")
+        if not path.is_file():
+            return False
+        is_whole = line.get("resamples_sha256") in (None, _sha256(path.read_bytes()))
+        if not is_whole:
+            processes.say(f"{path}: differs from its checksum; evaluating its set again")
+        return is_whole
 
-    def resamples(self, line: Line) -> dict[str, np.ndarray]:
-        """Reads the resamples of a corrupted set."""
-        with np.load(self.folder / line["resamples"]) as saved:
-            return dict(saved)
+    def resamples(self, line: Line, names: Sequence[str]) -> dict[str, np.ndarray]:
+        """Reads the resamples of some metrics of a corrupted set.
+
+        Raises:
+          DamagedError: the file lacks one.
+        """
+        path = self.folder / line["resamples"]
+        saved = files.read_npz(path)
+        if missing := [name for name in names if name not in saved]:
+            raise files.DamagedError(
+                path, f"lacks {', '.join(missing)}; delete it to evaluate its set again"
+            )
+        return {name: saved[name] for name in names}
 
 
 def _parsed(text: bytes) -> Line | None:
     """Returns the line of a unit; None if the text is not one."""
     try:
-        line = json.loads(text)
+        line = files.parse(text)
     except ValueError:
         return None
-    return line if isinstance(line, dict) and {"kind", "piece"} <= line.keys() else None
+    return line if {"kind", "piece"} <= line.keys() else None
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +17,7 @@ from autolabel_jax.calibrators.neighbours import Reference
 from autolabel_jax.datasets import Split, StreamedSplit
 from autolabel_jax.evaluation import scaling as scaling_lib
 from autolabel_jax.evaluation.scaling import Scaling
+from autolabel_jax.evaluation.views import ViewedModel
 from autolabel_jax.experiment import Experiment
 from autolabel_jax.models import features
 from autolabel_jax.models.features import Features
@@ -27,6 +29,7 @@ Transform = Callable[[jax.Array, jax.Array], jax.Array]
 Program = Callable[[nn.Module, dict[str, Any], jax.Array, Mesh], Any]
 Fetch = Callable[[], Any]
 
+TIMED = 1000  # examples of ``cost``
 IN_FLIGHT = 16  # most batches waiting on the device, whose images must fit into its memory
 
 
@@ -113,12 +116,17 @@ def make_predict(
 class Predictor:
     """A trained model with the scaling of its logits, as evaluators take it."""
 
-    model: nn.Module
+    model: nn.Module  # or a ``ViewedModel``, which has the same ``apply``
     variables: dict[str, Any]  # of the model, in inference mode
     scaling: Scaling
     num_classes: int
     batch_size: int  # global, of evaluation
     mesh: Mesh
+
+    @property
+    def views(self) -> str:
+        """Names of the views that the model averages, joined by commas; '' for the image alone."""
+        return ",".join(self.model.names) if isinstance(self.model, ViewedModel) else ""
 
     def dispatch(
         self,
@@ -136,6 +144,24 @@ class Predictor:
         """Computes logits float32 [n, K] of a split in memory or on disk; see ``make_predict``."""
         predict = make_predict(self.model, self.mesh, self.batch_size, transform)
         return predict(self.variables, input_pipeline.put_split(split, self.mesh))
+
+
+def cost(
+    predictor: Predictor, other: Predictor, split: Split | StreamedSplit, repeats: int = 3
+) -> float:
+    """Measures how many times as long a predictor takes as another one.
+
+    Returns:
+      Ratio of the medians of ``repeats`` passes over up to TIMED examples, which alternate.
+    """
+    whole = input_pipeline.put_split(split.take(slice(0, TIMED)), predictor.mesh)
+    seconds = np.empty((repeats + 1, 2))
+    for i, j in np.ndindex(seconds.shape):
+        began = time.perf_counter()
+        (predictor, other)[j].dispatch(whole)()
+        seconds[i, j] = time.perf_counter() - began
+    first, second = np.median(seconds[1:], axis=0)  # the first pass may compile
+    return float(first / second)
 
 
 def create(

@@ -7,7 +7,6 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 
 import jax
-from tqdm import tqdm
 
 from autolabel_jax import attacks, corruptions, processes
 from autolabel_jax.corruptions.published import Published
@@ -16,6 +15,7 @@ from autolabel_jax.evaluation import attacked, corrupted, published
 from autolabel_jax.evaluation.corrupted import Finished
 from autolabel_jax.evaluation.ledger import Ledger, Line
 from autolabel_jax.evaluation.predict import Predictor
+from autolabel_jax.progress import Progress
 
 FORMAT = 3  # of a line; lines of other formats are ignored
 
@@ -71,6 +71,7 @@ def run(
     ledger: Ledger,
     *,
     sets: Published | None = None,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> list[Line]:
     """Evaluates the units that the ledger lacks; returns the lines of all units.
 
@@ -85,6 +86,10 @@ def run(
       test: images uint8 [n, H, W, 3].
       ledger: ledger of the run.
       sets: published corrupted sets to read; None makes them on the device.
+      should_stop: called before each unit.
+
+    Raises:
+      processes.Stopped: ``should_stop`` returned True; finished units are in the ledger.
     """
     units = list(units)
     stamps = _stamps({unit.kind for unit in units}, predictor, test, sets)
@@ -98,18 +103,20 @@ def run(
             ledger.write(line, _short(stamps[unit.kind]), resamples)
         done[str(unit)] = line
 
-    started = None
-    silent = not processes.is_first()
-    for unit in (bar := tqdm(units, unit="set", dynamic_ncols=True, disable=silent)):
-        bar.set_postfix_str(str(unit))
-        if str(unit) in done:
-            continue
-        following = (unit, start(unit))
+    started, stop = None, processes.agreed(should_stop, predictor.mesh)
+    with Progress("", len(units), unit="set", shown=processes.is_first()) as display:
+        for unit in units:
+            display.begin(f"evaluating {unit}")
+            if str(unit) not in done:
+                following = None if stop() else (unit, start(unit))
+                if started:
+                    finish(*started)
+                if following is None:
+                    raise processes.Stopped("stopped in the evaluation; finished sets are kept")
+                started = following
+            display.advance()
         if started:
             finish(*started)
-        started = following
-    if started:
-        finish(*started)
     asked = [done[str(unit)] for unit in units]
     return asked + _earlier_attacks(asked, done.values())
 
@@ -147,6 +154,7 @@ def _stamps(
             "images": fingerprint.of_split(test),
         }
     )
+    common |= {"views": predictor.views} if predictor.views else {}
     of_sets: Line = {"corrupted_data": sets.folder if sets else ""}
     of_sets |= {"corrupted_files": sets.fingerprint} if sets else {}
     of_sets |= {"vector_scaling": True} if predictor.scaling.vector else {}
@@ -181,6 +189,7 @@ def _counting(ledger: Ledger, stamps: dict[str, Line]) -> dict[str, Line]:
         return (
             stamp is not None
             and stamp.items() <= line.items()
+            and line.get("views") == stamp.get("views")
             and (line["kind"] == "attack" or ledger.has_resamples(line))
         )
 

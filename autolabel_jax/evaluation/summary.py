@@ -12,6 +12,7 @@ from autolabel_jax.types import BucketStats
 
 PREFIX = {"corruption": "corrupted", "extra": "extra_corrupted"}  # of the metrics' names
 ATTACKED = "attacked_examples"
+VIEWS = "views"  # key of the views' names, and prefix of the metrics of their mean
 BY_SEVERITY = ("accuracy", "ece", "ece_ts", "accuracy_vs", "ece_vs")
 
 
@@ -45,11 +46,15 @@ def summarise(lines: Sequence[Line], ledger: Ledger) -> dict[str, Any]:
 
 
 def is_replaced(name: str, kinds: Collection[str]) -> bool:
-    """Whether an earlier entry of a result gives way to a new evaluation of these kinds of units.
+    """Whether an earlier entry of a result gives way to a new evaluation of these kinds.
+
+    Kinds are those of ``run.Unit``, and VIEWS.
 
     A result holds one evaluation of each kind, so that all its metrics are of the same images.
     """
     prefixes = [f"{prefix}_" for kind, prefix in PREFIX.items() if kind in kinds]
+    if VIEWS in kinds:
+        prefixes.append(VIEWS)
     if "attack" in kinds:
         prefixes += [ATTACKED, "adversarial_", *(f"{attack}_" for attack in attacks.TABLE)]
     return name.startswith(tuple(prefixes))
@@ -76,7 +81,7 @@ def _joint_intervals(sets, names, ledger):
     """Computes intervals of means over sets; resample s has the same images in every set."""
     totals: dict[str, Any] = dict.fromkeys(names, 0.0)
     for line in sets:
-        resamples = ledger.resamples(line)
+        resamples = ledger.resamples(line, names)
         for name in names:
             totals[name] = totals[name] + resamples[name].astype(np.float64)
     return {

@@ -53,8 +53,8 @@ def create(config: ConfigDict) -> LabelRule:
     """Creates the label rule that ``config.labels`` describes.
 
     Raises:
-      ValueError: ``labels.rule`` is unknown, a setting is out of range, two settings contradict
-        each other, or the rule does not support the augmentation.
+      ValueError: ``labels.rule`` is unknown, a setting of any rule is out of range, two settings
+        contradict each other, or the rule does not support the augmentation.
     """
     method, augmentation = find(config.labels.rule), config.augment.name
     if method.augmentations and augmentation not in method.augmentations:
@@ -62,4 +62,5 @@ def create(config: ConfigDict) -> LabelRule:
             f"labels.rule: got {config.labels.rule!r} with augment.name={augmentation!r}; its "
             f"labels are made for augment.name={' or '.join(map(repr, method.augmentations))}"
         )
+    registry.check_all("labels", TABLE, config.labels)
     return registry.bind("labels", method, config.labels)

@@ -67,6 +67,20 @@ def find(name: str) -> type[nn.Module]:
     return registry.find("model.name", name, TABLE, nn.Module)
 
 
+def check(config: ConfigDict) -> type[nn.Module]:
+    """Checks the fields that describe the model, and returns its class.
+
+    Raises:
+      ValueError: ``model.name`` or ``dtype`` is unknown, or a setting is out of range.
+    """
+    if config.dtype not in DTYPES:
+        raise ValueError(f"dtype: got {config.dtype!r}, expected one of: {', '.join(DTYPES)}")
+    network = find(config.model.name)
+    registry.check("model", network, config.model)
+    registry.check_all("model", TABLE, config.model)
+    return network
+
+
 def create(
     config: ConfigDict,
     *,
@@ -85,12 +99,10 @@ def create(
       std: standard deviation of the training inputs, likewise.
 
     Raises:
-      ValueError: ``model.name`` or ``dtype`` is unknown, a setting is out of range, the model does
-        not accept the kind of input, or a std is not positive.
+      ValueError: as ``check``, or the model does not accept the kind of input, or a std is not
+        positive.
     """
-    if config.dtype not in DTYPES:
-        raise ValueError(f"dtype: got {config.dtype!r}, expected one of: {', '.join(DTYPES)}")
-    network = find(config.model.name)
+    network = check(config)
     kinds = getattr(network, "kinds", KINDS)
     if spec.kind not in kinds:
         raise ValueError(

@@ -24,6 +24,7 @@ class Features(struct.PyTreeNode):
     stages: tuple[jax.Array, ...]  # float32 [B, C_i], mean over positions
     penultimate: jax.Array | None  # float32 [B, D], input of the last layer
     drift: jax.Array | None  # float32 [B, 2], batch-norm drift, mean over layers, see ``layers``
+    disagreement: jax.Array | None = None  # float32 [B], of several views, see ``evaluation.views``
 
 
 def forward(
@@ -49,4 +50,5 @@ def forward(
         stages=tuple(by_name.get(layers.STAGE, ())),
         penultimate=next(iter(by_name.get(layers.PENULTIMATE, ())), None),
         drift=by_layer.mean(1).T if by_layer.size else None,
+        disagreement=next(iter(by_name.get(layers.DISAGREEMENT, ())), None),
     )

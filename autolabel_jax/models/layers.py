@@ -10,6 +10,7 @@ from flax import linen as nn
 FEATURES = "intermediates"
 STAGE, PENULTIMATE = "stage", "penultimate"
 MEAN_DRIFT, VARIANCE_DRIFT = "mean_drift", "variance_drift"
+DISAGREEMENT = "disagreement"  # recorded by ``evaluation.views``, not by a layer
 
 # Keeps log(s² / v) finite where a channel is constant in an image, such as a black one.
 LOWEST_VARIANCE_RATIO = 1e-6

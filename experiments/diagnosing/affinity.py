@@ -10,12 +10,12 @@ import jax
 import numpy as np
 from flax import traverse_util
 from ml_collections import ConfigDict
-from tqdm import tqdm
 
 from autolabel_jax import augment, registry
 from autolabel_jax import experiment as experiment_lib
 from autolabel_jax.diagnosis import affinity
 from autolabel_jax.evaluation import predict
+from autolabel_jax.progress import Progress
 from autolabel_jax.run_dir import RunDir
 from autolabel_jax.trained import Trained
 from autolabel_jax.types import Batch
@@ -116,12 +116,10 @@ def measure(
         clean = predict.make_predict(
             baseline.experiment.model, baseline.experiment.mesh, baseline.experiment.eval_batch_size
         )(baseline.variables, whole)
-        with tqdm(
-            desc="affinity", total=len(missing) * DRAWS, unit="pass", dynamic_ncols=True
-        ) as bar:
+        with Progress("", len(missing) * DRAWS, unit="draw") as display:
             for one in missing:
-                bar.set_postfix_str(one["name"])
-                rows = [*rows, _row(baseline, own_config, one, whole, clean, bar)]
+                display.begin(f"measuring the affinity of {one['name']}")
+                rows = [*rows, _row(baseline, own_config, one, whole, clean, display)]
                 save({"stamp": stamp, "rows": rows})
     return {"stamp": stamp, "rows": rows}
 
@@ -132,7 +130,7 @@ def _row(
     settings: dict[str, Any],
     whole: Batch,
     clean: np.ndarray,
-    bar: tqdm,
+    display: Progress,
 ) -> dict[str, Any]:
     experiment = _experiment_with(baseline, own_config, settings)
     step = jax.jit(functools.partial(affinity.move_batch, experiment=experiment))
@@ -142,7 +140,7 @@ def _row(
         draws.append(
             affinity.move(baseline.variables, whole, key, step=step, experiment=experiment)
         )
-        bar.update()
+        display.advance()
     moved = jax.tree.map(lambda *x: np.concatenate(x), *draws)
     label = np.asarray(whole.label)
     pair = (clean, label, moved.logits, moved.label)

@@ -10,11 +10,12 @@ from typing import Any
 import flax.linen as nn
 import jax
 import numpy as np
-from tqdm import tqdm
 
-from autolabel_jax import calibration, datasets, files, image_ops, input_pipeline
+from autolabel_jax import calibration, datasets, files, image_ops, input_pipeline, progress
 from autolabel_jax.datasets import Split, StreamedSplit
 from autolabel_jax.diagnosis import affinity, fourier
+from autolabel_jax.diagnosis import beyond as beyond_lib
+from autolabel_jax.progress import Progress
 from autolabel_jax.trained import Trained
 from autolabel_jax.types import Batch
 
@@ -49,13 +50,35 @@ def buckets(trained: Trained, examples: int, before: dict[str, Any] | None) -> d
     step = jax.jit(functools.partial(affinity.move_batch, experiment=experiment))
     passes = 1 if experiment.augmentation.distance_is_given else experiment.num_buckets
     by_bucket = []
-    for n in tqdm(range(passes), desc="buckets", unit="bucket", dynamic_ncols=True):
+    for n in progress.each(range(passes), "measuring buckets", passes, "bucket"):
         key = jax.random.fold_in(jax.random.key(trained.config.seed), n)
         by_bucket.append(
             affinity.move(trained.variables, whole, key, step=step, experiment=experiment, bucket=n)
         )
     moved = jax.tree.map(lambda *x: np.concatenate(x), *by_bucket)
     return {"stamp": stamp, **_by_bucket(moved, trained)}
+
+
+def beyond(trained: Trained, examples: int, before: dict[str, Any] | None) -> dict[str, Any]:
+    """Measures accuracy and temperature by distance, see ``diagnosis.beyond``.
+
+    Args:
+      trained: the run.
+      examples: measures on the first N images of the calibration split (0 = all).
+      before: this part of the file, if it has one.
+    """
+    whole = put(trained.dataset.calibration, examples, trained)
+    stamp = stamp_of(trained, whole.label.shape[0])
+    if before and before["stamp"] == stamp:
+        return before
+    seed = trained.config.seed
+    key = input_pipeline.epoch_key(seed, int(trained.snapshot.epoch), beyond_lib.PURPOSE)
+    spec, experiment = trained.dataset.spec, trained.experiment
+    total = beyond_lib.num_buckets(experiment.augmentation, spec)
+    with Progress("", total, unit="bucket") as display:
+        display.begin("measuring temperatures")
+        rows = beyond_lib.measure(experiment, trained.variables, whole, spec, key, display.advance)
+    return {"stamp": stamp, **rows}
 
 
 def _by_bucket(moved: affinity.Moved, trained: Trained) -> dict[str, Any]:
@@ -135,16 +158,11 @@ def fourier_map(
 def _errors_so_far(path, stamp, chosen, predict, batches) -> dict[tuple[int, int], int]:
     """Counts errors at every frequency; skips those in the file."""
     lines = [line for line in files.read_json_lines(path) if line["stamp"] == stamp]
-    files.rewrite_json_lines(path, lines)
+    files.rewrite_json_lines(path, lines, checksum=True)
     errors = {(i, j): wrong for line in lines for i, j, wrong in line["errors"]}
     left = [pair for pair in chosen if pair not in errors]
-    with tqdm(
-        desc="Fourier",
-        total=len(chosen),
-        initial=len(chosen) - len(left),
-        unit="frequency",
-        dynamic_ncols=True,
-    ) as bar:
+    with Progress("", len(chosen), len(chosen) - len(left), unit="frequency") as display:
+        display.begin("adding frequencies")
         for first in range(0, len(left), FOURIER_CHUNK):
             chunk = left[first : first + FOURIER_CHUNK]
             wrong = fourier.count_errors(
@@ -152,8 +170,8 @@ def _errors_so_far(path, stamp, chosen, predict, batches) -> dict[tuple[int, int
             ).tolist()
             errors |= dict(zip(chunk, wrong, strict=True))
             rows = [[*pair, errors[pair]] for pair in chunk]
-            files.append_json_line(path, {"stamp": stamp, "errors": rows})
-            bar.update(len(chunk))
+            files.append_json_line(path, {"stamp": stamp, "errors": rows}, checksum=True)
+            display.advance(len(chunk))
     return errors
 
 

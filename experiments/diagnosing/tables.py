@@ -36,6 +36,25 @@ def buckets(part: dict[str, Any], augmentation: str) -> str:
     return printing.aligned(table, num_names=2 if grouped else 1)
 
 
+def beyond(part: dict[str, Any]) -> str:
+    """Formats one row per bucket of each family: accuracy, confidence, ECE and temperature."""
+    rows = [["moved by", "group", "distance", "images", "accuracy %", "confidence %", "ECE %", "T"]]
+    for n, family in enumerate(part["family"]):
+        percents = [part[name][n] for name in ("accuracy", "confidence", "ece")]
+        low, high = part["low"][n], part["high"][n]
+        rows.append(
+            [
+                family,
+                f"{part['group'][n] + 1}",
+                f"({low:.2f}, {high:.2f}]" if high else "0",
+                f"{part['count'][n]}",
+                *(_number(value, 100, 2) for value in percents),
+                f"{part['temperature'][n]:.3f}",
+            ]
+        )
+    return printing.aligned(rows, num_names=3)
+
+
 def affinity(part: dict[str, Any], wanted: Sequence[dict[str, Any]], own: dict[str, Any]) -> str:
     """Formats one row per augmentation, the run's own first, and notes on skipped parts.
 

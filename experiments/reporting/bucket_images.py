@@ -1,6 +1,5 @@
 """Draws sample images per bucket, which show each distance."""
 
-import itertools
 from typing import Any
 
 import jax
@@ -10,37 +9,25 @@ from matplotlib.figure import Figure
 
 from autolabel_jax import augment, buckets, datasets, image_ops, input_pipeline, trained
 from autolabel_jax import experiment as experiment_lib
-from autolabel_jax.datasets import Dataset
 from autolabel_jax.run_dir import RunDir
 from experiments.reporting import methods, plots
 from experiments.reporting.run_files import RunRecord
 
 IMAGES = 2  # shown in each group
 BATCH = 16  # of which those are the first; mixup takes partners from it
-
-
-def why_not(run: RunRecord) -> str | None:
-    """Returns why a run has no such figure, or None if it may have one."""
-    name = run.config.get("augment.name")
-    if name is None:
-        return "config.json lacks augment.name"
-    method = methods.find("augment.name", name)
-    if method is None:
-        return f"augment.name={name!r} cannot be loaded"
-    if not method.moves_inputs:
-        return f"augment.name={name!r} moves no image"
-    if method.attacks_model and RunDir(run.workdir).last_checkpoint() is None:
-        return f"augment.name={name!r} attacks the model, and there is no checkpoint of it"
-    return None
+OF_DATA = ("dataset", "data_dir", "data.", "train_examples", "augment.", "buckets.")
 
 
 def same_picture(run: RunRecord) -> str:
-    """Returns a key that is equal for runs with the same figure."""
-    shown = ("dataset", "data_dir", "data.", "train_examples", "augment.", "buckets.")
-    kept = {name: value for name, value in run.config.items() if name.startswith(shown)}
+    """Returns a key that is equal for runs with the same figure; '' for a run that has none."""
     method = methods.find("augment.name", run.config.get("augment.name"))
-    attacked = method is not None and method.attacks_model
-    return repr((sorted(kept.items()), run.workdir if attacked else None))
+    attacks = method is not None and method.attacks_model
+    if method is None or not method.moves_inputs:
+        return ""
+    if attacks and RunDir(run.workdir).last_checkpoint() is None:
+        return ""
+    kept = {name: value for name, value in run.config.items() if name.startswith(OF_DATA)}
+    return repr((sorted(kept.items()), run.workdir if attacks else None))
 
 
 @plots.STYLE
@@ -48,11 +35,7 @@ def draw(run: RunRecord, data_dir: str | None = None) -> Figure:
     """Draws calibration images, clean on the left, then in each interval; groups in rows.
 
     The label confidence of each bucket is below its images. All buckets have the same random draws
-    except for the distance.
-
-    Args:
-      run: run with the data, the augmentation and the buckets.
-      data_dir: folder of the data, if it has moved.
+    except for the distance. ``data_dir`` is the folder of the data, if it has moved.
 
     Raises:
       ValueError: the data are not images, or do not match the config.
@@ -71,15 +54,17 @@ def draw(run: RunRecord, data_dir: str | None = None) -> Figure:
     shape = dataset.train.input.shape[1:]
     if len(shape) != 3 or shape[-1] not in (1, 3):
         raise ValueError(f"dataset: {config.dataset!r} holds examples of shape {shape}, not images")
-    make = _given if experiment.augmentation.distance_is_given else _moved
-    return _grid(make(experiment, dataset, variables), experiment, run)
+    if experiment.augmentation.distance_is_given:
+        shown = _given(experiment, dataset.train)
+    else:
+        shown = _moved(experiment, dataset.calibration.take(slice(0, BATCH)), variables)
+    return _grid(shown, experiment, run)
 
 
 def _moved(
-    experiment: experiment_lib.Experiment, dataset: Dataset, variables: dict[str, Any]
+    experiment: experiment_lib.Experiment, split: datasets.Split, variables: dict[str, Any]
 ) -> np.ndarray:
-    """Returns images float [N + 1, IMAGES, ...] by bucket; the last entry is clean."""
-    split = dataset.calibration.take(slice(0, BATCH))
+    """Returns images float [N + 1, IMAGES, ...] by bucket; the first entry is clean."""
     batch = input_pipeline.put_split(split, experiment.mesh)
     draw_key, apply_key = jax.random.split(jax.random.key(0))
 
@@ -91,21 +76,17 @@ def _moved(
         return image_ops.to_float(moved.input)[:IMAGES]
 
     clean = image_ops.to_float(batch.input)[:IMAGES]
-    return np.stack([*(np.asarray(move(n)) for n in range(experiment.num_buckets)), clean])
+    return np.stack([clean, *(np.asarray(move(n)) for n in range(experiment.num_buckets))])
 
 
-def _given(
-    experiment: experiment_lib.Experiment, dataset: Dataset, variables: dict[str, Any]
-) -> np.ndarray:
+def _given(experiment: experiment_lib.Experiment, split: datasets.Split) -> np.ndarray:
     """Returns the same for data with given distances; missing and clean images are NaN."""
-    del variables
-    split = dataset.train
     bucket = np.asarray(buckets.bucket_index(jnp.asarray(split.distance), experiment.edges))
     image = np.asarray(image_ops.to_float(split.input))
     shown = np.full((experiment.num_buckets + 1, IMAGES, *image.shape[1:]), np.nan, np.float32)
     for n in range(experiment.num_buckets):
         rows = np.flatnonzero(bucket == n)[:IMAGES]
-        shown[n, : len(rows)] = image[rows]
+        shown[n + 1, : len(rows)] = image[rows]
     return shown
 
 
@@ -113,14 +94,14 @@ def _grid(shown: np.ndarray, experiment: experiment_lib.Experiment, run: RunReco
     num_groups, edges = experiment.augmentation.num_groups, experiment.calibration_edges
     num, images = len(edges) - 1, shown.shape[1]
     rows, columns = num_groups * images, num + 1
-    intervals = (plots.interval(*ends).replace(" ", "\n") for ends in itertools.pairwise(edges))
-    names = ["clean", *intervals]
+    intervals = plots.interval_names(edges, num)
+    names = ["clean", *(name.replace(" ", "\n") for name in intervals)]
     labels = run.lines[-1]["label_confidence"] if run.lines else None  # after the last epoch
     figure, axes = plots.panels(rows, columns, 1.1)
     figure.set_size_inches(max(1.1 * columns, 4.4), 1.1 * rows + 0.9)
     for (row, column), place in np.ndenumerate(axes):
         group, i = divmod(row, images)
-        n = len(shown) - 1 if column == 0 else group * num + column - 1
+        n = group * num + column if column else 0
         place.set(xticks=[], yticks=[], title=names[column] if row == 0 else "")
         if np.isfinite(picture := shown[n, i]).all():
             gray = {"cmap": "gray", "vmin": 0, "vmax": 1} if picture.shape[-1] == 1 else {}
@@ -128,7 +109,7 @@ def _grid(shown: np.ndarray, experiment: experiment_lib.Experiment, run: RunReco
         else:
             place.set_axis_off()
         if i == images - 1 and labels:
-            below = "label\nconfidence:" if column == 0 else plots.number(labels[n], 3)
+            below = "label\nconfidence:" if column == 0 else plots.number(labels[n - 1], 3)
             place.set_xlabel(below)
         if column == 0 and i == 0:
             place.set_ylabel(plots.group_name(run, group, num_groups))

@@ -2,11 +2,10 @@
 
 import pathlib
 
-import numpy as np
 import pandas as pd
-from scipy import stats
 
 from autolabel_jax import files
+from experiments.reporting import compare, rendering
 
 BASELINE = "temperature"
 RUN = ["dataset", "model", "augmentation", "label_rule", "seed"]  # rows of a run agree in these
@@ -28,37 +27,28 @@ def differences(path: pathlib.Path) -> pd.DataFrame:
 
     The index is ``RUN`` and the calibrator, the columns are ``METRICS``.
     """
-    rows = pd.DataFrame(files.read_json_lines(path)).set_index([*RUN, "calibrator"])
-    metrics = rows[list(METRICS)]
-    return metrics - metrics.xs(BASELINE, level="calibrator").reindex(
-        metrics.index.droplevel("calibrator")
-    ).set_axis(metrics.index)
+    rows = pd.DataFrame(files.read_json_lines(path, strict=True)).set_index([*RUN, "calibrator"])
+    wide = rows[list(METRICS)].unstack("calibrator")
+    return wide.sub(wide.xs(BASELINE, axis=1, level=1), level=0).stack(future_stack=True)
 
 
 def with_interval(values: pd.Series, factor: float = 1, decimals: int = 4) -> str:
     """Returns the mean of differences and Student's 95 % interval, such as '-.5 [-.8, -.2]'."""
-    mean = values.mean()
-    half = stats.t.ppf(0.975, len(values) - 1) * values.std() / np.sqrt(len(values))
-    texts = [f"{factor * x:+.{decimals}f}" for x in (mean, mean - half, mean + half)]
-    return f"{texts[0]} [{texts[1]}, {texts[2]}]"
+    mean, half = compare.interval(values)
+    mean, low, high = (f"{factor * x:+.{decimals}f}" for x in (mean, mean - half, mean + half))
+    return f"{mean} [{low}, {high}]"
 
 
 def markdown(path: pathlib.Path) -> str:
     """Returns two tables: all calibrators over all runs, and the candidates by label rule."""
     by_run = differences(path).drop(BASELINE, level="calibrator")
     chosen = by_run[by_run.index.isin(CANDIDATES, level="calibrator")]
-    every = _table(by_run, ["calibrator"])
-    return f"{every}\n\n{_table(chosen, ['calibrator', 'label_rule'])}\n"
+    return f"{_table(by_run, ['calibrator'])}\n\n{_table(chosen, ['calibrator', 'label_rule'])}\n"
 
 
 def _table(by_run: pd.DataFrame, by: list[str]) -> str:
-    headers = [*by, "n", *(header for header, _, _ in METRICS.values())]
-    lines = ["| " + " | ".join(headers) + " |", "|" + "---|" * len(headers)]
-    for names, group in by_run.groupby(level=by):
-        names = [names] if isinstance(names, str) else list(names)
-        cells = [
-            with_interval(group[metric], factor, decimals)
-            for metric, (_, factor, decimals) in METRICS.items()
-        ]
-        lines.append("| " + " | ".join([*names, str(len(group)), *cells]) + " |")
-    return "\n".join(lines)
+    groups = by_run.groupby(level=by)
+    body = pd.DataFrame({"n": groups.size().astype(str)})
+    for name, (header, factor, decimals) in METRICS.items():
+        body[header] = groups[name].agg(with_interval, factor=factor, decimals=decimals)
+    return rendering.markdown_table(rendering.Table("", body)).replace("---:|", "---|")

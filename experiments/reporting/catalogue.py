@@ -1,36 +1,24 @@
 """Lists the figures that can be drawn of some runs, each with a description in words."""
 
-import dataclasses
 import functools
 import math
 import os
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import pandas as pd
 from matplotlib.figure import Figure
 
 from autolabel_jax.run_dir import RunDir
-from experiments.reporting import (
-    bucket_images,
-    comparison_plots,
-    run_plots,
-    summary_plots,
-    varied,
-    varied_plots,
-)
+from experiments.reporting import bucket_images, comparison_plots, run_plots, texts, varied
 from experiments.reporting.run_files import CURVES, RunRecord
 
 
-@dataclasses.dataclass(frozen=True)
-class Drawing:
-    """A figure that can be drawn.
+class Drawing(NamedTuple):
+    """A figure that can be drawn, with the name of its file and words for who does not see it.
 
-    Attributes:
-      name: name of its file, without the extension.
-      title: short title.
-      alt: description for readers who do not see the figure.
-      draw: draws the figure; raises ValueError or FileNotFoundError if it cannot.
+    ``draw`` raises ValueError or FileNotFoundError if it cannot.
     """
 
     name: str
@@ -39,146 +27,65 @@ class Drawing:
     draw: Callable[[], Figure]
 
 
-def of_runs(frame: pd.DataFrame) -> list[Drawing]:
+def _drawing(kind: str, draw: Callable, *inputs: Any, name: str = "", **values: Any) -> Drawing:
+    """Makes a drawing of ``texts.FIGURES``, with what its words need."""
+    words = {own: text.format(name=name, **values) for own, text in texts.FIGURES[kind].items()}
+    file = "_".join(filter(None, [kind, name.replace(os.sep, "_")]))
+    return Drawing(file, **words, draw=functools.partial(draw, *inputs))
+
+
+def of_runs(frame: pd.DataFrame) -> Iterator[Drawing]:
     """Lists the figures that compare runs, see ``frame``."""
-    drawings = []
     if len(frame):
-        best = frame.loc[frame["accuracy"].idxmax()]
-        drawings.append(
-            Drawing(
-                "accuracy_against_ece",
-                "Accuracy against ECE",
-                "ECE against accuracy on the test set in per cent, a mark for each run, by label "
-                f"rule; {len(frame)} runs, the most accurate at "
-                f"{100 * best['accuracy']:.1f} % with an ECE of {100 * best['ece']:.1f} %. "
-                "The figures are in the table.",
-                functools.partial(comparison_plots.accuracy_against_ece, frame),
-            )
-        )
+        best = 100 * frame.loc[frame["accuracy"].idxmax(), ["accuracy", "ece"]]
+        draw = comparison_plots.accuracy_against_ece
+        yield _drawing("accuracy_against_ece", draw, frame, num=len(frame), **best)
     if comparison_plots.has_severities(frame):
-        drawings.append(
-            Drawing(
-                "ece_against_severity",
-                "ECE against severity of corruption",
-                "Mean ECE over the corruptions in per cent, on a logarithmic axis, of clean images "
-                "and at severities 1 to 5: a line for each label rule with its standard deviation "
-                "over seeds, before temperature scaling on the left and after it on the right.",
-                functools.partial(comparison_plots.ece_against_severity, frame),
-            )
-        )
-    studied = varied.studied(frame)
-    return drawings + [of_setting(varied.make(frame, field)[0], field) for field in studied]
+        yield _drawing("ece_against_severity", comparison_plots.ece_against_severity, frame)
+    for field in varied.studied(frame):
+        yield of_setting(varied.select(frame, field)[0], field)
 
 
 def summary(frame: pd.DataFrame) -> list[Drawing]:
     """Lists the three charts that sum up several studies."""
-    return [
-        Drawing(
-            "summary_ece",
-            "ECE after temperature scaling",
-            "Mean ECE after temperature scaling by label rule and augmentation, with 95 % "
-            "intervals over seeds.",
-            functools.partial(summary_plots.ece_by_rule, frame),
-        ),
-        Drawing(
-            "summary_nll",
-            "NLL against one-hot labels with a temperature",
-            "NLL of label rules without a temperature minus that of one-hot labels with one, with "
-            "95 % intervals of the differences paired over seeds, a row for each data set, model "
-            "and augmentation.",
-            functools.partial(summary_plots.nll_differences, frame),
-        ),
-        Drawing(
-            "summary_severity",
-            "ECE against severity of corruption",
-            "Mean ECE over the corruptions on a logarithmic axis, of clean images and at "
-            "severities 1 to 5, a panel for each data set, model and augmentation.",
-            functools.partial(summary_plots.severity, frame),
-        ),
-    ]
+    plots = comparison_plots
+    charts = {"ece": plots.ece_by_rule, "nll": plots.nll_differences, "severity": plots.severity}
+    return [_drawing(f"summary_{name}", draw, frame) for name, draw in charts.items()]
 
 
 def of_setting(drawn: pd.DataFrame, field: str) -> Drawing:
-    """Returns the figure of how metrics change with one setting, from ``varied.make``."""
-    return Drawing(
-        f"vary_{field}",
-        f"What {field} moves",
-        f"ECE, NLL, accuracy and learned labels of AutoLabel against {field}, mean and "
-        "standard deviation over seeds, beside one-hot labels and smoothing where there are runs "
-        f"of them. Mean ECE: {varied_plots.in_words(drawn)}.",
-        functools.partial(varied_plots.draw, drawn, field),
-    )
+    """Returns the figure of how metrics change with one setting, from ``varied.select``."""
+    return _drawing("vary", varied.draw, drawn, field, name=field, means=varied.in_words(drawn))
 
 
-def of_run(run: RunRecord, name: str) -> list[Drawing]:
-    """Lists the figures of one run.
-
-    Args:
-      run: a run, finished or not.
-      name: name that identifies it among the others.
-    """
-    file, drawings = name.replace(os.sep, "_"), []
+def of_run(run: RunRecord, name: str) -> Iterator[Drawing]:
+    """Lists the figures of one run, finished or not, under a name that tells it from others."""
     if run.lines and all({"epoch", *CURVES[:3]} <= line.keys() for line in run.lines):
         last = run.lines[-1]
         finite = [v for v in last["label_confidence"] if v is not None] or [math.nan]
+        ends = {"epochs": len(run.lines), "low": min(finite), "high": max(finite)}
+        yield _drawing("label_confidence", run_plots.label_confidence, run, name=name, **ends)
         accuracy = ", ".join("none" if v is None else f"{v:.3f}" for v in last["bucket_accuracy"])
-        drawings += [
-            Drawing(
-                f"label_confidence_{file}",
-                f"Label confidence by epoch: {name}",
-                f"Label confidence of each bucket over {len(run.lines)} epochs; at the end from "
-                f"{min(finite):.3f} to {max(finite):.3f}.",
-                functools.partial(run_plots.label_confidence, run),
-            ),
-            Drawing(
-                f"bucket_distance_{file}",
-                f"Buckets against distance: {name}",
-                "Accuracy, confidence and label confidence of each bucket against distance after "
-                f"epoch {last['epoch'] + 1}; accuracy by bucket: {accuracy}.",
-                functools.partial(run_plots.bucket_distance, run),
-            ),
-        ]
+        values = {"epochs": last["epoch"] + 1, "accuracy": accuracy}
+        yield _drawing("bucket_distance", run_plots.bucket_distance, run, name=name, **values)
     if RunDir(run.workdir).logits_file.exists():
-        drawings.append(
-            Drawing(
-                f"reliability_{file}",
-                f"Reliability: {name}",
-                "Accuracy against confidence on the clean test set in equal-width bins, with the "
-                "gap between the two, a 95 % bootstrap band, and the number of images in each bin.",
-                functools.partial(run_plots.reliability_diagram, run),
-            )
-        )
-    return drawings
+        yield _drawing("reliability", run_plots.reliability_diagram, run, name=name)
 
 
 def of_buckets(
     runs: Sequence[RunRecord], names: dict[pathlib.Path, str], data_dir: str | None = None
-) -> list[Drawing]:
+) -> Iterator[Drawing]:
     """Lists the sample images of the buckets, one figure for all runs that share them.
 
-    Its labels are those of an AutoLabel run, if there is one.
-
-    Args:
-      runs: any runs.
-      names: workdir → name of the run, from ``run_names``.
-      data_dir: folder of the data sets, if it has moved.
+    Its labels are those of an AutoLabel run, if there is one. ``names`` is from ``run_names``.
     """
-    drawings = {}
+    done = {""}
     for run in sorted(runs, key=lambda run: run.config.get("labels.rule") != "autolabel"):
-        key = bucket_images.same_picture(run)
-        if key in drawings or bucket_images.why_not(run):
-            continue
-        name = names[run.workdir]
-        method, data = run.config["augment.name"], run.config["dataset"]
-        drawings[key] = Drawing(
-            f"bucket_images_{name.replace(os.sep, '_')}",
-            f"Sample images per bucket: {method} on {data}, as in {name}",
-            f"Images of {data}, clean on the left and then moved by {method} with a distance "
-            "inside each interval, further to the right, and the label confidence of each bucket "
-            "below its images; the groups are below each other.",
-            functools.partial(bucket_images.draw, run, data_dir),
-        )
-    return list(drawings.values())
+        if (key := bucket_images.same_picture(run)) not in done:
+            values = {"method": run.config["augment.name"], "data": run.config["dataset"]}
+            values["name"] = names[run.workdir]
+            yield _drawing("bucket_images", bucket_images.draw, run, data_dir, **values)
+        done.add(key)
 
 
 def run_names(runs: Sequence[RunRecord]) -> dict[pathlib.Path, str]:
@@ -189,16 +96,18 @@ def run_names(runs: Sequence[RunRecord]) -> dict[pathlib.Path, str]:
 
 
 def everything(
-    frame: pd.DataFrame, left_out: pd.DataFrame, data_dir: str | None = None
+    frame: pd.DataFrame, left_out: pd.DataFrame, *, data_dir: str | None, images: bool
 ) -> list[Drawing]:
-    """Lists all figures of some runs.
+    """Lists all figures of some runs, see ``frame.load``.
 
     Args:
       frame: runs that can be compared.
-      left_out: the others, see ``frame.load``.
+      left_out: the others.
       data_dir: folder of the data sets, if it has moved.
+      images: whether to list the sample images too, for which the data are read.
     """
     runs = [*frame["record"], *left_out["record"]]
     names = run_names(runs)
+    sampled = of_buckets(runs, names, data_dir) if images else ()
     single = [drawing for run in runs for drawing in of_run(run, names[run.workdir])]
-    return [*of_runs(frame), *of_buckets(runs, names, data_dir), *single]
+    return [*of_runs(frame), *sampled, *single]

@@ -16,45 +16,42 @@ METRICS = ("ece", "nll", "accuracy", "corrupted_ece", "corrupted_accuracy")
 HELD_OUT = "calibration_nll"  # in the last line of metrics.jsonl, without a temperature
 
 
+def interval(values: pd.Series | pd.DataFrame) -> tuple:
+    """Returns the mean over rows, and the half width of Student's 95 % interval."""
+    half = values.sem() * stats.t.ppf((1 + LEVEL) / 2, values.count() - 1)
+    return values.mean(), half
+
+
+def difference(cell: pd.DataFrame, base: pd.DataFrame) -> pd.DataFrame:
+    """Returns cell minus base, each float [seeds, metrics], over common seeds.
+
+    The columns are mean, low, high and count, with NaN in Student's 95 % interval of one seed.
+    """
+    gaps = cell - base
+    mean, half = interval(gaps)
+    ends = {"mean": mean, "low": mean - half, "high": mean + half, "count": gaps.count()}
+    return pd.DataFrame(ends)
+
+
 def means(frame: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
     """Returns mean, sample standard deviation and count over seeds, by cell and metric."""
     runs = frame[["cell", *metrics]].melt("cell", var_name="metric")
     return runs.groupby(["cell", "metric"])["value"].agg(["mean", "std", "count"])
 
 
-def by_seed(frame: pd.DataFrame, metrics: Sequence[str]) -> dict[int, pd.DataFrame]:
+def _by_seed(frame: pd.DataFrame, metrics: Sequence[str]) -> dict[int, pd.DataFrame]:
     """Returns the metrics of each cell, with the seeds as index."""
     runs = frame.set_index("seed")[["cell", *metrics]]
     return {cell: own[list(metrics)] for cell, own in runs.groupby("cell")}
 
 
-def difference(cell: pd.DataFrame, base: pd.DataFrame) -> pd.DataFrame:
-    """Returns cell minus base over common seeds, with Student's 95 % interval.
-
-    Args:
-      cell: float [seeds, metrics].
-      base: the same of the cell to compare with.
-
-    Returns:
-      Columns mean, low, high and count by metric; low and high are NaN if count is 1.
-    """
-    gaps = cell - base
-    mean, count = gaps.mean(), gaps.count()
-    half = gaps.sem() * stats.t.ppf((1 + LEVEL) / 2, count - 1)
-    return pd.DataFrame({"mean": mean, "low": mean - half, "high": mean + half, "count": count})
-
-
-def best(frame: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
+def best(frame: pd.DataFrame, metrics: Sequence[str]) -> set[tuple[int, str]]:
     """Finds the best mean of each block, if a paired t test against the runner-up is passed.
 
     The test of level 5 % is passed where the 95 % interval of the difference excludes 0. The
     common seeds may rank the two differently than all seeds do, then none is the best.
-
-    Returns:
-      bool [cells, metrics].
     """
-    found = pd.DataFrame(False, sorted(frame["cell"].unique()), list(metrics))
-    seeds = by_seed(frame, metrics)
+    found, seeds = set(), _by_seed(frame, metrics)
     means = frame.groupby("cell")[list(metrics)].mean()
     for _, cells in frame.groupby("block")["cell"].unique().items():
         for metric in metrics:
@@ -64,43 +61,36 @@ def best(frame: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
             if len(ranked) == 2:
                 gap = difference(*(seeds[cell][[metric]] for cell in ranked)).loc[metric]
                 is_better = gap["low"] > 0 if higher else gap["high"] < 0
-                found.loc[ranked[0], metric] = is_better and gap["count"] >= MIN_SEEDS
+                if is_better and gap["count"] >= MIN_SEEDS:
+                    found.add((ranked[0], metric))
     return found
-
-
-def one_hot(block: pd.DataFrame) -> int | None:
-    """Returns the one-hot cell of a block; None if there is none."""
-    return next(iter(block.loc[block["label_rule"] == "one_hot", "cell"]), None)
 
 
 def to_one_hot(frame: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
     """Returns the differences, by cell and metric, of cells to the one-hot cell of their block."""
-    seeds, gaps = by_seed(frame, metrics), {}
+    seeds, gaps = _by_seed(frame, metrics), {}
     for _, block in frame[["block", "cell", "label_rule"]].groupby("block"):
-        base = one_hot(block)
+        base = _one_hot(block)
         others = [cell for cell in block["cell"].unique() if base not in (None, cell)]
         gaps |= {cell: difference(seeds[cell], seeds[base]) for cell in others}
     return _stacked(gaps, ["cell", "metric"])
 
 
 def to_baselines(frame: pd.DataFrame) -> pd.DataFrame:
-    """Compares AutoLabel without a temperature with two baselines that cost as little.
+    """Returns differences by AutoLabel's cell, without a temperature, the baseline, and metric.
 
-    These are one-hot labels with a temperature and the best constant smoothing. Both use the same
-    held-out images as AutoLabel, and neither uses the test set to choose anything. A temperature
-    does not change accuracy.
-
-    Returns:
-      The differences by AutoLabel's cell, the name of the baseline, and metric.
+    The baselines cost as little: one-hot labels with a temperature, and the best constant
+    smoothing. Both use the same held-out images as AutoLabel, and neither the test set to choose
+    anything. A temperature does not change accuracy.
     """
     present = frames.present(frame)
     metrics = [metric for metric in METRICS if metric in present]
-    seeds, gaps = by_seed(frame, present), {}
+    seeds, gaps = _by_seed(frame, present), {}
     scaled = [m if m.endswith("accuracy") else f"{m}_ts" for m in metrics]
     names = ["block", "cell", "seed", "label_rule", "rule", "record"]
     for _, block in frame[names].groupby("block"):
         baselines = {}
-        if (base := one_hot(block)) is not None:
+        if (base := _one_hot(block)) is not None:
             baselines["one_hot (TS)"] = seeds[base].reindex(columns=scaled)
         fixed, best = best_smoothing(block)
         if best is not None:
@@ -111,9 +101,27 @@ def to_baselines(frame: pd.DataFrame) -> pd.DataFrame:
             baselines[name] = seeds[best].reindex(columns=metrics)
         for cell in block.loc[block["label_rule"] == "autolabel", "cell"].unique():
             for name, own in baselines.items():
-                gap = difference(seeds[cell][metrics], own.set_axis(metrics, axis=1))
-                gaps[cell, name] = gap
+                gaps[cell, name] = difference(seeds[cell][metrics], own.set_axis(metrics, axis=1))
     return _stacked(gaps, ["cell", "minus", "metric"])
+
+
+def best_smoothing(block: pd.DataFrame) -> tuple[list[int], int | None]:
+    """Chooses the smoothing constant with the lowest mean held-out NLL over the common seeds.
+
+    Returns all cells to choose from, and the best; None without one or without a common seed.
+    """
+    fixed = block[block["label_rule"] == "smoothing"]
+    cells = list(fixed["cell"].unique())
+    if len(cells) < 2:
+        return cells, next(iter(cells), None)
+    losses = [run.lines[-1].get(HELD_OUT) if run.lines else None for run in fixed["record"]]
+    losses = fixed.assign(loss=np.array(losses, float)).set_index(["seed", "cell"])["loss"]
+    common = losses.unstack().dropna()
+    return cells, None if common.empty else common.mean().idxmin()
+
+
+def _one_hot(block: pd.DataFrame) -> int | None:
+    return next(iter(block.loc[block["label_rule"] == "one_hot", "cell"]), None)
 
 
 def _stacked(gaps: dict, names: list[str]) -> pd.DataFrame:
@@ -123,20 +131,15 @@ def _stacked(gaps: dict, names: list[str]) -> pd.DataFrame:
     return pd.DataFrame(columns=["mean", "low", "high", "count"], index=index, dtype=float)
 
 
-def best_smoothing(block: pd.DataFrame) -> tuple[list[int], int | None]:
-    """Chooses the smoothing constant with the lowest mean held-out NLL over the common seeds.
+def at_bound(frame: pd.DataFrame) -> pd.Series:
+    """Whether each run's temperature stands for an optimum at 0, at infinity or nowhere.
 
-    Returns:
-      All cells to choose from, and the best. The best is None if there is no smoothing cell, or if
-      several have no common seed with that metric.
+    Runs before ``temperature_optimum`` was recorded searched from .01 to 100: they count if their
+    temperature is at an end of it.
     """
-    fixed = block[block["label_rule"] == "smoothing"]
-    cells = list(fixed["cell"].unique())
-    if len(cells) < 2:
-        return cells, next(iter(cells), None)
-    losses = [run.lines[-1].get(HELD_OUT) if run.lines else None for run in fixed["record"]]
-    wide = fixed.assign(loss=np.array(losses, float)).pivot(
-        index="seed", columns="cell", values="loss"
+    temperature, kind = (
+        frame.get(name, pd.Series(None, frame.index, dtype))
+        for name, dtype in (("temperature", float), ("temperature_optimum", object))
     )
-    common = wide.dropna()
-    return cells, None if common.empty else common.mean().idxmin()
+    old = kind.isna() & ((temperature < 0.01001) | (temperature > 99.9))
+    return old | kind.isin(["zero", "infinite", "none"])

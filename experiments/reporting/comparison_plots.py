@@ -1,40 +1,46 @@
-"""Draws figures that compare label rules, with panels for each block of runs of a frame."""
+"""Draws figures that compare label rules, with panels for each block of runs of a frame.
 
-from collections.abc import Iterable, Mapping
+Three of them sum up several studies. These show cells of three seeds or more, of label rules
+without options other than step and α; intervals are Student's, at 95 %, over seeds.
+"""
 
+from collections.abc import Iterable, Iterator, Sequence
+
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib import ticker
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from experiments.reporting import frame as frame_lib
-from experiments.reporting import plots
+from experiments.reporting import compare, methods, plots
+from experiments.reporting.compare import MIN_SEEDS
 
 SCALINGS = {"": "before temperature scaling", "_ts": "after temperature scaling"}
 BY_SEVERITY = "corrupted_ece{}_by_severity"
 SEVERITIES = ("clean", "1", "2", "3", "4", "5")
 MIN_ECE, MIN_ACCURACY = 5, 10  # smallest spans of the axes, in points
+OPTION = "labels.alpha"  # may differ from study to study
+BASE = "one_hot"
+RULES = (BASE, "smoothing", "autolabel")  # of the second and third chart
+BUDGET = ["dataset", "model", "train_examples", "epochs"]
+Look = dict[str, str]
 
 
-def looks(names: Iterable[str]) -> dict[str, dict[str, str]]:
+def _looks(names: Iterable[str]) -> dict[str, Look]:
     """Gives each series one look for all panels."""
     return {name: plots.style(i) for i, name in enumerate(dict.fromkeys(names))}
 
 
-def title(runs: pd.DataFrame) -> str:
-    """Names data set, model, augmentation and budget of some runs, in two lines."""
-    seeds = runs.groupby("cell").size()
-    names = {name: span(runs[name]) for name in frame_lib.NAMES} | {"seeds": span(seeds)}
-    return (
-        "{dataset}, {model}, {augmentation}\n"
-        "{train_examples} images, {epochs} epochs, seeds: {seeds}".format_map(names)
-    )
-
-
-def span(values: pd.Series) -> str:
-    """Writes values as '3', or as '2 to 5' if they differ."""
-    found = sorted(values.unique())
-    return " to ".join(map(str, found[:: max(len(found) - 1, 1)]))
+def _blocks(
+    axes: Iterable[Axes], frame: pd.DataFrame
+) -> Iterator[tuple[Axes, list[tuple[str, pd.DataFrame, Look]]]]:
+    """Yields axes with a title, and name, runs and look of each cell, for each block."""
+    looks = _looks(frame["labels"])
+    for place, (_, block) in zip(axes, frame.groupby("block"), strict=True):
+        place.set_title(plots.block_title(block))
+        cells = block.groupby("labels", sort=False)
+        yield place, [(name, runs, looks[name]) for name, runs in cells]
 
 
 @plots.STYLE
@@ -44,17 +50,16 @@ def accuracy_against_ece(frame: pd.DataFrame) -> Figure:
     So that small differences do not look large, the ECE axis starts at 0 and ends at 5 % or above,
     and the accuracy axis spans ten points at least.
     """
-    look = looks(frame["labels"])
     figure, axes = plots.grid(frame["block"].nunique())
-    for place, (_, block) in zip(axes, frame.groupby("block"), strict=True):
-        for name, runs in block.groupby("labels", sort=False):
-            style = look[name] | {"linestyle": "none"}
-            place.plot(100 * runs["accuracy"], 100 * runs["ece"], **style, label=name)
+    for place, cells in _blocks(axes, frame):
+        for name, runs, look in cells:
+            look = look | {"linestyle": "none"}
+            place.plot(100 * runs["accuracy"], 100 * runs["ece"], **look, label=name)
         low, high = place.get_xlim()
         high = min(high + max(MIN_ACCURACY - (high - low), 0) / 2, 100)
         place.set_xlim(min(low, high - MIN_ACCURACY), high)
         place.set_ylim(0, max(place.get_ylim()[1], MIN_ECE))
-        place.set(xlabel="accuracy %", ylabel="ECE %", title=title(block))
+        place.set(xlabel="accuracy %", ylabel="ECE %")
     plots.legend(figure, axes)
     return figure
 
@@ -64,37 +69,21 @@ def has_severities(frame: pd.DataFrame) -> bool:
     return BY_SEVERITY.format("") in frame and bool(frame[BY_SEVERITY.format("")].notna().any())
 
 
-def severities(frame: pd.DataFrame, scaling: str = "") -> np.ndarray:
-    """Returns ECE % of clean images and at severities 1 to 5 of each run that has them.
-
-    Args:
-      frame: runs.
-      scaling: key of ``SCALINGS``.
-
-    Returns:
-      float [runs, 6], NaN where a metric of clean images is missing.
-    """
+def _severities(frame: pd.DataFrame, scaling: str = "") -> np.ndarray:
+    """Returns ECE %, float [runs, 6], of clean images and by severity, of runs that have it."""
     columns = [f"ece{scaling}", BY_SEVERITY.format(scaling)]
     found = frame.reindex(columns=columns).dropna(subset=columns[1:])
     return 100 * np.array([[clean, *by] for clean, by in found.values], float).reshape(-1, 6)
 
 
-def draw_severities(
-    place: Axes, series: Mapping[str, np.ndarray], look: Mapping[str, dict[str, str]]
-) -> None:
-    """Draws mean curves ± standard deviation over seeds, with a logarithmic axis for the ECE.
-
-    Args:
-      place: the axes.
-      series: name → ``severities``; one without a run is left out.
-      look: name → colour, marker and line.
-    """
-    series = {name: curves for name, curves in series.items() if len(curves)}
+def _draw_severities(place: Axes, series: Sequence[tuple[str, np.ndarray, Look]]) -> None:
+    """Draws mean curves ± standard deviation over seeds, with a logarithmic axis for the ECE."""
+    series = [one for one in series if len(one[1])]
     shifts = np.linspace(-1, 1, len(series)) * min(0.03 * len(series), 0.2)  # no bar hides another
-    for shift, (name, curves) in zip(shifts, series.items(), strict=True):
+    for shift, (name, curves, look) in zip(shifts, series, strict=True):
         sd = curves.std(0, ddof=1) if len(curves) > 1 else None
-        place.errorbar(np.arange(6) + shift, curves.mean(0), sd, **look[name], label=name)
-    first = 0 if any(np.isfinite(curves[:, 0]).any() for curves in series.values()) else 1
+        place.errorbar(np.arange(6) + shift, curves.mean(0), sd, **look, label=name)
+    first = 0 if any(np.isfinite(curves[:, 0]).any() for _, curves, _ in series) else 1
     place.set_xticks(range(first, 6), SEVERITIES[first:])
     plots.log_percent(place)
 
@@ -103,15 +92,123 @@ def draw_severities(
 def ece_against_severity(frame: pd.DataFrame) -> Figure:
     """Draws the mean ECE over corruptions against severity, ± standard deviation over seeds."""
     frame = frame[frame[BY_SEVERITY.format("")].notna()]
-    look = looks(frame["labels"])
     figure, axes = plots.panels(frame["block"].nunique(), 2, 2.9, sharex=True, sharey="row")
-    for row, (_, block) in zip(axes, frame.groupby("block"), strict=True):
-        for place, (scaling, when) in zip(row, SCALINGS.items(), strict=True):
-            cells = block.groupby("labels", sort=False)
-            draw_severities(place, {n: severities(runs, scaling) for n, runs in cells}, look)
-            place.set_title(f"{title(block)}\n{when}")
-        row[0].set_ylabel("ECE %")
-    for place in axes[-1]:
-        place.set_xlabel("severity of the corruption")
+    for column, (scaling, when) in zip(axes.T, SCALINGS.items(), strict=True):
+        for place, cells in _blocks(column, frame):
+            _draw_severities(place, [(n, _severities(runs, scaling), o) for n, runs, o in cells])
+            place.set_title(f"{place.get_title()}\n{when}")
+        column[-1].set_xlabel("severity of the corruption")
+    for place in axes[:, 0]:
+        place.set_ylabel("ECE %")
     plots.legend(figure, axes.flat)
+    return figure
+
+
+def _shown(frame: pd.DataFrame, metric: str, rules: Sequence[str] = ()) -> pd.DataFrame:
+    """Returns the runs of a summary, with ``labels`` shortened to the rule and its step.
+
+    Raises:
+      ValueError: there are none, or cells of a block differ in α alone.
+    """
+    frame = frame[frame[metric].notna()] if metric in frame else frame[:0]
+    if frame.empty:
+        raise ValueError(f"no run has {metric}")
+    pairs = zip(frame["label_rule"], frame["record"], strict=True)
+    options = [methods.options(rule, run.settings) for rule, run in pairs]
+    plain = pd.Series([own.keys() <= {OPTION} for own in options], frame.index, dtype=bool)
+    seeds = frame.groupby("cell")["cell"].transform("size")
+    ends = [f", {OPTION}={own[OPTION]}" if OPTION in own else "" for own in options]
+    labels = [name.removesuffix(end) for name, end in zip(frame["labels"], ends, strict=True)]
+    named = frame["label_rule"].isin(rules or frame["label_rule"])
+    kept = frame.assign(labels=labels)[plain & named & (seeds >= MIN_SEEDS)]
+    if kept.empty:
+        raise ValueError(f"no label rule has {metric} of {MIN_SEEDS} seeds or more")
+    same = kept.groupby(["block", "labels"])["cell"].nunique()
+    if (same > 1).any():
+        name = same.idxmax()[1]
+        raise ValueError(f"{name} has several values of {OPTION} in a study; pass runs of one")
+    return kept
+
+
+@plots.STYLE
+def ece_by_rule(frame: pd.DataFrame) -> Figure:
+    """Draws ECE after temperature scaling by label rule, with a panel for each augmentation.
+
+    The axis starts at 0. Data sets of which runs have one augmentation are left out. The vertical
+    line is at the mean of one-hot labels.
+    """
+    frame = _shown(frame, "ece_ts")
+    several = frame.groupby(BUDGET)["augmentation"].transform("nunique") > 1
+    if not several.any():
+        raise ValueError("no data set has runs of several augmentations")
+    budgets = list(frame[several].groupby(BUDGET, sort=False))
+    figure = plt.figure(figsize=(plots.WIDTH, 2.9 * len(budgets)))
+    parts = figure.subfigures(len(budgets), 1, squeeze=False)[:, 0]
+    for part, ((dataset, model, images, epochs), runs) in zip(parts, budgets, strict=True):
+        names = list(dict.fromkeys(runs["labels"]))
+        axes = part.subplots(1, runs["block"].nunique(), sharex=True, sharey=True)
+        for place, cells in _blocks(axes, runs):
+            for name, own, look in cells:
+                mean, half = compare.interval(100 * own["ece_ts"])
+                place.errorbar(mean, names.index(name), xerr=half, **look)
+                if name == BASE:
+                    place.axvline(mean, color="0.5", linewidth=0.8, zorder=0)
+            place.xaxis.set_major_locator(ticker.MaxNLocator(4, integer=True))
+            place.set_title(own["augmentation"].iloc[0])
+        axes[0].set(yticks=range(len(names)), yticklabels=names, ylim=(len(names) - 0.5, -0.5))
+        axes[0].set_xlim(left=0)
+        seeds = plots.span(runs.groupby("cell").size())
+        part.suptitle(f"{dataset}, {model}, {images} images, {epochs} epochs, seeds: {seeds}")
+        part.supxlabel("ECE % after temperature scaling", fontsize=9)
+    return figure
+
+
+@plots.STYLE
+def nll_differences(frame: pd.DataFrame) -> Figure:
+    """Draws the NLL of label rules without a temperature minus that of one-hot labels with one.
+
+    Differences are paired over seeds, in a row for each block. Other label rules than those of
+    ``RULES`` are left out: some of their differences are ten times as large.
+    """
+    frame = _shown(frame, "nll_ts", RULES)
+    looks = _looks(frame["labels"])
+    blocks = [block for _, block in frame.groupby("block") if BASE in set(block["label_rule"])]
+    if not blocks:
+        raise ValueError(f"no label rule can be compared with {BASE} of {MIN_SEEDS} seeds or more")
+    figure, place = plt.subplots(figsize=(plots.WIDTH, 0.6 * len(blocks) + 0.5))
+    for row, block in enumerate(blocks):
+        base = block[block["label_rule"] == BASE].set_index("seed")["nll_ts"]
+        for name, runs in block.groupby("labels", sort=False):
+            gaps = (runs.set_index("seed")["nll"] - base).dropna()
+            if len(gaps) < MIN_SEEDS:
+                continue
+            mean, half = compare.interval(gaps)
+            offset = 0.7 * ((list(looks).index(name) + 0.5) / len(looks) - 0.5)
+            look = looks[name] | {"linestyle": "none"}
+            place.errorbar(mean, row + offset, xerr=half, **look, label=name)
+    titles = list(map(plots.block_title, blocks))
+    place.set(yticks=range(len(blocks)), yticklabels=titles, ylim=(len(blocks) - 0.5, -0.5))
+    place.set_xlabel("NLL minus NLL of one_hot after temperature scaling (below 0: better)")
+    place.axvline(0, color="black", linewidth=0.8)
+    plots.legend(figure, [place])
+    return figure
+
+
+@plots.STYLE
+def severity(frame: pd.DataFrame) -> Figure:
+    """Draws the mean ECE over corruptions against severity, with a panel for each block."""
+    frame = _shown(frame, BY_SEVERITY.format(""), RULES)
+    figure, axes = plots.grid(frame["block"].nunique(), height=2.1, sharey=True)
+    for place, cells in _blocks(axes, frame):
+        series = [(name, _severities(runs), look) for name, runs, look in cells]
+        for name, runs, look in cells:
+            if name == BASE:
+                look = look | {"linestyle": ":", "fillstyle": "none"}
+                series.append((f"{name} {SCALINGS['_ts']}", _severities(runs, "_ts"), look))
+        _draw_severities(place, series)
+    for place in axes[::3]:
+        place.set_ylabel("ECE %")
+    for place in axes[-3:]:
+        place.set_xlabel("severity of the corruption")
+    plots.legend(figure, axes)
     return figure

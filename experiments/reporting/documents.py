@@ -7,193 +7,144 @@
 The fields of a marker are described in docs/sweeps.md.
 """
 
-import dataclasses
 import difflib
 import pathlib
+import re
 import shlex
 from collections.abc import Sequence
 
 from autolabel_jax import files
 from experiments.reporting import frame as frames
-from experiments.reporting import packed, rendering, run_files, summary
-from experiments.reporting.summary import Choice
+from experiments.reporting import rendering, run_files, summary
+from experiments.reporting.rendering import escape_markdown
 
 BEGIN, END = "<!-- tables", "<!-- end of tables -->"
-LISTS = {"show": "kinds", "columns": "columns", "augmentations": "augmentations"}  # lists of words
-FIELDS = (*LISTS, "rows", "title", "notes")
+MARKER = re.compile(rf"^(?:{BEGIN}|{END}).*$", re.MULTILINE)
+# Fields that are lists → their separator and the argument of ``summary.tables``.
+LISTS = {"show": (None, "kinds"), "columns": (None, "chosen"), "rows": (";", "rows")}
+LISTS |= {"augmentations": (None, "augmentations")}
+FIELDS = (*LISTS, "title", "notes")
 EXAMPLE = f'{BEGIN} results/FOLDER columns="accuracy ece" -->'
 
 
-@dataclasses.dataclass(frozen=True)
-class Block:
-    """A pair of markers and the tables they ask for.
-
-    Attributes:
-      place: position of the first marker, 'README.md:12'.
-      start: index of the first line between the markers.
-      stop: index of the line after the last one between them.
-      folders: folders of runs.
-      choice: the tables, columns and rows to show.
-      title: title of the only table; '' for none; None for the usual titles.
-      has_notes: whether notes follow the tables.
-    """
-
-    place: str
-    start: int
-    stop: int
-    folders: tuple[str, ...]
-    choice: Choice
-    title: str | None
-    has_notes: bool
-
-
-def find(text: str, name: str) -> list[Block]:
-    """Finds the blocks of a document.
-
-    Args:
-      text: text of the document.
-      name: name of the document, for messages.
+def find(text: str, name: str) -> list[tuple[re.Match, re.Match]]:
+    """Finds the pairs of markers in the text of a document.
 
     Raises:
-      ValueError: a marker cannot be read; the message gives document and line.
+      ValueError: one of the two is missing; the message gives document and line.
     """
-    blocks, begun = [], None
-    for i, line in enumerate(text.splitlines()):
-        is_end = line.startswith(END)
-        if line.startswith(BEGIN) == is_end:
-            continue
-        if is_end == (begun is None):
-            last = f"; the block of line {begun[0] + 1} has no end" if begun else ""
-            wanted = EXAMPLE if is_end else END
-            raise ValueError(f"{name}:{i + 1}: {line!r} without {wanted} before it{last}")
-        if is_end:
-            start, marker = begun
-            blocks.append(_block(marker, f"{name}:{start + 1}", start + 1, i))
-        begun = None if is_end else (i, line)
-    if begun:
-        raise ValueError(f"{name}:{begun[0] + 1}: the block has no end; write {END} below it")
-    return blocks
+    found = list(MARKER.finditer(text))
+    for i, marker in enumerate(found):
+        wanted = END if i % 2 else EXAMPLE
+        if marker.group().startswith(END) != bool(i % 2):
+            raise ValueError(
+                f"{_place(name, marker)}: {marker.group()!r} without {wanted} before it"
+            )
+    if len(found) % 2:
+        raise ValueError(f"{_place(name, found[-1])}: the block has no end; write {END} below it")
+    return list(zip(found[::2], found[1::2], strict=True))
 
 
-def _block(marker: str, place: str, start: int, stop: int) -> Block:
-    inside = marker.removeprefix(BEGIN).strip()
+def _place(name: str, marker: re.Match) -> str:
+    return f"{name}:{marker.string.count(chr(10), 0, marker.start()) + 1}"
+
+
+def _parse(marker: re.Match) -> tuple[list[str], dict[str, str]]:
+    """Returns the folders and the fields of a marker."""
+    inside = marker.group().removeprefix(BEGIN).strip()
     try:
         words = shlex.split(inside.removesuffix("-->"))
     except ValueError as error:
-        raise ValueError(f"{place}: {error} in {marker!r}; write it as {EXAMPLE}") from error
+        raise ValueError(f"{error} in {marker.group()!r}; write it as {EXAMPLE}") from error
     # A folder may be called 'runs/labels.rule=one_hot'.
     fields = [word for word in words if "=" in word and word.split("=")[0].isidentifier()]
     given = dict(word.split("=", 1) for word in fields)
-    folders = tuple(word for word in words if word not in fields)
+    folders = [word for word in words if word not in fields]
     unknown = [field for field in given if field not in FIELDS]
     if unknown or not folders or not inside.endswith("-->") or given.get("notes", "no") != "no":
         what = f"got {', '.join(unknown)}, expected some of: {', '.join(FIELDS)}"
-        raise ValueError(
-            f'{place}: {what if unknown else marker}; write it as {EXAMPLE}; notes may be "no"'
-        )
-    asked = {own: tuple(given[field].split()) for field, own in LISTS.items() if field in given}
-    if "rows" in given:
-        asked["rows"] = tuple(row.strip() for row in given["rows"].split(";") if row.strip())
-    title, has_notes = given.get("title"), "notes" not in given
-    return Block(place, start, stop, folders, Choice(**asked), title, has_notes)
+        what = what if unknown else marker.group()
+        raise ValueError(f'{what}; write it as {EXAMPLE}; notes may be "no"')
+    return folders, given
 
 
 def regenerated(text: str, name: str, root: pathlib.Path) -> str:
-    """Returns the document with all its tables regenerated; the other text is unchanged.
+    """Returns the text of a document with all its tables regenerated.
 
-    Args:
-      text: text of the document.
-      name: name of the document, for messages.
-      root: folder that the paths in markers are relative to.
+    Paths in markers are relative to ``root``.
 
     Raises:
       ValueError: a block cannot be made; the message gives document and line.
     """
-    lines, done = text.splitlines(keepends=True), 0
-    parts = []
-    for block in find(text, name):
-        parts += [*lines[done : block.start], f"\n{content(block, root)}\n"]
-        done = block.stop
-    return "".join([*parts, *lines[done:]])
+    parts, done = [], 0
+    for begin, end in find(text, name):
+        try:
+            parts += [text[done : begin.end()], f"\n\n{_content(begin, root)}\n"]
+        except ValueError as error:
+            raise ValueError(f"{_place(name, begin)}: {error}") from error
+        done = end.start()
+    return "".join([*parts, text[done:]])
 
 
-def content(block: Block, root: pathlib.Path) -> str:
-    """Makes the text between the markers of a block: what all rows share, the tables, the notes.
-
-    Raises:
-      ValueError: the tables cannot be made; the message gives document and line.
-    """
-    try:
-        frame, left_out = frames.load([str(root / folder) for folder in block.folders])
-        tables = summary.chosen(frame, block.choice)
-    except ValueError as error:
-        raise ValueError(f"{block.place}: {error}") from error
-    if not tables or (block.title is not None and len(tables) != 1):
+def _content(marker: re.Match, root: pathlib.Path) -> str:
+    """Makes the text between two markers: what all rows share, the tables, the notes."""
+    folders, given = _parse(marker)
+    asked = {}
+    for field in LISTS.keys() & given.keys():
+        separator, argument = LISTS[field]
+        asked[argument] = list(filter(None, map(str.strip, given[field].split(separator))))
+    frame, left_out = frames.load([str(root / folder) for folder in folders])
+    left_out["run"] = left_out["run"].str.removeprefix(f"{root}/")
+    tables = summary.tables(frame, left_out, **asked)
+    tables, apart = (tables[:-1], tables[-1:]) if len(left_out) else (tables, [])
+    if not tables or ("title" in given and len(tables) != 1):
         titles = ", ".join(table.title for table in tables) or "none"
         raise ValueError(
-            f"{block.place}: title needs exactly one table, got {titles}; choose one with show "
-            "and columns"
+            f"title needs exactly one table, got {titles}; choose one with show and columns"
         )
-    if block.title is not None:
-        tables = [dataclasses.replace(tables[0], title=block.title)]
+    if "title" in given:
+        tables = [tables[0]._replace(title=given["title"])]
     shared, tables = rendering.without_shared(tables)
-    lines = [f"All rows: {rendering.escape_markdown(shared)}.\n"] * bool(shared)
-    runs = left_out["run"].str.removeprefix(f"{root}/")
-    for table in (*tables, *summary.left_out(left_out.assign(run=runs))):
-        lines += [f"#### {rendering.escape_markdown(table.title)}\n"] * bool(table.title)
+    lines = [f"All rows: {escape_markdown(shared)}.\n"] * bool(shared)
+    for table in (*tables, *apart):
+        lines += [f"#### {escape_markdown(table.title)}\n"] * bool(table.title)
         lines += [f"{rendering.markdown_table(table)}\n"]
-    notes = dict.fromkeys(note for table in tables for note in table.notes if block.has_notes)
-    lines += [*(f"- {rendering.escape_markdown(note)}" for note in notes), *[""] * bool(notes)]
-    return "\n".join(lines)
-
-
-def differences(old: str, new: str, name: str) -> list[str]:
-    """Returns lines that name the blocks of a document that differ, with their difference."""
-    lines_of_old, lines_of_new = old.splitlines(), new.splitlines()
-    report = []
-    for a, b in zip(find(old, name), find(new, name), strict=True):
-        before, after = lines_of_old[a.start : a.stop], lines_of_new[b.start : b.stop]
-        if before != after:
-            report.append(f"{a.place}: not what the run files in {', '.join(a.folders)} give")
-            report += difflib.unified_diff(before, after, name, "run files", lineterm="", n=0)
-    return report
-
-
-def not_shown(
-    workdirs: Sequence[pathlib.Path], blocks: Sequence[Block], root: pathlib.Path
-) -> list[pathlib.Path]:
-    """Returns the working directories of runs that no block of all documents shows."""
-    folders = (folder.removesuffix(packed.SUFFIX) for block in blocks for folder in block.folders)
-    shown = {(root / folder).resolve() for folder in folders}
-    return [w for w in workdirs if not shown & {w.resolve(), *w.resolve().parents}]
+    notes = [note for table in tables for note in table.notes if "notes" not in given]
+    lines += [f"- {escape_markdown(note)}" for note in dict.fromkeys(notes)]
+    return "\n".join([*lines, *[""] * bool(notes)])
 
 
 def update(
     names: Sequence[str], arguments: Sequence[str], root: pathlib.Path, *, check: bool
 ) -> list[str]:
-    """Regenerates the tables of documents.
+    """Regenerates the tables of documents; with ``check`` it compares them and writes nothing.
 
     Args:
       names: paths of the documents.
       arguments: folders of runs, each of which some document must show.
       root: folder that the paths in markers are relative to.
-      check: compare the tables and write nothing.
+      check: see above.
 
     Returns:
       Messages about runs that no document shows and, with ``check``, about tables that differ.
-
-    Raises:
-      ValueError: a block cannot be made; the message gives document and line.
     """
-    blocks, new, faults = [], {}, []
+    faults, shown, made = [], set(), {}
     for name in names:
-        old = pathlib.Path(name).read_text(encoding="utf-8")
-        blocks += find(old, name)
-        new[name] = regenerated(old, name, root)
-        faults += differences(old, new[name], name) if check else []
-    missing = not_shown(run_files.find(arguments), blocks, root) if arguments else []
-    faults += [f"{workdir}: no tables of it in {', '.join(names)}" for workdir in missing]
-    for name, text in new.items() if not check else ():
-        with files.replacing(pathlib.Path(name)) as file:
-            file.write(text.encode())
-    return faults
+        old = files.read_text(pathlib.Path(name))
+        made[name] = new = regenerated(old, name, root)
+        for (begin, end), (own, own_end) in zip(find(old, name), find(new, name), strict=True):
+            folders = _parse(begin)[0]
+            shown |= {
+                (root / folder.removesuffix(run_files.SUFFIX)).resolve() for folder in folders
+            }
+            texts = old[begin.end() : end.start()], new[own.end() : own_end.start()]
+            if check and texts[0] != texts[1]:
+                what = f"not what the run files in {', '.join(folders)} give"
+                lines = (text.splitlines() for text in texts)
+                differing = difflib.unified_diff(*lines, name, "run files", lineterm="", n=0)
+                faults += [f"{_place(name, begin)}: {what}", *differing]
+    for name, new in made.items() if not check else ():
+        files.write_text(pathlib.Path(name), new)
+    workdirs = [run.workdir for run in run_files.load(arguments)] if arguments else []
+    missing = [w for w in workdirs if not shown & {w.resolve(), *w.resolve().parents}]
+    return faults + [f"{workdir}: no tables of it in {', '.join(names)}" for workdir in missing]

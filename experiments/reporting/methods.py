@@ -1,24 +1,22 @@
 """Names and orders the methods of a run in tables and figures, by what they declare."""
 
+import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
-from autolabel_jax import augment, labels, models, registry
+from flax import traverse_util
 
-TABLES: dict[str, Mapping[str, type]] = {
-    "augment.name": augment.TABLE,
-    "labels.rule": labels.TABLE,
-    "model.name": models.TABLE,
-}
+from autolabel_jax import augment, labels, models, registry
+from configs import base
+
+TABLES = {"augment.name": augment.TABLE, "labels.rule": labels.TABLE, "model.name": models.TABLE}
+# Values that a run uses for fields added after it was made, as JSON stores them.
+DEFAULTS = traverse_util.flatten_dict(json.loads(base.base().to_json()), sep=".")
 
 
 def find(field: str, name: Any) -> type | None:
-    """Returns the class that a field of a run's config names; None if it cannot be loaded.
-
-    Args:
-      field: key of TABLES.
-      name: name in the table, or ``module:Class``.
-    """
+    """Returns the class that a field of ``TABLES`` names; None if it cannot be loaded."""
     try:
         return registry.find(field, name, TABLES[field])
     except (ValueError, TypeError):
@@ -35,8 +33,7 @@ def title(field: str, name: str) -> str:
 
 def rank(field: str, name: str) -> int:
     """Returns the index of a method in its table; external methods come last."""
-    names = list(TABLES[field])
-    return names.index(name) if name in names else len(names)
+    return [*TABLES[field], name].index(name)
 
 
 def fields(field: str, config: Mapping[str, Any]) -> tuple[str, ...] | None:
@@ -52,13 +49,41 @@ def model_name(config: Mapping[str, Any]) -> str:
     return "-".join([name, *(str(size) for size in sizes if size is not None)])
 
 
+def group_name(augmentation: str | None, group: int) -> str:
+    """Names a group of buckets, the discrete part of the distance: 'chain depth 2'."""
+    method = find("augment.name", augmentation)
+    return f"{'group' if method is None else method.group_name} {group + 1}"
+
+
 def row_name(rule: str, settings: Mapping[str, Any]) -> str:
     """Returns the name of a label rule with some of its settings in tables."""
     method = find("labels.rule", rule)
     return rule if method is None else method.row_name(settings)
 
 
-def group_name(augmentation: str, group: int) -> str:
-    """Names a group of buckets, the discrete part of the distance: 'chain depth 2'."""
-    method = find("augment.name", augmentation)
-    return f"{'group' if method is None else method.group_name} {group + 1}"
+def options(rule: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns fields of the label rule that differ from their defaults and are not in its name."""
+    method, named, usual = find("labels.rule", rule), ["labels.rule"], DEFAULTS
+    if method is not None:
+        named += [f"labels.{field}" for field in method.in_name]
+        usual = usual | {f"labels.{n}": s.default for n, s in registry.settings(method).items()}
+    own = {n: v for n, v in sorted(settings.items()) if n.startswith("labels.") and n not in named}
+    return {name: value for name, value in own.items() if value != usual.get(name)}
+
+
+def label_names(rule: str, settings: Mapping[str, Any]) -> tuple[str, tuple]:
+    """Returns the name of a row, and the sort key of rows.
+
+    The name is 'one_hot', 'smoothing .05', 'autolabel, signed gap, labels.alpha=0.5': it holds the
+    options that differ from their defaults, and does not depend on other runs.
+    """
+    name = row_name(rule, {field.removeprefix("labels."): v for field, v in settings.items()})
+    own = [f"{field}={value}" for field, value in options(rule, settings).items()]
+    places = (natural(", ".join(own)), natural(name), natural(sorted(settings.items())))
+    return ", ".join([name, *own]), (rank("labels.rule", rule), rule, *places)
+
+
+def natural(value: Any) -> list[tuple[bool, float, str]]:
+    """Returns a sort key that orders the numbers in a text by size, and before words."""
+    parts = re.split(r"(\d*\.?\d+(?:e-?\d+)?)", str(value))
+    return [(i % 2 == 0, float(p) if i % 2 else 0.0, p) for i, p in enumerate(parts)]

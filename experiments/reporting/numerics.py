@@ -28,17 +28,8 @@ VERSIONS = {
 }
 
 
-def version(result: dict[str, Any]) -> int:
-    """Returns the numerics version that a result was made with, or UNKNOWN."""
-    return result.get("numerics_version", VERSIONS.get(_commit(result), UNKNOWN))
-
-
 def identity(result: dict[str, Any]) -> dict[str, Any]:
     """Returns what must be equal for runs of one config to be compared."""
-    known = version(result)
-    own = {} if known else {"revision": _commit(result)}
-    return {"numerics_version": known, **own}
-
-
-def _commit(result: dict[str, Any]) -> str:
-    return result["revision"].removesuffix("-dirty")
+    commit = result["revision"].removesuffix("-dirty")
+    known = result.get("numerics_version", VERSIONS.get(commit, UNKNOWN))
+    return {"numerics_version": known, **({} if known else {"revision": commit})}

@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 from matplotlib import ticker
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, FigureBase
@@ -20,6 +21,7 @@ from PIL import Image
 
 from autolabel_jax import augment, buckets
 from autolabel_jax import experiment as experiment_lib
+from experiments.reporting import frame as frames
 from experiments.reporting import methods
 from experiments.reporting.run_files import RunRecord
 
@@ -69,9 +71,8 @@ def legend(figure: FigureBase, axes: Iterable[Axes], title: str = "") -> None:
     """Draws one legend for some axes below them, and makes the figure higher by its height."""
     found = [place.get_legend_handles_labels() for place in axes]
     handles = {name: handle for pair in found for handle, name in zip(*pair, strict=True)}
-    names = list(handles)
-    root = figure.get_figure(root=True)
-    longest = max(max(map(len, name.split("\n"))) for name in names)
+    root, names = figure.get_figure(root=True), list(handles)
+    longest = max(len(line) for name in names for line in name.split("\n"))
     fit = max(1, int(root.get_figwidth() / (0.065 * longest + 0.5)))  # .065 inches a letter
     rows = math.ceil(len(names) / fit)
     high = rows * max(name.count("\n") + 1 for name in names) + bool(title)
@@ -88,6 +89,7 @@ def log_percent(place: Axes) -> None:
     place.yaxis.set_minor_formatter(ticker.NullFormatter())
 
 
+@plt.rc_context({"svg.hashsalt": "autolabel_jax"})
 def save(
     figure: Figure, folder: pathlib.Path, name: str, formats: Sequence[str] = ("png", "pdf")
 ) -> pathlib.Path:
@@ -96,25 +98,40 @@ def save(
     A PNG file has a palette of 256 colours, which makes it a third as large.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with plt.rc_context({"svg.hashsalt": "autolabel_jax"}):
-        for form in formats:
-            path = folder / f"{name}.{form}"
-            figure.savefig(path, dpi=160, metadata=FORMATS[form])
-            if form == "png":
-                with Image.open(path) as picture:
-                    picture.convert("RGB").quantize(256).save(path, optimize=True)
+    for form in formats:
+        path = folder / f"{name}.{form}"
+        figure.savefig(path, dpi=160, metadata=FORMATS[form])
+        if form == "png":
+            with Image.open(path) as picture:
+                picture.convert("RGB").quantize(256).save(path, optimize=True)
     plt.close(figure)
     return folder / name
+
+
+def block_title(runs: pd.DataFrame) -> str:
+    """Names data set, model, augmentation and budget of some runs, in two lines."""
+    seeds = runs.groupby("cell").size()
+    names = {name: span(runs[name]) for name in frames.NAMES} | {"seeds": span(seeds)}
+    return (
+        "{dataset}, {model}, {augmentation}\n"
+        "{train_examples} images, {epochs} epochs, seeds: {seeds}".format_map(names)
+    )
+
+
+def span(values: pd.Series) -> str:
+    """Writes values as '3', or as '2 to 5' if they differ."""
+    found = sorted(values.unique())
+    return " to ".join(map(str, found[:: max(len(found) - 1, 1)]))
 
 
 def run_title(run: RunRecord) -> str:
     """Returns 'digits, mlp-256, augmix, autolabel, seed 0', of what the config holds."""
     config = run.config
-    names = [config.get("dataset"), methods.model_name(config) if "model.name" in config else ""]
-    for field in ("augment.name", "labels.rule"):
-        names.append(methods.title(field, config[field]) if field in config else "")
-    names.append(f"seed {config['seed']}" if "seed" in config else "")
-    return ", ".join(filter(None, names))
+    names = [config["dataset"]] if "dataset" in config else []
+    names += [methods.model_name(config)] if "model.name" in config else []
+    named = [field for field in ("augment.name", "labels.rule") if field in config]
+    names += [methods.title(field, config[field]) for field in named]
+    return ", ".join(names + ([f"seed {config['seed']}"] if "seed" in config else []))
 
 
 def group_name(run: RunRecord, group: int, num_groups: int) -> str:
@@ -139,12 +156,9 @@ def num_intervals(run: RunRecord) -> int:
 
 
 def edges(run: RunRecord) -> np.ndarray | None:
-    """Returns the edges of the intervals of held-out images, float [M + 1].
+    """Returns the edges of the intervals of held-out images, float [M + 1], drawn as in training.
 
-    They are drawn again as in training; None if they came from distances in the data.
-
-    Raises:
-      ValueError: the config is not valid.
+    None if they came from distances in the data.
     """
     config, num = run.full_config, num_intervals(run)
     kind = config.buckets.calibration_edges or config.buckets.edges
@@ -164,14 +178,8 @@ def number(value: float | None, digits: int = 2) -> str:
     return f"{value:.{digits}f}".strip("0").rstrip(".") or "0"
 
 
-def interval(low: float, high: float) -> str:
-    """Names an interval of the distance: 'distance .33-.67'."""
-    return f"distance {number(low)}-{number(high)}"
-
-
-def interval_names(run: RunRecord) -> list[str]:
-    """Returns the names of the intervals; 'interval 2 of 3' if their edges are not known."""
-    found, num = edges(run), num_intervals(run)
-    if found is None:
+def interval_names(edges: np.ndarray | None, num: int) -> list[str]:
+    """Returns 'distance .33-.67' of each interval; 'interval 2 of 3' if edges are not known."""
+    if edges is None:
         return [f"interval {m + 1} of {num}" for m in range(num)]
-    return [interval(*ends) for ends in itertools.pairwise(found)]
+    return [f"distance {number(low)}-{number(high)}" for low, high in itertools.pairwise(edges)]

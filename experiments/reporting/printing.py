@@ -4,7 +4,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich import box
+import numpy as np
+from rich import box, cells
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -12,17 +13,14 @@ from rich.text import Text
 from experiments.reporting import columns, methods
 
 # Prefix of metric names in result.json → set of test images.
-SETS = {
-    "": "clean",
-    "corrupted_": "corrupted (15 x 5)",
-    "extra_corrupted_": "extra corrupted (4 x 5)",
-    "fgsm_": "FGSM",
-    "pgd20_": "PGD-20",
-    "auto_": "ensemble",
-}
-SCALINGS = {"": "", "_ts": " (TS)", "_vs": " (VS)"}
-SET_METRICS = ("accuracy", "ece", "nll")
+SETS = {"": "clean", "corrupted_": "corrupted (15 x 5)"}
+SETS |= {"extra_corrupted_": "extra corrupted (4 x 5)"}
+SETS |= {"fgsm_": "FGSM", "pgd20_": "PGD-20", "auto_": "ensemble"}
+SETS |= {f"views_{prefix}": f"{name}, mean over views" for prefix, name in SETS.items()}
+SET_METRICS = ("accuracy", "accuracy_vs", "ece", "ece_ts", "ece_vs", "nll", "nll_ts", "nll_vs")
 ALL = 10_000  # characters, wider than any table
+GAP = 2  # characters between columns
+MORE = "; result.json holds them"
 
 
 def width() -> int:
@@ -37,17 +35,13 @@ def result_table(results: Sequence[Mapping[str, Any]]) -> str:
     accuracy.
     """
     shown = [name for name in columns.OF_RUN if any(name in result for result in results)]
-    header = ["augmentation", "labels", "seed", *(columns.OF_RUN[name][0] for name in shown)]
-    rows = [
-        [
-            methods.title("augment.name", result["augmentation"]),
-            rule_name(result),
-            str(result["seed"]),
-            *(columns.shown(name, result.get(name)) for name in shown),
-        ]
-        for result in results
-    ]
-    return aligned([header, *rows], num_names=2, more="; result.json holds them")
+    rows = [["augmentation", "labels", "seed", *(columns.HEADERS[name] for name in shown)]]
+    for result in results:
+        step = {"step": result["label_step"]} if result.get("label_step") else {}
+        names = [methods.title("augment.name", result["augmentation"])]
+        names += [methods.row_name(result["label_rule"], step), str(result["seed"])]
+        rows.append([*names, *(columns.shown(name, result.get(name)) for name in shown)])
+    return aligned(rows, num_names=2, more=MORE)
 
 
 def evaluation_table(result: Mapping[str, Any]) -> str:
@@ -57,19 +51,11 @@ def evaluation_table(result: Mapping[str, Any]) -> str:
     Brackets hold the 95 % interval over the test images, if the result has it.
     """
     sets = {prefix: name for prefix, name in SETS.items() if f"{prefix}accuracy" in result}
-    shown = [
-        (metric, end)
-        for metric in SET_METRICS
-        for end in SCALINGS
-        if (metric, end) != ("accuracy", "_ts")
-        and any(f"{prefix}{metric}{end}" in result for prefix in sets)
-    ]
-    header = [f"{columns.COLUMNS[metric][0]}{SCALINGS[end]}" for metric, end in shown]
-    rows = [
-        [name, *(columns.with_interval(result, f"{prefix}{m}{end}", m) for m, end in shown)]
-        for prefix, name in sets.items()
-    ]
-    return aligned([["test images", *header], *rows], num_names=1, more="; result.json holds them")
+    shown = [m for m in SET_METRICS if any(f"{prefix}{m}" in result for prefix in sets)]
+    rows = [["test images", *(columns.HEADERS[m] for m in shown)]]
+    for prefix, name in sets.items():
+        rows.append([name, *(columns.with_interval(result, f"{prefix}{m}", m) for m in shown)])
+    return aligned(rows, num_names=1, more=MORE)
 
 
 def aligned(
@@ -83,34 +69,21 @@ def aligned(
       wide: width in characters; None for that of the terminal.
       more: where the columns that were left out can be seen.
     """
-    wide, kept = width() if wide is None else wide, len(rows[0])
-
-    def needed() -> int:
-        return Console(width=ALL).measure(_table(rows, num_names, kept)).maximum
-
-    while kept > num_names + 1 and needed() > wide:
-        kept -= 1
-    # A number is never cut, but text wraps where there are no numbers.
-    console = Console(width=max(wide, needed()) if kept > num_names else wide, color_system=None)
-    with console.capture() as capture:
-        console.print(_table(rows, num_names, kept))
-    lines = [line.rstrip() for line in capture.get().splitlines()]
-    left_out = f"not shown: {', '.join(rows[0][kept:])}{more}"
-    return "\n".join([*lines, *[left_out] * (kept < len(rows[0]))])
-
-
-def _table(rows: Sequence[Sequence[str]], num_names: int, kept: int) -> Table:
+    wide, header = width() if wide is None else wide, rows[0]
+    widths = [max(map(cells.cell_len, column)) for column in zip(*rows, strict=True)]
+    needed = np.cumsum(np.add(widths, GAP)) - GAP
+    kept = min(max(int((needed <= wide).sum()), num_names + 1), len(header))
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
-    for i, name in enumerate(rows[0][:kept]):
+    for i, name in enumerate(header[:kept]):
         justify = "left" if i < num_names else "right"
         table.add_column(Text(name), justify=justify, overflow="fold")
     for row in rows[1:]:
         table.add_row(*map(Text, row[:kept]))
-    return table
-
-
-def rule_name(result: Mapping[str, Any]) -> str:
-    """Returns the label rule and, for AutoLabel, its step if that is not 'ece'."""
-    step = result.get("label_step")
-    settings = {} if step is None else {"step": step}
-    return methods.row_name(result["label_rule"], settings)
+    # A number is never cut, but text wraps where there are no numbers.
+    wide = max(wide, int(needed[kept - 1])) if kept > num_names else wide
+    console = Console(width=wide, color_system=None)
+    with console.capture() as capture:
+        console.print(table)
+    lines = [line.rstrip() for line in capture.get().splitlines()]
+    left_out = f"not shown: {', '.join(header[kept:])}{more}"
+    return "\n".join([*lines, *[left_out] * (kept < len(header))])

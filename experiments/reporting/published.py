@@ -23,14 +23,9 @@ METRICS = tuple(ROWS.columns[ROWS.columns.get_loc("settings") + 1 :])
 
 
 def beside(config: Mapping[str, Any], model: str) -> tuple[dict[str, Decimal], str]:
-    """Returns the published metrics that a run may be compared with, and their footnote.
+    """Returns the published metrics beside a run of this config and model, and their footnote.
 
-    Args:
-      config: config of the run, flat; only whole training splits are compared.
-      model: name of the model in our tables.
-
-    Returns:
-      No metrics and no footnote if there is no such row.
+    Both are empty if there is no such row. Only whole training splits are compared.
     """
     own = [config["dataset"], model, config["augment.name"], config["labels.rule"]]
     same = (ROWS[["dataset", "model", "augmentation", "label_rule"]] == own).all(axis=1)
@@ -42,22 +37,19 @@ def beside(config: Mapping[str, Any], model: str) -> tuple[dict[str, Decimal], s
 
 
 def column(cells: pd.DataFrame, sets: Collection[str]) -> tuple[dict[int, str], list[str]]:
-    """Formats the published metrics of some sets of images, in per cent, beside cells.
+    """Returns 'accuracy 96.0, ECE 2.31 [1]' or '' for each cell, and the footnotes.
 
     Args:
       cells: the first run of each cell, with the cells as index.
-      sets: keys of ``columns.SETS``.
-
-    Returns:
-      'accuracy 96.0, ECE 2.31 [1]' or '' by cell, and the footnotes.
+      sets: the images to show metrics of, some of ``columns.IMAGES``.
     """
     texts, footnotes = {}, []
     for cell, run in cells["record"].items():
         metrics, footnote = beside(run.config, cells.loc[cell, "model"])
         shown = [
-            f"{columns.COLUMNS[metric][0].removesuffix(' %')} {value.scaleb(2)}"
+            f"{columns.HEADERS[metric].removesuffix(' %')} {value.scaleb(2)}"
             for metric, value in metrics.items()
-            if metric in columns.COLUMNS and columns.set_of(metric) in sets
+            if columns.IMAGES.get(metric) in sets
         ]
         if shown and footnote not in footnotes:
             footnotes.append(footnote)

@@ -7,15 +7,19 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from scipy.special import softmax
 
-from experiments.reporting import plots, reliability, run_files
+from autolabel_jax import calibration, files
+from autolabel_jax.metrics import bootstrap
+from autolabel_jax.run_dir import RunDir
+from experiments.reporting import plots, run_files
 from experiments.reporting.run_files import RunRecord
 
 CURVES = {"bucket_accuracy": "accuracy", "bucket_confidence": "confidence"}
 CURVES |= {"label_confidence": "label confidence"}
 
 
-def groups(run: RunRecord, name: str) -> np.ndarray:
+def _groups(run: RunRecord, name: str) -> np.ndarray:
     """Returns a list of metrics.jsonl as float [epochs, groups, intervals]; NaN if empty."""
     values = np.array([line[name] for line in run.lines], np.float64)
     return values.reshape(len(run.lines), -1, plots.num_intervals(run))
@@ -23,7 +27,8 @@ def groups(run: RunRecord, name: str) -> np.ndarray:
 
 def _label_curves(axes: Sequence[Axes], run: RunRecord) -> None:
     """Draws the labels of each group over epochs into one of the axes."""
-    curves, names = groups(run, "label_confidence"), plots.interval_names(run)
+    curves = _groups(run, "label_confidence")
+    names = plots.interval_names(plots.edges(run), curves.shape[-1])
     epochs = [line["epoch"] + 1 for line in run.lines]
     # Ordered buckets get ordered shades, without the lightest, which vanish in print.
     shades = plt.get_cmap("cividis_r")(np.linspace(0.15, 1, len(names)))
@@ -40,8 +45,7 @@ def _label_curves(axes: Sequence[Axes], run: RunRecord) -> None:
 @plots.STYLE
 def label_confidence(run: RunRecord) -> Figure:
     """Draws label confidence per bucket over epochs, with a panel for each group."""
-    num_groups = groups(run, "label_confidence").shape[1]
-    figure, axes = plots.panels(1, num_groups, sharey=True)
+    figure, axes = plots.panels(1, _groups(run, "label_confidence").shape[1], sharey=True)
     _label_curves(axes[0], run)
     figure.suptitle(plots.run_title(run))
     plots.legend(figure, axes[0, :1])
@@ -54,33 +58,69 @@ def bucket_distance(run: RunRecord) -> Figure:
 
     Points are at the middles of the intervals, or at their indices if the edges are not known.
     """
-    edges, num = plots.edges(run), plots.num_intervals(run)
-    values = {name: groups(run, curve)[-1] for curve, name in CURVES.items()}
-    num_groups = len(values["accuracy"])
+    edges, values = plots.edges(run), {own: _groups(run, name)[-1] for name, own in CURVES.items()}
+    num_groups, num = values["accuracy"].shape
     figure, axes = plots.panels(1, num_groups, sharey=True)
+    x = np.arange(1, num + 1) if edges is None else (edges[1:] + edges[:-1]) / 2
+    look = {"xlabel": "distance", "xlim": (0, 1), "xticks": (0, 0.5, 1)}
+    look = look if edges is not None else {"xlabel": "interval of the distance", "xticks": x}
     for group, place in enumerate(axes[0]):
-        x = np.arange(1, num + 1) if edges is None else (edges[1:] + edges[:-1]) / 2
         plots.lines(place, x, {name: value[group] for name, value in values.items()})
-        place.set_title(plots.group_name(run, group, num_groups))
-        if edges is None:
-            place.set(xlabel="interval of the distance", xticks=x)
-        else:
-            place.set(xlabel="distance", xlim=(0, 1), xticks=(0, 0.5, 1))
+        place.set(**look, title=plots.group_name(run, group, num_groups))
     axes[0, 0].set_ylabel("fraction")
     figure.suptitle(f"{plots.run_title(run)}, after epoch {run.lines[-1]['epoch'] + 1}")
     plots.legend(figure, axes[0, :1])
     return figure
 
 
+def reliability(workdir: pathlib.Path, *, seed: int = 0) -> bootstrap.Reliability:
+    """Returns the bins of ``test_logits.npz`` (logits [n, K], label [n]), with 95 % bands.
+
+    Raises:
+      ValueError: the file lacks an array, or the two do not fit.
+    """
+    path = RunDir(workdir).logits_file
+    saved = files.read_npz(path)
+    missing = [name for name in ("logits", "label") if name not in saved]
+    if missing:
+        raise ValueError(f"{path}: lacks {', '.join(missing)}")
+    logits, label = saved["logits"], saved["label"]
+    if logits.ndim != 2 or label.shape != logits.shape[:1]:
+        raise ValueError(f"{path}: logits {logits.shape} and label {label.shape} do not fit")
+    confidence = softmax(logits.astype(np.float64), axis=-1).max(-1).astype(np.float32)
+    return bootstrap.reliability(confidence, logits.argmax(-1) == label, seed=seed)
+
+
+def _draw_reliability(place: Axes, found: bootstrap.Reliability, title: str) -> None:
+    """Draws accuracy and its gap to the confidence in each bin, with the ECE in the title."""
+    filled, width = found.count > 0, 1 / len(found.count)
+    middle = ((np.arange(len(found.count)) + 0.5) * width)[filled]
+    accuracy, gap = found.accuracy[filled], (found.confidence - found.accuracy)[filled]
+    look = {"color": plots.COLORS[0], "edgecolor": "white", "label": "accuracy"}
+    place.bar(middle, accuracy, width, **look)
+    look = {"color": "none", "edgecolor": plots.COLORS[1], "hatch": "//"}
+    place.bar(middle, gap, width, bottom=accuracy, **look, label="confidence − accuracy")
+    errors = np.abs(np.stack([found.low, found.high])[:, filled] - accuracy)
+    look = {"fmt": "none", "ecolor": "black", "elinewidth": 1, "label": "95 % bootstrap band"}
+    place.errorbar(middle, accuracy, errors, **look)
+    place.plot([0, 1], [0, 1], "--", color="0.3", linewidth=1, label="calibrated")
+    gaps = np.nan_to_num(found.count * (found.accuracy - found.confidence))
+    title = f"{title}\nECE {100 * float(calibration.ece_of_gaps(gaps, found.count.sum())):.1f} %"
+    place.set(xlim=(0, 1), ylim=(0, 1), xlabel="confidence", ylabel="accuracy", title=title)
+
+
 @plots.STYLE
 def reliability_diagram(run: RunRecord) -> Figure:
     """Draws accuracy against confidence on the clean test set, above a histogram of images."""
-    diagram = reliability.from_file(run.workdir)
-    ratios = {"height_ratios": (3, 1)}
+    found, ratios = reliability(run.workdir), {"height_ratios": (3, 1)}
     figure, axes = plots.panels(2, 1, sharex=True, gridspec_kw=ratios)
-    reliability.draw(axes[0, 0], diagram, plots.run_title(run))
-    axes[0, 0].set_xlabel("")
-    reliability.draw_counts(axes[1, 0], diagram)
+    (above,), (below,) = axes
+    _draw_reliability(above, found, plots.run_title(run))
+    above.set_xlabel("")
+    width = 1 / len(found.count)
+    bars = below.bar((np.arange(len(found.count)) + 0.5) * width, found.count, width, color="0.5")
+    below.bar_label(bars, [f"{n:.0f}" if n else "" for n in found.count], fontsize=8)
+    below.set(xlim=(0, 1), xlabel="confidence", ylabel="images", ylim=(0, 1.3 * max(found.count)))
     plots.legend(figure, axes[0])
     return figure
 
@@ -94,14 +134,14 @@ def quickstart(workdirs: Mapping[str, pathlib.Path], path: pathlib.Path) -> None
       path: the PNG file to write.
     """
     run = run_files.read(workdirs["autolabel"])
-    num_groups = groups(run, "label_confidence").shape[1]
+    num_groups = _groups(run, "label_confidence").shape[1]
     figure, axes = plots.grid(num_groups + len(workdirs), height=2.6)
     for place in axes[1:num_groups]:
         place.sharey(axes[0])
     _label_curves(axes[:num_groups], run)
     for place, (rule, workdir) in zip(axes[num_groups:], workdirs.items(), strict=True):
-        diagram = reliability.from_file(workdir)
-        reliability.draw(place, diagram, f"{rule}, {diagram.count.sum():.0f} test images")
+        found = reliability(workdir)
+        _draw_reliability(place, found, f"{rule}, {found.count.sum():.0f} test images")
     figure.suptitle(plots.run_title(run))
     plots.legend(figure, axes)
     plots.save(figure, path.parent, path.stem, ["png"])

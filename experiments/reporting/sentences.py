@@ -10,12 +10,7 @@ COUNTED = {"dataset": "data set", "model": "model", "augmentation": "augmentatio
 
 
 def make(frame: pd.DataFrame, left_out: pd.DataFrame) -> list[str]:
-    """Makes the sentences: what was compared, the best of each block, what is not in it.
-
-    Args:
-      frame: runs that can be compared.
-      left_out: the other runs, see ``frame.load``.
-    """
+    """Says what was compared, the best of each block, and what is not in it; see ``frame.load``."""
     verb = "is" if len(left_out) == 1 else "are"
     excluded = f"{_plural(len(left_out), 'run')} {verb} left out, see the last table."
     made = [_compared(frame), *_best(frame)] if len(frame) else ["No run can be compared."]
@@ -37,24 +32,20 @@ def _compared(frame: pd.DataFrame) -> str:
 def _best(frame: pd.DataFrame) -> list[str]:
     """Returns a sentence for each block of more than one cell."""
     metrics = [metric for metric in SHOWN if metric in frames.present(frame)]
-    passed = compare.best(frame, metrics)
-    means = frame.groupby("cell")[metrics].mean()
-    sentences = []
+    passed, sentences = compare.best(frame, metrics), []
     for _, block in frame.groupby("block"):
-        cells = block.drop_duplicates("cell").set_index("cell")
-        first, own = cells.iloc[0], means.loc[cells.index]
-        parts = []
-        for m in metrics if len(cells) > 1 else ():
-            if own[m].notna().any():
-                best = own[m].idxmax() if columns.is_higher_better(m) else own[m].idxmin()
-                name, percent, _ = columns.COLUMNS[m][0].partition(" %")
-                value = columns.shown(m, own.loc[best, m]) + percent
-                clear = ", passes the paired test" * bool(passed.loc[best, m])
-                parts.append(f"{name} with {cells.loc[best, 'labels']} ({value}{clear})")
+        means, first, parts = block.groupby("cell")[metrics].mean(), block.iloc[0], []
+        for m in metrics if len(means) > 1 else ():
+            if means[m].notna().any():
+                best = means[m].idxmax() if columns.is_higher_better(m) else means[m].idxmin()
+                labels = block.loc[block["cell"] == best, "labels"].iloc[0]
+                name, percent, _ = columns.HEADERS[m].partition(" %")
+                clear = ", passes the paired test" * ((best, m) in passed)
+                value = columns.shown(m, means.loc[best, m])
+                parts.append(f"{name} with {labels} ({value}{percent}{clear})")
         if parts:
-            where = f"{first['dataset']}, {first['model']}, {first['augmentation']}"
-            budget = f"{first['train_examples']} images, {first['epochs']} epochs"
-            sentences.append(f"{where}, {budget}: best mean {'; '.join(parts)}.")
+            budget = "{dataset}, {model}, {augmentation}, {train_examples} images, {epochs} epochs"
+            sentences.append(f"{budget.format_map(first)}: best mean {'; '.join(parts)}.")
     return sentences
 
 

@@ -1,14 +1,21 @@
-"""Finds AutoLabel runs that differ in one setting alone, and the reference rules beside them."""
+"""Draws what one setting moves: a panel for each metric, a curve for each set of other settings.
 
-import json
+A curve joins AutoLabel runs that differ in the setting alone; its values are evenly spaced. Other
+rules stand beside them as references.
+"""
+
 import math
-from collections.abc import Iterable, Sequence
-from typing import Any
+import textwrap
 
+import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure, FigureBase
 
-from experiments.reporting import run_files
-from experiments.reporting.run_files import RunRecord
+from experiments.reporting import frame as frames
+from experiments.reporting import methods, plots
+from experiments.reporting.run_files import OF_LABELS, RunRecord
 
 # Settings of the method whose figures are drawn by default.
 STUDIED = ("labels.alpha", "labels.step", "labels.update_every", "labels.warmup_epochs")
@@ -16,22 +23,30 @@ STUDIED += ("buckets.num", "calibration.fraction", "calibration.images")
 ALL_IF_0 = ("calibration.images", "calibration.images_per_update")
 BESIDE = ("one_hot", "smoothing")  # rules drawn as references
 LABEL = "label"  # the only metric that is read from metrics.jsonl
+# Name of a metric: (label of its axis, factor).
+METRICS = {
+    "ece": ("ECE %", 100),
+    "nll": ("NLL", 1),
+    "accuracy": ("accuracy %", 100),
+    "corrupted_ece": ("corrupted ECE %", 100),
+    LABEL: ("learned label, mean over\nbuckets, last fifth of epochs", 1),
+}
+NOTE = "mean ± sample standard deviation over seeds; faint: single seeds; "
+NOTE += "TS: after temperature scaling"
+COLORS, REFERENCE_COLORS = plots.COLORS[:3], plots.COLORS[:2:-1]
+NAME_WIDTH, TITLE_WIDTH = 48, 100  # characters per line
+ASIDE = 0.08  # from a mean to its seeds, and on to the next curve; values are 1 apart
 
 
-def make(frame: pd.DataFrame, field: str) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Finds the curves against one setting.
-
-    Args:
-      frame: runs that can be compared, see ``frame``.
-      field: field of the config, such as 'labels.alpha'.
+def select(frame: pd.DataFrame, field: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Finds the curves against one field of the config, such as 'labels.alpha'.
 
     Returns:
-      The runs of all curves, with further columns: ``value`` of the setting (None if the rule does
+      The runs of all curves, with further columns: ``value`` of the setting (NaN if the rule does
       not read it); ``panel``, what tells the runs that may be compared from others ('' for all);
       ``curve``, the name of runs that differ in the value alone; ``is_reference``, whether the rule
       is of ``BESIDE``; ``LABEL``, the mean label confidence at the end. Panels, curves (AutoLabel's
-      first) and values are in order. And the AutoLabel runs that differ from no other in the
-      setting alone.
+      first) and values are in order. And the AutoLabel runs that are on no curve.
 
     Raises:
       ValueError: no AutoLabel run has the field, it does not vary, no two runs differ in it alone.
@@ -41,125 +56,173 @@ def make(frame: pd.DataFrame, field: str) -> tuple[pd.DataFrame, pd.DataFrame]:
             f"--vary={field}: no AutoLabel run in these folders; expected finished runs of "
             "labels.rule=autolabel"
         )
-    runs = _with_keys(frame, field)
+    runs, others = _with_groups(frame, field)
     learned = runs[~runs["is_reference"]]
-    _check(learned, field)
     curves = learned[learned["num"] > 1]
     if curves.empty:
-        others = ", ".join(_differing(learned["others"]))
-        raise ValueError(
-            f"--vary={field}: no two AutoLabel runs differ in it alone, {others} differs too; "
-            "pass runs that share all but one setting and the seed"
-        )
-    beside = runs[runs["is_reference"] & runs["panel"].isin(curves["panel"])]
-    drawn = pd.concat([curves, beside])
-    panels = _named(curves["panel"])
-    parts = [_with_curves(part, field) for _, part in drawn.groupby("panel", sort=False)]
-    drawn = pd.concat(parts).assign(panel=lambda part: part["panel"].map(panels))
-    drawn[LABEL] = [last_label(run) for run in drawn["record"]]
-    ranked = drawn[["panel", "is_reference", "rank", "value"]].itertuples(index=False)
-    places = [(*first, place(value)) for *first, value in ranked]
-    drawn = drawn.iloc[sorted(range(len(places)), key=places.__getitem__)]
-    return drawn.drop(columns=["others", "num", "rank"]), learned[learned["num"] == 1]
+        raise ValueError(f"--vary={field}: {_why_not(learned, others.loc[learned.index])}")
+    of_data = others.loc[curves.index, [not n.startswith(OF_LABELS) for n in others]]
+    panels = dict(zip(curves["panel"], frames.told_apart(of_data), strict=True))
+    drawn = runs[runs["panel"].isin(panels) & (runs["is_reference"] | (runs["num"] > 1))]
+    parts = [part.assign(curve=_names(part, others, field)) for _, part in drawn.groupby("panel")]
+    drawn = pd.concat(parts).assign(panel=lambda own: own["panel"].map(panels))
+    drawn[LABEL] = [_last_label(run) for run in drawn["record"]]
+    keys = drawn[["panel", "is_reference", "curve", "value"]].map(methods.natural)
+    drawn = drawn.loc[sorted(drawn.index, key=lambda i: list(keys.loc[i]))]
+    return drawn, learned[learned["num"] == 1]
 
 
 def studied(frame: pd.DataFrame) -> list[str]:
     """Returns the settings of ``STUDIED`` that some AutoLabel runs differ in alone."""
     learned = frame[frame["label_rule"] == "autolabel"] if len(frame) else frame
-    return [f for f in STUDIED if len(learned) and (_with_keys(learned, f)["num"] > 1).any()]
+    return [f for f in STUDIED if len(learned) and (_with_groups(learned, f)[0]["num"] > 1).any()]
 
 
-def last_label(run: RunRecord) -> float | None:
+def _last_label(run: RunRecord) -> float | None:
     """Returns the mean label confidence over buckets and the last fifth of the epochs."""
     lines = run.lines[-math.ceil(len(run.lines) / 5) :]
     labels = [v for line in lines for v in line.get("label_confidence", ()) if v is not None]
     return sum(labels) / len(labels) if labels else None
 
 
-def place(value: Any) -> tuple[bool, float, str]:
-    """Returns a sort key that puts numbers before words."""
-    is_number = isinstance(value, int | float)
-    return not is_number, value if is_number else 0.0, str(value)
+def _with_groups(frame: pd.DataFrame, field: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Returns AutoLabel's runs and those beside them, and the settings that must be equal.
 
-
-def _with_keys(frame: pd.DataFrame, field: str) -> pd.DataFrame:
-    """Returns AutoLabel's runs and those beside them, with the settings that must be equal."""
+    ``others`` and ``panel`` number the groups of runs that agree in all of these settings, and in
+    those that are not of labels; ``num`` counts the cells in one of the first.
+    """
     runs = frame[frame["label_rule"].isin(["autolabel", *BESIDE])]
-    others = [_others(run, field) for run in runs["record"]]
-    blocks = [
-        {name: own[name] for name in own if name in run.block}
-        for own, run in zip(others, runs["record"], strict=True)
-    ]
+    others, follows = frames.settings_of(runs), [field]
+    value = others.get(field, pd.Series(np.nan, runs.index, object))
+    value = value.replace("0", "all") if field in ALL_IF_0 else value
+    if field.startswith("calibration."):  # the sizes of the splits follow from it
+        others["train_examples"] = [str(run.config.get("train_examples")) for run in runs["record"]]
+    if field.startswith("calibration.") or field == "train_examples":
+        follows.append("calibration_examples")
+    others = others.drop(columns=follows, errors="ignore")
+    of_data = [name for name in others if not name.startswith(OF_LABELS)]
     runs = runs.assign(
-        value=pd.Series([_value(run, field) for run in runs["record"]], runs.index, object),
-        others=list(map(run_files.key, others)),
-        panel=list(map(run_files.key, blocks)),
+        value=value,
+        others=others.groupby(list(others), dropna=False).ngroup(),
+        panel=others.groupby(of_data, dropna=False).ngroup(),
         is_reference=runs["label_rule"] != "autolabel",
     )
-    return runs.assign(num=runs.groupby("others")["settings_key"].transform("nunique"))
+    return runs.assign(num=runs.groupby("others")["cell"].transform("nunique")), others
 
 
-def _value(run: RunRecord, field: str) -> Any:
-    value = run.settings.get(field)
-    if field in ALL_IF_0 and value == 0:
-        return "all"
-    return json.dumps(value) if isinstance(value, bool | list) else value
-
-
-def _others(run: RunRecord, field: str) -> dict[str, Any]:
-    """Returns the settings without the varied one and those that follow from it."""
-    kept = dict(run.settings)
-    if field.startswith("calibration."):  # the sizes of the splits follow from it
-        kept["train_examples"] = run.config.get("train_examples")
-    if field.startswith("calibration.") or field == "train_examples":
-        kept.pop("calibration_examples", None)
-    kept.pop(field, None)
-    return kept
-
-
-def _check(learned: pd.DataFrame, field: str) -> None:
-    vary = [f for f in _differing(learned["settings_key"]) if not f.endswith("_examples")]
-    expected = f"that varies: {', '.join(vary) or 'nothing'}"
-    lacking = [run.workdir for run in learned["record"] if field not in run.settings]
-    if lacking:
-        raise ValueError(
-            f"--vary={field}: the AutoLabel run {lacking[0]} does not read this setting; "
-            f"expected one {expected}"
-        )
+def _why_not(learned: pd.DataFrame, others: pd.DataFrame) -> str:
+    """Says why no two AutoLabel runs differ in a setting alone."""
+    vary = [n for n in others if others[n].nunique(dropna=False) > 1 and "_examples" not in n]
+    expected = f"expected a setting that varies: {', '.join(vary) or 'nothing'}"
+    lacking = learned.loc[learned["value"].isna(), "run"]
+    if len(lacking):
+        return f"the AutoLabel run {lacking.iloc[0]} does not read this setting; {expected}"
     if learned["value"].nunique() < 2:
-        raise ValueError(
-            f"--vary={field}: got 1 value, {field}={learned['value'].iloc[0]}, but a curve needs "
-            f"two or more; expected a setting {expected}"
-        )
+        return f"got one value, {learned['value'].iloc[0]}, but a curve needs two; {expected}"
+    return f"no two AutoLabel runs differ in it alone, {', '.join(vary)} differs too"
 
 
-def _differing(keys: Iterable[str]) -> list[str]:
-    """Returns the settings in which some keys, JSON texts of settings, differ."""
-    settings = [json.loads(key) for key in dict.fromkeys(keys)]
-    names = dict.fromkeys(name for own in settings for name in own)
-    return [n for n in names if len({json.dumps(own.get(n)) for own in settings}) > 1]
+def _names(panel: pd.DataFrame, others: pd.DataFrame, field: str) -> pd.Series:
+    """Names the curve of each run of a panel."""
+    names = frames.told_apart(others.loc[panel.index[~panel["is_reference"]]])
+    names = names.replace("", "autolabel").reindex(panel.index)
+    for i, run in panel[panel["is_reference"]].iterrows():
+        share = run["record"].config["labels.smoothing"]
+        at = f", {field}={run['value']}" if run["num"] == 1 and pd.notna(run["value"]) else ""
+        names[i] = run["label_rule"] + f" {share}" * (run["label_rule"] == "smoothing") + at
+    return names
 
 
-def _named(keys: Sequence[str] | pd.Series) -> dict[str, str]:
-    """Returns what tells each key from the others, in the order of these values."""
-    names, settings = _differing(keys), {key: json.loads(key) for key in dict.fromkeys(keys)}
-    order = sorted(settings, key=lambda key: [place(settings[key].get(n)) for n in names])
-    return {k: ", ".join(f"{n}={settings[k][n]}" for n in names if n in settings[k]) for k in order}
+@plots.STYLE
+def draw(drawn: pd.DataFrame, field: str) -> Figure:
+    """Draws ECE, NLL, accuracy, corrupted ECE if runs have it, and labels, from ``select``."""
+    parts = list(drawn.groupby("panel", sort=False))
+    figure = plt.figure(figsize=(plots.WIDTH, 4.8 * len(parts)))
+    places = figure.subfigures(len(parts), 1, squeeze=False)[:, 0]
+    for part, (name, runs) in zip(places, parts, strict=True):
+        _draw_part(part, runs, field)
+        title = ", ".join(filter(None, [plots.block_title(runs).replace("\n", ", "), name]))
+        part.suptitle(textwrap.fill(title, TITLE_WIDTH))
+    return figure
 
 
-def _with_curves(panel: pd.DataFrame, field: str) -> pd.DataFrame:
-    """Names and ranks the curves of one panel."""
-    named = _named(panel.loc[~panel["is_reference"], "others"])
-    names = {key: name or "autolabel" for key, name in named.items()}
-    references = panel[panel["is_reference"]].groupby("others", sort=False)
-    beside = {key: _reference_name(group.iloc[0], field) for key, group in references}
-    names |= dict(sorted(beside.items(), key=lambda item: item[1]))
-    ranks = {key: i for i, key in enumerate(names)}
-    return panel.assign(curve=panel["others"].map(names), rank=panel["others"].map(ranks))
+def _draw_part(part: FigureBase, runs: pd.DataFrame, field: str) -> None:
+    own = runs[~runs["is_reference"]]
+    metrics = [name for name in METRICS if name in own and own[name].notna().any()]
+    columns = 2 if len(metrics) < 5 else 3
+    axes = part.subplots(math.ceil(len(metrics) / columns), columns, squeeze=False)
+    for place, metric in zip(axes.flat, metrics, strict=False):
+        _draw_metric(place, runs, metric)
+        have = own[metric].notna().sum()
+        place.set_title("" if have == len(own) else f"{have} of {len(own)} runs")
+        place.set(xlabel=field, ylabel=METRICS[metric][0])
+    for place in axes.flat[len(metrics) :]:
+        place.remove()
+    plots.legend(part, axes.flat[:1], title=NOTE)
 
 
-def _reference_name(first: pd.Series, field: str) -> str:
-    rule = first["label_rule"]
-    smoothing = f" {first['record'].config['labels.smoothing']}" if rule == "smoothing" else ""
-    at = first["value"] is not None and first["num"] == 1
-    return f"{rule}{smoothing}" + (f", {field}={first['value']}" if at else "")
+def _draw_metric(place: Axes, runs: pd.DataFrame, metric: str) -> None:
+    curves = list(runs[~runs["is_reference"]].groupby("curve", sort=False))
+    references = list(runs[runs["is_reference"]].groupby("curve", sort=False))
+    values = sorted(runs["value"].dropna().unique(), key=methods.natural)
+    x = {value: i for i, value in enumerate(values)}
+    for i, (name, curve) in enumerate(curves):
+        _draw_curve(place, curve, metric, x, i, ASIDE * (2 * i - len(curves) + 1), name)
+    if metric != LABEL:  # the references learn no labels
+        for i, (name, curve) in enumerate(references):
+            _draw_reference(place, curve, metric, x, 2 * i, name)
+            if metric != "accuracy":  # temperature scaling does not change it
+                _draw_reference(place, curve, f"{metric}_ts", x, 2 * i + 1, f"{name} (TS)")
+    if metric.endswith("ece"):
+        place.set_ylim(bottom=0)
+    names = [f"{float(value):.4g}" if value[0].isdigit() else value for value in values]
+    place.set_xticks(range(len(names)), names, rotation=90 if len("  ".join(names)) > 30 else 0)
+    place.set_xlim(-0.5, len(names) - 0.5)
+
+
+def _statistics(curve: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Returns mean and sample standard deviation (0 for one seed) by value of the setting."""
+    factor = METRICS[metric.removesuffix("_ts")][1]
+    seeds = factor * curve.reindex(columns=[metric])[metric].astype(float)
+    table = seeds.groupby(curve["value"], sort=False, dropna=False).agg(["mean", "std"])
+    return table.dropna(subset="mean").fillna(0)
+
+
+def _draw_curve(
+    place: Axes, curve: pd.DataFrame, metric: str, x: dict, i: int, shift: float, name: str
+) -> None:
+    """Draws the means of a curve, and its seeds to the right of them."""
+    style = plots.style(i) | {"color": COLORS[i % len(COLORS)]}
+    table = _statistics(curve, metric)
+    at = [x[value] + shift for value in table.index]
+    bars = place.errorbar(at, table["mean"], table["std"], **style)
+    bars.lines[0].set_label(textwrap.fill(name, NAME_WIDTH))  # among lines: first in legends
+    style |= {"linestyle": "none", "alpha": 0.35, "markeredgewidth": 0, "markersize": 3}
+    at = [x[value] + shift + ASIDE for value in curve["value"]]
+    place.plot(at, METRICS[metric][1] * curve[metric], **style)
+
+
+def _draw_reference(
+    place: Axes, curve: pd.DataFrame, metric: str, x: dict, i: int, name: str
+) -> None:
+    """Draws a line with its band, over the whole axis if there is only one value."""
+    table = _statistics(curve, metric)
+    if table.empty:
+        return
+    color = REFERENCE_COLORS[i % len(REFERENCE_COLORS)]
+    style = {"color": color, "linestyle": plots.LINES[1 + i % 3]}
+    band = {"color": color, "alpha": 0.12, "linewidth": 0}
+    at = [x[v] for v in table.index] if len(table) > 1 else (-0.5, len(x) - 0.5)
+    mean, sd = (np.resize(table[column], len(at)) for column in ("mean", "std"))
+    place.plot(at, mean, **style, label=textwrap.fill(name, NAME_WIDTH))
+    place.fill_between(at, mean - sd, mean + sd, **band)
+
+
+def in_words(drawn: pd.DataFrame) -> str:
+    """Describes the mean ECE of each curve: 'autolabel 9.1 % at 0.1, 8.0 % at 1; one_hot 9.8 %'."""
+    curves = []
+    for (panel, name), curve in drawn.groupby(["panel", "curve"], sort=False):
+        means = _statistics(curve, "ece")["mean"].items()
+        points = ", ".join(f"{m:.1f} %" + f" at {at}" * pd.notna(at) for at, m in means)
+        curves.append(f"{', '.join(filter(None, [panel, name]))} {points}")
+    return "; ".join(curves)

@@ -1,124 +1,129 @@
-"""Shows the state of a sweep: live lines on a terminal, a plain line every minute elsewhere."""
+"""Keeps the states of the runs of a sweep, and shows them.
 
-import collections
-import json
+A line is printed for each run that ends. Running ones are shown live on a terminal, and in a line
+every minute elsewhere.
+"""
+
+import contextlib
 import sys
 import threading
 import time
-from typing import Self
+from collections.abc import Callable, Collection, Iterator
 
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from experiments.sweeping.job import DONE, FAILED, SKIPPED, STOPPED, Job, Outcome, Source
+from autolabel_jax import files
+from experiments.sweeping.execution import DONE, FAILED, SKIPPED, STOPPED, Outcome
+from experiments.sweeping.runs import Run
 
 EVERY = 60.0  # seconds between the lines where there is no terminal
 STYLES = {FAILED: "bold red", STOPPED: "yellow"}
 
 
 class Board:
-    """Keeps and shows the states of all runs.
+    """Takes runs from a source, and keeps and shows how each of them ended.
 
     Args:
-      source: knows the number of runs.
+      runs: runs of the sweep: a list, or a search that proposes them one by one.
+      stop: tells whether to begin no more runs.
+      tell: is told how each run ended.
       console: console to write to; standard output by default.
     """
 
-    def __init__(self, source: Source, console: Console | None = None):
-        self._source = source
-        self.outcomes: dict[str, Outcome] = {}
-        self._running: dict[str, tuple[Job, float]] = {}  # job and start in seconds, by name
+    def __init__(
+        self,
+        runs: Collection[Run],
+        stop: Callable[[], bool],
+        *,
+        tell: Callable[[Run, Outcome], None] = lambda run, outcome: None,
+        console: Console | None = None,
+    ):
+        self.runs, self._stop, self._tell = runs, stop, tell
+        self.outcomes: list[tuple[str, Outcome]] = []  # by name of the run
+        self._todo = iter(runs)
+        self._running: dict[str, tuple[Run, float]] = {}  # run and start in seconds, by name
         # Keep the stream itself: sys.stdout is redirected to a log while a run is trained.
         self._console = console or Console(file=sys.stdout)
-        self._ended = threading.Event()
-        self._live = Live(
+
+    def begin(self) -> Run | None:
+        """Returns the next run, or None at the end or after a stop."""
+        run = None if self._stop() else next(self._todo, None)
+        if run is not None:
+            self._running[run.name] = run, time.monotonic()
+        return run
+
+    def end(self, run: Run, outcome: Outcome) -> None:
+        """Records how a run ended, and prints a line."""
+        self._tell(run, outcome)
+        self.outcomes.append((run.name, outcome))
+        _, began = self._running.pop(run.name)
+        text = f"[{len(self.outcomes)}/{len(self.runs)}] {run.name}: {outcome.state}"
+        if outcome.state != SKIPPED:
+            text += f" in {time.monotonic() - began:.1f} s"
+        details = outcome.message or _metrics(run)
+        self._print(f"{text}: {details}" if details else text, STYLES.get(outcome.state, ""))
+
+    def count(self, *states: str) -> int:
+        """Returns the number of runs that ended in one of these states."""
+        return sum(outcome.state in states for _, outcome in self.outcomes)
+
+    def summary(self) -> str:
+        """Returns '3 of 6 runs done (1 of them before), 1 failed, 2 to do'."""
+        before, running = self.count(SKIPPED), len(self._running)
+        counts = {state: self.count(state) for state in (FAILED, STOPPED)} | {"running": running}
+        counts["to do"] = len(self.runs) - len(self.outcomes) - running
+        done = f"{self.count(DONE, SKIPPED)} of {len(self.runs)} runs done"
+        done += f" ({before} of them before)" if before else ""
+        return ", ".join([done, *(f"{n} {state}" for state, n in counts.items() if n)])
+
+    @contextlib.contextmanager
+    def shown(self) -> Iterator[None]:
+        """Shows the running runs until the end of the block."""
+        ended = threading.Event()
+        if not self._console.is_terminal:
+            threading.Thread(target=self._report, args=[ended], daemon=True).start()
+        with Live(
             console=self._console,
             get_renderable=self._view,
             refresh_per_second=1,
             transient=True,
             redirect_stdout=False,
             redirect_stderr=False,
-        )
+        ):
+            try:
+                yield
+            finally:
+                ended.set()
 
-    def __enter__(self) -> Self:
-        """Starts the live lines, or the line of every minute."""
-        if self._console.is_terminal:
-            self._live.start()
-        else:
-            threading.Thread(target=self._tell, daemon=True).start()
-        return self
+    def _progress(self) -> list[str]:
+        return [f"{run.name} ({_progress(run)})" for run, _ in list(self._running.values())]
 
-    def __exit__(self, *_: object) -> None:
-        """Ends what ``__enter__`` has started."""
-        self._ended.set()
-        self._live.stop()
+    def _view(self) -> Text:
+        lines = [self.summary(), *(f"  {line}" for line in self._progress())]
+        return Text("\n".join(lines), no_wrap=True, overflow="ellipsis")
 
-    def started(self, job: Job) -> None:
-        """Records that a run has begun."""
-        self._running[job.name] = job, time.monotonic()
+    def _report(self, ended: threading.Event) -> None:
+        while not ended.wait(EVERY):
+            self._print(": ".join(filter(None, [self.summary(), "; ".join(self._progress())])))
 
-    def finished(self, job: Job, outcome: Outcome) -> None:
-        """Records how a run ended, and prints a line."""
-        self.outcomes[job.name] = outcome
-        _, began = self._running.pop(job.name)
-        text = f"[{len(self.outcomes)}/{self._source.total}] {job.name}: {outcome.state}"
-        if outcome.state != SKIPPED:
-            text += f" in {time.monotonic() - began:.1f} s"
-        details = outcome.message or _metrics(job)
-        self.print(f"{text}: {details}" if details else text, STYLES.get(outcome.state, ""))
-
-    def print(self, line: str, style: str = "") -> None:
+    def _print(self, line: str, style: str = "") -> None:
         """Prints a line above the live ones."""
         self._console.print(Text(line, style), soft_wrap=True)
 
-    def count(self, *states: str) -> int:
-        """Returns the number of runs that ended in one of these states."""
-        return sum(outcome.state in states for outcome in self.outcomes.values())
 
-    def failures(self) -> list[str]:
-        """Returns a line with name and reason of each failed run."""
-        ended = self.outcomes.items()
-        return [f"failed: {name}: {o.message}" for name, o in ended if o.state == FAILED]
-
-    def summary(self) -> str:
-        """Returns '3 of 6 runs done (1 of them before), 1 failed, 2 to do'."""
-        done, before, total = self.count(DONE, SKIPPED), self.count(SKIPPED), self._source.total
-        counts = collections.Counter(o.state for o in self.outcomes.values())
-        parts = [f"{done} of {total} runs done"]
-        parts[0] += f" ({before} of them before)" if before else ""
-        parts += [f"{counts[s]} {s}" for s in (FAILED, STOPPED) if counts[s]]
-        parts += [f"{len(self._running)} running"] if self._running else []
-        waiting = total - len(self.outcomes) - len(self._running)
-        parts += [f"{waiting} to do"] if waiting > 0 else []
-        return ", ".join(parts)
-
-    def progress(self) -> list[str]:
-        """Returns the name and the progress of each running run."""
-        return [f"{job.name} ({_progress(job)})" for job, _ in list(self._running.values())]
-
-    def _view(self) -> Text:
-        lines = [self.summary(), *(f"  {line}" for line in self.progress())]
-        return Text("\n".join(lines), no_wrap=True, overflow="ellipsis")
-
-    def _tell(self) -> None:
-        while not self._ended.wait(EVERY):
-            running = "; ".join(self.progress())
-            self.print(f"{self.summary()}{': ' if running else ''}{running}")
-
-
-def _progress(job: Job) -> str:
+def _progress(run: Run) -> str:
     """Returns how far a running run is, as its files say, wherever it runs."""
-    if job.run_dir.is_finished:
-        return "evaluation"
-    line = job.run_dir.last_metrics()
-    return f"epoch {line['epoch'] + 1}/{json.loads(job.config)['epochs']}" if line else "starting"
+    if run.run_dir.is_finished:
+        return f"evaluation, {len(files.read_json_lines(run.run_dir.ledger.file))} sets"
+    line = run.run_dir.last_metrics()
+    return f"epoch {line['epoch'] + 1}/{run.config.epochs}" if line else "starting"
 
 
-def _metrics(job: Job) -> str:
+def _metrics(run: Run) -> str:
     """Returns the metrics of a finished run."""
-    result = job.run_dir.read_result() or {}
-    known = {name: value for name, value in result.items() if value is not None}
+    result = run.run_dir.read_result() or {}
     formats = {"accuracy": "{:.2%}", "ece": "{:.2%}", "nll": "{:.4f}"}
-    shown = (f"{n} {text.format(known[n])}" for n, text in formats.items() if n in known)
-    return ", ".join(shown)
+    shown = {n: text.format(result[n]) for n, text in formats.items() if result.get(n) is not None}
+    return ", ".join(f"{name} {text}" for name, text in shown.items())

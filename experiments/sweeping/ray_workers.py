@@ -1,4 +1,4 @@
-"""Runs the jobs of a sweep in several processes, on this machine or on a cluster, by Ray.
+"""Executes a sweep in several processes, on this machine or on a cluster, by Ray.
 
 Code, data and --workdir must have the same paths on every node, as in a shared folder.
 """
@@ -7,7 +7,8 @@ import contextlib
 import importlib
 import math
 import os
-import pathlib
+import subprocess
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from types import ModuleType
@@ -16,91 +17,82 @@ from typing import Any
 import jax
 from absl import flags
 
-import experiments
 from experiments import compilation_cache
-from experiments.sweeping import job as sweep_job
-from experiments.sweeping import local
+from experiments.launch import Stop
+from experiments.sweeping import execution
+from experiments.sweeping import runs as sweep_runs
 from experiments.sweeping.board import Board
-from experiments.sweeping.job import FAILED, STOPPED, Job, Outcome, Source, Stop
+from experiments.sweeping.execution import FAILED, STOPPED, Outcome
+from experiments.sweeping.runs import Run
 
-CODE = pathlib.Path(experiments.__file__).resolve().parents[1]
 CORES = 2  # of a worker on a cluster, if it has no GPU
 SHARED_MEMORY = 0.9  # fraction of a GPU's memory that all workers on it take together
-OBJECT_STORE = 100 * 2**20  # bytes, nearly Ray's minimum: jobs and outcomes are short texts
+OBJECT_STORE = 100 * 2**20  # bytes, nearly Ray's minimum: runs and outcomes are short texts
 # No reports to Ray's authors; and a priority as in one process, which Ray would lower.
 RAY_SETTINGS = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}
+POLL = 0.5  # seconds between checks whether to stop
 GRACE = 60.0  # seconds that a run has to save after it is told to stop
-PASSED_ON = ("JAX_", "XLA_", "TFDS_")  # variables that workers on other nodes need too
+PASSED_ON = ("PYTHONPATH", "JAX_", "XLA_", "TFDS_")  # variables that other nodes need too
+# Waits for the end of its input, then kills the processes with these descriptors.
+KILLER = """
+import contextlib, signal, sys
+sys.stdin.read()
+for process in map(int, sys.argv[1:]):
+    with contextlib.suppress(ProcessLookupError):
+        signal.pidfd_send_signal(process, signal.SIGKILL)
+"""
 
 
 class Worker:
-    """Runs jobs in the main thread of a process that Ray starts.
-
-    Args:
-      folder: folder that relative paths of the config refer to.
-      cores: numbers of the processor cores to use; () means all.
-    """
+    """Executes runs in the main thread of a process that Ray starts, on some processor cores."""
 
     def __init__(self, folder: str, cores: Sequence[int] = ()):
         os.chdir(folder)
-        _pin(cores)
-        flags.FLAGS.mark_as_parsed()
-        compilation_cache.enable()
-        self._stop = Stop(import_ray().get_runtime_context().is_canceled)
-
-    def attempt(self, job: Job) -> Outcome:
-        """Runs a job; ``ray.cancel`` makes it save and stop."""
-        return sweep_job.attempt(job, self._stop)
-
-
-def _pin(cores: Sequence[int]) -> None:
-    """Limits the threads of this process, and those they start, to these cores."""
-    if cores and hasattr(os, "sched_setaffinity"):
-        for thread in os.listdir("/proc/self/task"):
+        # Also the threads that are there already; those that they start inherit it.
+        for thread in os.listdir("/proc/self/task") if cores else ():
             with contextlib.suppress(ProcessLookupError):  # it has just ended
                 os.sched_setaffinity(int(thread), cores)
+        flags.FLAGS.mark_as_parsed()
+        compilation_cache.enable()
+
+    def attempt(self, run: Run, evaluation: dict[str, Any]) -> Outcome:
+        """Executes a run; ``ray.cancel`` makes it save and stop."""
+        context = importlib.import_module("ray").get_runtime_context()
+        return execution.attempt(run, evaluation, context.is_canceled)
 
 
-def run(
-    address: str | None, processes: int | None, source: Source, board: Board, stop: Stop
+def execute(
+    board: Board, evaluation: dict[str, Any], stop: Stop, address: str | None, processes: int | None
 ) -> None:
-    """Runs all jobs, each on the next free worker.
+    """Executes all runs, each on the next free worker.
 
-    Args:
-      address: address of a cluster; None starts Ray on this machine until the sweep ends.
-      processes: number of workers, at most what the cluster has room for; None means as many as
-        that, each with a GPU, or without GPUs with ``CORES``.
-      source: supplies the jobs.
-      board: shows them.
-      stop: ends the sweep.
+    Without an address, Ray is started on this machine, and ends with the sweep.
 
     Raises:
       ValueError: Ray is not installed, or no cluster answers.
     """
-    ray = import_ray()
-    job = local.begin(source, board, stop)
-    if job is None:
-        return
+    ray = sweep_runs.import_extra("ray", "--processes, --ray")
     with _connected(ray, address, processes):
         stop.install()  # Ray has replaced the handler of SIGTERM
-        idle = _start_workers(ray, address is None, processes, source.total)
-        busy: dict[Any, tuple[Job, Any]] = {}  # task → its job and its worker
+        busy: dict[Any, tuple[Run, Any]] = {}  # task → its run and its worker
+
+        def start(worker: Any) -> None:
+            if (run := board.begin()) is not None:
+                busy[worker.attempt.remote(run, evaluation)] = run, worker
+
+        for worker in _start_workers(ray, address is None, processes, len(board.runs)):
+            start(worker)
         until = math.inf
-        while job is not None or busy:
-            while job is not None:
-                worker = idle.pop()
-                busy[worker.attempt.remote(job)] = job, worker
-                job = local.begin(source, board, stop) if idle else None
+        while busy:
             if stop() and until == math.inf:
                 until = time.monotonic() + GRACE
                 for task in busy:
                     ray.cancel(task)
-            ended, _ = ray.wait(list(busy), timeout=sweep_job.POLL)
+            ended, _ = ray.wait(list(busy), timeout=POLL)
             for task in ended if time.monotonic() < until else list(busy):
-                ended_job, worker = busy.pop(task)
-                local.end(source, board, ended_job, _outcome(ray, task))
-                idle.append(worker)
-            job = local.begin(source, board, stop) if idle else None
+                run, worker = busy.pop(task)
+                board.end(run, _outcome(ray, task))
+                start(worker)
 
 
 def _outcome(ray: ModuleType, task: Any) -> Outcome:
@@ -116,47 +108,49 @@ def _outcome(ray: ModuleType, task: Any) -> Outcome:
         return Outcome(FAILED, f"its process ended: {type(error).__name__}: {first}")
 
 
-def import_ray() -> ModuleType:
-    """Imports Ray.
-
-    Raises:
-      ValueError: it is not installed.
-    """
-    try:
-        return importlib.import_module("ray")
-    except ImportError as error:
-        raise ValueError(
-            "--processes, --ray: Ray is not installed; pip install -r requirements-sweep.txt"
-        ) from error
-
-
 @contextlib.contextmanager
 def _connected(ray: ModuleType, address: str | None, processes: int | None) -> Iterator[None]:
     """Connects to a cluster, or starts one on this machine with room for ``processes`` workers."""
     for name, value in RAY_SETTINGS.items():
         os.environ.setdefault(name, value)
-    options = {"address": address}
-    if address is None:
-        options = {"address": "local", "num_cpus": processes, "include_dashboard": False}
-        options["object_store_memory"] = OBJECT_STORE
+    own = {"num_cpus": processes, "include_dashboard": False, "object_store_memory": OBJECT_STORE}
+    options = {"address": address} if address else {"address": "local", **own}
     try:
         ray.init(**options, log_to_driver=False, logging_level="ERROR")
     except ConnectionError as error:
-        raise ValueError(
-            f"--ray={address}: no cluster answers at this address ({error})"
-        ) from error
+        raise ValueError(f"--ray={address}: no cluster answers there ({error})") from error
+    killer = None if address else _start_killer()
     try:
         yield
     finally:
         ray.shutdown()
+        if killer is not None:
+            killer.kill()
+            killer.communicate()
+
+
+def _start_killer() -> subprocess.Popen[bytes] | None:
+    """Starts a process that kills all those which Ray has started here, if this one is killed.
+
+    Ray itself does so, but for its agents, which try for a minute to report to its dead server.
+    """
+    if not hasattr(os, "pidfd_open"):  # not Linux
+        return None
+    psutil = importlib.import_module("psutil")  # a part of Ray
+    started = [os.pidfd_open(child.pid) for child in psutil.Process().children(recursive=True)]
+    command = [sys.executable, "-c", KILLER, *map(str, started)]
+    # In a session of its own, where no Ctrl-C and no signal to the whole group reaches it.
+    settings = {"stdin": subprocess.PIPE, "pass_fds": started, "start_new_session": True}
+    return subprocess.Popen(command, **settings)
 
 
 def _start_workers(ray: ModuleType, is_local: bool, processes: int | None, total: int) -> list[Any]:
     """Starts the workers, at most ``total``."""
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     needs, num = resources(nodes, processes, cores=1 if is_local else CORES)
-    num, cores = min(num, total), _available_cores() if is_local else []
-    threads = len(cores) or int(needs["num_cpus"])
+    num = min(num, total)
+    cores = sorted(os.sched_getaffinity(0)) if is_local and hasattr(os, "sched_getaffinity") else []
+    threads = (len(cores) or os.cpu_count() or 1) if is_local else int(needs["num_cpus"])
     is_split = "num_gpus" not in needs and num <= len(cores)
     # If a node dies, Ray starts its workers elsewhere, and their runs are resumed there.
     worker = ray.remote(Worker).options(
@@ -173,10 +167,11 @@ def resources(
 ) -> tuple[dict[str, float], int]:
     """Returns what Ray reserves for a worker, and the number of workers.
 
+    A worker has one GPU, or without GPUs some ``cores``. More workers than GPUs share them.
+
     Args:
       nodes: resources of each node as Ray counts them, such as {"CPU": 8, "GPU": 1}.
-      processes: number of workers, which share the GPUs; None means one per GPU, or as many as
-        the cores allow. There are fewer if there is no room for them.
+      processes: number of workers, if there is room for them; None means as many as there is.
       cores: cores of a worker without a GPU.
     """
     platforms = os.environ.get("JAX_PLATFORMS", "")
@@ -196,27 +191,10 @@ def environment(needs: Mapping[str, float], threads: int) -> dict[str, str]:
 
     The number of threads affects the last bits of sums in convolutions and matrix products. It is
     the number of cores of the machine, as in one process, even where a worker is limited to some.
-
-    Args:
-      needs: resources of a worker, from ``resources``.
-      threads: number of threads of XLA (NPROC) and of NumPy; 0 means their defaults.
     """
-    cache = jax.config.jax_compilation_cache_dir
-    enabled = jax.config.jax_enable_compilation_cache and cache
-    paths = filter(None, [str(CODE), os.environ.get("PYTHONPATH")])
-    defaults = {name: str(threads) for name in ("NPROC", "OMP_NUM_THREADS") if threads}
+    enabled = jax.config.jax_enable_compilation_cache and jax.config.jax_compilation_cache_dir
+    made = {name: str(threads) for name in ("NPROC", "OMP_NUM_THREADS") if threads}
     if (share := needs.get("num_gpus", 1)) < 1:
-        defaults["XLA_PYTHON_CLIENT_MEM_FRACTION"] = f"{SHARED_MEMORY * share:.3f}"
-    given = {n: v for n, v in os.environ.items() if n in defaults or n.startswith(PASSED_ON)}
-    made = {
-        "PYTHONPATH": os.pathsep.join(paths),
-        "JAX_COMPILATION_CACHE_DIR": cache if enabled else compilation_cache.NOWHERE,
-    }
-    return {**defaults, **given, **made}
-
-
-def _available_cores() -> list[int]:
-    """Lists the numbers of the cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return sorted(os.sched_getaffinity(0))
-    return list(range(os.cpu_count() or 1))
+        made["XLA_PYTHON_CLIENT_MEM_FRACTION"] = f"{SHARED_MEMORY * share:.3f}"
+    made |= {n: v for n, v in os.environ.items() if n in made or n.startswith(PASSED_ON)}
+    return made | {"JAX_COMPILATION_CACHE_DIR": enabled or compilation_cache.NOWHERE}

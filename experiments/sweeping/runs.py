@@ -2,83 +2,95 @@
 
 import ast
 import dataclasses
+import difflib
+import functools
 import hashlib
-import importlib.util
+import importlib
 import inspect
 import itertools
 import json
 import pathlib
 import re
+import runpy
 from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
+from flax import traverse_util
 from ml_collections import ConfigDict
 
 from autolabel_jax import registry
+from autolabel_jax.run_dir import RunDir
 
 Settings = dict[str, Any]  # {'labels.rule': 'autolabel', 'seed': 0}
 
+FILES = ".sweep"  # beside the runs: logs, locks, and the study of a search
 LONGEST_NAME = 120  # characters; file systems allow 255
 
 
 @dataclasses.dataclass(frozen=True)
-class SweepRun:
-    """One run.
+class Run:
+    """One run of a sweep."""
 
-    Attributes:
-      name: name of its folder.
-      settings: the fields that it changes in the config.
-      config: the whole config.
-    """
-
-    name: str
-    settings: Settings
+    settings: Settings  # the fields that it changes in the config
     config: ConfigDict
+    root: pathlib.Path  # folder of all runs
+
+    @functools.cached_property
+    def name(self) -> str:
+        """Name of the folder: 'labels.rule=autolabel,seed=0', seed last, safe in a path."""
+        ordered = sorted(self.settings.items(), key=lambda item: (item[0] == "seed", item[0]))
+        texts = {k: "+".join(map(str, v)) if isinstance(v, list | tuple) else v for k, v in ordered}
+        name = ",".join(f"{key}={text}" for key, text in texts.items()) or "base"
+        safe = re.sub(r"[^\w.,=+-]", "_", name)
+        if safe == name and len(name) <= LONGEST_NAME:
+            return name
+        return f"{safe[:LONGEST_NAME]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+
+    @property
+    def run_dir(self) -> RunDir:
+        """Files of the run."""
+        return RunDir(self.root / self.name)
+
+    @property
+    def log(self) -> pathlib.Path:
+        """File of the output and errors of the run."""
+        return self.root / FILES / f"{self.name}.log"
 
 
-def load_module(path: str) -> ModuleType:
-    """Loads the config file that ``--config=path:arg`` names."""
-    path = path.rsplit(":", 1)[0] if not pathlib.Path(path).exists() else path
-    spec = importlib.util.spec_from_file_location("_sweep_config", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def import_extra(package: str, needed_for: str) -> ModuleType:
+    """Imports a package of requirements-sweep.txt; if it is missing, raises a ValueError."""
+    try:
+        return importlib.import_module(package)
+    except ImportError as error:
+        raise ValueError(
+            f"{needed_for}: {package.capitalize()} is not installed; "
+            "pip install -r requirements-sweep.txt"
+        ) from error
 
 
-def from_module(module: ModuleType, name: str | None) -> list[Settings]:
+def from_config(path: str, name: str | None) -> list[Settings]:
     """Returns the settings that the config's ``get_sweep(add)`` or ``get_sweep(add, name)`` adds.
 
     Raises:
       ValueError: the file has no ``get_sweep``, or a name is given that it does not take.
     """
-    if not hasattr(module, "get_sweep"):
+    path = path if pathlib.Path(path).exists() else path.rsplit(":", 1)[0]  # path:arg
+    get_sweep = runpy.run_path(path).get("get_sweep")
+    if get_sweep is None:
         raise ValueError(
-            f"--config: {module.__file__} defines no get_sweep(add); add one, or pass "
+            f"--config: {path} defines no get_sweep(add); add one, or pass "
             '--axes="labels.rule=one_hot,autolabel;seed=0,1,2"'
         )
+    if name and len(inspect.signature(get_sweep).parameters) < 2:
+        raise ValueError(f"--sweep={name}: get_sweep(add) of {path} takes no name; omit the flag")
     added: list[Settings] = []
-    parameters = len(inspect.signature(module.get_sweep).parameters)
-    if name and parameters < 2:
-        raise ValueError(
-            f"--sweep={name}: get_sweep(add) of {module.__file__} takes no name; omit the flag"
-        )
-    module.get_sweep(lambda **settings: added.append(settings), *([name] if name else []))
+    get_sweep(lambda **settings: added.append(settings), *([name] if name else []))
     return added
 
 
-def product(first: Sequence[Settings], second: Sequence[Settings]) -> list[Settings]:
-    """Combines every run of one with every run of the other; the second's settings win."""
-    return [a | b for a, b in itertools.product(first, second)]
-
-
-def grid(axes: dict[str, Sequence[Any]]) -> list[Settings]:
-    """Returns every combination of the values of all fields."""
-    return [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
-
-
-def parse_axes(text: str, config: ConfigDict) -> dict[str, list[Any]]:
-    """Parses values by field: 'labels.rule=one_hot,autolabel;seed=0..4'.
+def parse_axes(text: str, config: ConfigDict) -> list[Settings]:
+    """Returns all combinations of values by field: 'labels.rule=one_hot,autolabel;seed=0..4'.
 
     Semicolons separate fields and commas separate values; ``a..b`` means all integers from a to b.
     A value gets the type of the field in the config.
@@ -100,7 +112,7 @@ def parse_axes(text: str, config: ConfigDict) -> dict[str, list[Any]]:
             raise ValueError(
                 f"--axes: {name}={','.join(values)} is empty; expected a..b with a <= b"
             )
-    return axes
+    return [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
 
 
 def split_axes(text: str) -> dict[str, list[str]]:
@@ -155,18 +167,18 @@ def field(name: str, config: ConfigDict) -> Any:
     Raises:
       ValueError: there is no such field, or it is a group of fields.
     """
-    value = config
-    for part in name.split("."):
-        if not isinstance(value, ConfigDict) or part not in value:
-            known = ", ".join(value) if isinstance(value, ConfigDict) else "none"
-            raise ValueError(f"{name}: the config has no such field; expected one of: {known}")
-        value = value[part]
-    if isinstance(value, ConfigDict):
-        raise ValueError(f"{name}: is a group of fields; expected one of: {', '.join(value)}")
-    return value
+    flat = traverse_util.flatten_dict(config.to_dict(), sep=".")
+    if name in flat:
+        return flat[name]
+    if inside := [other for other in flat if other.startswith(f"{name}.")]:
+        raise ValueError(f"{name}: is a group of fields; expected one of: {', '.join(inside)}")
+    (nearest,) = difflib.get_close_matches(name, flat, n=1, cutoff=0)
+    raise ValueError(f"{name}: the config has no such field; the nearest is {nearest}")
 
 
-def make_runs(config: ConfigDict, all_settings: Sequence[Settings]) -> list[SweepRun]:
+def make_runs(
+    config: ConfigDict, all_settings: Sequence[Settings], root: pathlib.Path = pathlib.Path()
+) -> list[Run]:
     """Makes the runs of these settings on top of a config, in order, each once.
 
     Raises:
@@ -174,14 +186,11 @@ def make_runs(config: ConfigDict, all_settings: Sequence[Settings]) -> list[Swee
     """
     if not all_settings:
         raise ValueError("the sweep has no run: get_sweep(add) never called add")
-    runs = {}
-    for settings in all_settings:
-        run = make_run(config, settings)
-        runs.setdefault(run.name, run)
-    return list(runs.values())
+    runs = (make_run(config, settings, root) for settings in all_settings)
+    return list({run.name: run for run in runs}.values())
 
 
-def make_run(config: ConfigDict, settings: Settings) -> SweepRun:
+def make_run(config: ConfigDict, settings: Settings, root: pathlib.Path) -> Run:
     """Makes one run; raises as ``make_runs``."""
     changed = ConfigDict(json.loads(config.to_json()))
     for name in settings.keys() & registry.GROUPS.keys():
@@ -193,18 +202,4 @@ def make_run(config: ConfigDict, settings: Settings) -> SweepRun:
         except TypeError as error:
             was = type(field(name, changed)).__name__
             raise ValueError(f"{name}: got {value!r}, expected a value of type {was}") from error
-    return SweepRun(name=folder_name(settings), settings=settings, config=changed)
-
-
-def folder_name(settings: Settings) -> str:
-    """Returns 'labels.rule=autolabel,seed=0': sorted, seed last, safe in a path, not too long."""
-    ordered = sorted(settings.items(), key=lambda item: (item[0] == "seed", item[0]))
-    name = ",".join(f"{key}={_text(value)}" for key, value in ordered) or "base"
-    safe = re.sub(r"[^\w.,=+-]", "_", name)
-    if safe == name and len(name) <= LONGEST_NAME:
-        return name
-    return f"{safe[:LONGEST_NAME]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
-
-
-def _text(value: Any) -> str:
-    return "+".join(map(_text, value)) if isinstance(value, list | tuple) else str(value)
+    return Run(settings, changed, root)
