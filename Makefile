@@ -41,13 +41,14 @@ table-cifar10: $(VENV)/.sweep  ## the same on CIFAR-10 with a small CNN, about 1
 # Two processes would each take most of a GPU's memory: JAX_PLATFORMS=cuda WORKERS=1 asks for it.
 # XLA compiles fast rather than well here, which halves the time; test-all compiles as runs do.
 test: export JAX_PLATFORMS ?= cpu
-test: export XLA_FLAGS ?= --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true
+test: export XLA_FLAGS ?= --xla_backend_optimization_level=0 \
+    --xla_llvm_disable_expensive_passes=true --xla_cpu_use_fusion_emitters=false
 test: $(VENV)/.dev  ## run the tests but for those marked slow, on WORKERS=2 processes
-	$(VENV)/bin/python -m pytest -n $(WORKERS) --dist loadgroup -q -m "not slow"
+	$(VENV)/bin/python -m pytest -n $(WORKERS) --dist loadfile -q -m "not slow"
 
 test-all: export JAX_PLATFORMS ?= cpu
 test-all: $(PEERS_VENV)/.peers  ## run all tests, also benchmarks, and comparisons with peers
-	$(PEERS_VENV)/bin/python -m pytest -n $(WORKERS) --dist loadgroup -q
+	$(PEERS_VENV)/bin/python -m pytest -n $(WORKERS) --dist loadfile -q
 
 lint: $(VENV)/.dev  ## check style, formatting and the types of the library
 	$(VENV)/bin/ruff check .

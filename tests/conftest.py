@@ -21,12 +21,19 @@ os.environ |= {
 }
 
 
-@pytest.hookimpl(tryfirst=True)
+# Files that take longest. A long one that begins last would run on alone.
+LONG = ("train", "distributed", "numerics", "evaluation_calibrated", "extending", "experiments")
+LONG += ("attacks", "train_step", "models", "diagnose", "figures", "sweep", "corruptions", "method")
+
+
+def pytest_configure(config):
+    """pytest-xdist hands out the files in the order of the tests, not the one with most first."""
+    config.option.loadscopereorder = False
+
+
 def pytest_collection_modifyitems(items):
-    """One worker runs all tests of a file, which share fixtures and compiled programs."""
-    for item in items:
-        if item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+    rank = {f"test_{name}": i for i, name in enumerate(LONG)}
+    items.sort(key=lambda item: rank.get(item.path.stem, len(rank)))
 
 
 @pytest.fixture(scope="session")

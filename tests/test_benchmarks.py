@@ -1,5 +1,6 @@
 """Each benchmark runs, in a size of seconds, and prints its table; what they count is right."""
 
+import functools
 import importlib
 import json
 import subprocess
@@ -18,6 +19,7 @@ from benchmarks import (
     augmentations,
     calibration,
     evaluation,
+    features,
     harness,
     label_cost,
     start,
@@ -252,3 +254,19 @@ def test_start_prints_a_cold_and_a_warm_start(capsys, tmp_path):
     for kind in ("cold", "warm"):
         first, end = float(rows[kind][1]), float(rows[kind][3])
         assert 0 < first <= end
+
+
+def test_features_print_ratios_to_the_plain_pass(capsys):
+    features.main(["--tiny"])
+    rows = {row[0]: row[1:] for row in cells(capsys.readouterr().out)}
+    assert float(rows[features.ALONE][1]) == 1
+    for name in (features.DRIFT, features.ALL):
+        seconds, ratio = map(float, rows[name])
+        assert ratio == pytest.approx(seconds / float(rows[features.ALONE][0]), rel=0.3)
+
+
+def test_features_are_timed_in_turns():
+    order = []
+    calls = {name: functools.partial(order.append, name) for name in "ab"}
+    seconds = features.in_turns(calls, repeats=2)
+    assert order == list("ababab") and set(seconds) == {"a", "b"}

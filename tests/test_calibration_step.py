@@ -12,7 +12,7 @@ from autolabel_jax import calibration_step, input_pipeline
 from autolabel_jax import experiment as experiment_lib
 
 NUM = 26  # calibration examples of helpers.make_dataset
-BATCHES = [1, 7, 13, 25, 26, 1000]
+BATCHES = [*(pytest.param(size, marks=pytest.mark.slow) for size in (1, 13, 25)), 7, 26, 1000]
 
 
 def calibrate(dataset, key=0, scale=4.0, chosen=None, **changes):

@@ -440,7 +440,7 @@ def test_without_moved_examples_the_pooled_temperature_is_that_of_clean_ones():
     assert one["temperature"] == other["temperature"]
 
 
-@pytest.mark.parametrize("k", [2, 1000])
+@pytest.mark.parametrize("k", [2, pytest.param(1000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", list(calibrators.TABLE))
 def test_any_number_of_classes_jitted_and_exported(name, k):
     held_out, calibrator = make_held_out(n=80 if k == 1000 else 600, k=k), calibrators.TABLE[name]

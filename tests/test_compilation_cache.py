@@ -4,13 +4,16 @@ import os
 import pathlib
 import subprocess
 import sys
+import time
 
 import helpers
 import jax
+import numpy as np
 import pytest
 from absl import flags
 from absl.testing import flagsaver
 
+from autolabel_jax import train
 from experiments import compilation_cache
 
 COMMAND = ("-m", "experiments.train", *helpers.flags(epochs=1))
@@ -33,6 +36,7 @@ def programs(folder):
     return {path.name for path in pathlib.Path(folder).rglob("*-cache")}
 
 
+@pytest.mark.slow
 def test_the_default_is_the_users_cache_folder_and_a_second_start_adds_nothing(tmp_path):
     home = tmp_path / "cache"
     own = {"XDG_CACHE_HOME": home, "JAX_COMPILATION_CACHE_DIR": ""}
@@ -44,6 +48,26 @@ def test_the_default_is_the_users_cache_folder_and_a_second_start_adds_nothing(t
     # Another seed is other numbers in the same programs.
     start(tmp_path / "b", "--config.seed=1", **own)
     assert programs(home) == first
+
+
+def test_another_seed_compiles_nothing(tmp_path):
+    """In one process, with the cache of the test run."""
+    train.train(helpers.small_config(epochs=1), tmp_path / "a", progress=False)
+    missed = []
+
+    def listen(event, **_):
+        if event == "/jax/compilation_cache/cache_misses":
+            missed.append(event)
+
+    jax.monitoring.register_event_listener(listen)
+    try:
+        train.train(helpers.small_config(epochs=1, seed=1), tmp_path / "b", progress=False)
+        assert missed == []
+        new = time.time()  # a program that nobody has compiled before
+        jax.jit(lambda x: x * new)(np.float32(1))
+        assert len(missed) == 1
+    finally:
+        jax.monitoring.unregister_event_listener(listen)
 
 
 @pytest.fixture

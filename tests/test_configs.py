@@ -115,7 +115,6 @@ def test_the_recipe_of_imagenet_is_that_of_its_source():
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("runs")
 def test_tiny_imagenet_trains_on_a_folder(tmp_path):
     config = get("imagenet_smoothing", "tiny")
     config.dataset = "folder"
@@ -128,7 +127,7 @@ def test_tiny_imagenet_trains_on_a_folder(tmp_path):
     assert 0 <= found["accuracy"] <= 1
 
 
-@pytest.mark.xdist_group("runs")
+@pytest.mark.slow
 def test_tiny_digits_train(tmp_path):
     config = get("digits_augmix", "tiny")
     config.epochs, config.train_examples, config.model.width = 1, 240, 4

@@ -182,7 +182,6 @@ def seed_that_leaves_out(row, size, num):
     return next(s for s in range(99) if row not in np.random.default_rng(s).permutation(size)[:num])
 
 
-@pytest.mark.xdist_group("cifar10")
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 @pytest.mark.parametrize("arg", ["", "tiny"])
 def test_no_config_calibrates_on_test(path, arg, request):
@@ -631,7 +630,6 @@ def cifar10(load_check):
     return load_check.load_cifar10("train", blocks=[1])
 
 
-@pytest.mark.xdist_group("cifar10")
 def test_cifar10_is_in_official_order(tfds_dir, cifar10, load_check):
     config = make_config("cifar10", tfds_dir, train_examples=10_000, test_examples=2_000)
     config.calibration.source = "train"

@@ -19,8 +19,6 @@ from autolabel_jax import files, train
 from autolabel_jax.run_dir import RunDir
 from experiments import distributed, launch
 
-pytestmark = pytest.mark.xdist_group("processes")
-
 # Three epochs of two steps; a checkpoint after each.
 LONG = {"epochs": 3, "augment__name": "mixup", "optimizer__ema": 0.9}
 

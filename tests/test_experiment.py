@@ -13,6 +13,7 @@ from flax import linen as nn
 
 from autolabel_jax import datasets, input_pipeline, train, trained
 from autolabel_jax import experiment as experiment_lib
+from autolabel_jax.augment import Mixup
 
 
 @pytest.fixture(scope="module")
@@ -238,6 +239,16 @@ def test_equal_mass_edges_of_mixup_are_quantiles_of_its_distance(dataset):
     drawn = 2 * np.minimum(gamma, 1 - gamma)
     skewed = helpers.make_experiment(dataset, augment__concentration=0.3, **mixup)
     np.testing.assert_allclose(skewed.edges[1:-1], np.quantile(drawn, [0.25, 0.5, 0.75]), atol=0.02)
+
+
+def test_edges_of_equal_width_draw_no_distance(dataset, monkeypatch):
+    monkeypatch.setattr(Mixup, "draw", None)  # which compiles for a second
+    made = helpers.make_experiment(dataset, augment__name="mixup", buckets__num=4)
+    np.testing.assert_array_equal(made.edges, [0, 0.25, 0.5, 0.75, 1])
+    with pytest.raises(TypeError, match="NoneType"):
+        helpers.make_experiment(
+            dataset, augment__name="mixup", buckets__calibration_edges="equal_mass"
+        )
 
 
 def test_edges_of_given_distances_are_those_of_the_training_set():

@@ -10,8 +10,6 @@ from autolabel_jax import files
 from experiments import quickstart
 from experiments.reporting import printing
 
-pytestmark = pytest.mark.xdist_group("runs")
-
 FIELDS = {
     *("name", "dataset", "model", "augmentation", "label_rule", "seed", "epochs"),
     *("accuracy", "ece", "nll", "brier", "accuracy_ts", "ece_ts", "nll_ts", "brier_ts"),

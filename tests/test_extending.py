@@ -14,8 +14,6 @@ from autolabel_jax import registry
 from configs import base
 from experiments.sweeping import runs as sweep_runs
 
-pytestmark = pytest.mark.xdist_group("extending")  # one run for all tests
-
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 TEXT = (ROOT / "docs" / "extending.md").read_text("utf-8")
 FILES = dict(re.findall(r"```python\n# (my_pkg/\w+\.py)\n(.*?)```", TEXT, re.DOTALL))
@@ -142,7 +140,8 @@ def test_a_run_is_tabled_where_its_methods_cannot_be_imported(folder, trained, m
 @pytest.mark.usefixtures("importable")
 def test_is_swept_beside_built_in_methods(tmp_path):
     axes = f"augment.name=none,{NAMES['augment.name']};labels.rule=one_hot,{NAMES['labels.rule']}"
-    small = [f"--config.{field}={value}" for field, value in SMALL.items()]
+    settings = SMALL | {"train_examples": 100, "epochs": 1, "model.width": 8}
+    small = [f"--config.{field}={value}" for field, value in settings.items()]
     done = command(
         "experiments.sweep",
         "--config=configs/digits_augmix.py",

@@ -9,10 +9,12 @@ from autolabel_jax.diagnosis import fourier
 
 KEY = jax.random.key(0)
 
+basis_image = jax.jit(fourier.basis_image, static_argnums=(2, 3))
+
 
 def all_of_the_basis(height, width):
     """[H, W, H, W], frequencies in the order of numpy.fft."""
-    one = lambda i, j: fourier.basis_image(i, j, height, width)  # noqa: E731
+    one = lambda i, j: basis_image(i, j, height, width)  # noqa: E731
     rows = jax.vmap(jax.vmap(one, (None, 0)), (0, None))
     return np.asarray(jax.jit(rows)(jnp.arange(height), jnp.arange(width)), np.float64)
 
@@ -54,7 +56,7 @@ def test_basis_is_the_published_one_of_one_conjugate_pair(height, width):
 
 def test_half_of_nyquist_moves_every_pixel_alike():
     """A cosine would leave every other column alone."""
-    np.testing.assert_allclose(abs(np.asarray(fourier.basis_image(0, 8, 4, 32))), 128**-0.5, 1e-5)
+    np.testing.assert_allclose(abs(np.asarray(basis_image(0, 8, 4, 32))), 128**-0.5, 1e-5)
 
 
 def test_different_frequencies_are_orthogonal_and_conjugates_are_one():
@@ -64,13 +66,11 @@ def test_different_frequencies_are_orthogonal_and_conjugates_are_one():
         expected = np.zeros((6, 5))
         expected[i, j] = expected[-i % 6, -j % 5] = 1
         np.testing.assert_allclose(overlap, expected, atol=1e-6)
-        np.testing.assert_allclose(
-            fourier.basis_image(-i, -j, 6, 5), basis[-i % 6, -j % 5], atol=1e-6
-        )
+        np.testing.assert_allclose(basis_image(-i, -j, 6, 5), basis[-i % 6, -j % 5], atol=1e-6)
 
 
 def test_high_frequencies_of_large_images_are_exact():
-    found = np.asarray(fourier.basis_image(100, -77, 224, 200), np.float64)
+    found = np.asarray(basis_image(100, -77, 224, 200), np.float64)
     y, x = np.mgrid[:224, :200]
     # (-100, 77) comes first on the map.
     expected = np.cos(2 * np.pi * (-100 * y / 224 + 77 * x / 200 + 1 / 8))
@@ -80,7 +80,7 @@ def test_high_frequencies_of_large_images_are_exact():
 def test_what_is_added():
     images = jax.random.uniform(jax.random.key(1), (200, 8, 6, 3))
     noise = np.asarray(fourier.add_frequency(KEY, images, 2, 1, 3.0) - images, np.float64)
-    basis = np.asarray(fourier.basis_image(2, 1, 8, 6), np.float64)
+    basis = np.asarray(basis_image(2, 1, 8, 6), np.float64)
     sign = np.einsum("bhwc,hw->bc", noise, basis) / 3
     np.testing.assert_allclose(abs(sign), 1, atol=1e-5)
     np.testing.assert_allclose(noise, 3 * np.round(sign)[:, None, None] * basis[..., None],
@@ -106,7 +106,7 @@ def seen_by(template, margin, num, channels=1):
 @pytest.mark.parametrize("seen", [(0, 1), (-2, 1), (0, 0)])
 def test_a_linear_model_errs_where_it_looks(seen):
     """Norm 2 against a margin of 1: wrong for one sign of the two, at that frequency alone."""
-    template = np.asarray(fourier.basis_image(*seen, 8, 8))
+    template = np.asarray(basis_image(*seen, 8, 8))
     images, label, predict = seen_by(template, 1.0, 400)
     found = fourier.heat_map(KEY, predict, images, label, norm=2.0)
     assert found.shape == (8, 8)
@@ -121,7 +121,7 @@ def test_a_linear_model_errs_where_it_looks(seen):
 def test_a_model_that_sees_low_frequencies():
     """Its template is the sum of the frequencies up to one cycle; the map is that square."""
     pairs = [(0, 0), (0, 1), (1, 0), (1, 1), (1, -1)]
-    template = sum(np.asarray(fourier.basis_image(i, j, 9, 9)) for i, j in pairs)
+    template = sum(np.asarray(basis_image(i, j, 9, 9)) for i, j in pairs)
     images, label, predict = seen_by(template, 0.1, 200)  # score ±0.5, moved by ±1
     found = fourier.heat_map(KEY, predict, images, label, norm=1.0)
     low = np.zeros((9, 9), bool)
@@ -132,7 +132,7 @@ def test_a_model_that_sees_low_frequencies():
 
 
 def test_a_radius_gives_the_middle_of_the_map_and_logits_do_as_labels():
-    template = np.asarray(fourier.basis_image(1, 1, 8, 6))
+    template = np.asarray(basis_image(1, 1, 8, 6))
     images, label, predict = seen_by(template, 1.0, 50, channels=2)
     whole = fourier.heat_map(KEY, predict, images, label, norm=3.0)
     assert whole.any()
@@ -158,7 +158,7 @@ def test_each_pair_of_frequencies_is_measured_once():
 
 def test_counts_batches_without_padding_and_compiles_once():
     """Half of a map, then the rest, in two batches: as all at once, but for the signs."""
-    template = np.asarray(fourier.basis_image(1, 0, 6, 6))
+    template = np.asarray(basis_image(1, 0, 6, 6))
     images, label, predict = seen_by(template, 1.0, 60)
     mask = np.arange(40) < 30  # the last 10 of each batch are padding, with labels that are wrong
     batches = []

@@ -9,11 +9,13 @@ import optax
 import pytest
 
 from autolabel_jax import calibration, labels
-from autolabel_jax.labels import AutoLabel, LabelState, spread
+from autolabel_jax.labels import AutoLabel, LabelState
 from autolabel_jax.types import BucketStats, Distance
 from configs import base
 
 NUM_CLASSES = 5
+
+spread = jax.jit(labels.spread, static_argnames="num_classes")
 
 
 def config(rule="autolabel", augment="augmix", **settings):

@@ -56,7 +56,9 @@ def test_a_field_that_is_not_there_is_named_with_the_nearest(flag, message, tmp_
     assert len(done.stderr.splitlines()) == 1
 
 
-@pytest.mark.parametrize("program", ["train", "evaluate", "sweep"])
+@pytest.mark.parametrize(
+    "program", ["train", pytest.param("evaluate", marks=pytest.mark.slow), "sweep"]
+)
 def test_a_program_starts_without_slow_imports(program):
     """They are imported where they are used, see ``benchmarks.start --imports``."""
     slow = ("sklearn", "tensorflow_datasets", "scipy.stats", "tensorboardX", "matplotlib", "grain")
@@ -93,7 +95,7 @@ def test_another_broken_pipe_is_an_error(monkeypatch):
             fail()
 
 
-@pytest.mark.parametrize("module", ["train", "tables"])
+@pytest.mark.parametrize("module", ["train", pytest.param("tables", marks=pytest.mark.slow)])
 def test_a_reader_that_leaves_early_sees_no_traceback(module):
     read, write = os.pipe()
     os.close(read)

@@ -173,8 +173,13 @@ FORWARD = {
 }
 
 
-@pytest.mark.parametrize("train", [False, True])
-@pytest.mark.parametrize("name", NAMES)
+BY_HAND = [(name, train) for name in NAMES for train in (False, True)]
+BY_HAND[BY_HAND.index(("resnet50", False))] = pytest.param(
+    "resnet50", False, marks=pytest.mark.slow
+)
+
+
+@pytest.mark.parametrize(("name", "train"), BY_HAND)
 def test_forward_by_hand(name, train):
     # Batch norm over three single places magnifies rounding; a deep network needs larger images.
     shape = (64, 64, 3) if name == "resnet50" else (8, 8, 3)
@@ -231,9 +236,9 @@ def test_parameter_count(name, depth, width, count):
 @pytest.mark.parametrize(
     ("shape", "dtype"),
     [
-        ((8, 8, 1), "float32"),
+        pytest.param((8, 8, 1), "float32", marks=pytest.mark.slow),
         ((28, 28, 1), "bfloat16"),
-        ((32, 32, 3), "bfloat16"),
+        pytest.param((32, 32, 3), "bfloat16", marks=pytest.mark.slow),
         ((64, 48, 3), "float32"),
     ],
 )

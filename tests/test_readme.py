@@ -22,13 +22,13 @@ def test_readme_is_one_page():
 
 def test_the_loop_of_the_readme_with_a_linear_model():
     """What the reader brings is written here: data, a model, a step, moves by noise."""
-    x, y = map(jnp.asarray, load_digits(return_X_y=True))
-    x = x / 16
+    x, y = load_digits(return_X_y=True)
+    x = x.astype(np.float32) / 16
 
     def moved(seed, rows):
-        keys = jax.random.split(jax.random.key(seed))
-        s = jax.random.uniform(keys[0], (len(rows),))
-        return x[rows] + 2 * s[:, None] * jax.random.normal(keys[1], x[rows].shape), y[rows], s
+        rng = np.random.default_rng(seed)
+        s, noise = rng.random(len(rows), np.float32), rng.normal(size=x[rows].shape)
+        return (x[rows] + 2 * s[:, None] * noise).astype(np.float32), y[rows], s
 
     def model(params, x):
         return x @ params

@@ -14,8 +14,6 @@ import pytest
 
 from autolabel_jax import datasets, processes, train, trained
 
-pytestmark = pytest.mark.xdist_group("streamed")
-
 # Two epochs of two steps on 24 photographs, four of them held out, twelve to test on.
 STREAMED = {
     **{"dataset": "folder", "image_size": 12, "train_examples": 0, "test_examples": 0},

@@ -3,6 +3,8 @@
 Alpaydin, Kaynak (1998), "Optical Recognition of Handwritten Digits", UCI.
 """
 
+import functools
+
 import numpy as np
 from PIL import Image
 
@@ -17,22 +19,27 @@ def read() -> Source:
 
     The test split is the same in every run and contains a third of each class.
     """
-    from sklearn.datasets import load_digits  # slow to import
-
-    digits = load_digits()
-    label = digits.target.astype(np.int32)
-    everything = Split(
-        input=_enlarge(np.rint(digits.images * (255 / 16)).astype(np.uint8)),
-        label=label,
-        distance=None,
-        index=np.arange(len(label)),
-    )
-    train, test = _rows(label)
+    everything = _everything()
+    train, test = _rows(everything.label)
     return Source(
         train=everything.take(train),
         test=everything.take(test),
         num_classes=10,
-        class_names=tuple(str(name) for name in digits.target_names),
+        class_names=tuple(map(str, range(10))),
+    )
+
+
+@functools.cache
+def _everything() -> Split:
+    """Reads all images, once in a process that trains several runs."""
+    from sklearn.datasets import load_digits  # slow to import
+
+    digits = load_digits()
+    return Split(
+        input=_enlarge(np.rint(digits.images * (255 / 16)).astype(np.uint8)),
+        label=digits.target.astype(np.int32),
+        distance=None,
+        index=np.arange(len(digits.target)),
     )
 
 
