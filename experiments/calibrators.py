@@ -22,6 +22,7 @@ from configs import base
 from experiments import calibrating, launch
 from experiments.reporting import calibrator_rows, printing
 
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a training run.")
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of the data sets, if it has moved.")
 _CORRUPTIONS = flags.DEFINE_bool("corruptions", False, "15 corruptions at 5 severities.")
 _EXAMPLES = flags.DEFINE_integer(
@@ -53,7 +54,7 @@ def main(argv: list[str]) -> None:
         launch.no_more(argv)
         print(calibrator_rows.markdown(pathlib.Path(_COMPARE.value)), end="")
         return
-    folders = argv[1:]
+    folders = [*([_WORKDIR.value] if _WORKDIR.value else []), *argv[1:]]
     if not folders:
         raise ValueError("expected folders of training runs, or --compare=ROWS.jsonl")
     if _DUMP.value and len(folders) > 1:
