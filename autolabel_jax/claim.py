@@ -19,6 +19,7 @@ from autolabel_jax.run_dir import CONFIG, DATASET, LOCK, RESULT, RunDir, library
 
 # Fields that do not affect the results; they may differ when a run is resumed.
 FREE_FIELDS = ("data_dir", "loader_workers", "checkpoint.keep", "checkpoint.every_epochs")
+FREE_FIELDS += ("calibration.beyond", "calibration.beyond_every")
 
 
 @contextlib.contextmanager

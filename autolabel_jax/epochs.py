@@ -24,6 +24,7 @@ from autolabel_jax import (
 )
 from autolabel_jax import experiment as experiment_lib
 from autolabel_jax.checkpoint import Snapshot
+from autolabel_jax.diagnosis import beyond
 from autolabel_jax.evaluation import clean, predict
 from autolabel_jax.progress import Progress
 from autolabel_jax.run_dir import RunDir
@@ -62,6 +63,7 @@ class Run:
     experiment: experiment_lib.Experiment
     batches: input_pipeline.Resident | input_pipeline.Streamed  # for training
     calibration: Batch  # whole split on the device
+    spec: datasets.InputSpec  # of the inputs
     saved: checkpoint.Checkpoints
     should_stop: Callable[[], bool]
     progress: Progress
@@ -98,6 +100,7 @@ def make_run(
             mesh=experiment.mesh,
         ),
         calibration=calibration,
+        spec=dataset.spec,
         saved=saved,
         should_stop=should_stop,
         progress=progress,
@@ -140,6 +143,7 @@ def train_epochs(run: Run, snapshot: Snapshot, run_dir: RunDir) -> Snapshot:
         writer.write(
             {
                 **_epoch_line(run, epoch, snapshot.metrics, state, stats, clean),
+                **_beyond(run, state, epoch),
                 "images_per_second": images / trained,
                 "seconds": time.perf_counter() - began,
             }
@@ -263,6 +267,16 @@ def update_is_due(config: ConfigDict, epoch: int) -> bool:
     """Returns whether the labels are updated after this epoch."""
     since_warmup = epoch + 1 - config.labels.warmup_epochs
     return since_warmup > 0 and since_warmup % config.labels.update_every == 0
+
+
+def _beyond(run: Run, state: TrainState, epoch: int) -> dict[str, list[Any]]:
+    """Measures accuracy and temperature by distance if it is due, see ``diagnosis.beyond``."""
+    if not beyond.is_due(run.config, epoch):
+        return {}
+    key = input_pipeline.epoch_key(run.config.seed, epoch + 1, beyond.PURPOSE)
+    variables = experiment_lib.inference_variables(state)
+    rows = beyond.measure(run.experiment, variables, run.calibration, run.spec, key)
+    return {f"beyond_{name}": values for name, values in rows.items()}
 
 
 def _epoch_line(

@@ -26,6 +26,7 @@ LIMITS: dict[str, tuple[int, int | None]] = {  # smallest and largest value (Non
     "labels.warmup_epochs": (0, None),
     "calibration.images": (0, None),
     "calibration.images_per_update": (0, None),
+    "calibration.beyond_every": (0, None),
     "calibration.num_bins": (1, 10_000),
     "checkpoint.keep": (1, 10**6),
     "checkpoint.every_epochs": (1, None),

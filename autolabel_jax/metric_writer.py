@@ -53,6 +53,8 @@ class MetricWriter:
         for name, value in line.items():
             curves = enumerate(value) if isinstance(value, list) else [(None, value)]
             for n, number in curves:
+                if isinstance(number, str):  # TensorBoard has curves of numbers alone
+                    continue
                 tag = name if n is None else f"{name}/{n:03d}"
                 self._events.add_scalar(tag, number, line["epoch"])
         self._events.flush()

@@ -57,6 +57,8 @@ def base() -> ConfigDict:
     config.calibration.source = "heldout"  # 'heldout', or 'train': calibrate on training examples
     config.calibration.images = 0  # Largest number of calibration examples (0 = no limit)
     config.calibration.images_per_update = 0  # Number of examples in each update (0 = all)
+    config.calibration.beyond = False  # Measure distances beyond training's at the end
+    config.calibration.beyond_every = 0  # … also after every N-th epoch (0 = only at the end)
     config.calibration.num_bins = 15  # Number of confidence bins of the calibration error
 
     config.optimizer = ConfigDict()

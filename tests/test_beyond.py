@@ -8,11 +8,12 @@ import pytest
 from scipy import optimize, special
 from sklearn import metrics
 
+from autolabel_jax import claim, input_pipeline, registry, train
 from autolabel_jax import experiment as experiment_lib
-from autolabel_jax import input_pipeline
 from autolabel_jax.augment import AugMix, RandAugment
 from autolabel_jax.datasets import InputSpec
 from autolabel_jax.diagnosis import beyond
+from autolabel_jax.run_dir import RunDir
 from autolabel_jax.types import Batch, Distance
 
 
@@ -100,6 +101,7 @@ def test_temperature_is_the_optimum_of_each_bucket(monkeypatch):
     np.testing.assert_allclose(found["temperature"], best, rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_rows_cover_each_bucket_of_each_family():
     found = measure(helpers.make_dataset(), augment__name="augmix", augment__max_depth=2)
     names, groups = np.array(found["family"]), np.array(found["group"])
@@ -137,8 +139,56 @@ def test_noise_has_the_deviation_of_its_distance():
         assert 0 <= moved.min() <= moved.max() <= 1
 
 
+def test_training_measures_at_the_end_and_on_a_schedule(tmp_path, monkeypatch):
+    monkeypatch.setattr(beyond, "families", lambda *_: [])
+    changes = {"epochs": 3, "calibration__beyond": True, "calibration__beyond_every": 2}
+    config = helpers.small_config(**changes)
+    train.train(config, tmp_path / "run", progress=False)
+    lines = helpers.read_metrics(tmp_path / "run")
+    assert ["beyond_family" in line for line in lines] == [False, True, True]
+    assert lines[-1]["beyond_family"] == ["clean"] and lines[-1]["beyond_count"] == [32]
+    # Both compute the ECE of the same clean images, and the same temperature.
+    assert lines[-1]["beyond_ece"][0] == pytest.approx(lines[-1]["calibration_ece"], abs=1e-6)
+    result = RunDir(tmp_path / "run").read_result()
+    assert lines[-1]["beyond_temperature"][0] == pytest.approx(result["temperature"], rel=1e-4)
+    # It changes nothing else, and no run has to be trained again for it.
+    other = helpers.small_config(epochs=3)
+    train.train(other, tmp_path / "plain", progress=False)
+    kept = [{n: v for n, v in line.items() if not n.startswith("beyond_")} for line in lines]
+    plain = helpers.read_metrics(tmp_path / "plain")
+    assert kept == plain
+    claim.check_config(RunDir(tmp_path / "plain"), registry.complete(config))
+
+
+@pytest.mark.parametrize(
+    ("beyond_at_end", "every", "due"),
+    [(False, 0, []), (False, 1, []), (True, 0, [4]), (True, 2, [2, 4]), (True, 3, [3, 4])],
+)
+def test_when_it_is_due(beyond_at_end, every, due):
+    config = helpers.small_config(
+        epochs=4, calibration__beyond=beyond_at_end, calibration__beyond_every=every
+    )
+    assert [epoch + 1 for epoch in range(4) if beyond.is_due(config, epoch)] == due
+
+
 def test_vectors_have_their_own_family_alone(tmp_path):
     spec = InputSpec(kind="features", shape=(5,), dtype="float32", low=-3, high=3)
     dataset = helpers.make_dataset()
     augmentation = helpers.make_experiment(dataset, augment__name="mixup").augmentation
     assert [family.name for family in beyond.families(augmentation, spec)] == ["mixup, training"]
+
+
+@pytest.mark.slow
+def test_the_diagnosis_is_that_of_training_and_is_drawn(tmp_path):
+    config = helpers.small_config(epochs=1, calibration__beyond=True)
+    train.train(config, tmp_path / "run", progress=False)
+    done = helpers.command("-m", "experiments.diagnose", f"--workdir={tmp_path}/run", "--beyond")
+    assert done.returncode == 0, done.stderr
+    part = RunDir(tmp_path / "run").read_diagnosis()["beyond"]
+    (line,) = helpers.read_metrics(tmp_path / "run")
+    assert {n: v for n, v in part.items() if n != "stamp"} == {
+        name.removeprefix("beyond_"): v for name, v in line.items() if name.startswith("beyond_")
+    }
+    assert done.stdout.count("augmix, severity 10") == 9 and "randaugment" in done.stdout
+    for form in ("png", "pdf"):
+        assert (tmp_path / "run" / "diagnosis" / f"temperature_by_distance.{form}").exists()

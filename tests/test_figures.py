@@ -504,3 +504,27 @@ def test_the_command_draws_what_can_be_drawn(tmp_path):
     assert "<svg" in (out / "reliability_good.svg").read_text()
     assert f"{tmp_path / 'runs' / 'begun'}: not finished: no result.json" in done.stderr
     assert "not drawn: reliability_begun: " in done.stderr and "lacks label" in done.stderr
+
+
+def test_temperature_against_distance_and_accuracy(tmp_path):
+    columns = {
+        "family": ["clean", "augmix, training", "noise", "noise"],
+        "inside": [1, 1, 0, 0],
+        "low": [0.0, 0.0, 0.0, 0.5],
+        "high": [0.0, 1.0, 0.5, 1.0],
+        "accuracy": [0.9, 0.8, 0.7, 0.3],
+        "temperature": [1.2, 1.25, 1.6, 4.0],
+    }
+    lines = [run_folders.line(e) for e in range(3)]
+    lines[1] |= {f"beyond_{name}": values for name, values in columns.items()}
+    run = one(tmp_path, lines=lines)
+    (drawing,) = [d for d in catalogue.of_run(run, "r") if d.name == "temperature_by_distance_r"]
+    assert "1.20 on clean images, 1.20 to 4.00" in drawing.alt
+    left, right = drawing.draw().axes
+    noise = curves(left)["noise"]
+    assert noise.get_xdata().tolist() == [0.25, 0.75]
+    assert noise.get_ydata().tolist() == [1.6, 4.0]
+    assert noise.get_fillstyle() == "none"
+    assert curves(left)["augmix, training"].get_fillstyle() == "full"
+    np.testing.assert_allclose(curves(right)["noise"].get_xdata(), [70, 30])
+    assert right.xaxis_inverted() and left.get_yscale() == "log"

@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
+from ml_collections import ConfigDict
 
 from autolabel_jax import buckets, calibration, calibration_step, image_ops, input_pipeline
 from autolabel_jax import experiment as experiment_lib
@@ -82,6 +83,13 @@ def families(augmentation: Augmentation, spec: InputSpec) -> list[Family]:
     return [*(own if augmentation.moves_inputs else []), *beyond]
 
 
+def is_due(config: ConfigDict, epoch: int) -> bool:
+    """Whether training measures after this epoch, by calibration.beyond and beyond_every."""
+    settings, done = config.calibration, epoch + 1
+    every = settings.beyond_every or config.epochs
+    return settings.beyond and (done == config.epochs or done % every == 0)
+
+
 def num_buckets(augmentation: Augmentation, spec: InputSpec) -> int:
     """Returns the number of rows of ``measure``."""
     groups = [family.move.num_groups for family in families(augmentation, spec)]
@@ -109,7 +117,7 @@ def measure(
     Returns:
       Columns with a row for each bucket, clean examples first: family (name), inside (0 or 1),
       group, low and high (of the distance), count, accuracy, confidence, ece, and temperature,
-      which minimises the NLL of the bucket.
+      which minimises the NLL of the bucket, with its ``Optimum.kind`` as temperature_optimum.
     """
     clean = Family(CLEAN, none.Identity(), inside=True)
     rows = []
@@ -170,13 +178,15 @@ def _outputs(
     return logits[: min(num, MOST_EXAMPLES)], label[: min(num, MOST_EXAMPLES)]
 
 
-def _scores(logits: np.ndarray, label: np.ndarray) -> dict[str, float]:
+def _scores(logits: np.ndarray, label: np.ndarray) -> dict[str, Any]:
     zeros = jnp.zeros(len(label), jnp.int32)
+    best = temperature.find(logits, label)
     stats = calibration.bucket_stats(jnp.asarray(logits), jnp.asarray(label), zeros, num_buckets=1)
     return {
         "count": len(label),
         "accuracy": float(calibration.accuracy(stats)[0]),
         "confidence": float(calibration.confidence(stats)[0]),
         "ece": float(calibration.ece(stats)[0]),
-        "temperature": temperature.fit_temperature(logits, label),
+        "temperature": best.temperature,
+        "temperature_optimum": best.kind,
     }

@@ -37,34 +37,6 @@ def fourier(part: dict[str, Any], run: RunRecord) -> Figure:
 
 
 @plots.STYLE
-def beyond(part: dict[str, Any], run: RunRecord) -> Figure:
-    """Draws the temperature of each bucket against its distance and its accuracy, by family.
-
-    Markers are full inside the range of training and hollow beyond it.
-    """
-    columns = {name: np.array(values) for name, values in part.items() if name != "stamp"}
-    distance = (columns["low"] + columns["high"]) / 2
-    figure, axes = plots.panels(1, 2, 3.2, sharey=True)
-    for i, family in enumerate(dict.fromkeys(part["family"])):
-        rows = columns["family"] == family
-        inside = columns["inside"][rows].all()
-        look = plots.style(i) | {"linestyle": "none", "label": family}
-        look["fillstyle"] = "full" if inside else "none"
-        temperature = columns["temperature"][rows]
-        axes[0, 0].plot(distance[rows], temperature, **look)
-        axes[0, 1].plot(100 * columns["accuracy"][rows], temperature, **look)
-    axes[0, 0].set(xlabel="distance, of the family's range", ylabel="temperature", xlim=(-0.03, 1))
-    axes[0, 1].set(xlabel="accuracy %")
-    axes[0, 1].invert_xaxis()
-    axes[0, 0].set_yscale("log")
-    axes[0, 0].yaxis.set_major_formatter("{x:g}")
-    axes[0, 0].yaxis.set_minor_formatter("{x:g}")
-    figure.suptitle(f"{plots.run_title(run)}: full markers inside the training range")
-    plots.legend(figure, axes[0, :1])
-    return figure
-
-
-@plots.STYLE
 def buckets(part: dict[str, Any], run: RunRecord) -> Figure:
     """Draws accuracy, confidence and label of each bucket, above the change of its images."""
     unit, scale = UNITS[part["stamp"]["uint8"]]

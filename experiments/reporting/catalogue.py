@@ -68,6 +68,13 @@ def of_run(run: RunRecord, name: str) -> Iterator[Drawing]:
         accuracy = ", ".join("none" if v is None else f"{v:.3f}" for v in last["bucket_accuracy"])
         values = {"epochs": last["epoch"] + 1, "accuracy": accuracy}
         yield _drawing("bucket_distance", run_plots.bucket_distance, run, name=name, **values)
+    measured = [line for line in run.lines if line.get("beyond_family")]
+    if measured:
+        columns = {n[7:]: v for n, v in measured[-1].items() if n.startswith("beyond_")}
+        draw = run_plots.temperature_by_distance
+        temperatures = columns["temperature"]
+        ends = {"clean": temperatures[0], "low": min(temperatures), "high": max(temperatures)}
+        yield _drawing("temperature_by_distance", draw, columns, run, name=name, **ends)
     if RunDir(run.workdir).logits_file.exists():
         yield _drawing("reliability", run_plots.reliability_diagram, run, name=name)
 

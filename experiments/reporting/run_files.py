@@ -27,7 +27,7 @@ from experiments.reporting import methods, numerics
 CURVES = ("label_confidence", "bucket_accuracy", "bucket_confidence", "bucket_ece")
 # Fields that describe where a run is stored and what it is called, not what it computes.
 BOOKKEEPING = ("name", "seed", "data_dir", "eval_batch_size", "checkpoint.keep")
-BOOKKEEPING += ("checkpoint.every_epochs",)
+BOOKKEEPING += ("checkpoint.every_epochs", "calibration.beyond", "calibration.beyond_every")
 OF_LABELS = ("labels.", "buckets.", "calibration.num_bins")
 # Fields that only a rule that learns reads.
 OF_LEARNING = ("labels.update_every", "labels.warmup_epochs", *OF_LABELS[1:])

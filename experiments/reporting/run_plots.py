@@ -73,6 +73,39 @@ def bucket_distance(run: RunRecord) -> Figure:
     return figure
 
 
+@plots.STYLE
+def temperature_by_distance(columns: Mapping[str, Sequence], run: RunRecord) -> Figure:
+    """Draws the temperature of each bucket against its distance and its accuracy, by family.
+
+    Markers are full inside the range of training and hollow beyond it.
+
+    Args:
+      columns: from ``diagnosis.beyond.measure``.
+      run: the run.
+    """
+    families = columns["family"]
+    columns = {name: np.array(values) for name, values in columns.items()}
+    distance = (columns["low"] + columns["high"]) / 2
+    figure, axes = plots.panels(1, 2, 3.2, sharey=True)
+    for i, family in enumerate(dict.fromkeys(families)):
+        rows = columns["family"] == family
+        inside = columns["inside"][rows].all()
+        look = plots.style(i) | {"linestyle": "none", "label": family}
+        look["fillstyle"] = "full" if inside else "none"
+        temperature = columns["temperature"][rows]
+        axes[0, 0].plot(distance[rows], temperature, **look)
+        axes[0, 1].plot(100 * columns["accuracy"][rows], temperature, **look)
+    axes[0, 0].set(xlabel="distance, of the family's range", ylabel="temperature", xlim=(-0.03, 1))
+    axes[0, 1].set(xlabel="accuracy %")
+    axes[0, 1].invert_xaxis()
+    axes[0, 0].set_yscale("log")
+    axes[0, 0].yaxis.set_major_formatter("{x:g}")
+    axes[0, 0].yaxis.set_minor_formatter("{x:g}")
+    figure.suptitle(f"{plots.run_title(run)}: full markers inside the training range")
+    plots.legend(figure, axes[0, :1])
+    return figure
+
+
 def reliability(workdir: pathlib.Path, *, seed: int = 0) -> bootstrap.Reliability:
     """Returns the bins of ``test_logits.npz`` (logits [n, K], label [n]), with 95 % bands.
 
