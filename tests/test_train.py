@@ -254,10 +254,10 @@ elif moment == "half":
     watch(pathlib.Path(folder) / "checkpoints")
 elif moment == "result":
     plain = files.write_json
-    def write_json(path, value):
+    def write_json(path, value, **settings):
         if path.name == "result.json":
             spring()
-        plain(path, value)
+        plain(path, value, **settings)
     files.write_json = write_json
 app.run(program.main)
 """
