@@ -58,6 +58,16 @@ def test_packed_runs_are_those_of_the_folders(runs, study):
     assert after["one_hot_0"].lines[1]["bucket_accuracy"] == [0.9, None, 2 / 3]
 
 
+def test_fields_that_only_some_lines_have_stay_so(tmp_path):
+    lines = [run_folders.line(e) for e in range(3)]
+    lines[1] |= {"beyond_family": ["clean", "noise"], "beyond_temperature": [1.5, 2.5]}
+    folder = run_folders.write(tmp_path / "runs" / "a", lines=lines, settings={"epochs": 3})
+    assert packed.pack([folder], tmp_path / "study.jsonl") == 1
+    (run,) = records(tmp_path / "study").values()
+    assert run.lines == run_files.read(folder).lines
+    assert ["beyond_family" in line for line in run.lines] == [False, True, False]
+
+
 def test_the_files_hold_sorted_rows_and_exact_numbers(runs, study):
     rows = [json.loads(line) for line in study.read_text().splitlines()]
     assert [row["name"] for row in rows] == sorted(NAMES)

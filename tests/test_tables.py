@@ -4,6 +4,7 @@ import html
 import io
 import json
 import re
+import warnings
 
 import helpers
 import numpy as np
@@ -25,6 +26,7 @@ from experiments.reporting import (
     summary,
 )
 from experiments.reporting import frame as frames
+from experiments.reporting.columns import HEADERS
 from experiments.reporting.texts import NOTES
 
 # Three seeds where autolabel is better in each; the gap hardly varies, so the test passes.
@@ -531,3 +533,13 @@ def test_hand_written_folders_are_like_real_ones():
     for name, value in run_folders.CONFIG.items():
         inner = isinstance(value, dict)
         assert value.keys() <= real[name].keys() if inner else name in real
+
+
+def test_results_with_many_metrics_are_read_without_a_warning(tmp_path):
+    many = {f"views_{n}": n / 200 for n in range(200)} | dict.fromkeys(HEADERS, 0.5)
+    for seed in (0, 1):
+        run_folders.write(tmp_path / f"r{seed}", seed=seed, **many)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        loaded = frames.load([str(tmp_path)])
+        assert summary.tables(*loaded)

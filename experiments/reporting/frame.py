@@ -38,7 +38,8 @@ def make(runs: Sequence[RunRecord]) -> pd.DataFrame:
     if not runs:
         return pd.DataFrame(columns=[*NAMES, "cell", "block", "rule", "varied", "run", "record"])
     frame = pd.DataFrame([_row(run) for run in runs])
-    frame = frame.astype(dict.fromkeys(HEADERS.keys() & frame.columns, float))
+    # The copy joins the columns that astype took apart, about which pandas would warn.
+    frame = frame.astype(dict.fromkeys(HEADERS.keys() & frame.columns, float)).copy()
     settings = settings_of(frame)
     of_data = [name for name in settings if not name.startswith(run_files.OF_LABELS)]
     frame["block"] = settings.groupby(of_data, sort=False, dropna=False).ngroup()

@@ -37,6 +37,7 @@ RESTORE = "restore the file, or move the folder away"
 
 SUFFIX, CURVES_FILE = ".jsonl", "curves.parquet"
 CALIBRATORS = "calibrators.jsonl"  # beside the studies, with rows of ``experiments.calibrators``
+SOMETIMES = "beyond_"  # fields of metrics.jsonl that some lines have, see ``diagnosis.beyond``
 Lines = list[dict[str, Any]]
 
 
@@ -194,12 +195,18 @@ def read_curves(curves: pathlib.Path, wanted: tuple[str, str, str]) -> pa.Table:
 
 
 def curves_of(table: pa.Table) -> dict[str, Lines]:
-    """Returns the lines of each run; a field that is null in all of them was not there."""
+    """Returns the lines of each run; a field that is null in all of them was not there.
+
+    Neither was a field of ``SOMETIMES`` where it is null.
+    """
     fields, runs = table.drop_columns(["study", "name"]).column_names, {}
     for name, group in itertools.groupby(table.to_pylist(), key=lambda line: line["name"]):
         lines = list(group)
         there = [f for f in fields if any(line[f] is not None for line in lines)]
-        runs[name] = [{field: line[field] for field in there} for line in lines]
+        runs[name] = [
+            {f: line[f] for f in there if line[f] is not None or not f.startswith(SOMETIMES)}
+            for line in lines
+        ]
     return runs
 
 
