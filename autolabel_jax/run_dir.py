@@ -211,10 +211,14 @@ class RunDir:
 
 
 def find(folder: pathlib.Path) -> list[pathlib.Path]:
-    """Returns the folder if it holds a run, or else the sorted folders below it that do."""
+    """Returns the folder if it holds a run, or else the sorted folders below it that do.
+
+    A folder inside that of a run is none, such as a checkpoint, which has a config too.
+    """
     if RunDir(folder).is_claimed:
         return [folder]
-    return sorted(path.parent for path in folder.rglob(CONFIG))
+    found = {path.parent for path in folder.rglob(CONFIG)}
+    return sorted(path for path in found if found.isdisjoint(path.parents))
 
 
 def library_versions() -> dict[str, str]:

@@ -8,7 +8,7 @@ import helpers
 import pytest
 
 from autolabel_jax import claim as claim_lib
-from autolabel_jax import metric_writer, run_dir
+from autolabel_jax import metric_writer, run_dir, train
 from autolabel_jax.run_dir import RunDir
 
 
@@ -47,6 +47,14 @@ def test_finds_runs_in_and_below_a_folder(tmp_path):
     assert run_dir.find(tmp_path) == [tmp_path / "a" / "c", tmp_path / "b"]
     assert run_dir.find(tmp_path / "b") == [tmp_path / "b"]
     assert run_dir.find(tmp_path / "a" / "c" / "checkpoints") == []
+
+
+def test_a_checkpoint_with_its_config_is_no_run(tmp_path):
+    for name in ("a", "b/c"):
+        train.train(helpers.small_config(epochs=1), tmp_path / name, progress=False)
+        saved = sorted((tmp_path / name / "checkpoints").glob("*/config.json"))
+        assert saved
+    assert run_dir.find(tmp_path) == [tmp_path / "a", tmp_path / "b" / "c"]
 
 
 def test_the_last_line_is_read_from_the_end_of_the_file(tmp_path):
