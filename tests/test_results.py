@@ -114,8 +114,7 @@ def bed_rows(effect, ece=0.0, beds=4):
     ],
 )
 def test_what_counts_by_the_protocol(tmp_path, rows, expected):
-    path = tmp_path / "rows.jsonl"
-    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    path = write_rows(tmp_path, rows)
     differences = calibrator_rows.differences(path)
     assert calibrator_rows.recommended(differences) == expected
     text = calibrator_rows.markdown(path)
@@ -125,7 +124,35 @@ def test_what_counts_by_the_protocol(tmp_path, rows, expected):
 def test_calibrators_that_lack_a_feature_are_left_out_of_their_bed(tmp_path):
     rows = bed_rows(-0.01, beds=2)
     rows = [r for r in rows if r["calibrator"] == "temperature" or r["dataset"] == "d1"]
-    path = tmp_path / "rows.jsonl"
-    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    path = write_rows(tmp_path, rows)
     found = calibrator_rows.by_bed(calibrator_rows.differences(path))
     assert found.loc["drift_recentred"].index.get_level_values("dataset").tolist() == ["d1"]
+
+
+def write_rows(folder, rows):
+    path = folder / "rows.jsonl"
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    return path
+
+
+def test_rows_that_cannot_be_compared_are_named(tmp_path):
+    rows = bed_rows(-0.01, beds=1)
+    clean = [{n: v for n, v in row.items() if n != "corrupted_nll"} for row in rows]
+    with pytest.raises(ValueError, match="rows.jsonl: its rows lack corrupted_nll; expected"):
+        calibrator_rows.markdown(write_rows(tmp_path, clean))
+    with pytest.raises(ValueError, match="rows.jsonl: its rows lack"):
+        calibrator_rows.markdown(write_rows(tmp_path, []))
+    drifting = [row for row in rows if row["calibrator"] != "temperature"]
+    with pytest.raises(ValueError, match="has no row of calibrator 'temperature'"):
+        calibrator_rows.markdown(write_rows(tmp_path, drifting))
+
+
+def test_rows_with_views_are_compared_with_the_plain_baseline(tmp_path):
+    rows = bed_rows(-0.01, beds=1)
+    viewed = [row | {"views": "mirror", "nll": row["nll"] - 0.1} for row in rows]
+    found = calibrator_rows.differences(write_rows(tmp_path, [*rows, *viewed, *rows]))
+    np.testing.assert_allclose(found.xs("temperature, mirror", level="calibrator")["nll"], -0.1)
+    np.testing.assert_allclose(
+        found.xs("drift_recentred, mirror", level="calibrator")["nll"], -0.11, atol=1e-3
+    )
+    assert "temperature, mirror" in calibrator_rows.markdown(write_rows(tmp_path, [*rows, *viewed]))

@@ -27,9 +27,23 @@ METRICS = {
 def differences(path: pathlib.Path) -> pd.DataFrame:
     """Returns each calibrator's metrics minus those of temperature scaling, by run.
 
-    The index is ``RUN`` and the calibrator, the columns are ``METRICS``.
+    The index is ``RUN`` and the calibrator, the columns are ``METRICS``. Views are part of a
+    calibrator's name, such as 'drift, mirror'.
+
+    Raises:
+      ValueError: the file has no rows, or they lack a column.
     """
-    rows = pd.DataFrame(files.read_json_lines(path, strict=True)).set_index([*RUN, "calibrator"])
+    rows = pd.DataFrame(files.read_json_lines(path, strict=True))
+    if missing := {*RUN, "calibrator", *METRICS} - {*rows.columns}:
+        raise ValueError(
+            f"{path}: its rows lack {', '.join(sorted(missing))}; expected rows of "
+            "experiments.calibrators --corruptions --out=FILE"
+        )
+    if "views" in rows:
+        rows["calibrator"] += (", " + rows["views"]).where(rows["views"].notna(), "")
+    rows = rows.drop_duplicates([*RUN, "calibrator"], keep="last").set_index([*RUN, "calibrator"])
+    if BASELINE not in rows.index.get_level_values("calibrator"):
+        raise ValueError(f"{path}: has no row of calibrator {BASELINE!r} to compare with")
     wide = rows[list(METRICS)].unstack("calibrator")
     long = wide.sub(wide.xs(BASELINE, axis=1, level=1), level=0).stack(future_stack=True)
     return long.dropna(how="all")  # calibrators that a network lacks the features for
@@ -70,7 +84,7 @@ def by_bed(differences: pd.DataFrame) -> pd.DataFrame:
 def recommended(differences: pd.DataFrame) -> str:
     """Returns the first candidate that succeeds by the protocol; temperature scaling if none."""
     counts = by_bed(differences).groupby(level="calibrator").sum()
-    for name in CANDIDATES:
+    for name in (name for name in CANDIDATES if name in counts.index):
         beds = counts.loc[name]
         if beds["lower"] >= LEAST_BEDS and beds["higher"] == 0 and beds["ece"] == 0:
             return name
