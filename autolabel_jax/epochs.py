@@ -143,7 +143,7 @@ def train_epochs(run: Run, snapshot: Snapshot, run_dir: RunDir) -> Snapshot:
         writer.write(
             {
                 **_epoch_line(run, epoch, snapshot.metrics, state, stats, clean),
-                **_beyond(run, state, epoch),
+                **beyond.metrics(config, epoch, run.experiment, state, run.calibration, run.spec),
                 "images_per_second": images / trained,
                 "seconds": time.perf_counter() - began,
             }
@@ -267,16 +267,6 @@ def update_is_due(config: ConfigDict, epoch: int) -> bool:
     """Returns whether the labels are updated after this epoch."""
     since_warmup = epoch + 1 - config.labels.warmup_epochs
     return since_warmup > 0 and since_warmup % config.labels.update_every == 0
-
-
-def _beyond(run: Run, state: TrainState, epoch: int) -> dict[str, list[Any]]:
-    """Measures accuracy and temperature by distance if it is due, see ``diagnosis.beyond``."""
-    if not beyond.is_due(run.config, epoch):
-        return {}
-    key = input_pipeline.epoch_key(run.config.seed, epoch + 1, beyond.PURPOSE)
-    variables = experiment_lib.inference_variables(state)
-    rows = beyond.measure(run.experiment, variables, run.calibration, run.spec, key)
-    return {f"beyond_{name}": values for name, values in rows.items()}
 
 
 def _epoch_line(

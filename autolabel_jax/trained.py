@@ -84,7 +84,7 @@ def restore(workdir: str | pathlib.Path, config: ConfigDict) -> Trained:
     if run_dir.is_finished and int(snapshot.epoch) < config.epochs:
         raise ValueError(
             f"{run_dir.checkpoints}: the last checkpoint of this finished run is damaged; delete "
-            "its result.json and run the training command again, which goes on from the one before"
+            "its result.json and run the training command again, which resumes from the one before"
         )
     lines = checkpoint.read_lines(saved.restored) or run_dir.read_metrics()
     return Trained(run_dir, config, experiment, dataset, snapshot, lines)
@@ -153,10 +153,7 @@ def evaluate(
     result |= of_units(predictor)
     if view_names:
         viewed = trained.predictor(vector=vector_scaling, view_names=view_names)
-        found = clean.evaluate(viewed, trained.dataset)[0] | of_units(viewed)
-        found["cost"] = predict.cost(viewed, predictor, trained.dataset.test)
-        result |= {summary.VIEWS: viewed.views}
-        result |= {f"{summary.VIEWS}_{name}": value for name, value in found.items()}
+        result |= _of_views(viewed, predictor, trained.dataset, of_units(viewed))
     epoch = int(trained.snapshot.epoch)
     if epoch == config.epochs:
         kinds = {unit.kind for unit in units} | ({summary.VIEWS} if view_names else set())
@@ -164,3 +161,13 @@ def evaluate(
             result, replaced=lambda name: summary.is_replaced(name, kinds)
         )
     return {**result, "epochs": epoch}
+
+
+def _of_views(
+    viewed: Predictor, plain: Predictor, dataset: datasets.Dataset, of_units: dict[str, Any]
+) -> dict[str, Any]:
+    """Returns the metrics of the mean over views, by the names that they have in a result."""
+    found = clean.evaluate(viewed, dataset)[0] | of_units
+    found["cost"] = predict.cost(viewed, plain, dataset.test)
+    prefixed = {f"{summary.VIEWS}_{name}": value for name, value in found.items()}
+    return {summary.VIEWS: viewed.views, **prefixed}

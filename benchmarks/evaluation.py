@@ -45,6 +45,21 @@ def make_dataset(num: int) -> Dataset:
     return Dataset("photographs", split, split, split, classes, None, mean=grey, std=grey / 2)
 
 
+def make_predictor(
+    experiment: experiment_lib.Experiment, dataset: Dataset, seed: int = 0
+) -> Predictor:
+    """The untrained network of a seed, with a temperature that was not fitted."""
+    state = experiment_lib.init_state(experiment, seed, dataset.spec.shape)
+    return Predictor(
+        model=experiment.model,
+        variables=experiment_lib.inference_variables(state),
+        scaling=Scaling(temperature=1.5),
+        num_classes=experiment.num_classes,
+        batch_size=experiment.eval_batch_size,
+        mesh=experiment.mesh,
+    )
+
+
 class NoLedger:
     """Keeps nothing, so that all units are evaluated and no disk is waited for."""
 
@@ -77,26 +92,16 @@ def measure(
       attacked: units under attack; may be none.
     """
 
-    def predictor(seed):
-        state = experiment_lib.init_state(experiment, seed, dataset.test.input.shape[1:])
-        return Predictor(
-            model=experiment.model,
-            variables=experiment_lib.inference_variables(state),
-            scaling=Scaling(temperature=1.5),
-            num_classes=experiment.num_classes,
-            batch_size=experiment.eval_batch_size,
-            mesh=experiment.mesh,
-        )
-
     def timed(seed, units):
-        return seconds_of(units, predictor(seed), dataset.test)
+        return seconds_of(units, make_predictor(experiment, dataset, seed), dataset.test)
 
     seconds = {COMPILED: timed(0, [unit for unit in units if unit.place == 1])}
     corrupted.forget()
     seconds |= {MADE: timed(0, units), KEPT: timed(1, units)}
     if attacked:
         seconds |= {ATTACKED: timed(0, attacked), ATTACKED_NEXT: timed(1, attacked)}
-    alone, split = predictor(0), input_pipeline.put_split(dataset.test, experiment.mesh)
+    alone = make_predictor(experiment, dataset)
+    split = input_pipeline.put_split(dataset.test, experiment.mesh)
     timing = harness.time_calls(lambda: alone.dispatch(split)(), 3)
     return seconds | {ALONE: len(units) * timing.wall}
 

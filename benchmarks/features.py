@@ -19,8 +19,6 @@ from autolabel_jax import experiment as experiment_lib
 from autolabel_jax import input_pipeline
 from autolabel_jax.datasets import Dataset
 from autolabel_jax.evaluation import held_out, predict
-from autolabel_jax.evaluation.predict import Predictor
-from autolabel_jax.evaluation.scaling import Scaling
 from benchmarks import evaluation, harness, train_step_jax
 
 ALONE, DRIFT, ALL = "logits alone", "with drift", "with drift, neighbours and trust"
@@ -30,15 +28,7 @@ def make_passes(
     experiment: experiment_lib.Experiment, dataset: Dataset, num: int
 ) -> dict[str, Callable[[], Any]]:
     """Makes the calls that alternate, each a pass over ``num`` test images, by name."""
-    state = experiment_lib.init_state(experiment, 0, dataset.spec.shape)
-    predictor = Predictor(
-        model=experiment.model,
-        variables=experiment_lib.inference_variables(state),
-        scaling=Scaling(temperature=1.0),
-        num_classes=experiment.num_classes,
-        batch_size=experiment.eval_batch_size,
-        mesh=experiment.mesh,
-    )
+    predictor = evaluation.make_predictor(experiment, dataset)
     whole = input_pipeline.put_split(dataset.test.take(slice(0, num)), experiment.mesh)
     reference = held_out.make_reference(predictor, dataset, seed=0)
     scalars = predict.logits_and_scalars

@@ -127,7 +127,7 @@ def test_an_entry_that_stands_twice_is_refused(tmp_path):
         files.read_json(path)
 
 
-def test_a_line_begins_anew_after_half_a_line(tmp_path):
+def test_half_a_line_does_not_swallow_the_next_one(tmp_path):
     path = tmp_path / "lines.jsonl"
     path.write_text('{"a": 1}\n{"a')
     files.append_json_line(path, {"a": 2}, checksum=True)

@@ -24,7 +24,7 @@ from autolabel_jax.augment import Adversarial, Augmentation, AugMix, RandAugment
 from autolabel_jax.calibrators import temperature
 from autolabel_jax.datasets import InputSpec
 from autolabel_jax.experiment import Experiment
-from autolabel_jax.types import Augmented, Batch, Distance, InputGradient
+from autolabel_jax.types import Augmented, Batch, Distance, InputGradient, TrainState
 
 INTERVALS = 3  # of the distance, in each group of a family
 MOST_EXAMPLES = 1000  # in a bucket
@@ -94,6 +94,23 @@ def num_buckets(augmentation: Augmentation, spec: InputSpec) -> int:
     """Returns the number of rows of ``measure``."""
     groups = [family.move.num_groups for family in families(augmentation, spec)]
     return 1 + INTERVALS * sum(groups)
+
+
+def metrics(
+    config: ConfigDict,
+    epoch: int,
+    experiment: Experiment,
+    state: TrainState,
+    whole: Batch,
+    spec: InputSpec,
+) -> dict[str, list[Any]]:
+    """Returns the columns of ``measure`` for ``metrics.jsonl`` if they are due; {} if not."""
+    if not is_due(config, epoch):
+        return {}
+    key = input_pipeline.epoch_key(config.seed, epoch + 1, PURPOSE)
+    variables = experiment_lib.inference_variables(state)
+    rows = measure(experiment, variables, whole, spec, key)
+    return {f"beyond_{name}": values for name, values in rows.items()}
 
 
 def measure(
