@@ -98,7 +98,7 @@ def test_labels_of_mixtures_follow_the_confusion(num_classes):
     for i, (n, y, k, share) in enumerate(zip(bucket, true, second, gamma, strict=True)):
         expected = label_by_hand(confidence[n], y, k, share, rest[n, y])
         np.testing.assert_allclose(found[i], expected, atol=2e-6)
-    assert (confidence < 1).all()
+    assert (confidence[1:] < 0.9).all()
 
 
 def test_confusion_that_is_uniform_gives_autolabel():
