@@ -44,7 +44,7 @@ class AutoLabelConfusion(autolabel.AutoLabel):
     sweep: ClassVar[tuple[Mapping[str, Any], ...]] = ()
 
     pseudo_count: float = setting(
-        1.0,
+        100.0,
         "shrinks the confusion, in wrong examples",
         valid=lambda count: count > 0,
         needs="above 0",

@@ -42,7 +42,7 @@ class EMATeacher(one_hot.OneHot):
 
     teacher_step: float = setting(1.0, "step size", low=0)
     teacher_temperature: float = setting(
-        1.0, "temperature of the teacher's logits", low=0.01, high=100
+        4.0, "temperature of the teacher's logits", low=0.01, high=100
     )
 
     def init(
