@@ -29,6 +29,7 @@ ORDER = (
     ("claim", "checkpoint", "metric_writer"),
     ("epochs",),
     ("train", "trained"),
+    ("predictor",),
 )
 RANK = {module: rank for rank, row in enumerate(ORDER) for module in row}
 
