@@ -102,7 +102,7 @@ def _check(run: RunDir, folder: pathlib.Path, calibrator: str) -> dict[str, Any]
     writing.check_replaceable(folder)
     if not run.is_claimed:
         raise FileNotFoundError(
-            f"{run.path}: found no {run_dir.CONFIG} there; give a folder of a run"
+            f"{run.path}: found no {run_dir.CONFIG} there; give the folder of a finished run"
         )
     result = run.read_result()
     if result is None:

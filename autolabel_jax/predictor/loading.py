@@ -72,7 +72,7 @@ class LoadedPredictor:
 
     def outputs(self, inputs: ArrayLike) -> Outputs:
         """Returns probabilities, and logits before and after calibration; see ``__call__``."""
-        batch = self._checked(np.asarray(inputs))
+        batch = self.check(np.asarray(inputs))
         parts = [np.zeros((3, 0, len(self.class_names)), np.float32)]
         for start in range(0, len(batch), self.batch_size):
             part = batch[start : start + self.batch_size]
@@ -97,16 +97,20 @@ class LoadedPredictor:
             raise ValueError(f"{self.folder}: takes {self._expected()}, which are no image files")
         height, width, channels = self.shape
         share = self.info["preprocessing"]["middle"]
-        square = photographs.middle(encoded, height, width, share=share)
-        return square if channels == 3 else photographs.grey(square)
+        image = photographs.middle(encoded, height, width, share=share)
+        return image if channels == 3 else photographs.grey(image)
 
     def _expected(self) -> str:
         spec = self.info["input"]
         sides = ", ".join(map(str, self.shape))
         return f"{spec['dtype']} [n, {sides}] from {spec['low']:g} to {spec['high']:g}"
 
-    def _checked(self, inputs: np.ndarray) -> np.ndarray:
-        """Returns the inputs in the type of the program."""
+    def check(self, inputs: np.ndarray) -> np.ndarray:
+        """Returns the inputs [n, ...] in the type of the program.
+
+        Raises:
+          ValueError: as ``__call__``.
+        """
         wanted = np.dtype(self.info["input"]["dtype"])
         both_floats = wanted.kind == "f" and inputs.dtype.kind == "f"
         if inputs.shape[1:] != self.shape or not (inputs.dtype == wanted or both_floats):

@@ -25,6 +25,7 @@ from autolabel_jax.datasets import InputSpec
 from autolabel_jax.models import features
 
 PLATFORMS = ("cpu", "cuda", "tpu")
+LOCATIONS = "jax_traceback_in_locations_limit"  # setting of jax: callers kept for each operation
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,12 +86,12 @@ def export(calibrated: Calibrated, spec: InputSpec) -> tuple[jax.export.Exported
 @contextlib.contextmanager
 def _without_locations() -> Generator[None]:
     """Keeps paths of source files out of the program; equal runs then export equal files."""
-    before = jax.config.jax_traceback_in_locations_limit
-    jax.config.update("jax_traceback_in_locations_limit", 0)
+    before = getattr(jax.config, LOCATIONS)
+    jax.config.update(LOCATIONS, 0)
     try:
         yield
     finally:
-        jax.config.update("jax_traceback_in_locations_limit", before)
+        jax.config.update(LOCATIONS, before)
 
 
 def _smallest(calibrated: Calibrated, spec: InputSpec) -> tuple[Any, dict[str, Any]]:
