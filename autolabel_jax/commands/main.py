@@ -36,15 +36,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     argv = sys.argv[1:] if argv is None else list(argv)
     name = _chosen(argv)
-    command = importlib.import_module(f"autolabel_jax.commands.{name}")
-    parser = argparse.ArgumentParser(
-        prog=f"autolabel {name}", description=command.__doc__, **AS_WRITTEN
-    )
-    command.add_arguments(parser)
-    arguments = parser.parse_args(argv[1:])
+    arguments = parser(name).parse_args(argv[1:])
     try:
         with output.ending_with_reader():
-            return command.run(arguments)
+            return _module(name).run(arguments)
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return STOPPED
@@ -53,16 +48,30 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
 
 
+def parser(name: str) -> argparse.ArgumentParser:
+    """Returns the parser of the arguments of a command."""
+    command = _module(name)
+    made = argparse.ArgumentParser(
+        prog=f"autolabel {name}", description=command.__doc__, **AS_WRITTEN
+    )
+    command.add_arguments(made)
+    return made
+
+
+def _module(name: str) -> Any:
+    return importlib.import_module(f"autolabel_jax.commands.{name}")
+
+
 def _chosen(argv: Sequence[str]) -> str:
     """Returns the name of the command; leaves with a message if there is none."""
     names = "\n".join(f"  {name:10}{text}" for name, text in COMMANDS.items())
-    parser = argparse.ArgumentParser(
+    commands = argparse.ArgumentParser(
         prog="autolabel",
         usage="autolabel COMMAND [...]",
         description=f"{str(autolabel_jax.__doc__).splitlines()[0]}\n\ncommands:\n{names}",
         epilog="`autolabel COMMAND --help` lists the arguments of a command.",
         **AS_WRITTEN,
     )
-    parser.add_argument("--version", action="version", version=autolabel_jax.__version__)
-    parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help=argparse.SUPPRESS)
-    return parser.parse_args(argv[:1]).command
+    commands.add_argument("--version", action="version", version=autolabel_jax.__version__)
+    commands.add_argument("command", choices=COMMANDS, metavar="COMMAND", help=argparse.SUPPRESS)
+    return commands.parse_args(argv[:1]).command

@@ -23,16 +23,13 @@ def read(path, info):
         return np.load(path)
     (height, width, channels), middle = info["input"]["shape"], info["preprocessing"]["middle"]
     image = ImageOps.exif_transpose(Image.open(path)).convert("RGB")
-    tall, wide = round(height / middle), round(width / middle)
-    if image.width * tall > image.height * wide:
-        wide = int(tall * image.width / image.height)
-    else:
-        tall = int(wide * image.height / image.width)
+    (w, h), tall, wide = image.size, round(height / middle), round(width / middle)
+    wide, tall = max((int(tall * w / h), tall), (wide, int(wide * h / w)))  # as w : h, covers both
     left, top = round((wide - width) / 2), round((tall - height) / 2)
     image = image.resize((wide, tall), Image.Resampling.BILINEAR)
     image = image.crop((left, top, left + width, top + height))
-    grey = channels == 1
-    return np.asarray(image.convert("L") if grey else image).reshape(1, height, width, channels)
+    image = image.convert("L") if channels == 1 else image
+    return np.asarray(image).reshape(1, height, width, channels)
 
 
 def load():
