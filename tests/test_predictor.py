@@ -3,6 +3,7 @@
 import json
 import pathlib
 import shutil
+import socket
 import subprocess
 import sys
 
@@ -18,6 +19,7 @@ from scipy.special import softmax
 
 import autolabel_jax
 from autolabel_jax import datasets, files, train
+from autolabel_jax.calibrators import Calibrator
 from autolabel_jax.datasets import photographs
 from autolabel_jax.predictor import exporting, loading, program, standalone
 from autolabel_jax.run_dir import RunDir
@@ -140,6 +142,9 @@ def test_floats_of_a_table_are_taken_as_they_are(tmp_path):
     logits, _ = of_run(tmp_path / "run")
     expected = softmax(logits * by["scale"] + by["bias"], axis=-1)
     np.testing.assert_allclose(found(inputs.astype(float)), expected, atol=1e-6)
+    held_out = datasets.load(config).calibration
+    own = Calibrator("vector").fit(found.outputs(held_out.input).logits, held_out.label)
+    np.testing.assert_allclose(own.transform(logits), logits * by["scale"] + by["bias"], rtol=1e-2)
     inputs[3, 0] = np.nan
     with pytest.raises(ValueError, match="^inputs: input 3 holds a number that is not finite"):
         found(inputs)
@@ -290,6 +295,9 @@ def test_a_changed_class_is_found_below_the_tolerance():
 
 def test_a_predictor_is_replaced_whole_and_other_files_are_kept(run, copy):
     (copy / "__pycache__").mkdir()
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    (copy.parent / f".predictor.{socket.gethostname()}.{ended.pid}" / "new").mkdir(parents=True)
     assert exporting.export_run(run, copy)["licence"] is None
     assert not (copy / "__pycache__").exists()
     assert [p.name for p in copy.parent.iterdir()] == ["predictor"]

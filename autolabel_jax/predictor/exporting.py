@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from ml_collections import ConfigDict
 
 from autolabel_jax import calibrators, datasets, metrics, run_dir, trained
 from autolabel_jax.calibrators.neighbours import Reference
@@ -35,6 +36,7 @@ def export_run(
     calibrator: str = DEFAULT,
     licence: str = "",
     data_dir: str | None = None,
+    defaults: ConfigDict | None = None,
 ) -> dict[str, Any]:
     """Restores the last checkpoint of a finished run, and exports it; see ``export``.
 
@@ -44,12 +46,13 @@ def export_run(
       calibrator: key of ``calibrators.TABLE``.
       licence: licence of the model.
       data_dir: folder of the data, if it has moved.
+      defaults: config with the defaults of fields, for a run that is older than some of them.
 
     Raises:
       FileNotFoundError, ValueError: as ``export`` and ``trained.restore``.
     """
     _check(RunDir(pathlib.Path(workdir)), pathlib.Path(folder), calibrator)
-    config = RunDir(pathlib.Path(workdir)).load_config()
+    config = RunDir(pathlib.Path(workdir)).load_config(defaults)
     if data_dir is not None:
         config.data_dir = data_dir
     run = trained.restore(workdir, config)
