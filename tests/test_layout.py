@@ -19,7 +19,7 @@ ORDER = (
     ("augment",),
     ("buckets", "calibration"),
     ("labels",),
-    ("losses", "models", "optimizer"),
+    ("losses", "models", "optimizer", "visits"),
     ("metrics", "calibrators"),
     ("experiment",),
     ("train_step", "calibration_step"),
@@ -27,6 +27,7 @@ ORDER = (
     ("evaluation", "diagnosis"),
     ("run_dir",),
     ("claim", "checkpoint", "metric_writer"),
+    ("label_updates",),
     ("epochs",),
     ("train", "trained"),
 )
