@@ -11,7 +11,7 @@ import math
 import numpy as np
 from jax.sharding import Mesh
 
-LEAST = 16  # visits of each bucket in an update, on average
+LEAST = 24  # visits of each bucket in an update, on average
 
 
 def count(

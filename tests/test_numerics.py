@@ -23,7 +23,6 @@ GOLDEN = pathlib.Path(__file__).with_name("golden_run.json")
 SETTINGS = {
     **{"augment__name": "augmix", "buckets__num": 2, "buckets__edges": "kmeans"},
     "epochs": 3,
-    "calibration__exact": True,
 }
 RUNS = {
     "plain": SETTINGS,

@@ -19,7 +19,7 @@ def count(share=0.1, num_train=9000, num_held_out=1000, num_passes=30, batch_siz
     [
         ({}, 960),  # 900, filled up to a multiple of 64
         ({"num_train": 45_000, "num_held_out": 5000}, 4800),  # 4500 in 5 steps of 15 · 64
-        ({"num_train": 1000}, 512),  # 16 for each of 30 buckets
+        ({"num_train": 1000}, 768),  # 24 for each of 30 buckets
         ({"num_train": 100, "num_passes": 1}, 64),
         ({"num_train": 100, "num_passes": 1, "batch_size": 25}, 25),
         ({"batch_size": 300}, 900),  # 3 whole steps
