@@ -56,7 +56,9 @@ def base() -> ConfigDict:
     config.calibration.fraction = 0.1  # Fraction of the training split that is held out
     config.calibration.source = "heldout"  # 'heldout', or 'train': calibrate on training examples
     config.calibration.images = 0  # Largest number of calibration examples (0 = no limit)
-    config.calibration.images_per_update = 0  # Number of examples in each update (0 = all)
+    config.calibration.exact = False  # Evaluate each example in each bucket (False = some in turn)
+    config.calibration.share = 0.1  # Not exact: number of evaluations per training example
+    config.calibration.images_per_update = 0  # Exact: number of examples in each update (0 = all)
     config.calibration.beyond = False  # Measure distances beyond training's at the end
     config.calibration.beyond_every = 0  # … also after every N-th epoch (0 = only at the end)
     config.calibration.num_bins = 15  # Number of confidence bins of the calibration error

@@ -29,6 +29,7 @@ CURVES = ("label_confidence", "bucket_accuracy", "bucket_confidence", "bucket_ec
 BOOKKEEPING = ("name", "seed", "data_dir", "eval_batch_size", "checkpoint.keep")
 BOOKKEEPING += ("checkpoint.every_epochs", "calibration.beyond", "calibration.beyond_every")
 OF_LABELS = ("labels.", "buckets.", "calibration.num_bins")
+OF_LABELS += ("calibration.exact", "calibration.share")
 # Fields that only a rule that learns reads.
 OF_LEARNING = ("labels.update_every", "labels.warmup_epochs", *OF_LABELS[1:])
 # Of the splits, in the result.
@@ -168,7 +169,7 @@ def _read_study(study: pathlib.Path, curves: pathlib.Path, *_: int) -> dict[str,
             row = files.parse(line)
             if row["name"] in runs:
                 raise ValueError(f"{row['name']} stands there twice")
-            name, config = row["name"], _flat(dict(row["config"]))
+            name, config = row["name"], _flat(run_dir.merged(run_dir.BEFORE, row["config"]))
             own = lines[name] if row.get("epochs") else []
             runs[name] = RunRecord(folder / name, config, own, row["result"])
         except (ValueError, TypeError, KeyError) as error:
