@@ -9,17 +9,15 @@ import base64
 import io
 import json
 import pathlib
-from collections.abc import Sequence
 from typing import Any
 
 import matplotlib
 import matplotlib.pyplot as plt
 from absl import flags
 
-from autolabel_jax import files, run_dir
+from autolabel_jax import files
 from experiments import launch
 from experiments.reporting import catalogue, frame, rendering, sentences, summary
-from experiments.reporting.catalogue import Drawing
 from experiments.reporting.run_files import RunRecord
 
 DPI = 175  # pixels an inch, in the file and on the page: 8 inches fill its width
@@ -30,7 +28,7 @@ _DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of the data sets, if i
 _IMAGES = flags.DEFINE_bool("images", True, "Show sample images too, for which the data are read.")
 
 
-def _figure(drawing: Drawing) -> dict[str, Any]:
+def _figure(drawing: catalogue.Drawing) -> dict[str, Any]:
     """Draws a figure for the page, or says why it could not be drawn."""
     figure: dict[str, Any] = {"title": drawing.title, "alt": drawing.alt, "data": ""}
     try:
@@ -45,29 +43,23 @@ def _figure(drawing: Drawing) -> dict[str, Any]:
     return figure | {"data": data, "width": width, "height": height}
 
 
-def _runs(runs: Sequence[RunRecord]) -> list[dict[str, Any]]:
-    """Returns name, config and result of every run."""
-    names = catalogue.run_names(runs)
-    shown = []
-    for run in runs:
-        held = {run_dir.CONFIG: run.config, run_dir.RESULT: run.result}
-        texts = {file: json.dumps(own, indent=2) for file, own in held.items() if own}
-        shown.append({"name": names[run.workdir], "files": texts})
-    return shown
+def _files(run: RunRecord) -> dict[str, str]:
+    held = {"config.json": run.config, "result.json": run.result}
+    return {name: json.dumps(own, indent=2) for name, own in held.items() if own}
 
 
 def main(argv: list[str]) -> None:
     matplotlib.use("Agg")
-    comparable, left_out = frame.load(argv[1:])
-    drawings = catalogue.everything(
-        comparable, left_out, data_dir=_DATA_DIR.value, images=_IMAGES.value
-    )
+    loaded = frame.load(argv[1:])
+    drawings = catalogue.everything(*loaded, data_dir=_DATA_DIR.value, images=_IMAGES.value)
+    runs = [run for own in loaded for run in own["record"]]
+    names = catalogue.run_names(runs)
     page = rendering.html(
-        summary.tables(comparable, left_out),
+        summary.tables(*loaded),
         title=_TITLE.value,
-        Summary=sentences.make(comparable, left_out),
-        Figures=[_figure(drawing) for drawing in drawings],
-        Runs=_runs([*comparable["record"], *left_out["record"]]),
+        Summary=sentences.make(*loaded),
+        Figures=list(map(_figure, drawings)),
+        Runs=[(names[run.workdir], _files(run)) for run in runs],
     )
     path = pathlib.Path(_OUT.value)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -18,7 +18,6 @@ import autolabel_jax
 from experiments.reporting import (
     compare,
     methods,
-    numerics,
     printing,
     rendering,
     run_files,
@@ -26,8 +25,7 @@ from experiments.reporting import (
     summary,
 )
 from experiments.reporting import frame as frames
-from experiments.reporting.columns import HEADERS
-from experiments.reporting.texts import NOTES
+from experiments.reporting.columns import HEADERS, NOTES
 
 # Three seeds where autolabel is better in each; the gap hardly varies, so the test passes.
 ONE_HOT = [0.90, 0.92, 0.91]
@@ -337,7 +335,7 @@ def test_a_dirty_run_stands_with_those_of_its_commit_and_is_marked(tmp_path):
 
 
 def test_runs_of_other_revisions_compare_where_the_numerics_version_agrees(tmp_path):
-    (known, version) = list(numerics.VERSIONS.items())[-1]
+    (known, version) = list(run_files.VERSIONS.items())[-1]
     run_folders.write(tmp_path / "old", seed=0, revision=known)
     run_folders.write(tmp_path / "new", seed=1, revision="b" * 40, numerics_version=version)
     (table,) = tables_of(tmp_path)
@@ -356,7 +354,7 @@ def test_of_two_equally_common_numerics_versions_the_newest_counts(tmp_path):
 
 
 def test_old_versions_are_not_above_todays():
-    versions = list(numerics.VERSIONS.values())
+    versions = list(run_files.VERSIONS.values())
     assert versions == sorted(versions) and versions[0] == 1
     assert versions[-1] <= autolabel_jax.NUMERICS_VERSION
 

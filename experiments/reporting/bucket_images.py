@@ -21,13 +21,12 @@ OF_DATA = ("dataset", "data_dir", "data.", "train_examples", "augment.", "bucket
 def same_picture(run: RunRecord) -> str:
     """Returns a key that is equal for runs with the same figure; '' for a run that has none."""
     method = methods.find("augment.name", run.config.get("augment.name"))
-    attacks = method is not None and method.attacks_model
     if method is None or not method.moves_inputs:
         return ""
-    if attacks and RunDir(run.workdir).last_checkpoint() is None:
+    if method.attacks_model and RunDir(run.workdir).last_checkpoint() is None:
         return ""
-    kept = {name: value for name, value in run.config.items() if name.startswith(OF_DATA)}
-    return repr((sorted(kept.items()), run.workdir if attacks else None))
+    kept = sorted((name, v) for name, v in run.config.items() if name.startswith(OF_DATA))
+    return repr((kept, run.workdir if method.attacks_model else None))
 
 
 @plots.STYLE
@@ -36,14 +35,9 @@ def draw(run: RunRecord, data_dir: str | None = None) -> Figure:
 
     The label confidence of each bucket is below its images. All buckets have the same random draws
     except for the distance. ``data_dir`` is the folder of the data, if it has moved.
-
-    Raises:
-      ValueError: the data are not images, or do not match the config.
-      FileNotFoundError: the data are missing.
     """
     config = run.full_config
-    if data_dir is not None:
-        config.data_dir = data_dir
+    config.data_dir = config.data_dir if data_dir is None else data_dir
     if augment.find(config.augment.name).attacks_model:
         restored = trained.restore(run.workdir, config)
         experiment, dataset = restored.experiment, restored.dataset
@@ -92,15 +86,13 @@ def _given(experiment: experiment_lib.Experiment, split: datasets.Split) -> np.n
 
 def _grid(shown: np.ndarray, experiment: experiment_lib.Experiment, run: RunRecord) -> Figure:
     num_groups, edges = experiment.augmentation.num_groups, experiment.calibration_edges
-    num, images = len(edges) - 1, shown.shape[1]
-    rows, columns = num_groups * images, num + 1
-    intervals = plots.interval_names(edges, num)
-    names = ["clean", *(name.replace(" ", "\n") for name in intervals)]
+    num = len(edges) - 1
+    names = ["clean", *(n.replace(" ", "\n") for n in plots.interval_names(edges, num))]
     labels = run.lines[-1]["label_confidence"] if run.lines else None  # after the last epoch
-    figure, axes = plots.panels(rows, columns, 1.1)
-    figure.set_size_inches(max(1.1 * columns, 4.4), 1.1 * rows + 0.9)
+    figure, axes = plots.panels(num_groups * IMAGES, num + 1, 1.1)
+    figure.set_size_inches(max(1.1 * (num + 1), 4.4), 1.1 * num_groups * IMAGES + 0.9)
     for (row, column), place in np.ndenumerate(axes):
-        group, i = divmod(row, images)
+        group, i = divmod(row, IMAGES)
         n = group * num + column if column else 0
         place.set(xticks=[], yticks=[], title=names[column] if row == 0 else "")
         if np.isfinite(picture := shown[n, i]).all():
@@ -108,8 +100,8 @@ def _grid(shown: np.ndarray, experiment: experiment_lib.Experiment, run: RunReco
             place.imshow(np.clip(picture, 0, 1).squeeze(), interpolation="nearest", **gray)
         else:
             place.set_axis_off()
-        if i == images - 1 and labels:
-            below = "label\nconfidence:" if column == 0 else plots.number(labels[n - 1], 3)
+        if i == IMAGES - 1 and labels:
+            below = plots.number(labels[n - 1], 3) if column else "label\nconfidence:"
             place.set_xlabel(below)
         if column == 0 and i == 0:
             place.set_ylabel(plots.group_name(run, group, num_groups))

@@ -4,6 +4,7 @@ import functools
 import math
 import os
 import pathlib
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -11,7 +12,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from autolabel_jax.run_dir import RunDir
-from experiments.reporting import bucket_images, comparison_plots, run_plots, texts, varied
+from experiments.reporting import bucket_images, columns, comparison_plots, run_plots, varied
 from experiments.reporting.run_files import CURVES, RunRecord
 
 
@@ -28,8 +29,8 @@ class Drawing(NamedTuple):
 
 
 def _drawing(kind: str, draw: Callable, *inputs: Any, name: str = "", **values: Any) -> Drawing:
-    """Makes a drawing of ``texts.FIGURES``, with what its words need."""
-    words = {own: text.format(name=name, **values) for own, text in texts.FIGURES[kind].items()}
+    """Makes a drawing of ``columns.FIGURES``, with what its words need."""
+    words = {own: text.format(name=name, **values) for own, text in columns.FIGURES[kind].items()}
     file = "_".join(filter(None, [kind, name.replace(os.sep, "_")]))
     return Drawing(file, **words, draw=functools.partial(draw, *inputs))
 
@@ -43,7 +44,7 @@ def of_runs(frame: pd.DataFrame) -> Iterator[Drawing]:
     if comparison_plots.has_severities(frame):
         yield _drawing("ece_against_severity", comparison_plots.ece_against_severity, frame)
     for field in varied.studied(frame):
-        yield of_setting(varied.select(frame, field)[0], field)
+        yield _of_setting(varied.select(frame, field)[0], field)
 
 
 def summary(frame: pd.DataFrame) -> list[Drawing]:
@@ -53,8 +54,17 @@ def summary(frame: pd.DataFrame) -> list[Drawing]:
     return [_drawing(f"summary_{name}", draw, frame) for name, draw in charts.items()]
 
 
-def of_setting(drawn: pd.DataFrame, field: str) -> Drawing:
-    """Returns the figure of how metrics change with one setting, from ``varied.select``."""
+def of_settings(frame: pd.DataFrame, fields: Sequence[str]) -> Iterator[Drawing]:
+    """Lists the figures of some settings; reports the runs that are on no curve."""
+    for field in fields:
+        drawn, alone = varied.select(frame, field)
+        for run in alone["run"]:
+            reason = f"differs from no other AutoLabel run in {field} alone"
+            print(f"left out of vary_{field}: {run}: {reason}", file=sys.stderr)
+        yield _of_setting(drawn, field)
+
+
+def _of_setting(drawn: pd.DataFrame, field: str) -> Drawing:
     return _drawing("vary", varied.draw, drawn, field, name=field, means=varied.in_words(drawn))
 
 
@@ -68,13 +78,12 @@ def of_run(run: RunRecord, name: str) -> Iterator[Drawing]:
         accuracy = ", ".join("none" if v is None else f"{v:.3f}" for v in last["bucket_accuracy"])
         values = {"epochs": last["epoch"] + 1, "accuracy": accuracy}
         yield _drawing("bucket_distance", run_plots.bucket_distance, run, name=name, **values)
-    measured = [line for line in run.lines if line.get("beyond_family")]
-    if measured:
-        columns = {n[7:]: v for n, v in measured[-1].items() if n.startswith("beyond_")}
+    if measured := [line for line in run.lines if line.get("beyond_family")]:
+        values = {n[7:]: v for n, v in measured[-1].items() if n.startswith("beyond_")}
+        clean, *_ = temperatures = values["temperature"]
+        ends = {"clean": clean, "low": min(temperatures), "high": max(temperatures)}
         draw = run_plots.temperature_by_distance
-        temperatures = columns["temperature"]
-        ends = {"clean": temperatures[0], "low": min(temperatures), "high": max(temperatures)}
-        yield _drawing("temperature_by_distance", draw, columns, run, name=name, **ends)
+        yield _drawing("temperature_by_distance", draw, values, run, name=name, **ends)
     if RunDir(run.workdir).logits_file.exists():
         yield _drawing("reliability", run_plots.reliability_diagram, run, name=name)
 
@@ -105,14 +114,7 @@ def run_names(runs: Sequence[RunRecord]) -> dict[pathlib.Path, str]:
 def everything(
     frame: pd.DataFrame, left_out: pd.DataFrame, *, data_dir: str | None, images: bool
 ) -> list[Drawing]:
-    """Lists all figures of some runs, see ``frame.load``.
-
-    Args:
-      frame: runs that can be compared.
-      left_out: the others.
-      data_dir: folder of the data sets, if it has moved.
-      images: whether to list the sample images too, for which the data are read.
-    """
+    """Lists all figures of some runs, see ``frame.load``; ``images``: also of sample images."""
     runs = [*frame["record"], *left_out["record"]]
     names = run_names(runs)
     sampled = of_buckets(runs, names, data_dir) if images else ()

@@ -24,19 +24,12 @@ OPTION = "labels.alpha"  # may differ from study to study
 BASE = "one_hot"
 RULES = (BASE, "smoothing", "autolabel")  # of the second and third chart
 BUDGET = ["dataset", "model", "train_examples", "epochs"]
-Look = dict[str, str]
+Cell = tuple[str, pd.DataFrame, dict[str, str]]  # name, runs and look
 
 
-def _looks(names: Iterable[str]) -> dict[str, Look]:
-    """Gives each series one look for all panels."""
-    return {name: plots.style(i) for i, name in enumerate(dict.fromkeys(names))}
-
-
-def _blocks(
-    axes: Iterable[Axes], frame: pd.DataFrame
-) -> Iterator[tuple[Axes, list[tuple[str, pd.DataFrame, Look]]]]:
-    """Yields axes with a title, and name, runs and look of each cell, for each block."""
-    looks = _looks(frame["labels"])
+def _blocks(axes: Iterable[Axes], frame: pd.DataFrame) -> Iterator[tuple[Axes, list[Cell]]]:
+    """Yields axes with a title, and the cells, for each block; a name has one look in all."""
+    looks = {name: plots.style(i) for i, name in enumerate(frame["labels"].unique())}
     for place, (_, block) in zip(axes, frame.groupby("block"), strict=True):
         place.set_title(plots.block_title(block))
         cells = block.groupby("labels", sort=False)
@@ -53,8 +46,8 @@ def accuracy_against_ece(frame: pd.DataFrame) -> Figure:
     figure, axes = plots.grid(frame["block"].nunique())
     for place, cells in _blocks(axes, frame):
         for name, runs, look in cells:
-            look = look | {"linestyle": "none"}
-            place.plot(100 * runs["accuracy"], 100 * runs["ece"], **look, label=name)
+            points = 100 * runs["accuracy"], 100 * runs["ece"]
+            place.plot(*points, **look | {"linestyle": "none"}, label=name)
         low, high = place.get_xlim()
         high = min(high + max(MIN_ACCURACY - (high - low), 0) / 2, 100)
         place.set_xlim(min(low, high - MIN_ACCURACY), high)
@@ -66,7 +59,7 @@ def accuracy_against_ece(frame: pd.DataFrame) -> Figure:
 
 def has_severities(frame: pd.DataFrame) -> bool:
     """Whether any run was evaluated on corrupted images by severity."""
-    return BY_SEVERITY.format("") in frame and bool(frame[BY_SEVERITY.format("")].notna().any())
+    return bool(frame.reindex(columns=[BY_SEVERITY.format("")]).notna().any(axis=None))
 
 
 def _severities(frame: pd.DataFrame, scaling: str = "") -> np.ndarray:
@@ -76,7 +69,7 @@ def _severities(frame: pd.DataFrame, scaling: str = "") -> np.ndarray:
     return 100 * np.array([[clean, *by] for clean, by in found.values], float).reshape(-1, 6)
 
 
-def _draw_severities(place: Axes, series: Sequence[tuple[str, np.ndarray, Look]]) -> None:
+def _draw_severities(place: Axes, series: Sequence[tuple[str, np.ndarray, dict]]) -> None:
     """Draws mean curves ± standard deviation over seeds, with a logarithmic axis for the ECE."""
     series = [one for one in series if len(one[1])]
     shifts = np.linspace(-1, 1, len(series)) * min(0.03 * len(series), 0.2)  # no bar hides another
@@ -85,7 +78,10 @@ def _draw_severities(place: Axes, series: Sequence[tuple[str, np.ndarray, Look]]
         place.errorbar(np.arange(6) + shift, curves.mean(0), sd, **look, label=name)
     first = 0 if any(np.isfinite(curves[:, 0]).any() for _, curves, _ in series) else 1
     place.set_xticks(range(first, 6), SEVERITIES[first:])
-    plots.log_percent(place)
+    place.set_yscale("log", nonpositive="clip")
+    place.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+    place.yaxis.set_major_formatter("{x:g}")
+    place.yaxis.set_minor_formatter(ticker.NullFormatter())
 
 
 @plots.STYLE
@@ -105,20 +101,16 @@ def ece_against_severity(frame: pd.DataFrame) -> Figure:
 
 
 def _shown(frame: pd.DataFrame, metric: str, rules: Sequence[str] = ()) -> pd.DataFrame:
-    """Returns the runs of a summary, with ``labels`` shortened to the rule and its step.
-
-    Raises:
-      ValueError: there are none, or cells of a block differ in α alone.
-    """
+    """Returns the runs of a summary, with ``labels`` shortened to the rule and its step."""
     frame = frame[frame[metric].notna()] if metric in frame else frame[:0]
     if frame.empty:
         raise ValueError(f"no run has {metric}")
     pairs = zip(frame["label_rule"], frame["record"], strict=True)
     options = [methods.options(rule, run.settings) for rule, run in pairs]
-    plain = pd.Series([own.keys() <= {OPTION} for own in options], frame.index, dtype=bool)
-    seeds = frame.groupby("cell")["cell"].transform("size")
     ends = [f", {OPTION}={own[OPTION]}" if OPTION in own else "" for own in options]
     labels = [name.removesuffix(end) for name, end in zip(frame["labels"], ends, strict=True)]
+    plain = np.array([own.keys() <= {OPTION} for own in options])
+    seeds = frame.groupby("cell")["cell"].transform("size")
     named = frame["label_rule"].isin(rules or frame["label_rule"])
     kept = frame.assign(labels=labels)[plain & named & (seeds >= MIN_SEEDS)]
     if kept.empty:
@@ -171,11 +163,11 @@ def nll_differences(frame: pd.DataFrame) -> Figure:
     ``RULES`` are left out: some of their differences are ten times as large.
     """
     frame = _shown(frame, "nll_ts", RULES)
-    looks = _looks(frame["labels"])
     blocks = [block for _, block in frame.groupby("block") if BASE in set(block["label_rule"])]
     if not blocks:
         raise ValueError(f"no label rule can be compared with {BASE} of {MIN_SEEDS} seeds or more")
     figure, place = plt.subplots(figsize=(plots.WIDTH, 0.6 * len(blocks) + 0.5))
+    names = list(frame["labels"].unique())
     for row, block in enumerate(blocks):
         base = block[block["label_rule"] == BASE].set_index("seed")["nll_ts"]
         for name, runs in block.groupby("labels", sort=False):
@@ -183,9 +175,9 @@ def nll_differences(frame: pd.DataFrame) -> Figure:
             if len(gaps) < MIN_SEEDS:
                 continue
             mean, half = compare.interval(gaps)
-            offset = 0.7 * ((list(looks).index(name) + 0.5) / len(looks) - 0.5)
-            look = looks[name] | {"linestyle": "none"}
-            place.errorbar(mean, row + offset, xerr=half, **look, label=name)
+            at = row + 0.7 * ((names.index(name) + 0.5) / len(names) - 0.5)
+            look = plots.style(names.index(name)) | {"linestyle": "none"}
+            place.errorbar(mean, at, xerr=half, **look, label=name)
     titles = list(map(plots.block_title, blocks))
     place.set(yticks=range(len(blocks)), yticklabels=titles, ylim=(len(blocks) - 0.5, -0.5))
     place.set_xlabel("NLL minus NLL of one_hot after temperature scaling (below 0: better)")

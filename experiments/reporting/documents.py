@@ -28,18 +28,13 @@ EXAMPLE = f'{BEGIN} results/FOLDER columns="accuracy ece" -->'
 
 
 def find(text: str, name: str) -> list[tuple[re.Match, re.Match]]:
-    """Finds the pairs of markers in the text of a document.
-
-    Raises:
-      ValueError: one of the two is missing; the message gives document and line.
-    """
+    """Finds the pairs of markers in the text of a document; an error gives document and line."""
     found = list(MARKER.finditer(text))
     for i, marker in enumerate(found):
         wanted = END if i % 2 else EXAMPLE
         if marker.group().startswith(END) != bool(i % 2):
-            raise ValueError(
-                f"{_place(name, marker)}: {marker.group()!r} without {wanted} before it"
-            )
+            what = f"{marker.group()!r} without {wanted} before it"
+            raise ValueError(f"{_place(name, marker)}: {what}")
     if len(found) % 2:
         raise ValueError(f"{_place(name, found[-1])}: the block has no end; write {END} below it")
     return list(zip(found[::2], found[1::2], strict=True))
@@ -71,10 +66,7 @@ def _parse(marker: re.Match) -> tuple[list[str], dict[str, str]]:
 def regenerated(text: str, name: str, root: pathlib.Path) -> str:
     """Returns the text of a document with all its tables regenerated.
 
-    Paths in markers are relative to ``root``.
-
-    Raises:
-      ValueError: a block cannot be made; the message gives document and line.
+    Paths in markers are relative to ``root``. An error gives document and line of the block.
     """
     parts, done = [], 0
     for begin, end in find(text, name):
@@ -119,14 +111,8 @@ def update(
 ) -> list[str]:
     """Regenerates the tables of documents; with ``check`` it compares them and writes nothing.
 
-    Args:
-      names: paths of the documents.
-      arguments: folders of runs, each of which some document must show.
-      root: folder that the paths in markers are relative to.
-      check: see above.
-
-    Returns:
-      Messages about runs that no document shows and, with ``check``, about tables that differ.
+    Returns messages about those of the runs in ``arguments`` that no document shows and, with
+    ``check``, about tables that differ. Paths in markers are relative to ``root``.
     """
     faults, shown, made = [], set(), {}
     for name in names:
@@ -134,9 +120,7 @@ def update(
         made[name] = new = regenerated(old, name, root)
         for (begin, end), (own, own_end) in zip(find(old, name), find(new, name), strict=True):
             folders = _parse(begin)[0]
-            shown |= {
-                (root / folder.removesuffix(run_files.SUFFIX)).resolve() for folder in folders
-            }
+            shown |= {(root / own.removesuffix(run_files.SUFFIX)).resolve() for own in folders}
             texts = old[begin.end() : end.start()], new[own.end() : own_end.start()]
             if check and texts[0] != texts[1]:
                 what = f"not what the run files in {', '.join(folders)} give"

@@ -118,29 +118,21 @@ def text(tables: Sequence[Table], wide: int) -> str:
 def html(tables: Sequence[Table], *, title: str = "Results", **parts: Sequence[Any]) -> str:
     """Renders a page without scripts or external resources, see ``page.html.jinja``.
 
-    Tables are split so that they fit its width of 1,400 pixels. Other ``parts`` are ``Summary``:
-    sentences; ``Figures``: dicts of title, alt and data, width, height or reason; ``Runs``: dicts
-    of name and files.
+    Other ``parts`` are ``Summary``: sentences; ``Figures``: dicts of title, alt and data, width,
+    height or reason; ``Runs``: names, and dicts of texts by the names of their files.
     """
     folder = jinja2.FileSystemLoader(pathlib.Path(__file__).parent)
     strict = {"autoescape": True, "undefined": jinja2.StrictUndefined}
     template = jinja2.Environment(loader=folder, **strict).get_template("page.html.jinja")
     split = [part for table in map(_with_title, tables) for part in _page_tables(table)]
     shown = {"Summary": (), "Tables": split} | parts
-    return template.render(title=title, parts={name: own for name, own in shown.items() if own})
+    shown = {name: own for name, own in shown.items() if own}
+    return template.render(title=title, parts=shown, escape=_html)
 
 
-def _page_tables(table: Table) -> Iterator[dict[str, Any]]:
-    """Yields what the page shows of a table, with at most ``PAGE_COLUMNS`` values in a row."""
-    body, num_names = table.escaped(_html)
-    names, values = np.split(np.arange(len(body.columns)), [num_names])
-    parts = np.array_split(values, max(-(-len(values) // PAGE_COLUMNS), 1))
-    for i, part in enumerate(parts):
-        own = body.iloc[:, [*names, *part]]
-        yield {
-            "title": f"{table.title}, continued" if i else table.title,
-            "header": list(map(markupsafe.Markup, own)),
-            "rows": [list(map(markupsafe.Markup, row)) for row in own.to_numpy()],
-            "num_names": num_names,
-            "notes": table.notes if i + 1 == len(parts) else (),
-        }
+def _page_tables(table: Table) -> Iterator[Table]:
+    """Splits a table so that it fits the width of the page, 1,400 pixels."""
+    num = max(-(-len(table.body.columns) // PAGE_COLUMNS), 1)
+    for i, part in enumerate(np.array_split(np.arange(len(table.body.columns)), num)):
+        title = f"{table.title}, continued" if i else table.title
+        yield Table(title, table.body.iloc[:, part], table.notes if i + 1 == num else ())

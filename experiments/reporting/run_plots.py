@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.special import softmax
@@ -35,9 +36,9 @@ def _label_curves(axes: Sequence[Axes], run: RunRecord) -> None:
     every = max(len(epochs) // 8, 1)
     for group, place in enumerate(axes):
         for m, name in enumerate(names):
-            look = plots.style(m) | {"color": shades[m]}
-            marks = (m * every // len(names), every)
-            place.plot(epochs, curves[:, group, m], **look, markevery=marks, label=name)
+            look = plots.style(m) | {"color": shades[m], "label": name}
+            look["markevery"] = (m * every // len(names), every)
+            place.plot(epochs, curves[:, group, m], **look)
         place.set(xlabel="epoch", title=plots.group_name(run, group, len(axes)))
     axes[0].set_ylabel("label confidence")
 
@@ -77,45 +78,33 @@ def bucket_distance(run: RunRecord) -> Figure:
 def temperature_by_distance(columns: Mapping[str, Sequence], run: RunRecord) -> Figure:
     """Draws the temperature of each bucket against its distance and its accuracy, by family.
 
-    Markers are full inside the range of training and hollow beyond it.
-
-    Args:
-      columns: from ``diagnosis.beyond.measure``.
-      run: the run.
+    ``columns`` are from ``diagnosis.beyond.measure``. Markers are full inside the range of
+    training and hollow beyond it.
     """
-    families = columns["family"]
-    columns = {name: np.array(values) for name, values in columns.items()}
-    distance = (columns["low"] + columns["high"]) / 2
-    figure, axes = plots.panels(1, 2, 3.2, sharey=True)
-    for i, family in enumerate(dict.fromkeys(families)):
-        rows = columns["family"] == family
-        inside = columns["inside"][rows].all()
+    table = pd.DataFrame(columns).assign(accuracy=lambda own: 100 * own["accuracy"])
+    table["distance"] = (table["low"] + table["high"]) / 2
+    figure, (axes,) = plots.panels(1, 2, 3.2, sharey=True)
+    for i, (family, own) in enumerate(table.groupby("family", sort=False)):
         look = plots.style(i) | {"linestyle": "none", "label": family}
-        look["fillstyle"] = "full" if inside else "none"
-        temperature = columns["temperature"][rows]
-        axes[0, 0].plot(distance[rows], temperature, **look)
-        axes[0, 1].plot(100 * columns["accuracy"][rows], temperature, **look)
-    axes[0, 0].set(xlabel="distance, of the family's range", ylabel="temperature", xlim=(-0.03, 1))
-    axes[0, 1].set(xlabel="accuracy %")
-    axes[0, 1].invert_xaxis()
-    axes[0, 0].set_yscale("log")
-    axes[0, 0].yaxis.set_major_formatter("{x:g}")
-    axes[0, 0].yaxis.set_minor_formatter("{x:g}")
+        look["fillstyle"] = "full" if own["inside"].all() else "none"
+        for place, name in zip(axes, ("distance", "accuracy"), strict=True):
+            place.plot(own[name], own["temperature"], **look)
+    axes[0].set(xlabel="distance, of the family's range", ylabel="temperature", xlim=(-0.03, 1))
+    axes[0].set_yscale("log")
+    axes[0].yaxis.set_major_formatter("{x:g}")
+    axes[0].yaxis.set_minor_formatter("{x:g}")
+    axes[1].set(xlabel="accuracy %")
+    axes[1].invert_xaxis()
     figure.suptitle(f"{plots.run_title(run)}: full markers inside the training range")
-    plots.legend(figure, axes[0, :1])
+    plots.legend(figure, axes[:1])
     return figure
 
 
 def reliability(workdir: pathlib.Path, *, seed: int = 0) -> bootstrap.Reliability:
-    """Returns the bins of ``test_logits.npz`` (logits [n, K], label [n]), with 95 % bands.
-
-    Raises:
-      ValueError: the file lacks an array, or the two do not fit.
-    """
+    """Returns the bins of ``test_logits.npz`` (logits [n, K], label [n]), with 95 % bands."""
     path = RunDir(workdir).logits_file
     saved = files.read_npz(path)
-    missing = [name for name in ("logits", "label") if name not in saved]
-    if missing:
+    if missing := [name for name in ("logits", "label") if name not in saved]:
         raise ValueError(f"{path}: lacks {', '.join(missing)}")
     logits, label = saved["logits"], saved["label"]
     if logits.ndim != 2 or label.shape != logits.shape[:1]:
@@ -146,25 +135,22 @@ def _draw_reliability(place: Axes, found: bootstrap.Reliability, title: str) -> 
 def reliability_diagram(run: RunRecord) -> Figure:
     """Draws accuracy against confidence on the clean test set, above a histogram of images."""
     found, ratios = reliability(run.workdir), {"height_ratios": (3, 1)}
-    figure, axes = plots.panels(2, 1, sharex=True, gridspec_kw=ratios)
-    (above,), (below,) = axes
+    figure, ((above,), (below,)) = plots.panels(2, 1, sharex=True, gridspec_kw=ratios)
     _draw_reliability(above, found, plots.run_title(run))
     above.set_xlabel("")
     width = 1 / len(found.count)
     bars = below.bar((np.arange(len(found.count)) + 0.5) * width, found.count, width, color="0.5")
     below.bar_label(bars, [f"{n:.0f}" if n else "" for n in found.count], fontsize=8)
     below.set(xlim=(0, 1), xlabel="confidence", ylabel="images", ylim=(0, 1.3 * max(found.count)))
-    plots.legend(figure, axes[0])
+    plots.legend(figure, [above])
     return figure
 
 
 @plots.STYLE
 def quickstart(workdirs: Mapping[str, pathlib.Path], path: pathlib.Path) -> None:
-    """Draws the labels of the AutoLabel run over epochs, and both reliability diagrams.
+    """Draws the labels of the AutoLabel run over epochs, and both reliability diagrams, as PNG.
 
-    Args:
-      workdirs: name of a label rule → its run; 'autolabel' is one of them.
-      path: the PNG file to write.
+    ``workdirs`` maps the name of a label rule to its run; 'autolabel' is one of them.
     """
     run = run_files.read(workdirs["autolabel"])
     num_groups = _groups(run, "label_confidence").shape[1]

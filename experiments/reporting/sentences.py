@@ -11,9 +11,9 @@ COUNTED = {"dataset": "data set", "model": "model", "augmentation": "augmentatio
 
 def make(frame: pd.DataFrame, left_out: pd.DataFrame) -> list[str]:
     """Says what was compared, the best of each block, and what is not in it; see ``frame.load``."""
+    made = [_compared(frame), *_best(frame)] if len(frame) else ["No run can be compared."]
     verb = "is" if len(left_out) == 1 else "are"
     excluded = f"{_plural(len(left_out), 'run')} {verb} left out, see the last table."
-    made = [_compared(frame), *_best(frame)] if len(frame) else ["No run can be compared."]
     return [*made, *[excluded] * bool(len(left_out))]
 
 
@@ -34,7 +34,7 @@ def _best(frame: pd.DataFrame) -> list[str]:
     metrics = [metric for metric in SHOWN if metric in frames.present(frame)]
     passed, sentences = compare.best(frame, metrics), []
     for _, block in frame.groupby("block"):
-        means, first, parts = block.groupby("cell")[metrics].mean(), block.iloc[0], []
+        means, parts = block.groupby("cell")[metrics].mean(), []
         for m in metrics if len(means) > 1 else ():
             if means[m].notna().any():
                 best = means[m].idxmax() if columns.is_higher_better(m) else means[m].idxmin()
@@ -43,9 +43,9 @@ def _best(frame: pd.DataFrame) -> list[str]:
                 clear = ", passes the paired test" * ((best, m) in passed)
                 value = columns.shown(m, means.loc[best, m])
                 parts.append(f"{name} with {labels} ({value}{percent}{clear})")
-        if parts:
-            budget = "{dataset}, {model}, {augmentation}, {train_examples} images, {epochs} epochs"
-            sentences.append(f"{budget.format_map(first)}: best mean {'; '.join(parts)}.")
+        budget = "{dataset}, {model}, {augmentation}, {train_examples} images, {epochs} epochs"
+        best = f"{budget.format_map(block.iloc[0])}: best mean {'; '.join(parts)}."
+        sentences += [best] * bool(parts)
     return sentences
 
 

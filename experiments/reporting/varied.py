@@ -47,20 +47,17 @@ def select(frame: pd.DataFrame, field: str) -> tuple[pd.DataFrame, pd.DataFrame]
       ``curve``, the name of runs that differ in the value alone; ``is_reference``, whether the rule
       is of ``BESIDE``; ``LABEL``, the mean label confidence at the end. Panels, curves (AutoLabel's
       first) and values are in order. And the AutoLabel runs that are on no curve.
-
-    Raises:
-      ValueError: no AutoLabel run has the field, it does not vary, no two runs differ in it alone.
     """
-    if frame.empty or not (frame["label_rule"] == "autolabel").any():
-        raise ValueError(
-            f"--vary={field}: no AutoLabel run in these folders; expected finished runs of "
-            "labels.rule=autolabel"
-        )
     runs, others = _with_groups(frame, field)
     learned = runs[~runs["is_reference"]]
     curves = learned[learned["num"] > 1]
     if curves.empty:
-        raise ValueError(f"--vary={field}: {_why_not(learned, others.loc[learned.index])}")
+        vary = others.loc[learned.index].nunique(dropna=False)
+        vary = [field] * (learned["value"].nunique() > 1) + list(vary.index[vary > 1])
+        varying = ", ".join(name for name in vary if "_examples" not in name) or "nothing"
+        raise ValueError(
+            f"--vary={field}: no two AutoLabel runs differ in it alone; what varies: {varying}"
+        )
     of_data = others.loc[curves.index, [not n.startswith(OF_LABELS) for n in others]]
     panels = dict(zip(curves["panel"], frames.told_apart(of_data), strict=True))
     drawn = runs[runs["panel"].isin(panels) & (runs["is_reference"] | (runs["num"] > 1))]
@@ -91,7 +88,11 @@ def _with_groups(frame: pd.DataFrame, field: str) -> tuple[pd.DataFrame, pd.Data
     ``others`` and ``panel`` number the groups of runs that agree in all of these settings, and in
     those that are not of labels; ``num`` counts the cells in one of the first.
     """
-    runs = frame[frame["label_rule"].isin(["autolabel", *BESIDE])]
+    runs = frame[frame["label_rule"].isin(["autolabel", *BESIDE])] if len(frame) else frame
+    if "autolabel" not in set(runs.get("label_rule", ())):
+        raise ValueError(
+            f"--vary={field}: no AutoLabel run; expected some of labels.rule=autolabel"
+        )
     others, follows = frames.settings_of(runs), [field]
     value = others.get(field, pd.Series(np.nan, runs.index, object))
     value = value.replace("0", "all") if field in ALL_IF_0 else value
@@ -108,18 +109,6 @@ def _with_groups(frame: pd.DataFrame, field: str) -> tuple[pd.DataFrame, pd.Data
         is_reference=runs["label_rule"] != "autolabel",
     )
     return runs.assign(num=runs.groupby("others")["cell"].transform("nunique")), others
-
-
-def _why_not(learned: pd.DataFrame, others: pd.DataFrame) -> str:
-    """Says why no two AutoLabel runs differ in a setting alone."""
-    vary = [n for n in others if others[n].nunique(dropna=False) > 1 and "_examples" not in n]
-    expected = f"expected a setting that varies: {', '.join(vary) or 'nothing'}"
-    lacking = learned.loc[learned["value"].isna(), "run"]
-    if len(lacking):
-        return f"the AutoLabel run {lacking.iloc[0]} does not read this setting; {expected}"
-    if learned["value"].nunique() < 2:
-        return f"got one value, {learned['value'].iloc[0]}, but a curve needs two; {expected}"
-    return f"no two AutoLabel runs differ in it alone, {', '.join(vary)} differs too"
 
 
 def _names(panel: pd.DataFrame, others: pd.DataFrame, field: str) -> pd.Series:
@@ -151,33 +140,48 @@ def _draw_part(part: FigureBase, runs: pd.DataFrame, field: str) -> None:
     metrics = [name for name in METRICS if name in own and own[name].notna().any()]
     columns = 2 if len(metrics) < 5 else 3
     axes = part.subplots(math.ceil(len(metrics) / columns), columns, squeeze=False)
+    values = sorted(runs["value"].dropna().unique(), key=methods.natural)
+    names = [f"{float(value):.4g}" if value[0].isdigit() else value for value in values]
     for place, metric in zip(axes.flat, metrics, strict=False):
-        _draw_metric(place, runs, metric)
+        _draw_metric(place, runs, metric, {value: i for i, value in enumerate(values)})
+        place.set_xticks(range(len(names)), names, rotation=90 * (len("  ".join(names)) > 30))
         have = own[metric].notna().sum()
         place.set_title("" if have == len(own) else f"{have} of {len(own)} runs")
-        place.set(xlabel=field, ylabel=METRICS[metric][0])
+        place.set(xlabel=field, ylabel=METRICS[metric][0], xlim=(-0.5, len(names) - 0.5))
+        if metric.endswith("ece"):
+            place.set_ylim(bottom=0)
     for place in axes.flat[len(metrics) :]:
         place.remove()
     plots.legend(part, axes.flat[:1], title=NOTE)
 
 
-def _draw_metric(place: Axes, runs: pd.DataFrame, metric: str) -> None:
+def _draw_metric(place: Axes, runs: pd.DataFrame, metric: str, x: dict[str, int]) -> None:
+    """Draws means of curves, with their seeds to the right, and references as lines with bands."""
     curves = list(runs[~runs["is_reference"]].groupby("curve", sort=False))
-    references = list(runs[runs["is_reference"]].groupby("curve", sort=False))
-    values = sorted(runs["value"].dropna().unique(), key=methods.natural)
-    x = {value: i for i, value in enumerate(values)}
     for i, (name, curve) in enumerate(curves):
-        _draw_curve(place, curve, metric, x, i, ASIDE * (2 * i - len(curves) + 1), name)
-    if metric != LABEL:  # the references learn no labels
-        for i, (name, curve) in enumerate(references):
-            _draw_reference(place, curve, metric, x, 2 * i, name)
-            if metric != "accuracy":  # temperature scaling does not change it
-                _draw_reference(place, curve, f"{metric}_ts", x, 2 * i + 1, f"{name} (TS)")
-    if metric.endswith("ece"):
-        place.set_ylim(bottom=0)
-    names = [f"{float(value):.4g}" if value[0].isdigit() else value for value in values]
-    place.set_xticks(range(len(names)), names, rotation=90 if len("  ".join(names)) > 30 else 0)
-    place.set_xlim(-0.5, len(names) - 0.5)
+        style = plots.style(i) | {"color": COLORS[i % len(COLORS)]}
+        table, shift = _statistics(curve, metric), ASIDE * (2 * i - len(curves) + 1)
+        at = [x[value] + shift for value in table.index]
+        bars = place.errorbar(at, table["mean"], table["std"], **style)
+        bars.lines[0].set_label(textwrap.fill(name, NAME_WIDTH))  # among lines: first in legends
+        style |= {"linestyle": "none", "alpha": 0.35, "markeredgewidth": 0, "markersize": 3}
+        at = [x[value] + shift + ASIDE for value in curve["value"]]
+        place.plot(at, METRICS[metric][1] * curve[metric], **style)
+    # The references learn no labels, and temperature scaling does not change accuracy.
+    scalings = {LABEL: (), "accuracy": ("",)}.get(metric, ("", "_ts"))
+    for i, (name, curve) in enumerate(runs[runs["is_reference"]].groupby("curve", sort=False)):
+        for j, scaling in enumerate(scalings):
+            table = _statistics(curve, metric + scaling)
+            if table.empty:
+                continue
+            color = REFERENCE_COLORS[(2 * i + j) % len(REFERENCE_COLORS)]
+            label = textwrap.fill(name + " (TS)" * j, NAME_WIDTH)
+            # One value is drawn over the whole axis.
+            at = [x[v] for v in table.index] if len(table) > 1 else (-0.5, len(x) - 0.5)
+            mean, sd = (np.resize(table[column], len(at)) for column in ("mean", "std"))
+            line = plots.LINES[1 + (2 * i + j) % 3]
+            place.plot(at, mean, color=color, linestyle=line, label=label)
+            place.fill_between(at, mean - sd, mean + sd, color=color, alpha=0.12, linewidth=0)
 
 
 def _statistics(curve: pd.DataFrame, metric: str) -> pd.DataFrame:
@@ -186,36 +190,6 @@ def _statistics(curve: pd.DataFrame, metric: str) -> pd.DataFrame:
     seeds = factor * curve.reindex(columns=[metric])[metric].astype(float)
     table = seeds.groupby(curve["value"], sort=False, dropna=False).agg(["mean", "std"])
     return table.dropna(subset="mean").fillna(0)
-
-
-def _draw_curve(
-    place: Axes, curve: pd.DataFrame, metric: str, x: dict, i: int, shift: float, name: str
-) -> None:
-    """Draws the means of a curve, and its seeds to the right of them."""
-    style = plots.style(i) | {"color": COLORS[i % len(COLORS)]}
-    table = _statistics(curve, metric)
-    at = [x[value] + shift for value in table.index]
-    bars = place.errorbar(at, table["mean"], table["std"], **style)
-    bars.lines[0].set_label(textwrap.fill(name, NAME_WIDTH))  # among lines: first in legends
-    style |= {"linestyle": "none", "alpha": 0.35, "markeredgewidth": 0, "markersize": 3}
-    at = [x[value] + shift + ASIDE for value in curve["value"]]
-    place.plot(at, METRICS[metric][1] * curve[metric], **style)
-
-
-def _draw_reference(
-    place: Axes, curve: pd.DataFrame, metric: str, x: dict, i: int, name: str
-) -> None:
-    """Draws a line with its band, over the whole axis if there is only one value."""
-    table = _statistics(curve, metric)
-    if table.empty:
-        return
-    color = REFERENCE_COLORS[i % len(REFERENCE_COLORS)]
-    style = {"color": color, "linestyle": plots.LINES[1 + i % 3]}
-    band = {"color": color, "alpha": 0.12, "linewidth": 0}
-    at = [x[v] for v in table.index] if len(table) > 1 else (-0.5, len(x) - 0.5)
-    mean, sd = (np.resize(table[column], len(at)) for column in ("mean", "std"))
-    place.plot(at, mean, **style, label=textwrap.fill(name, NAME_WIDTH))
-    place.fill_between(at, mean - sd, mean + sd, **band)
 
 
 def in_words(drawn: pd.DataFrame) -> str:
