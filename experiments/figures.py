@@ -7,13 +7,8 @@
 The figures show labels over epochs, buckets against distance, reliability (if a run has
 test_logits.npz), accuracy against ECE, ECE against severity (if runs have it), sample images per
 bucket, and the effect of each setting of the method that AutoLabel runs differ in alone.
-A figure that cannot be drawn is reported with the reason, and the others are drawn.
-
-With --vary, only the effect of the given config fields is drawn (``vary_FIELD``): ECE, NLL,
-accuracy, corrupted ECE and learned labels against the field, beside one-hot and smoothing.
-
-With --summary, three charts sum up the studies: ECE after temperature scaling by label rule and
-augmentation, the NLL against one-hot labels with a temperature, and ECE against severity.
+With --vary, only the effect of the given config fields is drawn, beside one-hot and smoothing;
+with --summary, only three charts that sum up the studies.
 """
 
 import pathlib
@@ -47,7 +42,7 @@ def main(argv: list[str]) -> None:
     if _SUMMARY.value:
         drawings = catalogue.summary(comparable)
     elif _VARY.value:
-        drawings = list(catalogue.of_settings(comparable, _VARY.value))
+        drawings = [catalogue.of_setting(comparable, f, report=True) for f in _VARY.value]
     else:
         options = {"data_dir": _DATA_DIR.value, "images": _IMAGES.value}
         drawings = catalogue.everything(comparable, left_out, **options)

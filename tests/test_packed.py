@@ -162,7 +162,7 @@ def test_tables_and_documents_are_those_of_the_folders(runs, study, tmp_path):
     marker = (
         '# T\n\n<!-- tables study show="figures differences labels" -->\n<!-- end of tables -->\n'
     )
-    made = [documents.regenerated(marker, "d.md", tmp_path / f) for f in ("folders", "results")]
+    made = [run_folders.regenerated(marker, "d.md", tmp_path / f) for f in ("folders", "results")]
     assert made[0] == made[1] and "| autolabel | 2 |" in made[0]
     path = tmp_path / "d.md"
     for name in ("study", "study.jsonl"):

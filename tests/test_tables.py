@@ -21,7 +21,6 @@ from experiments.reporting import (
     printing,
     rendering,
     run_files,
-    spreadsheet,
     summary,
 )
 from experiments.reporting import frame as frames
@@ -46,7 +45,7 @@ def tables_of(folder):
 
 
 def read_csv(folder):
-    text = spreadsheet.as_csv(*frames.load([str(folder)]))
+    text = summary.as_csv(*frames.load([str(folder)]))
     rows = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False)
     return rows.to_dict("records")
 

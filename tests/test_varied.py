@@ -221,7 +221,7 @@ def test_runs_that_cannot_be_drawn(tmp_path):
         settings = {"labels__alpha": alpha, "buckets__num": num}
         write(tmp_path, "autolabel", 0, settings=settings)
     with pytest.raises(
-        ValueError, match="differ in it alone; what varies: labels.alpha, buckets.num$"
+        ValueError, match="differ in it alone; what varies: buckets.num, labels.alpha$"
     ):
         study(tmp_path)
 

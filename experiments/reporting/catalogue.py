@@ -12,20 +12,17 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from autolabel_jax.run_dir import RunDir
-from experiments.reporting import bucket_images, columns, comparison_plots, run_plots, varied
+from experiments.reporting import columns, comparison_plots, run_plots, varied
 from experiments.reporting.run_files import CURVES, RunRecord
 
 
 class Drawing(NamedTuple):
-    """A figure that can be drawn, with the name of its file and words for who does not see it.
-
-    ``draw`` raises ValueError or FileNotFoundError if it cannot.
-    """
+    """A figure that can be drawn, with the name of its file and words for who does not see it."""
 
     name: str
     title: str
     alt: str
-    draw: Callable[[], Figure]
+    draw: Callable[[], Figure]  # raises ValueError or FileNotFoundError if it cannot
 
 
 def _drawing(kind: str, draw: Callable, *inputs: Any, name: str = "", **values: Any) -> Drawing:
@@ -41,10 +38,10 @@ def of_runs(frame: pd.DataFrame) -> Iterator[Drawing]:
         best = 100 * frame.loc[frame["accuracy"].idxmax(), ["accuracy", "ece"]]
         draw = comparison_plots.accuracy_against_ece
         yield _drawing("accuracy_against_ece", draw, frame, num=len(frame), **best)
-    if comparison_plots.has_severities(frame):
+    if frame.reindex(columns=[comparison_plots.SEVERITY]).notna().any(axis=None):
         yield _drawing("ece_against_severity", comparison_plots.ece_against_severity, frame)
     for field in varied.studied(frame):
-        yield _of_setting(varied.select(frame, field)[0], field)
+        yield of_setting(frame, field)
 
 
 def summary(frame: pd.DataFrame) -> list[Drawing]:
@@ -54,17 +51,12 @@ def summary(frame: pd.DataFrame) -> list[Drawing]:
     return [_drawing(f"summary_{name}", draw, frame) for name, draw in charts.items()]
 
 
-def of_settings(frame: pd.DataFrame, fields: Sequence[str]) -> Iterator[Drawing]:
-    """Lists the figures of some settings; reports the runs that are on no curve."""
-    for field in fields:
-        drawn, alone = varied.select(frame, field)
-        for run in alone["run"]:
-            reason = f"differs from no other AutoLabel run in {field} alone"
-            print(f"left out of vary_{field}: {run}: {reason}", file=sys.stderr)
-        yield _of_setting(drawn, field)
-
-
-def _of_setting(drawn: pd.DataFrame, field: str) -> Drawing:
+def of_setting(frame: pd.DataFrame, field: str, *, report: bool = False) -> Drawing:
+    """Returns the figure of one setting; may report the runs that are on no curve."""
+    drawn, alone = varied.select(frame, field)
+    for run in alone["run"] if report else ():
+        reason = f"differs from no other AutoLabel run in {field} alone"
+        print(f"left out of vary_{field}: {run}: {reason}", file=sys.stderr)
     return _drawing("vary", varied.draw, drawn, field, name=field, means=varied.in_words(drawn))
 
 
@@ -91,16 +83,13 @@ def of_run(run: RunRecord, name: str) -> Iterator[Drawing]:
 def of_buckets(
     runs: Sequence[RunRecord], names: dict[pathlib.Path, str], data_dir: str | None = None
 ) -> Iterator[Drawing]:
-    """Lists the sample images of the buckets, one figure for all runs that share them.
-
-    Its labels are those of an AutoLabel run, if there is one. ``names`` is from ``run_names``.
-    """
+    """Lists the sample images of the buckets, with AutoLabel's labels for runs that share them."""
     done = {""}
     for run in sorted(runs, key=lambda run: run.config.get("labels.rule") != "autolabel"):
-        if (key := bucket_images.same_picture(run)) not in done:
+        if (key := run_plots.same_picture(run)) not in done:
             values = {"method": run.config["augment.name"], "data": run.config["dataset"]}
             values["name"] = names[run.workdir]
-            yield _drawing("bucket_images", bucket_images.draw, run, data_dir, **values)
+            yield _drawing("bucket_images", run_plots.bucket_images, run, data_dir, **values)
         done.add(key)
 
 

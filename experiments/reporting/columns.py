@@ -1,9 +1,8 @@
 """What tables show: metrics from ``columns.csv``, texts from ``texts.toml``, published results.
 
-Every number in ``published.csv`` was read in its source or recomputed from the source's files, and
-has the digits that were printed; metrics are fractions. ``augmentation`` is empty if no run of ours
-is made in this way; a run must also have the ``settings``. The tables of the AutoLabel paper (arXiv
-2302.11188) could not be read.
+Every number in ``published.csv`` was read in its source or recomputed from the source's files;
+metrics are fractions. ``augmentation`` is empty if no run of ours is made in this way; a run must
+also have the ``settings``. The AutoLabel paper's tables (arXiv 2302.11188) could not be read.
 """
 
 import json
@@ -35,8 +34,7 @@ def is_higher_better(metric: str) -> bool:
 def shown(name: str, *values: float | None, sign: str = "", spread: str = "[{}, {}]") -> str:
     """Formats a metric and what it is known to: '93.12 ± 0.20', '93.10 [92.61, 93.58]', ''.
 
-    The values after the first are those of ``spread``, which is left out if one is None or NaN;
-    ``sign`` is '+' for differences.
+    ``spread`` is for the values after the first, without which it stands if one is None or NaN.
     """
     factor, digits = TABLE.at[name, "factor"], TABLE.at[name, "digits"]
     first, *others = (
@@ -53,10 +51,7 @@ def with_interval(result: Mapping[str, Any], name: str, like: str) -> str:
 
 
 def published_beside(config: Mapping[str, Any], model: str) -> tuple[dict[str, Decimal], str]:
-    """Returns the published metrics beside a run of this config and model, and their footnote.
-
-    Both are empty if there is no such row. Only whole training splits are compared.
-    """
+    """Returns published metrics beside a run of a whole training split, and their footnote."""
     own = [config["dataset"], model, config["augment.name"], config["labels.rule"]]
     same = (PUBLISHED[["dataset", "model", "augmentation", "label_rule"]] == own).all(axis=1)
     for _, row in PUBLISHED[same].iterrows() if not config.get("train_examples") else ():
@@ -67,10 +62,7 @@ def published_beside(config: Mapping[str, Any], model: str) -> tuple[dict[str, D
 
 
 def published(cells: pd.DataFrame, sets: Collection[str]) -> tuple[dict[int, str], list[str]]:
-    """Returns 'accuracy 96.0, ECE 2.31 [1]' or '' for each cell, and the footnotes.
-
-    ``cells`` has the first run of each cell, and ``sets`` the images to show metrics of.
-    """
+    """Returns 'accuracy 96.0, ECE 2.31 [1]' or '' by cell, of sets of images, and footnotes."""
     texts, footnotes = {}, []
     for cell, run in cells["record"].items():
         metrics, footnote = published_beside(run.config, cells.loc[cell, "model"])

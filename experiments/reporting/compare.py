@@ -26,10 +26,7 @@ def interval(values: pd.Series | pd.DataFrame) -> tuple:
 
 
 def difference(cell: pd.DataFrame, base: pd.DataFrame) -> pd.DataFrame:
-    """Returns cell minus base, each [seeds, metrics], over common seeds: mean, low, high, count.
-
-    Student's 95 % interval of one seed is NaN.
-    """
+    """Returns cell minus base, each [seeds, metrics], over common seeds: mean, low, high, count."""
     gaps = cell - base
     mean, half = interval(gaps)
     ends = {"mean": mean, "low": mean - half, "high": mean + half, "count": gaps.count()}
@@ -50,8 +47,8 @@ def _by_seed(frame: pd.DataFrame, metrics: Sequence[str]) -> dict[int, pd.DataFr
 def best(frame: pd.DataFrame, metrics: Sequence[str]) -> set[tuple[int, str]]:
     """Finds the best mean of each block, if a paired t test against the runner-up is passed.
 
-    The test of level 5 % is passed where the 95 % interval of the difference excludes 0. The
-    common seeds may rank the two differently than all seeds do, then none is the best.
+    The test of level 5 % is passed where the 95 % interval of the difference excludes 0. If the
+    common seeds rank the two differently than all seeds do, none is the best.
     """
     found, seeds = set(), _by_seed(frame, metrics)
     means = frame.groupby("cell")[list(metrics)].mean()
@@ -80,9 +77,8 @@ def to_one_hot(frame: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
 def to_baselines(frame: pd.DataFrame) -> pd.DataFrame:
     """Returns differences by AutoLabel's cell, without a temperature, the baseline, and metric.
 
-    The baselines cost as little: one-hot labels with a temperature, and the best constant
-    smoothing. Both use the same held-out images as AutoLabel, and neither the test set to choose
-    anything. A temperature does not change accuracy.
+    The baselines are one-hot labels with a temperature, which does not change accuracy, and the
+    best constant smoothing. Both use the same held-out images as AutoLabel.
     """
     present = frames.present(frame)
     metrics = [metric for metric in METRICS if metric in present]
@@ -107,10 +103,7 @@ def to_baselines(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def best_smoothing(block: pd.DataFrame) -> tuple[list[int], int | None]:
-    """Chooses the smoothing constant with the lowest mean held-out NLL over the common seeds.
-
-    Returns all cells to choose from, and the best; None without one or without a common seed.
-    """
+    """Returns the cells of smoothing, and the one with the lowest held-out NLL of common seeds."""
     fixed = block[block["label_rule"] == "smoothing"]
     cells = list(fixed["cell"].unique())
     if len(cells) < 2:
@@ -122,13 +115,10 @@ def best_smoothing(block: pd.DataFrame) -> tuple[list[int], int | None]:
 
 
 def at_bound(frame: pd.DataFrame) -> pd.Series:
-    """Whether each run's temperature stands for an optimum at 0, at infinity or nowhere.
-
-    Runs before ``temperature_optimum`` was recorded searched from .01 to 100: they count if their
-    temperature is at an end of it.
-    """
+    """Whether each run's temperature stands for an optimum at 0, at infinity or nowhere."""
     own = frame.reindex(columns=["temperature", "temperature_optimum"])
     temperature, kind = own["temperature"].astype(float), own["temperature_optimum"]
+    # Runs before ``temperature_optimum`` was recorded searched from .01 to 100.
     old = kind.isna() & ((temperature < 0.01001) | (temperature > 99.9))
     return old | kind.isin(["zero", "infinite", "none"])
 
@@ -137,7 +127,6 @@ def courses(frame: pd.DataFrame) -> pd.DataFrame:
     """Averages curves over buckets and seeds in each third of the epochs, 'of them', of each cell.
 
     Only cells count of which every run uses AutoLabel and has all curves for three epochs or more.
-    The values show whether labels were low early, oscillated, or reached the clip.
     """
     means = {}
     for cell, runs in frame.groupby("cell")["record"]:

@@ -51,10 +51,8 @@ def load(arguments: Sequence[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
         counts = collections.Counter(versions.values())
         usual = max(counts, key=lambda one: (counts[one], one))
         for i, version in versions.items():
-            listed = [
-                ", ".join(f"{n.replace('_', ' ')} {v}" for n, v in o) for o in (version, usual)
-            ]
-            text = "of {}, the others are of {}".format(*listed)
+            own, other = (", ".join(f"{n} {v}" for n, v in one) for one in (version, usual))
+            text = f"of {own}, the others are of {other}".replace("numerics_", "numerics ")
             runs.loc[i, "reason"] = text if version != usual else ""
     sound = runs.loc[runs["reason"] == "", "record"]
     seeded = sound.map(lambda run: json.dumps([run.settings, run.result["seed"]], sort_keys=True))
@@ -68,10 +66,7 @@ def load(arguments: Sequence[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def _reasons(run: RunRecord) -> Iterator[str]:
-    """Yields why a run cannot be compared, its numerics version aside; '' for a passed check.
-
-    A check may need that those before it are passed.
-    """
+    """Yields why a run cannot be compared, or '' for a check, which the later ones may need."""
 
     def about(what: str, names: Sequence[str]) -> str:
         return f"{what}{', '.join(dict.fromkeys(names))}; {RESTORE}" if names else ""
@@ -87,7 +82,8 @@ def _reasons(run: RunRecord) -> Iterator[str]:
     wrong = [name for name in TEXTS if not isinstance(result[name], str)]
     wrong += [name for name in lists if not isinstance(result[name], list)]
     usual = {n: v for n, v in methods.DEFAULTS.items() if v is not None and n in config}
-    wrong += [n for n, v in usual.items() if _kind(config[n]) is not _kind(v)]
+    kinds = {n: (int, float) if type(v) in (int, float) else (type(v),) for n, v in usual.items()}
+    wrong += [name for name, kind in kinds.items() if type(config[name]) not in kind]
     yield about("of a wrong type: ", wrong)
     others = {n: null if n in lists else (null, str) for n in result}
     wrong = [name for name, other in others.items() if not _is_finite(result[name], other)]
@@ -103,16 +99,11 @@ def _reasons(run: RunRecord) -> Iterator[str]:
         yield about(f"not finite in epoch {i + 1} of metrics.jsonl: ", wrong)
 
 
-def _kind(value: Any) -> type:
-    return float if type(value) is int else type(value)
-
-
 def _is_finite(value: Any, other: type | tuple[type, ...] = ()) -> bool:
     """Whether all numbers in a value are finite, and all else in it is of the ``other`` types."""
-    if isinstance(value, dict | list):
-        return all(
-            _is_finite(v, other) for v in (value.values() if isinstance(value, dict) else value)
-        )
+    value = list(value.values()) if isinstance(value, dict) else value
+    if isinstance(value, list):
+        return all(_is_finite(v, other) for v in value)
     return isinstance(value, other) or (isinstance(value, int | float) and math.isfinite(value))
 
 
@@ -121,7 +112,8 @@ def make(runs: Sequence[RunRecord]) -> pd.DataFrame:
     if not runs:
         return pd.DataFrame(columns=[*NAMES, "cell", "block", "rule", "varied", "run", "record"])
     frame = pd.DataFrame([{"train_examples": ""} | run.result for run in runs])
-    ranks = [methods.rank("augment.name", name) for name in frame["augmentation"]]
+    known = list(methods.TABLES["augment.name"])
+    ranks = [[*known, name].index(name) for name in frame["augmentation"]]
     rules = [methods.label_names(run.result["label_rule"], run.settings) for run in runs]
     # The copy joins the columns that astype took apart, about which pandas would warn.
     frame = frame.astype(dict.fromkeys(HEADERS.keys() & frame.columns, float)).copy()

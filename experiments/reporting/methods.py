@@ -29,11 +29,6 @@ def title(field: str, name: str) -> str:
     return name if method is None else getattr(method, "title", "") or method.__name__
 
 
-def rank(field: str, name: str) -> int:
-    """Returns the index of a method in its table; external methods come last."""
-    return [*TABLES[field], name].index(name)
-
-
 def fields(field: str, config: Mapping[str, Any]) -> tuple[str, ...] | None:
     """Returns the names of the settings that a method reads; None if it cannot be loaded."""
     method = find(field, config.get(field))
@@ -64,14 +59,12 @@ def options(rule: str, settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def label_names(rule: str, settings: Mapping[str, Any]) -> tuple[str, tuple]:
-    """Returns the name of a row, such as 'autolabel, labels.alpha=0.5', and the sort key of rows.
-
-    The name holds the options that differ from their defaults, and depends on no other run.
-    """
+    """Returns the name of a row, such as 'autolabel, labels.alpha=0.5', and its sort key."""
     name = row_name(rule, {field.removeprefix("labels."): v for field, v in settings.items()})
     own = [f"{field}={value}" for field, value in options(rule, settings).items()]
     places = (natural(", ".join(own)), natural(name), natural(sorted(settings.items())))
-    return ", ".join([name, *own]), (rank("labels.rule", rule), rule, *places)
+    rank = [*TABLES["labels.rule"], rule].index(rule)  # external methods come last
+    return ", ".join([name, *own]), (rank, rule, *places)
 
 
 def natural(value: Any) -> list[tuple[bool, float, str]]:

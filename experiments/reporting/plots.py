@@ -84,19 +84,25 @@ def legend(figure: FigureBase, axes: Iterable[Axes], title: str = "") -> None:
 def save(
     figure: Figure, folder: pathlib.Path, name: str, formats: Sequence[str] = ("png", "pdf")
 ) -> pathlib.Path:
-    """Writes a figure in each format and closes it; returns its path without the ending.
-
-    A PNG file has a palette of 256 colours, which makes it a third as large.
-    """
+    """Writes a figure in each format and closes it; returns its path without the ending."""
     folder.mkdir(parents=True, exist_ok=True)
     for form in formats:
         path = folder / f"{name}.{form}"
         figure.savefig(path, dpi=160, metadata=FORMATS[form])
-        if form == "png":
+        if form == "png":  # a palette of 256 colours makes it a third as large
             with Image.open(path) as picture:
                 picture.convert("RGB").quantize(256).save(path, optimize=True)
     plt.close(figure)
     return folder / name
+
+
+def finish(figure: Figure, axes: Sequence[Axes], title: str = "") -> Figure:
+    """Adds a title and one legend for some axes, where they are given."""
+    if title:
+        figure.suptitle(title)
+    if len(axes):
+        legend(figure, axes)
+    return figure
 
 
 def block_title(runs: pd.DataFrame) -> str:
@@ -133,22 +139,10 @@ def group_name(run: RunRecord, group: int, num_groups: int) -> str:
     return f"{name} {group + 1}" if num_groups > 1 else ""
 
 
-def num_intervals(run: RunRecord) -> int:
-    """Returns the number of distance intervals in each group of buckets."""
-    num = run.config.get("buckets.num")
-    lengths = {len(line["label_confidence"]) for line in run.lines}
-    if not num or len(lengths) > 1 or any(length % num for length in lengths):
-        found = f"but metrics.jsonl holds {sorted(lengths)} buckets"
-        raise ValueError(f"{run.workdir}: buckets.num={num} in config.json, {found}")
-    return num
-
-
 def edges(run: RunRecord) -> np.ndarray | None:
-    """Returns the edges of the intervals of held-out images, float [M + 1], drawn as in training.
-
-    None if they came from distances in the data.
-    """
-    config, num = run.full_config, num_intervals(run)
+    """Returns the edges of held-out images, float [M + 1], as in training; None if not drawn."""
+    config = run.full_config
+    num = config.buckets.num
     kind = config.buckets.calibration_edges or config.buckets.edges
     if kind == "equal_width" or num == 1:
         return buckets.make_edges("equal_width", num)

@@ -53,10 +53,9 @@ def evaluation_table(result: Mapping[str, Any]) -> str:
 def aligned(
     rows: Sequence[Sequence[str]], num_names: int, *, wide: int | None = None, more: str = ""
 ) -> str:
-    """Formats a header and rows, without the last columns if they do not fit.
+    """Formats a header and rows, without the last columns if they do not fit ``wide`` characters.
 
-    The first ``num_names`` columns name the rows and are kept; ``wide`` is in characters, None for
-    the terminal's; ``more`` says where the columns that were left out can be seen.
+    The first ``num_names`` columns are kept; ``more`` says where all can be seen.
     """
     wide, header = width() if wide is None else wide, rows[0]
     widths = [max(map(cells.cell_len, column)) for column in zip(*rows, strict=True)]

@@ -11,7 +11,7 @@ import fnmatch
 import functools
 import itertools
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -35,7 +35,7 @@ RESTORE = "restore the file, or move the folder away"
 
 SUFFIX, CURVES_FILE = ".jsonl", "curves.parquet"
 CALIBRATORS = "calibrators.jsonl"  # beside the studies, with rows of ``experiments.calibrators``
-SOMETIMES = "beyond_"  # fields of metrics.jsonl that some lines have, see ``diagnosis.beyond``
+SOMETIMES = "beyond_"  # fields that some lines of a run have, see ``diagnosis.beyond``
 Lines = list[dict[str, Any]]
 
 # The numerics version of commits from before ``result.json`` held one. Found by running short
@@ -76,11 +76,7 @@ class RunRecord:
 
     @functools.cached_property
     def settings(self) -> dict[str, Any]:
-        """What a finished run computes, without the seed: runs of equal settings are averaged.
-
-        Fields that no method of the run reads are left out. A config may ask for all examples, so
-        that the sizes of the splits come from the result.
-        """
+        """What a finished run computes, without the seed and fields that no method of it reads."""
         config, result = methods.DEFAULTS | self.config, self.result or {}
         declared = {registry.GROUPS[p]: methods.fields(p, config) for p in methods.TABLES}
         rule = methods.find("labels.rule", config["labels.rule"])
@@ -119,26 +115,22 @@ def load(arguments: Sequence[str]) -> list[RunRecord]:
 
 def read(workdir: pathlib.Path) -> RunRecord:
     """Reads the folder of one run; a file that cannot be read is named in ``fault``."""
-    run, faults = RunDir(workdir), []
-
-    def try_read(name: str, read: Callable[[], Any], empty: Any) -> Any:
+    run, values, faults = RunDir(workdir), [], []
+    names = {run_dir.CONFIG: run.read_config, run_dir.METRICS: run.read_metrics}
+    for name, read_file in (names | {run_dir.RESULT: run.read_result}).items():
         try:
-            value = read()
-            return empty if value is None else value
+            values.append(read_file())
         except (ValueError, OSError) as error:
             reason = getattr(error, "reason", "cannot be read").partition(";")[0]
             faults.append(f"its {name} {reason}; {RESTORE}")
-            return empty
-
-    config = try_read(run_dir.CONFIG, run.read_config, {})
-    lines = try_read(run_dir.METRICS, run.read_metrics, [])
+            values.append(None)
+    config, lines, result = values
     if not faults and (changed := metric_writer.changed_epochs(run)):
         faults.append(
             f"epochs {changed} of its {run_dir.METRICS} differ from those in its last checkpoint; "
             "run the training command again, which restores them"
         )
-    result = try_read(run_dir.RESULT, run.read_result, None)
-    return RunRecord(workdir, _flat(config), lines, result, "; ".join(faults))
+    return RunRecord(workdir, _flat(config or {}), lines or [], result, "; ".join(faults))
 
 
 def _packed(path: pathlib.Path) -> list[RunRecord]:
@@ -163,9 +155,8 @@ def read_study(study: pathlib.Path) -> dict[str, RunRecord]:
 
 @functools.lru_cache(maxsize=64)
 def _read_study(study: pathlib.Path, curves: pathlib.Path, *_: int) -> dict[str, RunRecord]:
-    runs, folder, lines = {}, study.with_suffix(""), {}
-    if curves.is_file():
-        lines = _curves_of(_read_curves(curves, ("study", "==", folder.name)))
+    runs, folder = {}, study.with_suffix("")
+    lines = _curves_of(_read_curves(curves, "==", folder.name)) if curves.is_file() else {}
     for i, line in enumerate(study.read_bytes().splitlines(), 1):
         try:
             row = files.parse(line)
@@ -183,21 +174,17 @@ def _read_study(study: pathlib.Path, curves: pathlib.Path, *_: int) -> dict[str,
     return runs
 
 
-def _read_curves(curves: pathlib.Path, wanted: tuple[str, str, str]) -> pa.Table:
-    """Reads the rows of a file of curves that a filter of pyarrow chooses."""
+def _read_curves(curves: pathlib.Path, compared: str, study: str) -> pa.Table:
+    """Reads the curves whose study is ('==') or is not ('!=') the given one."""
     try:
-        return parquet.read_table(curves, filters=[wanted], page_checksum_verification=True)
-    except FileNotFoundError:
-        raise
+        wanted = [("study", compared, study)]
+        return parquet.read_table(curves, filters=wanted, page_checksum_verification=True)
     except (pa.ArrowException, OSError) as error:
         raise files.DamagedError(curves, "cannot be read as Parquet; restore the file") from error
 
 
 def _curves_of(table: pa.Table) -> dict[str, Lines]:
-    """Returns the lines of each run; a field that is null in all of them was not there.
-
-    Neither was a field of ``SOMETIMES`` where it is null.
-    """
+    """Returns the lines of each run, without fields that are null, some only if in all lines."""
     fields, runs = table.drop_columns(["study", "name"]).column_names, {}
     for name, group in itertools.groupby(table.to_pylist(), key=lambda line: line["name"]):
         lines = list(group)
@@ -214,10 +201,7 @@ def _flat(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def pack(workdirs: Sequence[pathlib.Path], study: pathlib.Path) -> int:
-    """Adds folders of finished runs to a study, whole or not at all; returns how many are new.
-
-    An exact repeat changes nothing, and another run of the same name is an error.
-    """
+    """Adds folders of finished runs to a study, whole or not at all; returns how many are new."""
     packed = read_study(study) if study.is_file() else {}
     rows = {row["name"]: row for row in files.read_json_lines(study)} if packed else {}
     lines = {name: run.lines for name, run in packed.items()}
@@ -232,8 +216,8 @@ def pack(workdirs: Sequence[pathlib.Path], study: pathlib.Path) -> int:
         rows[name], lines[name] = row, curve
     if len(rows) > len(packed):
         study.parent.mkdir(parents=True, exist_ok=True)
-        if known := {name: lines[name] for name in sorted(rows) if lines[name]}:
-            _write_curves(study, known)
+        if any(lines.values()):
+            _write_curves(study, {name: lines[name] for name in sorted(rows) if lines[name]})
         files.rewrite_json_lines(study, [rows[name] for name in sorted(rows)], checksum=True)
     return len(rows) - len(packed)
 
@@ -242,17 +226,17 @@ def _write_curves(study: pathlib.Path, lines: dict[str, Lines]) -> None:
     """Replaces the curves of a study; each study is a row group, so that it is read alone."""
     curves, own = study.with_name(CURVES_FILE), study.stem
     flat = [{"study": own, "name": name, **line} for name in lines for line in lines[name]]
-    fields = dict.fromkeys(field for line in flat for field in line)
+    fields = dict.fromkeys(["study", "name", *(field for line in flat for field in line)])
     tables = [pa.table({field: [line.get(field) for line in flat] for field in fields})]
-    if curves.is_file():
-        tables.append(_read_curves(curves, ("study", "!=", own)))
+    tables += [_read_curves(curves, "!=", own)] if curves.is_file() else []
     table = pa.concat_tables(tables, promote_options="permissive").sort_by("study")
     if _curves_of(table.filter(compute.equal(table["study"], own))) != lines:
         raise ValueError(f"{study}: a line of metrics.jsonl cannot be stored exactly")
     settings = {"compression": "zstd", "compression_level": 19, "use_dictionary": False}
+    settings |= {"write_page_checksum": True}
     with (
         files.replacing(curves) as file,
-        parquet.ParquetWriter(file, table.schema, write_page_checksum=True, **settings) as writer,
+        parquet.ParquetWriter(file, table.schema, **settings) as out,
     ):
         for name in table["study"].unique().to_pylist():
-            writer.write_table(table.filter(compute.equal(table["study"], name)))
+            out.write_table(table.filter(compute.equal(table["study"], name)))

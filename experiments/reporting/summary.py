@@ -1,10 +1,10 @@
-"""Makes the tables of runs: metrics by cell, differences between labels, excluded runs."""
+"""Makes the tables of runs: metrics by cell, differences between labels, excluded runs; CSV."""
 
 from collections.abc import Iterable, Iterator, Sequence
 
 import pandas as pd
 
-from experiments.reporting import columns, compare
+from experiments.reporting import columns, compare, run_files
 from experiments.reporting import frame as frames
 from experiments.reporting.columns import HEADERS, IMAGES, NO_CONTEST, NOTES
 from experiments.reporting.frame import NAMES
@@ -13,6 +13,17 @@ from experiments.reporting.rendering import BOLD, END, Table
 PUBLISHED = "published"  # a column like the others, always last
 BESIDE = ("minus", "of them")  # columns that name a row beside NAMES
 NAMED = HEADERS | {"dataset": "data set", "train_examples": "training images"}
+MEANS = {"mean": "mean", "std": "sd", "count": "n"}
+GAPS = {"mean": "minus_one_hot", "low": "minus_one_hot_low", "high": "minus_one_hot_high"}
+GAPS |= {"count": "minus_one_hot_n"}
+CSV = ["dataset", "model", "augmentation", "labels", "settings", "train_examples", "epochs", "n"]
+CSV += ["seeds", "revision", "numerics_version"]
+ENDS = ("mean", "sd", "low", "high", "n", *GAPS.values())
+CSV += [f"{name}_{end}" for name in HEADERS for end in ENDS]
+CSV += [f"published_{name}" for name in (*columns.PUBLISHED_METRICS, "source")]
+CSV += ["run", "left_out"]
+# What a spreadsheet would run, which is not a number: an apostrophe goes before it.
+FORMULA = r"^(?=[=+\-@\t\r])(?![+-]?\.?\d[\d.]*(?:[eE][+-]?\d+)?$)"
 Groups = dict[str, list[str]]  # set of images → metrics
 Made = Iterator[tuple]  # title, text by cell, and notes of each table
 
@@ -26,15 +37,10 @@ def tables(
     rows: Sequence[str] | None = None,
     augmentations: Sequence[str] | None = None,
 ) -> list[Table]:
-    """Makes the tables of some runs that are not empty, and one of the excluded runs.
+    """Makes the tables of ``frame.load`` that are not empty: of cells, and of the excluded runs.
 
-    Args:
-      frame: runs that can be compared, see ``frame.load``.
-      excluded: the other runs.
-      kinds: kinds of tables, some of ``KINDS``; None for all.
-      chosen: metrics shown in one table; None makes a table for each set of images.
-      rows: names as in the column 'labels', in order; all rows take part in comparisons.
-      augmentations: names of augmentations, in order.
+    ``kinds`` are some of ``KINDS``; ``chosen`` are metrics shown in one table, None makes a table
+    for each set of images; ``rows`` (labels) and ``augmentations`` are in the order wanted.
     """
     shown = [*frames.present(frame), PUBLISHED]
     cells = frame.drop_duplicates("cell").set_index("cell")
@@ -80,10 +86,9 @@ def _table(
 def _texts(
     long: pd.DataFrame, metrics: Sequence[str], bold: Iterable = (), **form: str
 ) -> pd.DataFrame:
-    """Formats numbers, a column for each metric, and n, the largest number of seeds.
+    """Formats numbers by cell, …, metric, a column for each metric, and n, the most seeds.
 
-    The index of ``long`` is cell, …, metric, of which some are ``bold``; its columns are those of
-    ``columns.shown`` and then the count of seeds. Rows without a seed are left out.
+    Columns of ``long`` are those of ``columns.shown``, and last the count of seeds.
     """
     long = long[long.index.get_level_values(-1).isin(metrics)]
     keys = list(range(long.index.nlevels - 1))
@@ -166,3 +171,42 @@ KINDS = {
     "comparison": _comparison,
     "labels": _labels,
 }
+
+
+def as_csv(frame: pd.DataFrame, left_out: pd.DataFrame) -> str:
+    """Writes one row per cell, then the excluded runs with the reasons, see ``frame.load``.
+
+    ``…_low`` and ``…_high`` hold the 95 % interval over test images, for cells of one run.
+    """
+    excluded = left_out[["run", "reason"]].rename(columns={"reason": "left_out"})
+    table = pd.concat([own for own in (_csv_cells(frame), excluded) if len(own)])
+    table = table.reindex(columns=[name for name in CSV if name in table])
+    return table.replace(FORMULA, "'", regex=True).to_csv(index=False, lineterminator="\n")
+
+
+def _csv_cells(frame: pd.DataFrame) -> pd.DataFrame:
+    if frame.empty:
+        return frame
+    metrics, cells = frames.present(frame), frame.groupby("cell")
+    first = frame.drop_duplicates("cell").set_index("cell")
+    table = first.assign(labels=first["rule"], settings=first["varied"], n=cells.size())
+    versions = [run_files.numerics(run.result)["numerics_version"] for run in first["record"]]
+    table["numerics_version"] = versions
+    for name, own in {"seeds": "seed", "revision": "revision", "run": "run"}.items():
+        table[name] = cells[own].agg(lambda values: " ".join(map(str, values.unique())))
+    contests = [metric for metric in metrics if metric not in NO_CONTEST]
+    means, gaps = compare.means(frame, metrics), compare.to_one_hot(frame, contests)
+    for long, names in ((means, MEANS), (gaps, GAPS)):
+        long = long[long["count"] > 0].astype({"count": "Int64"}).rename(columns=names)
+        wide = long.unstack()
+        table = table.join(wide.set_axis([f"{name}_{end}" for end, name in wide], axis=1))
+    more = {}
+    for cell, run in first["record"].items():
+        own, note = columns.published_beside(run.config, first.loc[cell, "model"])
+        own = own | {"source": note} if note else {}
+        more[cell] = {f"published_{name}": str(value) for name, value in own.items()}
+        for metric in metrics if table.loc[cell, "n"] == 1 else ():
+            ends = (f"{metric}_low", f"{metric}_high")
+            more[cell] |= zip(ends, run.result.get(f"{metric}_interval", ()), strict=False)
+    table = table.join(pd.DataFrame.from_dict(more, orient="index"))
+    return table.astype(object)
