@@ -71,7 +71,7 @@ def test_the_table_has_three_rows_for_autolabel_with_lines(tmp_path):
     write(tmp_path / "b", rule="one_hot")
     short = [run_folders.line(0), run_folders.line(1)]
     write(tmp_path / "c", lines=short, epochs=2, settings={"labels__alpha": 2.0})
-    (table,) = summary.tables(*frames.load([str(tmp_path)]), kinds=("labels",))
+    (table,) = summary.tables(*frames.load([str(tmp_path)]), show=("labels",))
     assert run_folders.column(table, "labels") == ["autolabel"] * 3
     assert run_folders.column(table, "of them") == ["1-2", "3-4", "5-6"]
     assert run_folders.column(table, "at 1") == ["0.000", "0.250", "0.500"]

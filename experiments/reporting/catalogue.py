@@ -1,7 +1,6 @@
 """Lists the figures that can be drawn of some runs, each with a description in words."""
 
 import functools
-import math
 import os
 import pathlib
 import sys
@@ -63,28 +62,19 @@ def of_setting(frame: pd.DataFrame, field: str, *, report: bool = False) -> Draw
 def of_run(run: RunRecord, name: str) -> Iterator[Drawing]:
     """Lists the figures of one run, finished or not, under a name that tells it from others."""
     if run.lines and all({"epoch", *CURVES[:3]} <= line.keys() for line in run.lines):
-        last = run.lines[-1]
-        finite = [v for v in last["label_confidence"] if v is not None] or [math.nan]
-        ends = {"epochs": len(run.lines), "low": min(finite), "high": max(finite)}
-        yield _drawing("label_confidence", run_plots.label_confidence, run, name=name, **ends)
-        accuracy = ", ".join("none" if v is None else f"{v:.3f}" for v in last["bucket_accuracy"])
-        values = {"epochs": last["epoch"] + 1, "accuracy": accuracy}
-        yield _drawing("bucket_distance", run_plots.bucket_distance, run, name=name, **values)
-    if measured := [line for line in run.lines if line.get("beyond_family")]:
-        values = {n[7:]: v for n, v in measured[-1].items() if n.startswith("beyond_")}
-        clean, *_ = temperatures = values["temperature"]
-        ends = {"clean": clean, "low": min(temperatures), "high": max(temperatures)}
+        for draw in (run_plots.label_confidence, run_plots.bucket_distance):
+            yield _drawing(draw.__name__, draw, run, name=name)
+    for line in [line for line in run.lines if line.get("beyond_family")][-1:]:
+        values = {n[7:]: v for n, v in line.items() if n.startswith("beyond_")}
         draw = run_plots.temperature_by_distance
-        yield _drawing("temperature_by_distance", draw, values, run, name=name, **ends)
+        yield _drawing(draw.__name__, draw, values, run, name=name)
     if RunDir(run.workdir).logits_file.exists():
         yield _drawing("reliability", run_plots.reliability_diagram, run, name=name)
 
 
-def of_buckets(
-    runs: Sequence[RunRecord], names: dict[pathlib.Path, str], data_dir: str | None = None
-) -> Iterator[Drawing]:
+def of_buckets(runs: Sequence[RunRecord], data_dir: str | None = None) -> Iterator[Drawing]:
     """Lists the sample images of the buckets, with AutoLabel's labels for runs that share them."""
-    done = {""}
+    names, done = run_names(runs), {""}
     for run in sorted(runs, key=lambda run: run.config.get("labels.rule") != "autolabel"):
         if (key := run_plots.same_picture(run)) not in done:
             values = {"method": run.config["augment.name"], "data": run.config["dataset"]}
@@ -106,6 +96,6 @@ def everything(
     """Lists all figures of some runs, see ``frame.load``; ``images``: also of sample images."""
     runs = [*frame["record"], *left_out["record"]]
     names = run_names(runs)
-    sampled = of_buckets(runs, names, data_dir) if images else ()
+    sampled = of_buckets(runs, data_dir) if images else ()
     single = [drawing for run in runs for drawing in of_run(run, names[run.workdir])]
     return [*of_runs(frame), *sampled, *single]

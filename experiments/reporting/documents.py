@@ -20,9 +20,8 @@ from experiments.reporting.rendering import escape_markdown
 
 BEGIN, END = "<!-- tables", "<!-- end of tables -->"
 MARKER = re.compile(rf"^(?:{BEGIN}|{END}).*$", re.MULTILINE)
-# Fields that are lists → their separator and the argument of ``summary.tables``.
-LISTS = {"show": (None, "kinds"), "columns": (None, "chosen"), "rows": (";", "rows")}
-LISTS |= {"augmentations": (None, "augmentations")}
+# Arguments of ``summary.tables`` → their separator.
+LISTS = {"show": None, "columns": None, "rows": ";", "augmentations": None}
 FIELDS = (*LISTS, "title", "notes")
 EXAMPLE = f'{BEGIN} results/FOLDER columns="accuracy ece" -->'
 
@@ -64,10 +63,8 @@ def _parse(marker: str) -> tuple[list[str], dict[str, str]]:
 
 def _content(folders: list[str], given: dict[str, str], root: pathlib.Path) -> str:
     """Makes the text between two markers: what all rows share, the tables, the notes."""
-    asked = {}
-    for field in LISTS.keys() & given.keys():
-        separator, argument = LISTS[field]
-        asked[argument] = list(filter(None, map(str.strip, given[field].split(separator))))
+    asked = {field: given[field].split(LISTS[field]) for field in LISTS if field in given}
+    asked = {field: list(filter(None, map(str.strip, own))) for field, own in asked.items()}
     frame, left_out = frames.load([str(root / folder) for folder in folders])
     left_out["run"] = left_out["run"].str.removeprefix(f"{root}/")
     tables = summary.tables(frame, left_out, **asked)

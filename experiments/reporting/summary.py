@@ -32,21 +32,22 @@ def tables(
     frame: pd.DataFrame,
     excluded: pd.DataFrame,
     *,
-    kinds: Sequence[str] | None = None,
-    chosen: Sequence[str] | None = None,
+    show: Sequence[str] | None = None,
+    columns: Sequence[str] | None = None,
     rows: Sequence[str] | None = None,
     augmentations: Sequence[str] | None = None,
 ) -> list[Table]:
     """Makes the tables of ``frame.load`` that are not empty: of cells, and of the excluded runs.
 
-    ``kinds`` are some of ``KINDS``; ``chosen`` are metrics shown in one table, None makes a table
-    for each set of images; ``rows`` (labels) and ``augmentations`` are in the order wanted.
+    ``show`` has some of ``KINDS``; ``columns`` are of one table, None makes a table for each set
+    of images; ``rows`` (labels) and ``augmentations`` are in the order wanted.
     """
     shown = [*frames.present(frame), PUBLISHED]
     cells = frame.drop_duplicates("cell").set_index("cell")
     known = {"show": KINDS, "columns": shown, "augmentations": cells["augmentation"]}
-    known["rows"] = cells["labels"]
-    for field, asked in zip(known, (kinds, chosen, augmentations, rows), strict=True):
+    shown_cells = cells["augmentation"].isin(augmentations or cells["augmentation"])
+    known["rows"] = cells.loc[shown_cells, "labels"]
+    for field, asked in zip(known, (show, columns, augmentations, rows), strict=True):
         expected = dict.fromkeys(known[field])
         unknown = [name for name in asked or () if name not in expected]
         if unknown or (asked is not None and not asked):
@@ -57,12 +58,11 @@ def tables(
     if rows is not None:
         blocks = [block for _, block in cells.groupby("block", sort=False)]
         cells = pd.concat([b[b["labels"] == row] for b in blocks for row in rows])
-    of = {title: [m for m in shown[:-1] if IMAGES[m] == title] for title in IMAGES.values()}
-    groups = (
-        {title: [*own, PUBLISHED] for title, own in of.items()} if chosen is None else {"": chosen}
-    )
+    groups = {} if columns is None else {"": columns}
+    for title in IMAGES.values() if columns is None else ():
+        groups[title] = [m for m in shown if m == PUBLISHED or IMAGES[m] == title]
     frame = frame[frame["block"].isin(cells["block"])]
-    makers = [KINDS[kind] for kind in kinds or KINDS if len(frame)]
+    makers = [KINDS[kind] for kind in show or KINDS if len(frame)]
     made = [_table(frame, cells, *own) for make in makers for own in make(frame, cells, groups)]
     apart = excluded[["run", "reason"]].set_index(["run", "reason"])
     return [table for table in (*made, Table("Runs left out", apart)) if len(table.body)]
@@ -146,7 +146,7 @@ def _intervals(frame: pd.DataFrame, cells: pd.DataFrame, groups: Groups) -> Made
     """Makes a row for each run with intervals that is alone in its cell and so has no ±."""
     alone = frame.drop_duplicates("cell", keep=False).set_index("cell")["record"]
     results = {c: r.result for c, r in alone.items() if "accuracy_interval" in r.result}
-    metrics = [m for own in groups.values() for m in own]
+    metrics = groups.get("") or frames.present(frame)
     kept = [m for m in metrics if any(f"{m}_interval" in own for own in results.values())]
     rows = {
         cell: [str(own["seed"]), *(columns.with_interval(own, m, m) for m in kept)]
