@@ -34,9 +34,7 @@ def _drawing(kind: str, draw: Callable, *inputs: Any, name: str = "", **values: 
 def of_runs(frame: pd.DataFrame) -> Iterator[Drawing]:
     """Lists the figures that compare runs, see ``frame``."""
     if len(frame):
-        best = 100 * frame.loc[frame["accuracy"].idxmax(), ["accuracy", "ece"]]
-        draw = comparison_plots.accuracy_against_ece
-        yield _drawing("accuracy_against_ece", draw, frame, num=len(frame), **best)
+        yield _drawing("accuracy_against_ece", comparison_plots.accuracy_against_ece, frame)
     if frame.reindex(columns=[comparison_plots.SEVERITY]).notna().any(axis=None):
         yield _drawing("ece_against_severity", comparison_plots.ece_against_severity, frame)
     for field in varied.studied(frame):
@@ -56,7 +54,7 @@ def of_setting(frame: pd.DataFrame, field: str, *, report: bool = False) -> Draw
     for run in alone["run"] if report else ():
         reason = f"differs from no other AutoLabel run in {field} alone"
         print(f"left out of vary_{field}: {run}: {reason}", file=sys.stderr)
-    return _drawing("vary", varied.draw, drawn, field, name=field, means=varied.in_words(drawn))
+    return _drawing("vary", varied.draw, drawn, field, name=field)
 
 
 def of_run(run: RunRecord, name: str) -> Iterator[Drawing]:

@@ -167,13 +167,3 @@ def _statistics(curve: pd.DataFrame, metric: str) -> pd.DataFrame:
     seeds = _factor(metric) * curve.reindex(columns=[metric])[metric].astype(float)
     table = seeds.groupby(curve["value"], sort=False, dropna=False).agg(["mean", "std"])
     return table.dropna(subset="mean").fillna(0)
-
-
-def in_words(drawn: pd.DataFrame) -> str:
-    """Describes the mean ECE of each curve: 'autolabel 9.1 % at 0.1, 8.0 % at 1; one_hot 9.8 %'."""
-    curves = []
-    for (panel, name), curve in drawn.groupby(["panel", "curve"], sort=False):
-        means = _statistics(curve, "ece")["mean"].items()
-        points = ", ".join(f"{m:.1f} %" + f" at {at}" * pd.notna(at) for at, m in means)
-        curves.append(f"{', '.join(filter(None, [panel, name]))} {points}")
-    return "; ".join(curves)
