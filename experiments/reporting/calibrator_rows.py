@@ -25,6 +25,7 @@ METRICS = {
 DECIDING = ["nll", "corrupted_ece", "corrupted_nll"]
 MOST_ECE = 0.002  # by which the mean clean ECE of a bed may be higher
 LEAST_BEDS = 4
+LEAST_SEEDS = 3  # a bed with fewer is not finished, and counts for nothing
 
 
 def differences(path: pathlib.Path) -> pd.DataFrame:
@@ -48,7 +49,9 @@ def differences(path: pathlib.Path) -> pd.DataFrame:
 
 
 def with_interval(values: pd.Series, factor: float = 1, decimals: int = 4) -> str:
-    """Returns the mean of differences and Student's 95 % interval, such as '-.5 [-.8, -.2]'."""
+    """Returns the mean of differences and its 95 % interval, if several: '-.5 [-.8, -.2]'."""
+    if len(values) == 1:
+        return f"{factor * values.iloc[0]:+.{decimals}f}"
     mean, half = compare.interval(values)
     mean, low, high = (f"{factor * x:+.{decimals}f}" for x in (mean, mean - half, mean + half))
     return f"{mean} [{low}, {high}]"
@@ -60,7 +63,9 @@ def by_bed(differences: pd.DataFrame) -> pd.DataFrame:
     Are the three deciding metrics lower, with intervals that exclude 0; is one of them higher; is
     the mean of the clean ECE higher by more than ``MOST_ECE``?
     """
-    groups = differences.groupby(level=["calibrator", *BED])
+    seeds = differences.reset_index("seed")["seed"].groupby(level=BED).transform("nunique")
+    finished = differences[seeds.to_numpy() >= LEAST_SEEDS]
+    groups = finished.groupby(level=["calibrator", *BED])
     means, half = groups.mean(), groups.agg(lambda values: compare.interval(values)[1])
     asked = {
         "all three lower": (means + half < 0)[DECIDING].all(axis=1),
