@@ -71,7 +71,7 @@ def of_run(run: RunRecord, name: str) -> Iterator[Drawing]:
 
 
 def of_buckets(runs: Sequence[RunRecord], data_dir: str | None = None) -> Iterator[Drawing]:
-    """Lists the sample images of the buckets, with AutoLabel's labels for runs that share them."""
+    """Lists sample images of the buckets, one for runs that share them, AutoLabel's first."""
     names, done = run_names(runs), {""}
     for run in sorted(runs, key=lambda run: run.config.get("labels.rule") != "autolabel"):
         if (key := run_plots.same_picture(run)) not in done:

@@ -34,7 +34,7 @@ def is_higher_better(metric: str) -> bool:
 def shown(name: str, *values: float | None, sign: str = "", spread: str = "[{}, {}]") -> str:
     """Formats a metric and what it is known to: '93.12 ± 0.20', '93.10 [92.61, 93.58]', ''.
 
-    ``spread`` is for the values after the first, without which it stands if one is None or NaN.
+    The values after the first fill ``spread``, which is left out if one of them is None or NaN.
     """
     factor, digits = TABLE.at[name, "factor"], TABLE.at[name, "digits"]
     first, *others = (
@@ -51,7 +51,7 @@ def with_interval(result: Mapping[str, Any], name: str, like: str) -> str:
 
 
 def published_beside(config: Mapping[str, Any], model: str) -> tuple[dict[str, Decimal], str]:
-    """Returns published metrics beside a run of a whole training split, and their footnote."""
+    """Returns published metrics beside a run of a whole split, and a footnote; else {}, ''."""
     own = [config["dataset"], model, config["augment.name"], config["labels.rule"]]
     same = (PUBLISHED[["dataset", "model", "augmentation", "label_rule"]] == own).all(axis=1)
     for _, row in PUBLISHED[same].iterrows() if not config.get("train_examples") else ():

@@ -103,7 +103,7 @@ def to_baselines(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def best_smoothing(block: pd.DataFrame) -> tuple[list[int], int | None]:
-    """Returns the cells of smoothing, and the one with the lowest held-out NLL of common seeds."""
+    """Returns the cells of smoothing, and that of lowest mean held-out NLL over common seeds."""
     fixed = block[block["label_rule"] == "smoothing"]
     cells = list(fixed["cell"].unique())
     if len(cells) < 2:

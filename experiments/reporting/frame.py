@@ -66,7 +66,7 @@ def load(arguments: Sequence[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def _reasons(run: RunRecord) -> Iterator[str]:
-    """Yields why a run cannot be compared, or '' for a check, which the later ones may need."""
+    """Yields why a run cannot be compared, '' for a passed check; later ones need earlier ones."""
 
     def about(what: str, names: Sequence[str]) -> str:
         return f"{what}{', '.join(dict.fromkeys(names))}; {RESTORE}" if names else ""

@@ -184,7 +184,10 @@ def _read_curves(curves: pathlib.Path, compared: str, study: str) -> pa.Table:
 
 
 def _curves_of(table: pa.Table) -> dict[str, Lines]:
-    """Returns the lines of each run, without fields that are null, some only if in all lines."""
+    """Returns the lines of each run, without fields that are null in all of them.
+
+    A field of ``SOMETIMES`` is left out of each line where it is null.
+    """
     fields, runs = table.drop_columns(["study", "name"]).column_names, {}
     for name, group in itertools.groupby(table.to_pylist(), key=lambda line: line["name"]):
         lines = list(group)
