@@ -1,4 +1,4 @@
-"""Measures the model on held-out inputs in every bucket, in a calibration pass.
+"""Measures the model on held-out inputs in every bucket, in a full pass or in some visits.
 
 dataset → augment → (image, distance) → bucket → model → BucketStats.
 """
@@ -9,9 +9,9 @@ from typing import Protocol, cast
 import jax
 import numpy as np
 
-from autolabel_jax import buckets, calibration, input_pipeline
+from autolabel_jax import buckets, calibration, input_pipeline, visits
 from autolabel_jax.experiment import Experiment, apply_augmentation, inference_variables
-from autolabel_jax.types import Array, Batch, BucketStats, TrainState
+from autolabel_jax.types import Array, Batch, BucketStats, ConfusionStats, TrainState
 
 SUBSET = 2**31 - 1  # folded into a key like the indices of buckets, which are smaller
 
@@ -50,7 +50,7 @@ def calibration_step(
       experiment: fixed parts of the run.
 
     Returns:
-      BucketStats [N, R] of the batch.
+      BucketStats [N, R] of the batch; ConfusionStats for a rule that reads the confusion.
     """
     batch = input_pipeline.take(whole, rows, experiment.mesh)
     draw_key, apply_key = jax.random.split(key)
@@ -60,7 +60,7 @@ def calibration_step(
     if experiment.augmentation.distance_is_given:
         bucket = buckets.bucket_index(augmented.distance, experiment.edges)
     logits = cast("jax.Array", experiment.model.apply(variables, augmented.input, train=False))
-    return calibration.bucket_stats(
+    stats = calibration.bucket_stats(
         logits,
         augmented.label,
         bucket,
@@ -68,6 +68,17 @@ def calibration_step(
         num_bins=experiment.num_bins,
         mask=batch.mask,
     )
+    if not experiment.rule.reads_confusion:
+        return stats
+    confusion = calibration.confusion(
+        logits,
+        augmented.label,
+        augmented.second_label,
+        bucket,
+        num_buckets=experiment.num_buckets,
+        mask=batch.mask,
+    )
+    return ConfusionStats(**vars(stats), confusion=confusion)
 
 
 def choose(key: jax.Array, num_examples: int, num: int) -> np.ndarray | None:
@@ -88,14 +99,12 @@ def choose(key: jax.Array, num_examples: int, num: int) -> np.ndarray | None:
 
 
 def num_steps(num_examples: int, num: int, *, experiment: Experiment) -> int:
-    """Returns the number of steps of a pass; ``num_examples`` and ``num`` are as in ``choose``."""
+    """Returns the number of steps of an update; the numbers are those of ``choose``."""
+    if experiment.visits:
+        return visits.num_steps(experiment.visits, experiment.eval_batch_size)
     chosen = min(num or num_examples, num_examples)
     size = input_pipeline.padded_batch_size(chosen, experiment.eval_batch_size, experiment.mesh)
-    return _num_passes(experiment) * -(-chosen // size)
-
-
-def _num_passes(experiment: Experiment) -> int:
-    return 1 if experiment.augmentation.distance_is_given else experiment.num_buckets
+    return experiment.num_passes * -(-chosen // size)
 
 
 def calibrate(
@@ -123,9 +132,45 @@ def calibrate(
       BucketStats [N, R] with n (or m) examples in each bucket; if distances are given with the
       data, with n (or m) examples in total.
     """
-    total = calibration.empty_stats(experiment.num_buckets, experiment.num_bins)
+    num_classes = experiment.num_classes if experiment.rule.reads_confusion else None
+    total = calibration.empty_stats(experiment.num_buckets, experiment.num_bins, num_classes)
     for batch in plan(whole, key, experiment=experiment, chosen=chosen):
         total = calibration.merge(total, step(state, whole, *batch))
+        on_step()
+    return total
+
+
+def visit(
+    state: TrainState,
+    whole: Batch,
+    key: jax.Array,
+    *,
+    step: CalibrationStep,
+    experiment: Experiment,
+    order: np.ndarray,
+    epoch: int,
+    on_step: Callable[[], None] = lambda: None,
+) -> BucketStats:
+    """Measures ``experiment.visits`` pairs of an example and a bucket, see ``visits``.
+
+    Args:
+      state: state of the run.
+      whole: calibration split [n, ...].
+      key: typed key of the epoch's calibration.
+      step: as in ``calibrate``.
+      experiment: fixed parts of the run.
+      order: int [n], order of the examples, the same in all epochs.
+      epoch: index of the epoch.
+      on_step: called after each step, to show progress.
+    """
+    total = calibration.empty_stats(experiment.num_buckets, experiment.num_bins)
+    steps = num_steps(len(order), 0, experiment=experiment)
+    size = experiment.visits // steps
+    for i in range(steps):
+        first = epoch * experiment.visits + i * size
+        rows, bucket = visits.place(first, size, order, experiment.num_buckets)
+        part = step(state, whole, rows, bucket, jax.random.fold_in(key, i))
+        total = calibration.merge(total, part)
         on_step()
     return total
 
@@ -135,7 +180,7 @@ def plan(
 ) -> Iterator[tuple[np.ndarray, np.ndarray, jax.Array]]:
     """Yields (rows, bucket, key) of each step of a pass; arguments are those of ``calibrate``."""
     batches = input_pipeline.padded_rows(whole, experiment.eval_batch_size, experiment.mesh, chosen)
-    for n in range(_num_passes(experiment)):
+    for n in range(experiment.num_passes):
         bucket_key = jax.random.fold_in(key, n)
         for i, rows in enumerate(batches):
             bucket = np.full(len(rows), n, np.int32)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from autolabel_jax import calibration_step, input_pipeline
+from autolabel_jax import calibration_step, image_ops, input_pipeline, visits
 from autolabel_jax import experiment as experiment_lib
 
 NUM = 26  # calibration examples of helpers.make_dataset
@@ -72,6 +72,25 @@ def test_given_distances_count_in_their_own_bucket(eval_batch_size):
     expected = by_hand(experiment, state, image, dataset.calibration.label, bucket)
     for name, sums in expected.items():
         np.testing.assert_allclose(getattr(stats, name), sums, rtol=1e-5, atol=1e-5)
+
+
+def test_the_confusion_is_of_the_wrong_classes_of_its_bucket():
+    dataset = helpers.make_dataset(distance=True)
+    experiment, state, stats = calibrate(
+        dataset,
+        buckets__num=4,
+        eval_batch_size=7,
+        augment__name="given",
+        labels__rule="autolabel_confusion",
+    )
+    image = jnp.asarray(dataset.calibration.input, jnp.float32) / 255
+    variables = experiment_lib.inference_variables(state)
+    probability = jax.nn.softmax(experiment.model.apply(variables, image, train=False))
+    expected = np.zeros((4, 4, 4))
+    bucket = np.ceil(4 * dataset.calibration.distance).astype(int) - 1
+    for p, y, n in zip(probability, dataset.calibration.label, bucket, strict=True):
+        expected[n, y] += np.where(np.arange(4) == y, 0, p)
+    np.testing.assert_allclose(stats.confusion, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_a_bucket_of_given_distances_may_be_empty():
@@ -197,3 +216,51 @@ def test_the_number_of_steps_is_that_of_the_plan(changes):
     chosen = calibration_step.choose(key, NUM, part)
     planned = list(calibration_step.plan(whole, key, experiment=experiment, chosen=chosen))
     assert calibration_step.num_steps(NUM, part, experiment=experiment) == len(planned)
+
+
+VISITS = {"calibration__exact": False, "buckets__num": 3, "eval_batch_size": 25}
+
+
+@pytest.mark.parametrize("augmentation", ["none", "given"])
+@pytest.mark.parametrize("epoch", [0, 3])
+def test_visits_are_those_of_the_plan(augmentation, epoch):
+    given = augmentation == "given"
+    dataset = helpers.make_dataset(train=60, calibration=40, distance=given)
+    experiment = helpers.make_experiment(dataset, augment__name=augmentation, **VISITS)
+    assert experiment.visits == (25 if given else 75)
+    state = experiment_lib.init_state(experiment, 0, dataset.train.input.shape[1:])
+    whole = input_pipeline.put_split(dataset.calibration, experiment.mesh)
+    order = np.random.default_rng(0).permutation(40)
+    step = jax.jit(functools.partial(calibration_step.calibration_step, experiment=experiment))
+    done = []
+    stats = calibration_step.visit(
+        *(state, whole, jax.random.key(1)),
+        **{"step": step, "experiment": experiment, "order": order, "epoch": epoch},
+        on_step=lambda: done.append(1),
+    )
+    assert len(done) == calibration_step.num_steps(40, 0, experiment=experiment)
+    first = epoch * experiment.visits
+    rows, bucket = visits.place(first, experiment.visits, order, 3)
+    split = dataset.calibration.take(rows)
+    if given:
+        bucket = np.ceil(3 * split.distance).astype(int) - 1
+    image = image_ops.to_float(jnp.asarray(split.input))
+    expected = by_hand(experiment, state, image, split.label, bucket)
+    for name, total in expected.items():
+        np.testing.assert_allclose(getattr(stats, name), total, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("augmentation", ["augmix", "mixup", "adversarial"])
+def test_visits_of_every_augmentation_fill_all_buckets(augmentation):
+    dataset = helpers.make_dataset(train=60, calibration=60)
+    experiment = helpers.make_experiment(dataset, augment__name=augmentation, **VISITS)
+    state = experiment_lib.init_state(experiment, 0, dataset.train.input.shape[1:])
+    whole = input_pipeline.put_split(dataset.calibration, experiment.mesh)
+    step = jax.jit(functools.partial(calibration_step.calibration_step, experiment=experiment))
+    stats = calibration_step.visit(
+        *(state, whole, jax.random.key(1)),
+        **{"step": step, "experiment": experiment, "order": np.arange(60), "epoch": 0},
+    )
+    count = np.asarray(stats.count).sum(-1)
+    assert count.sum() == experiment.visits
+    assert count.max() - count.min() <= 4

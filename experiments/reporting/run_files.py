@@ -28,6 +28,7 @@ CURVES = ("label_confidence", "bucket_accuracy", "bucket_confidence", "bucket_ec
 BOOKKEEPING = ("name", "seed", "data_dir", "eval_batch_size", "checkpoint.keep")
 BOOKKEEPING += ("checkpoint.every_epochs", "calibration.beyond", "calibration.beyond_every")
 OF_LABELS = ("labels.", "buckets.", "calibration.num_bins")
+OF_LABELS += ("calibration.exact", "calibration.share")
 # Fields that only a rule that learns reads.
 OF_LEARNING = ("labels.update_every", "labels.warmup_epochs", *OF_LABELS[1:])
 SIZES = ("train_examples", "calibration_examples", "test_examples")  # of splits, in the result
@@ -160,7 +161,7 @@ def _read_study(study: pathlib.Path, curves: pathlib.Path, *_: int) -> dict[str,
     for i, line in enumerate(study.read_bytes().splitlines(), 1):
         try:
             row = files.parse(line)
-            name, config = row["name"], _flat(dict(row["config"]))
+            name, config = row["name"], _flat(run_dir.merged(run_dir.BEFORE, row["config"]))
             if name in runs:
                 raise ValueError(f"{name} stands there twice")
             own = lines[name] if row.get("epochs") else []
