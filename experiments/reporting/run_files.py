@@ -212,8 +212,8 @@ def pack(workdirs: Sequence[pathlib.Path], study: pathlib.Path) -> int:
     for workdir in workdirs:
         run, name = RunDir(workdir), workdir.resolve().name
         curve = run.read_metrics()
-        # A path on the machine that made the run, which means nothing elsewhere.
-        config = run.read_config() | {"data_dir": ""}
+        # As in the file, but for a path on the machine that made the run.
+        config = files.read_json(workdir / run_dir.CONFIG) | {"data_dir": ""}
         row = {"name": name, "config": config, "result": run.read_result(), "epochs": len(curve)}
         if name in rows and (rows[name], lines[name]) != (row, curve):
             raise ValueError(f"{workdir}: {study} has another run of the name {name}; rename one")
