@@ -12,11 +12,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from autolabel_jax.types import Array, BucketStats, ConfusionStats
+from autolabel_jax.types import Array, BucketStats, CarriedStats, ConfusionStats
 
 A = TypeVar("A", bound=Array)  # JAX sums give JAX results, and NumPy sums give NumPy results
 
 NUM_BINS = 15
+# Share of the recent sums that is kept at each update. Their mean is 3 updates old. A label with
+# α ≤ 1 follows the gap no faster than that, so that it does not oscillate.
+KEEP = 0.75
 
 
 def bin_edges(num_bins: int = NUM_BINS) -> np.ndarray:
@@ -145,6 +148,21 @@ def confusion(
 def merge(a: BucketStats, b: BucketStats) -> BucketStats:
     """Adds the statistics of two sets of examples."""
     return jax.tree.map(jnp.add, a, b)
+
+
+def carry(carried: CarriedStats, stats: BucketStats, *, share: float) -> CarriedStats:
+    """Adds the visits of an update to carried sums.
+
+    Args:
+      carried: sums before the update.
+      stats: sums [N, R] over the visits of the update.
+      share: number of these visits, as a share of those of a full pass.
+    """
+
+    def add(sums: BucketStats, keep: float) -> BucketStats:
+        return jax.tree.map(lambda old, new: keep * old + new, sums, stats)
+
+    return CarriedStats(recent=add(carried.recent, KEEP), lasting=add(carried.lasting, 1 - share))
 
 
 def ratio(numerator: A, count: Array) -> A:

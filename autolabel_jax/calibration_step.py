@@ -1,4 +1,4 @@
-"""Measures the model on held-out inputs in every bucket, in a calibration pass.
+"""Measures the model on held-out inputs in every bucket, in a full pass or in some visits.
 
 dataset → augment → (image, distance) → bucket → model → BucketStats.
 """
@@ -9,7 +9,7 @@ from typing import Protocol, cast
 import jax
 import numpy as np
 
-from autolabel_jax import buckets, calibration, input_pipeline
+from autolabel_jax import buckets, calibration, input_pipeline, visits
 from autolabel_jax.experiment import Experiment, apply_augmentation, inference_variables
 from autolabel_jax.types import Array, Batch, BucketStats, ConfusionStats, TrainState
 
@@ -99,14 +99,12 @@ def choose(key: jax.Array, num_examples: int, num: int) -> np.ndarray | None:
 
 
 def num_steps(num_examples: int, num: int, *, experiment: Experiment) -> int:
-    """Returns the number of steps of a pass; ``num_examples`` and ``num`` are as in ``choose``."""
+    """Returns the number of steps of an update; the numbers are those of ``choose``."""
+    if experiment.visits:
+        return visits.num_steps(experiment.visits, experiment.eval_batch_size)
     chosen = min(num or num_examples, num_examples)
     size = input_pipeline.padded_batch_size(chosen, experiment.eval_batch_size, experiment.mesh)
-    return _num_passes(experiment) * -(-chosen // size)
-
-
-def _num_passes(experiment: Experiment) -> int:
-    return 1 if experiment.augmentation.distance_is_given else experiment.num_buckets
+    return experiment.num_passes * -(-chosen // size)
 
 
 def calibrate(
@@ -142,12 +140,47 @@ def calibrate(
     return total
 
 
+def visit(
+    state: TrainState,
+    whole: Batch,
+    key: jax.Array,
+    *,
+    step: CalibrationStep,
+    experiment: Experiment,
+    order: np.ndarray,
+    epoch: int,
+    on_step: Callable[[], None] = lambda: None,
+) -> BucketStats:
+    """Measures ``experiment.visits`` pairs of an example and a bucket, see ``visits``.
+
+    Args:
+      state: state of the run.
+      whole: calibration split [n, ...].
+      key: typed key of the epoch's calibration.
+      step: as in ``calibrate``.
+      experiment: fixed parts of the run.
+      order: int [n], order of the examples, the same in all epochs.
+      epoch: index of the epoch.
+      on_step: called after each step, to show progress.
+    """
+    total = calibration.empty_stats(experiment.num_buckets, experiment.num_bins)
+    steps = num_steps(len(order), 0, experiment=experiment)
+    size = experiment.visits // steps
+    for i in range(steps):
+        first = epoch * experiment.visits + i * size
+        rows, bucket = visits.place(first, size, order, experiment.num_buckets)
+        part = step(state, whole, rows, bucket, jax.random.fold_in(key, i))
+        total = calibration.merge(total, part)
+        on_step()
+    return total
+
+
 def plan(
     whole: Batch, key: jax.Array, *, experiment: Experiment, chosen: np.ndarray | None = None
 ) -> Iterator[tuple[np.ndarray, np.ndarray, jax.Array]]:
     """Yields (rows, bucket, key) of each step of a pass; arguments are those of ``calibrate``."""
     batches = input_pipeline.padded_rows(whole, experiment.eval_batch_size, experiment.mesh, chosen)
-    for n in range(_num_passes(experiment)):
+    for n in range(experiment.num_passes):
         bucket_key = jax.random.fold_in(key, n)
         for i, rows in enumerate(batches):
             bucket = np.full(len(rows), n, np.int32)

@@ -18,9 +18,9 @@ import orbax.checkpoint as ocp
 from flax import struct
 from ml_collections import ConfigDict
 
+from autolabel_jax import calibration, files, processes, run_dir
 from autolabel_jax import experiment as experiment_lib
-from autolabel_jax import files, processes, run_dir
-from autolabel_jax.types import Array, StepMetrics, TrainState
+from autolabel_jax.types import Array, CarriedStats, StepMetrics, TrainState
 
 CHECKSUMS = "checksums.json"  # in the folder of a checkpoint
 
@@ -32,6 +32,14 @@ class Snapshot(struct.PyTreeNode):
     epoch: Array | np.int32  # int32 [], index of the epoch in progress
     step: Array | np.int32  # int32 [], steps of that epoch already taken
     metrics: StepMetrics  # sums over those steps
+
+
+# This is a separate class because checkpoints store fields even if they are None, so that those
+# of runs with a full pass would not restore.
+class CarryingSnapshot(Snapshot):
+    """Contents of a checkpoint of a run without full calibration passes."""
+
+    carried: CarriedStats
 
 
 def no_metrics() -> StepMetrics:
@@ -52,6 +60,10 @@ def first_snapshot(
         step=np.int32(0),
         metrics=no_metrics(),
     )
+    if experiment.visits:
+        sums = (experiment.num_buckets, experiment.num_bins)
+        carried = CarriedStats(*(calibration.empty_stats(*sums) for _ in range(2)))
+        snapshot = CarryingSnapshot(**vars(snapshot), carried=carried)
     return processes.replicate(snapshot, experiment.mesh)
 
 

@@ -13,25 +13,24 @@ from jax.sharding import NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
 from autolabel_jax import (
-    calibration,
-    calibration_step,
     checkpoint,
     datasets,
     input_pipeline,
+    label_updates,
     metric_writer,
     processes,
     train_step,
 )
 from autolabel_jax import experiment as experiment_lib
-from autolabel_jax.checkpoint import Snapshot
+from autolabel_jax.checkpoint import CarryingSnapshot, Snapshot
 from autolabel_jax.diagnosis import beyond
 from autolabel_jax.evaluation import clean, predict
 from autolabel_jax.progress import Progress
 from autolabel_jax.run_dir import RunDir
-from autolabel_jax.types import Array, Batch, BucketStats, StepMetrics, TrainState
+from autolabel_jax.types import Array, Batch, BucketStats, CarriedStats, StepMetrics, TrainState
 
 STEPS_PER_DISPATCH = 100  # at most, on accelerators
-TRAINING, CALIBRATION = 1, 2  # purposes of an epoch's random numbers
+TRAINING = 1  # purpose of an epoch's random numbers, see also ``label_updates``
 
 
 class NonFiniteLossError(RuntimeError):
@@ -68,8 +67,7 @@ class Run:
     should_stop: Callable[[], bool]
     progress: Progress
     train_steps: TrainSteps
-    calibration_step: calibration_step.CalibrationStep
-    update_labels: Callable[[Any, BucketStats], Any]  # of the label rule's state
+    label_updates: label_updates.LabelUpdates
     is_finite: Callable[[TrainState], jax.Array]
     predict: Callable[[dict[str, Any], Batch], np.ndarray]  # (variables, split) → logits [n, K]
 
@@ -109,12 +107,7 @@ def make_run(
             static_argnames="num_steps",
             donate_argnames="state",
         ),
-        calibration_step=jit(
-            functools.partial(calibration_step.calibration_step, experiment=experiment)
-        ),
-        update_labels=jit(
-            functools.partial(experiment.rule.update, num_groups=experiment.augmentation.num_groups)
-        ),
+        label_updates=label_updates.create(config, experiment, calibration, jit),
         is_finite=jit(_all_finite),
         predict=predict.make_predict(experiment.model, experiment.mesh, experiment.eval_batch_size),
     )
@@ -135,14 +128,13 @@ def train_epochs(run: Run, snapshot: Snapshot, run_dir: RunDir) -> Snapshot:
         trained = time.perf_counter() - began
         if epoch == first_epoch:
             run.progress.compiling()
-        stats, clean = _measure(run, snapshot.state, epoch)
-        state = snapshot.state
+        state, measured, clean = snapshot.state, *_measure(run, snapshot, epoch)
         if update_is_due(config, epoch):
-            state = state.replace(labels=run.update_labels(state.labels, stats))
+            state = state.replace(labels=run.label_updates.apply(state.labels, measured))
         images = (run.experiment.steps_per_epoch - steps_before) * run.experiment.batch_size
         writer.write(
             {
-                **_epoch_line(run, epoch, snapshot.metrics, state, stats, clean),
+                **_epoch_line(run, epoch, snapshot.metrics, state, measured, clean),
                 **beyond.metrics(config, epoch, run.experiment, state, run.calibration, run.spec),
                 "images_per_second": images / trained,
                 "seconds": time.perf_counter() - began,
@@ -152,11 +144,12 @@ def train_epochs(run: Run, snapshot: Snapshot, run_dir: RunDir) -> Snapshot:
             f"{_means(snapshot.metrics)}, calibration ECE {clean['ece']:.3f}, "
             f"{images / trained:,.0f} images/s"
         )
-        snapshot = Snapshot(
+        snapshot = snapshot.replace(
             state=state,
             epoch=np.array(epoch + 1, np.int32),
             step=np.array(0, np.int32),
             metrics=checkpoint.no_metrics(),
+            **({"carried": measured} if isinstance(measured, CarriedStats) else {}),
         )
         if (epoch + 1) % config.checkpoint.every_epochs == 0 or epoch + 1 == config.epochs:
             _save(run, snapshot, writer.lines)
@@ -188,7 +181,7 @@ def _train_epoch(run: Run, snapshot: Snapshot, lines: list[dict[str, Any]]) -> S
         stop = run.should_stop()
     if unread is not None:
         sums = _add_metrics(run, sums, *unread)
-    snapshot = Snapshot(
+    snapshot = snapshot.replace(
         state=state,
         epoch=np.array(epoch, np.int32),
         step=np.array(step, np.int32),
@@ -244,23 +237,15 @@ def _means(sums: StepMetrics) -> str:
     return f"loss {sums.loss / sums.count:.3f}, accuracy {sums.correct / sums.count:.3f}"
 
 
-def _measure(run: Run, state: TrainState, epoch: int) -> tuple[BucketStats, dict[str, float]]:
+def _measure(
+    run: Run, snapshot: Snapshot, epoch: int
+) -> tuple[BucketStats | CarriedStats, dict[str, float]]:
     """Measures calibration on augmented held-out inputs by bucket, and on all clean ones."""
-    key = input_pipeline.epoch_key(run.config.seed, epoch, CALIBRATION)
-    chosen = calibration_step.choose(
-        key, len(run.calibration.label), run.config.calibration.images_per_update
-    )
-    stats = calibration_step.calibrate(
-        state,
-        run.calibration,
-        key,
-        step=run.calibration_step,
-        experiment=run.experiment,
-        chosen=chosen,
-        on_step=run.progress.advance,
-    )
-    logits = run.predict(experiment_lib.inference_variables(state), run.calibration)
-    return stats, clean.scores(logits, np.asarray(run.calibration.label))
+    carried = snapshot.carried if isinstance(snapshot, CarryingSnapshot) else None
+    measured = run.label_updates.measure(snapshot.state, epoch, carried, run.progress.advance)
+    variables = experiment_lib.inference_variables(snapshot.state)
+    logits = run.predict(variables, run.calibration)
+    return measured, clean.scores(logits, np.asarray(run.calibration.label))
 
 
 def update_is_due(config: ConfigDict, epoch: int) -> bool:
@@ -274,7 +259,7 @@ def _epoch_line(
     epoch: int,
     sums: StepMetrics,
     state: TrainState,
-    stats: BucketStats,
+    measured: BucketStats | CarriedStats,
     clean: dict[str, float],
 ) -> dict[str, Any]:
     """Makes the line of ``metrics.jsonl``: statistics after this epoch, and the updated labels."""
@@ -293,8 +278,5 @@ def _epoch_line(
         "calibration_ece": clean["ece"],
         "calibration_nll": clean["nll"],
         **{f"label_{name}": numbers(x) for name, x in labels.items()},
-        "bucket_accuracy": numbers(calibration.accuracy(stats)),
-        "bucket_confidence": numbers(calibration.confidence(stats)),
-        "bucket_ece": numbers(calibration.ece(stats)),
-        "bucket_count": numbers(calibration.count(stats)),
+        **{name: numbers(values) for name, values in label_updates.columns(measured).items()},
     }

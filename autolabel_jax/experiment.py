@@ -27,6 +27,7 @@ from autolabel_jax import (
     losses,
     models,
     optimizer,
+    visits,
 )
 from autolabel_jax.datasets import Dataset
 from autolabel_jax.types import (
@@ -62,12 +63,18 @@ class Experiment:
     crop_pad: int
     flip: bool
     ema: float
+    visits: int  # in an update of the labels; 0 = a full pass
     mesh: Mesh
 
     @property
     def num_buckets(self) -> int:
         """Number of buckets N = groups × intervals."""
         return self.augmentation.num_groups * (len(self.edges) - 1)
+
+    @property
+    def num_passes(self) -> int:
+        """How often a full calibration pass evaluates each held-out example."""
+        return 1 if self.augmentation.distance_is_given else self.num_buckets
 
 
 def check(config: ConfigDict) -> tuple[augment.Augmentation, labels.LabelRule]:
@@ -90,6 +97,7 @@ def check(config: ConfigDict) -> tuple[augment.Augmentation, labels.LabelRule]:
         if kind not in buckets.EDGES and (kind or field == "edges"):
             known = ", ".join(buckets.EDGES)
             raise ValueError(f"buckets.{field}: got {kind!r}, expected one of: {known}")
+    _check_visits(config)
     if not augmentation.distance_is_given:
         _make_edges(config, augmentation, None)
     return augmentation, rule
@@ -133,7 +141,7 @@ def create(config: ConfigDict, dataset: Dataset, mesh: Mesh) -> Experiment:
         std=dataset.std,
     )
     _check_model(config.model.name, model, dataset)
-    return Experiment(
+    experiment = Experiment(
         model=model,
         augmentation=augmentation,
         rule=rule,
@@ -149,8 +157,20 @@ def create(config: ConfigDict, dataset: Dataset, mesh: Mesh) -> Experiment:
         crop_pad=config.crop_pad if cropped else 0,
         flip=config.flip and cropped,
         ema=config.optimizer.ema,
+        visits=0,
         mesh=mesh,
     )
+    if config.calibration.exact:
+        return experiment
+    num_visits = visits.count(
+        config.calibration.share,
+        num_train=num_train,
+        num_held_out=len(dataset.calibration),
+        num_passes=experiment.num_passes,
+        batch_size=config.eval_batch_size,
+        mesh=mesh,
+    )
+    return dataclasses.replace(experiment, visits=num_visits)
 
 
 def init_state(experiment: Experiment, seed: int, example_shape: tuple[int, ...]) -> TrainState:
@@ -234,6 +254,25 @@ def _make_edges(
         drawn = np.asarray(augmentation.draw(jax.random.key(config.seed), EDGE_DRAWS).value)
     edges = buckets.make_edges(kind, num, drawn)
     return edges, buckets.make_edges(calibration_kind, num, drawn)
+
+
+def _check_visits(config: ConfigDict) -> None:
+    """Checks that no setting needs the full pass if there is none."""
+    share = config.calibration.share
+    if not 0 < share <= 1000:
+        raise ValueError(f"calibration.share: got {share}, must be above 0 and at most 1000")
+    if config.calibration.exact:
+        return
+    if images := config.calibration.images_per_update:
+        raise ValueError(
+            f"calibration.images_per_update: got {images} with calibration.exact=False, where "
+            "calibration.share sets the number of examples; use calibration.exact=True, or 0"
+        )
+    if config.labels.rule == "autolabel" and (momentum := config.labels.momentum):
+        raise ValueError(
+            f"labels.momentum: got {momentum} with calibration.exact=False, which carries sums by "
+            "itself; use calibration.exact=True, or labels.momentum=0"
+        )
 
 
 def _check_parts(config: ConfigDict, mesh: Mesh) -> None:

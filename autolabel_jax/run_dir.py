@@ -29,6 +29,8 @@ from autolabel_jax.evaluation.ledger import Ledger
 
 METRICS = "metrics.jsonl"
 SAVED_METRICS = "epochs.jsonl"  # in the folder of a checkpoint
+# Values of fields in runs that are older than these fields, where they are not the defaults.
+BEFORE = {"calibration": {"exact": True}}
 CONFIG, RESULT, LOCK = "config.json", "result.json", ".lock"
 DATASET = "dataset.json"  # also in each checkpoint, so that a copy of it knows its data
 PACKAGES = ("jax", "flax", "optax", "numpy")
@@ -76,11 +78,12 @@ class RunDir:
                 "give the --workdir of a training run"
             )
         later = {} if defaults is None else json.loads(defaults.to_json())
-        return ConfigDict(_merged(later, self.read_config()))
+        return ConfigDict(merged(later, self.read_config()))
 
     def read_config(self) -> dict[str, Any]:
-        """Reads the config exactly as it is in the file; {} if there is none."""
-        return _read(self.path / CONFIG, f"{AGAIN}, which writes it") or {}
+        """Reads the config as it is in the file, with ``BEFORE``; {} if there is none."""
+        config = _read(self.path / CONFIG, f"{AGAIN}, which writes it")
+        return merged(BEFORE, config) if config else {}
 
     def read_dataset(self) -> dict[str, Any] | None:
         """Reads the fingerprint of the data; None for an older run without one."""
@@ -238,8 +241,8 @@ def _read(path: pathlib.Path, remedy: str = WITHOUT) -> dict[str, Any] | None:
         raise files.DamagedError(path, f"{error.reason}; {remedy}") from error
 
 
-def _merged(later: dict[str, Any], saved: dict[str, Any]) -> dict[str, Any]:
+def merged(later: dict[str, Any], saved: dict[str, Any]) -> dict[str, Any]:
     """Adds to ``saved`` the entries of ``later`` that it lacks, at any depth."""
     nested = ((name, value) for name, value in saved.items() if isinstance(value, dict))
-    inner = {name: _merged(later.get(name, {}), value) for name, value in nested}
+    inner = {name: merged(later.get(name, {}), value) for name, value in nested}
     return {**later, **saved, **inner}

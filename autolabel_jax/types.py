@@ -74,6 +74,13 @@ class ConfusionStats(BucketStats):
     confusion: Array  # float32 [N, K, K], sum of probabilities [bucket, class, other class]
 
 
+class CarriedStats(struct.PyTreeNode):
+    """Holds sums of earlier visits too, which count less the older they are."""
+
+    recent: BucketStats  # of a few epochs
+    lasting: BucketStats  # of about as many visits as a full pass makes
+
+
 class StepMetrics(struct.PyTreeNode):
     """Holds sums over the examples of one or more training steps."""
 

@@ -25,6 +25,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
     config.batch_size = 1024
     config.eval_batch_size = 1024
     config.calibration.images = 10_000
+    config.calibration.exact = True  # of these images
     config.calibration.images_per_update = 2000
     config.optimizer.learning_rate = 0.4
     config.optimizer.warmup_epochs = 2.0

@@ -20,5 +20,6 @@ def get_config(arg: str | None = None) -> ConfigDict:
     config.augment.num_steps = 3
     config.augment.step_ratio = 2 / 3
     config.buckets.num = 5
+    config.calibration.exact = True  # of these images
     config.calibration.images_per_update = 2000
     return base.variant(config, arg)

@@ -17,5 +17,6 @@ def get_config(arg: str | None = None) -> ConfigDict:
     config = imagenet_one_hot.recipe()
     config.name = "imagenet_augmix"
     config.augment.name = "augmix"
+    config.calibration.exact = True  # of these images
     config.calibration.images_per_update = 2000
     return base.variant(config, arg)

@@ -17,5 +17,6 @@ def get_config(arg: str | None = None) -> ConfigDict:
     config.name = "imagenet_randaugment"
     config.augment.name = "randaugment"
     config.buckets.num = 5
+    config.calibration.exact = True  # of these images
     config.calibration.images_per_update = 2000
     return base.variant(config, arg)

@@ -46,6 +46,7 @@ SMALL = {
     "flip": False,
     "augment.name": "none",
     "buckets.num": 2,
+    "calibration.exact": True,
     "labels.alpha": 1.0,
     "optimizer.warmup_epochs": 0.0,
     "optimizer.learning_rate": 0.05,

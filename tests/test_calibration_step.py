@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from autolabel_jax import calibration_step, input_pipeline
+from autolabel_jax import calibration_step, image_ops, input_pipeline, visits
 from autolabel_jax import experiment as experiment_lib
 
 NUM = 26  # calibration examples of helpers.make_dataset
@@ -216,3 +216,51 @@ def test_the_number_of_steps_is_that_of_the_plan(changes):
     chosen = calibration_step.choose(key, NUM, part)
     planned = list(calibration_step.plan(whole, key, experiment=experiment, chosen=chosen))
     assert calibration_step.num_steps(NUM, part, experiment=experiment) == len(planned)
+
+
+VISITS = {"calibration__exact": False, "buckets__num": 3, "eval_batch_size": 25}
+
+
+@pytest.mark.parametrize("augmentation", ["none", "given"])
+@pytest.mark.parametrize("epoch", [0, 3])
+def test_visits_are_those_of_the_plan(augmentation, epoch):
+    given = augmentation == "given"
+    dataset = helpers.make_dataset(train=60, calibration=40, distance=given)
+    experiment = helpers.make_experiment(dataset, augment__name=augmentation, **VISITS)
+    assert experiment.visits == (25 if given else 75)
+    state = experiment_lib.init_state(experiment, 0, dataset.train.input.shape[1:])
+    whole = input_pipeline.put_split(dataset.calibration, experiment.mesh)
+    order = np.random.default_rng(0).permutation(40)
+    step = jax.jit(functools.partial(calibration_step.calibration_step, experiment=experiment))
+    done = []
+    stats = calibration_step.visit(
+        *(state, whole, jax.random.key(1)),
+        **{"step": step, "experiment": experiment, "order": order, "epoch": epoch},
+        on_step=lambda: done.append(1),
+    )
+    assert len(done) == calibration_step.num_steps(40, 0, experiment=experiment)
+    first = epoch * experiment.visits
+    rows, bucket = visits.place(first, experiment.visits, order, 3)
+    split = dataset.calibration.take(rows)
+    if given:
+        bucket = np.ceil(3 * split.distance).astype(int) - 1
+    image = image_ops.to_float(jnp.asarray(split.input))
+    expected = by_hand(experiment, state, image, split.label, bucket)
+    for name, total in expected.items():
+        np.testing.assert_allclose(getattr(stats, name), total, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("augmentation", ["augmix", "mixup", "adversarial"])
+def test_visits_of_every_augmentation_fill_all_buckets(augmentation):
+    dataset = helpers.make_dataset(train=60, calibration=60)
+    experiment = helpers.make_experiment(dataset, augment__name=augmentation, **VISITS)
+    state = experiment_lib.init_state(experiment, 0, dataset.train.input.shape[1:])
+    whole = input_pipeline.put_split(dataset.calibration, experiment.mesh)
+    step = jax.jit(functools.partial(calibration_step.calibration_step, experiment=experiment))
+    stats = calibration_step.visit(
+        *(state, whole, jax.random.key(1)),
+        **{"step": step, "experiment": experiment, "order": np.arange(60), "epoch": 0},
+    )
+    count = np.asarray(stats.count).sum(-1)
+    assert count.sum() == experiment.visits
+    assert count.max() - count.min() <= 4

@@ -74,6 +74,18 @@ def test_a_run_from_before_a_field_resumes_with_its_default_and_no_other(tmp_pat
     assert json.loads(path.read_text())["accumulate"] == 1
 
 
+def test_a_run_from_before_visits_does_not_resume_with_them(tmp_path):
+    run, path = RunDir(tmp_path), tmp_path / "config.json"
+    claim_lib.claim(run, helpers.small_config(), DATASET)
+    older = json.loads(path.read_text())
+    del older["calibration"]["exact"]
+    path.write_text(json.dumps(older))
+    other = helpers.small_config(calibration__exact=False)
+    with pytest.raises(ValueError, match="calibration.exact: True there, False asked for"):
+        claim_lib.claim(run, other, DATASET, other)
+    claim_lib.claim(run, helpers.small_config(), DATASET, other)
+
+
 def test_a_folder_is_held_by_one_training(tmp_path):
     run = RunDir(tmp_path / "run")
     code = f"""

@@ -5,11 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.special
+import scipy.stats
 from sklearn.isotonic import IsotonicRegression
 
 from autolabel_jax import calibration, labels, losses
 from autolabel_jax.labels import LabelState, isotonic
-from autolabel_jax.types import BucketStats
+from autolabel_jax.types import BucketStats, CarriedStats
 from configs import base
 
 OFF = {"ece_estimate": "plugin", "alpha_decay": 0.0, "momentum": 0.0, "monotone": False}
@@ -275,3 +276,101 @@ def test_options_under_jit_and_vmap(settings):
 def test_errors_name_the_field_and_what_would_do(settings, message):
     with pytest.raises(ValueError, match=message):
         rule(**settings)
+
+
+# --- updates from carried sums ---------------------------------------------------------------
+
+
+def carried_by_hand(state, recent, lasting, num_examples, alpha=1.0, step="ece", excess=None):
+    """The update of the class's documentation in NumPy, one bucket at a time."""
+    labels = []
+    for n, label in enumerate(np.asarray(state, np.float64)):
+
+        def sums(stats, n=n):
+            return [
+                np.asarray(x[n], np.float64) for x in (stats.count, stats.correct, stats.confidence)
+            ]
+
+        (count, correct, confidence), (m, right, sure) = sums(recent), sums(lasting)
+        if count.sum() == 0:
+            labels.append(label)
+            continue
+        gap = (confidence.sum() - correct.sum()) / count.sum()
+        accuracy = right.sum() / m.sum()
+        extra = np.abs(right - sure).sum() / m.sum() - abs(right.sum() - sure.sum()) / m.sum()
+        extra *= np.sqrt(min(m.sum() / num_examples, 1))
+        extra = extra if excess is None else excess[n]
+        sd = np.sqrt(accuracy * (1 - accuracy) / (count.sum() * (1 + calibration.KEEP)))
+        # The expected sign of a normal variable, from its distribution function.
+        sign = 1 - 2 * scipy.stats.norm.cdf(0, gap, sd) if sd > 0 else np.sign(gap)
+        move = gap + (sign * extra if step == "ece" else 0)
+        labels.append(np.clip(label - alpha * move, accuracy, 1))
+    return labels
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"alpha": 0.3}, {"step": "signed_gap"}, {"step": "signed_gap", "alpha": 0.5}]
+)
+@pytest.mark.parametrize("num_examples", [20, 1000])
+def test_update_from_carried_sums(settings, num_examples):
+    made = rule(**settings)
+    start = np.linspace(1, 0.6, 6)
+    for seed in range(4):
+        recent, lasting = draw_stats(seed), draw_stats(seed + 6)
+        carried = CarriedStats(recent=recent, lasting=lasting)
+        state = made.update_carried(init(made, start), carried, num_examples=num_examples)
+        expected = carried_by_hand(start, recent, lasting, num_examples, **settings)
+        np.testing.assert_allclose(state.confidence, expected, atol=1e-6)
+
+
+def test_debiased_and_decaying_update_from_carried_sums():
+    made = rule(ece_estimate="debiased", alpha_decay=1.0, alpha=0.6)
+    carried = CarriedStats(recent=FIRST, lasting=SECOND)
+    state, expected = init(made, np.ones(1)), [1.0]
+    gap = np.abs(calibration.confidence(SECOND) - calibration.accuracy(SECOND))
+    excess = np.maximum(np.asarray(calibration.debiased_ece(SECOND)) - gap, 0)
+    for alpha in (0.6, 0.3, 0.2):
+        state = made.update_carried(state, carried, num_examples=9)
+        expected = carried_by_hand(expected, FIRST, SECOND, 9, alpha=alpha, excess=excess)
+        np.testing.assert_allclose(state.confidence, expected, atol=1e-6)
+    assert int(state.updates) == 3
+
+
+def test_monotone_update_from_carried_sums():
+    plain, pooled = rule(), rule(monotone=True)
+    carried = CarriedStats(recent=draw_stats(0), lasting=draw_stats(6))
+    moved = plain.update_carried(init(plain, np.ones(6)), carried, num_examples=50)
+    found = pooled.update_carried(init(pooled, np.ones(6)), carried, num_examples=50, num_groups=2)
+    fit = IsotonicRegression(increasing=False)
+    halves = np.split(np.asarray(moved.confidence), 2)
+    expected = np.concatenate([fit.fit_transform(range(3), half) for half in halves])
+    np.testing.assert_allclose(found.confidence, expected, atol=1e-6)
+
+
+def test_with_many_visits_the_update_is_that_of_a_full_pass():
+    """Where a bucket's gap is known, its sign is, and gap and excess add up to the ECE."""
+    made = rule(alpha=0.5)
+    stats = jax.tree.map(lambda x: 1e6 * x, draw_stats(2))
+    for own in (np.ones(6), np.full(6, 0.9)):
+        full = made.update(init(made, own), stats)
+        carried = CarriedStats(recent=stats, lasting=stats)
+        some = made.update_carried(init(made, own), carried, num_examples=1)
+        np.testing.assert_allclose(some.confidence, full.confidence, atol=2e-6)
+
+
+def test_a_gap_that_may_be_chance_does_not_move_a_label_by_the_whole_ece():
+    made = rule()
+    recent = stats_of([(8, 0.8, 0.81), (8, 0.8, 0.81)])
+    lasting = stats_of([(500, 0.5, 0.7), (500, 0.9, 0.7)])  # ECE .2, no gap
+    carried = CarriedStats(recent=recent, lasting=lasting)
+    state = made.update_carried(init(made, np.ones(1)), carried, num_examples=1000)
+    assert 0.97 < float(state.confidence[0]) < 0.98  # .01 + .2 · P(sign), not .8
+
+
+def test_other_rules_read_the_recent_sums():
+    carried = CarriedStats(recent=FIRST, lasting=SECOND)
+    for name in ("bucket_accuracy", "bucket_temperature", "one_hot"):
+        made = rule(name)
+        state = init(made, np.ones(1))
+        found = made.update_carried(state, carried, num_examples=9)
+        jax.tree.map(np.testing.assert_array_equal, found, made.update(state, FIRST))

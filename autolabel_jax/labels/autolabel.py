@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from autolabel_jax import calibration
 from autolabel_jax.labels import base, isotonic
 from autolabel_jax.registry import setting
-from autolabel_jax.types import BucketStats, Distance
+from autolabel_jax.types import Array, BucketStats, CarriedStats, Distance
 
 
 # This is a separate class because checkpoints store fields even if they are None, so that a
@@ -132,13 +132,64 @@ class AutoLabel(base.LabelRule):
         ece = calibration.debiased_ece(stats) if debiased else calibration.ece(stats)
         if self._reads_other_ece:
             state = state.replace(ece=jnp.where(calibration.count(stats) > 0, ece, 0))
+        move = gap if self.step == "signed_gap" else ece * jnp.sign(gap)
+        return self._moved(state, move, accuracy, measured, num_groups)
+
+    def update_carried(
+        self,
+        state: base.LabelState,
+        carried: CarriedStats,
+        *,
+        num_examples: float,
+        num_groups: int = 1,
+    ) -> base.LabelState:
+        """Returns the labels after some visits, moved as a full pass would move them on average.
+
+        confidence[n] ← clip(confidence[n] - α · (g + s · e), Acc_n, 1)
+
+        with the gap g = Conf - Acc of the recent sums, and Acc_n of the lasting ones. With
+        step='signed_gap', e = 0. With step='ece', e is the part of the ECE beyond the gap,
+        ECE - |Conf - Acc| of the lasting sums; for the plug-in ECE, whose bias falls with the
+        number of examples, it is scaled to those of a full pass. s is the expected sign of the
+        gap, erf(g / (σ√2)), where σ² = Acc_n (1 - Acc_n) / m is the variance of g over the
+        effective number m of recent visits.
+        """
+        measured = calibration.count(carried.recent) > 0
+        accuracy = calibration.accuracy(carried.lasting)
+        move = gap = calibration.confidence(carried.recent) - calibration.accuracy(carried.recent)
+        if self.step == "ece":
+            # (Σw)² / Σw² of geometric weights is Σw · (1 + KEEP).
+            visits = calibration.count(carried.recent) * (1 + calibration.KEEP)
+            variance = accuracy * (1 - accuracy) / visits
+            sign = jnp.where(variance > 0, jax.lax.erf(gap / jnp.sqrt(2 * variance)), jnp.sign(gap))
+            move = gap + sign * self._excess(carried.lasting, num_examples)
+        if self._reads_other_ece:
+            state = state.replace(ece=jnp.where(measured, jnp.abs(move), 0))
+        return self._moved(state, move, accuracy, measured, num_groups)
+
+    def _excess(self, stats: BucketStats, num_examples: float) -> jax.Array:
+        """Returns the part of the ECE beyond the gap in a full pass, estimated from ``stats``."""
+        gap = jnp.abs(calibration.confidence(stats) - calibration.accuracy(stats))
+        if self.ece_estimate == "debiased":
+            return jnp.maximum(calibration.debiased_ece(stats) - gap, 0)
+        shrink = jnp.sqrt(jnp.minimum(calibration.count(stats) / num_examples, 1))
+        return jnp.maximum(calibration.ece(stats) - gap, 0) * shrink
+
+    def _moved(
+        self,
+        state: base.LabelState,
+        move: Array,
+        accuracy: Array,
+        measured: Array,
+        num_groups: int,
+    ) -> base.LabelState:
+        """Moves the labels of measured buckets against ``move`` [N], and counts the update."""
         alpha = self.alpha
         if self.alpha_decay:
             assert isinstance(state, TrackedState)
             assert state.updates is not None
             alpha = alpha / (1 + state.updates.astype(jnp.float32)) ** self.alpha_decay
             state = state.replace(updates=state.updates + 1)
-        move = gap if self.step == "signed_gap" else ece * jnp.sign(gap)
         moved = jnp.clip(state.confidence - alpha * move, accuracy, 1.0)
         moved = jnp.where(measured, moved, state.confidence)
         if self.monotone:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from autolabel_jax.calibration import NUM_BINS
-from autolabel_jax.types import Array, BucketStats, Distance
+from autolabel_jax.types import Array, BucketStats, CarriedStats, Distance
 
 
 class LabelState(struct.PyTreeNode):
@@ -114,6 +114,20 @@ class LabelRule:
         """
         del stats, num_groups
         return state
+
+    def update_carried(
+        self, state: Any, carried: CarriedStats, *, num_examples: float, num_groups: int = 1
+    ) -> Any:
+        """Returns the state after some visits; by default as after a pass with the recent sums.
+
+        Args:
+          state: state before the visits.
+          carried: carried sums [N, R] of visits.
+          num_examples: number of examples in a bucket in a full pass.
+          num_groups: as in ``update``.
+        """
+        del num_examples
+        return self.update(state, carried.recent, num_groups=num_groups)
 
     def loss_scale(self, state: Any, bucket: jax.Array) -> tuple[jax.Array, jax.Array] | None:
         """Returns the factor of logits and the divisor of the loss, float32 [B] each; None = 1."""
