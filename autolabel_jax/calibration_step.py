@@ -132,8 +132,7 @@ def calibrate(
       BucketStats [N, R] with n (or m) examples in each bucket; if distances are given with the
       data, with n (or m) examples in total.
     """
-    num_classes = experiment.num_classes if experiment.rule.reads_confusion else None
-    total = calibration.empty_stats(experiment.num_buckets, experiment.num_bins, num_classes)
+    total = experiment.empty_stats()
     for batch in plan(whole, key, experiment=experiment, chosen=chosen):
         total = calibration.merge(total, step(state, whole, *batch))
         on_step()
@@ -163,7 +162,7 @@ def visit(
       epoch: index of the epoch.
       on_step: called after each step, to show progress.
     """
-    total = calibration.empty_stats(experiment.num_buckets, experiment.num_bins)
+    total = experiment.empty_stats()
     steps = num_steps(len(order), 0, experiment=experiment)
     size = experiment.visits // steps
     for i in range(steps):

@@ -21,6 +21,7 @@ from autolabel_jax import (
     accumulation,
     augment,
     buckets,
+    calibration,
     input_pipeline,
     labels,
     limits,
@@ -34,6 +35,7 @@ from autolabel_jax.types import (
     Augmented,
     AveragedTrainState,
     Batch,
+    BucketStats,
     Distance,
     InputGradient,
     TrainState,
@@ -75,6 +77,11 @@ class Experiment:
     def num_passes(self) -> int:
         """How often a full calibration pass evaluates each held-out example."""
         return 1 if self.augmentation.distance_is_given else self.num_buckets
+
+    def empty_stats(self) -> BucketStats:
+        """Returns statistics without any example, of the kind that the rule reads."""
+        num_classes = self.num_classes if self.rule.reads_confusion else None
+        return calibration.empty_stats(self.num_buckets, self.num_bins, num_classes)
 
 
 def check(config: ConfigDict) -> tuple[augment.Augmentation, labels.LabelRule]:
@@ -268,7 +275,8 @@ def _check_visits(config: ConfigDict) -> None:
             f"calibration.images_per_update: got {images} with calibration.exact=False, where "
             "calibration.share sets the number of examples; use calibration.exact=True, or 0"
         )
-    if config.labels.rule == "autolabel" and (momentum := config.labels.momentum):
+    rules = ("autolabel", "autolabel_confusion")
+    if config.labels.rule in rules and (momentum := config.labels.momentum):
         raise ValueError(
             f"labels.momentum: got {momentum} with calibration.exact=False, which carries sums by "
             "itself; use calibration.exact=True, or labels.momentum=0"
