@@ -105,7 +105,7 @@ def bucket_stats(restored: trained.Trained) -> pyarrow.Table:
     rows = [
         {
             "update": line["epoch"] + 1,
-            "bucket": np.asarray(bucket),
+            "bucket": bucket,
             **{name: line[f"bucket_{name}"][bucket] for name in STATS},
             "label_confidence": line["label_confidence"][bucket],
         }
