@@ -52,7 +52,7 @@ def replacing(path: pathlib.Path) -> Generator[IO[bytes]]:
     """
     path = path.resolve()
     _check_regular(path)
-    temporary = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}")
+    temporary = temporary_path(path)
     remove_leftovers(path.parent, path.name)
     try:
         with naming(path), open(temporary, "wb") as file:
@@ -66,17 +66,25 @@ def replacing(path: pathlib.Path) -> Generator[IO[bytes]]:
         temporary.unlink(missing_ok=True)
 
 
+def temporary_path(path: pathlib.Path) -> pathlib.Path:
+    """Returns where this process writes what takes the place of ``path`` later."""
+    return path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}")
+
+
 def remove_leftovers(folder: pathlib.Path, name: str = "") -> None:
-    """Removes temporary files of ``replacing`` whose process has ended on this host.
+    """Removes temporary files and folders whose process has ended on this host.
 
     Args:
-      folder: folder of the files.
-      name: name of the file that they were to replace; '' for any.
+      folder: folder that they are in.
+      name: name of the file or folder that they were to replace; '' for any.
     """
     for path in folder.glob(f".{glob.escape(name) or '*'}.{socket.gethostname()}.*"):
         pid = path.name.rpartition(".")[2]
         if pid.isdigit() and not _is_running(int(pid)):
-            path.unlink(missing_ok=True)
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
 
 
 def _is_running(pid: int) -> bool:

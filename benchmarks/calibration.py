@@ -1,14 +1,16 @@
-"""Measures the cost of AutoLabel itself: the calibration pass and the label look-up.
+"""Measures the cost of AutoLabel itself: calibration between epochs, and the label look-up.
 
     python -m benchmarks.calibration                                   # small_cnn, two cores
     python -m benchmarks.calibration --device=gpu --model=wrn28_10 --out=calibration.jsonl
 
-The pass evaluates every held-out image in every bucket. Its floor is the same number of forward
+By default, some held-out images visit some buckets after each epoch (``calibration.share``). The
+full pass (``calibration.exact``) evaluates every held-out image in every bucket. Its floor is the same number of forward
 passes in inference mode at the same batch size, on images that are already augmented. The look-up
 (distance → bucket → soft label) is timed alone, a thousand times in one dispatch, and in training:
 steps with AutoLabel and with one-hot labels alternate, and the table shows the difference of their
 medians. An epoch has nine training images per held-out one (calibration.fraction = .1) and one
-pass. The last table shows the pass of AugMix for several numbers of buckets and images. All
+update of the labels, from visits or from a pass. Clean metrics of the held-out images, which every
+label rule logs, are not counted. The last table shows the pass of AugMix for several numbers of buckets and images. All
 programs are compiled before the first is timed: those of the first augmentation alone, then the
 others in parallel.
 """
@@ -24,10 +26,19 @@ from typing import Any
 import jax
 import numpy as np
 
-from autolabel_jax import calibration_step, image_ops, input_pipeline, processes
+from autolabel_jax import (
+    calibration,
+    calibration_step,
+    image_ops,
+    input_pipeline,
+    processes,
+    visits,
+)
 from autolabel_jax import experiment as experiment_lib
+from autolabel_jax.types import CarriedStats
 from benchmarks import harness, label_cost
 from benchmarks import train_step_jax as own
+from configs import base
 
 # The first is compiled alone, and its autotuning results serve the others.
 AUGMENTATIONS = ("augmix", "none", "mixup", "randaugment", "adversarial")
@@ -79,6 +90,7 @@ class Calls:
     Attributes:
       experiment: the fixed parts of the run.
       calibrate: evaluates the given number of held-out images in every bucket.
+      visit: makes the visits of an update for the given number of held-out images.
       floor: makes as many forward passes.
       look_up: looks up soft labels.
       train: label rule → training steps; empty if they are not timed.
@@ -86,6 +98,7 @@ class Calls:
 
     experiment: experiment_lib.Experiment
     calibrate: Callable[[int], None]
+    visit: Callable[[int], None]
     floor: Callable[[int], None]
     look_up: Callable[[], None]
     train: dict[str, Callable[[], None]]
@@ -94,6 +107,7 @@ class Calls:
         """Makes every call once, which compiles it."""
         self.calibrate(images)
         self.floor(images)
+        self.visit(images)
         for call in (self.look_up, *self.train.values()) if self.train else ():
             call()
 
@@ -121,6 +135,7 @@ def make_calls(augment: str, buckets: int, arguments: argparse.Namespace, steps:
             eval_batch_size=eval_batch,
             buckets__num=buckets,
             labels__rule=rule,
+            calibration__exact=True,
         )
         for rule in (label_cost.RULES if steps else label_cost.RULES[:1])
     }
@@ -139,6 +154,20 @@ def make_calls(augment: str, buckets: int, arguments: argparse.Namespace, steps:
         )
         jax.block_until_ready(stats)
 
+    carry = jax.jit(functools.partial(calibration.carry, share=0.1))
+    update = jax.jit(
+        functools.partial(experiment.rule.update_carried, num_examples=arguments.images)
+    )
+    empty = calibration.empty_stats(experiment.num_buckets, experiment.num_bins)
+
+    def visit(images: int) -> None:
+        some = dataclasses.replace(experiment, visits=num_visits(experiment, images))
+        order = np.arange(images)
+        stats = calibration_step.visit(
+            state, held_out, key, step=step, experiment=some, order=order, epoch=0
+        )
+        jax.block_until_ready(update(state.labels, carry(CarriedStats(empty, empty), stats)))
+
     image = image_ops.to_float(held_out.input[:eval_batch])
     forward = jax.jit(functools.partial(experiment.model.apply, train=False))
     variables = experiment_lib.inference_variables(state)
@@ -154,16 +183,37 @@ def make_calls(augment: str, buckets: int, arguments: argparse.Namespace, steps:
         if steps
     }
     many = label_cost.look_up(experiment, state.labels, batch)
-    return Calls(experiment=experiment, calibrate=calibrate, floor=floor, look_up=many, train=train)
+    return Calls(
+        experiment=experiment,
+        calibrate=calibrate,
+        visit=visit,
+        floor=floor,
+        look_up=many,
+        train=train,
+    )
+
+
+def num_visits(experiment: experiment_lib.Experiment, images: int) -> int:
+    """Returns the default number of visits in an update for a number of held-out images."""
+    return visits.count(
+        base.base().calibration.share,
+        num_train=TRAIN_PER_CALIBRATION * images,
+        num_held_out=images,
+        num_passes=experiment.num_passes,
+        batch_size=experiment.eval_batch_size,
+        mesh=experiment.mesh,
+    )
 
 
 def measure(
     calls: Calls, images: int, arguments: argparse.Namespace, *, steps: bool = True
 ) -> dict[str, Any]:
-    """Times the pass and its floor and, with ``steps``, a training step and a look-up."""
+    """Times visits, the pass and its floor and, with ``steps``, a training step and a look-up."""
     repeats = arguments.repeats
     result = {
         "num_buckets": calls.experiment.num_buckets,
+        "num_visits": num_visits(calls.experiment, images),
+        "visits": vars(harness.time_calls(lambda: calls.visit(images), repeats)),
         "pass": vars(harness.time_calls(lambda: calls.calibrate(images), repeats)),
         "floor": vars(harness.time_calls(lambda: calls.floor(images), repeats)),
         "hardware": own.hardware(),
@@ -187,6 +237,9 @@ def tables(arguments: argparse.Namespace, recorder: harness.Recorder) -> None:
     header = (arguments.model, "images", "buckets", f"pass, {seconds}", "floor", "ratio")
     harness.print_table((*header, "of an epoch"), [pass_row(line, clock) for line in lines])
     print()
+    header = ("default", "images", "buckets", "visits", seconds, "of an epoch", "exact")
+    harness.print_table(header, [visit_row(line, clock) for line in lines])
+    print()
     header = ("a training step, ms", *label_cost.RULES, "difference, µs", "quartiles", "share")
     rows = [label_cost.step_row(line, clock) for line in lines if "step" in line]
     harness.print_table((*header, "look-up alone, µs", "share"), rows)
@@ -205,11 +258,6 @@ def tables(arguments: argparse.Namespace, recorder: harness.Recorder) -> None:
 def pass_row(line: dict[str, Any], clock: str) -> tuple[str, ...]:
     """Returns the cells of a pass, with its share of an epoch if steps were timed."""
     calibrating, floor, settings = line["pass"][clock], line["floor"][clock], line["key"]
-    share = ""
-    if "step" in line:
-        num_steps = TRAIN_PER_CALIBRATION * settings["images"] / settings["batch_size"]
-        epoch = num_steps * line["step"][clock]["autolabel"] + calibrating
-        share = f"{100 * calibrating / epoch:.1f} %"
     return (
         settings["augment"],
         str(settings["images"]),
@@ -217,8 +265,29 @@ def pass_row(line: dict[str, Any], clock: str) -> tuple[str, ...]:
         f"{calibrating:.3g}",
         f"{floor:.3g}",
         f"{calibrating / floor:.2f}",
-        share,
+        share_of_epoch(line, "pass", clock),
     )
+
+
+def visit_row(line: dict[str, Any], clock: str) -> tuple[str, ...]:
+    """Returns the cells of visits, with their share of an epoch beside that of a full pass."""
+    return (
+        line["key"]["augment"],
+        str(line["key"]["images"]),
+        str(line["num_buckets"]),
+        str(line["num_visits"]),
+        f"{line['visits'][clock]:.3g}",
+        *(share_of_epoch(line, kind, clock) for kind in ("visits", "pass")),
+    )
+
+
+def share_of_epoch(line: dict[str, Any], kind: str, clock: str) -> str:
+    """Returns the share of an epoch that 'visits' or a 'pass' take; '' without timed steps."""
+    if "step" not in line:
+        return ""
+    settings, seconds = line["key"], line[kind][clock]
+    num_steps = TRAIN_PER_CALIBRATION * settings["images"] / settings["batch_size"]
+    return f"{100 * seconds / (num_steps * line['step'][clock]['autolabel'] + seconds):.1f} %"
 
 
 def key(arguments: argparse.Namespace, augment: str, buckets: int, images: int) -> dict[str, Any]:

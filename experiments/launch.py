@@ -1,20 +1,18 @@
 """Starts the programs: parses flags, sets up logging, and reports user errors in one line."""
 
-import contextlib
 import difflib
 import math
 import os
-import select
 import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from typing import TextIO
+from collections.abc import Callable, Sequence
 
 from absl import app, flags, logging
 
 from autolabel_jax import processes
+from autolabel_jax.commands.output import ending_with_reader, is_closed
 from autolabel_jax.epochs import NonFiniteLossError
 from experiments import compilation_cache, config_help, distributed
 
@@ -78,7 +76,7 @@ def run(
         except KeyboardInterrupt:
             leave("stopped; finished work is kept: run the same command to resume")
         except Exception as error:
-            if isinstance(error, BrokenPipeError) and _is_closed(sys.stdout):
+            if isinstance(error, BrokenPipeError) and is_closed(sys.stdout):
                 raise
             if distributed.is_worker() and processes.is_peer_lost(error):
                 leave(f"error: {distributed.peer_lost(error)}")
@@ -90,30 +88,6 @@ def run(
 
     with ending_with_reader():
         app.run(guarded, flags_parser=_parse)
-
-
-@contextlib.contextmanager
-def ending_with_reader() -> Iterator[None]:
-    """Exits silently, as SIGPIPE does, once nobody reads standard output, as in ``… | head``."""
-    try:
-        try:
-            yield
-        finally:
-            if sys.stdout is not None:  # as after >&-
-                sys.stdout.flush()
-    except BrokenPipeError:
-        if not _is_closed(sys.stdout):
-            raise
-        # Python flushes once more at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(128 + signal.SIGPIPE)
-
-
-def _is_closed(stream: TextIO) -> bool:
-    """Whether a stream is a pipe whose reader is gone."""
-    poll = select.poll()
-    poll.register(stream.fileno(), 0)
-    return any(event & select.POLLERR for _, event in poll.poll(0))
 
 
 def join(several_processes: bool) -> None:

@@ -20,6 +20,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from autolabel_jax import registry
+from autolabel_jax.commands import main as commands
 from experiments import config_flag
 from experiments.sweeping import runs as sweep_runs
 
@@ -34,6 +35,7 @@ INDENTED = r"(?:^    .*\n)*^    (?:\S+=\S+ )?(?:python|make|pip|git|\.venv\S*) .
 
 # Programs in place of which a stub prints the arguments, and commands that start another one.
 RECORDED = ("python", "python3.11", ".venv/bin/python", ".venv-bench/bin/python", "make")
+RECORDED += ("autolabel",)
 STARTERS = ("taskset", "srun", "mpirun")
 PIP = ("pip", ".venv/bin/pip", ".venv-bench/bin/pip")
 IGNORED = (*PIP, "git", "tfds", "ray", "source", "cd", "ls", "paste")
@@ -112,6 +114,14 @@ def check(call):
     if program == "make":
         targets = re.findall(r"^([a-z0-9-]+):.*## ", text_of(ROOT / "Makefile"), re.MULTILINE)
         assert set(arguments) <= set(targets), call
+    elif program == "autolabel":
+        assert arguments[0] in commands.COMMANDS, call
+        try:
+            commands.parser(arguments[0]).parse_args(arguments[1:])
+        except SystemExit as end:
+            raise AssertionError(call) from end
+    elif arguments[0].endswith("predict.py"):
+        pass  # of a predictor
     elif arguments[:2] == ["-m", "pytest"]:
         assert (ROOT / arguments[2]).exists(), call
     elif arguments[1].startswith(("experiments", "benchmarks")):
@@ -149,6 +159,8 @@ def test_every_command_can_be_pasted(path, tmp_path, monkeypatch):
         "python -m experiments.sweep --config=configs/digits.py --axes='labels.alfa=1,2'",
         "for a in 1; do python -m benchmarks.start --repeat=$a; done",
         "make tests",
+        "autolabel predct --model=a --data=b",
+        "autolabel predict --modell=a --data=b",
         "pyhton -m experiments.train",
     ],
 )

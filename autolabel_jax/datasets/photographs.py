@@ -64,14 +64,34 @@ def training_square(encoded: str | bytes, random: np.random.RandomState, size: i
 
 def evaluation_square(encoded: str | bytes, size: int) -> np.ndarray:
     """Resizes a photograph's shorter side to size / MIDDLE; returns the middle [size, size, 3]."""
+    return middle(encoded, size, size, share=MIDDLE)
+
+
+def middle(encoded: str | bytes, height: int, width: int, *, share: float = 1.0) -> np.ndarray:
+    """Decodes a photograph, resizes it, and returns its middle, uint8 [height, width, 3].
+
+    Args:
+      encoded: path or content of the file.
+      height: height of the result in pixels.
+      width: width of the result in pixels.
+      share: the result is this share of the resized image, on the side that is cut less.
+    """
     with _open(encoded) as image:
         image = _upright(_rgb(image), _to_turn(image))
-    shorter, target = min(image.size), round(size / MIDDLE)
+    tall, wide = round(height / share), round(width / share)
     # The longer side is rounded down, as in torchvision's Resize.
-    width, height = (int(target * side / shorter) for side in image.size)
-    image = image.resize((width, height), Image.Resampling.BILINEAR)
-    left, top = round((width - size) / 2), round((height - size) / 2)
-    return np.asarray(image.crop((left, top, left + size, top + size)))
+    if image.width * tall > image.height * wide:
+        wide = int(tall * image.width / image.height)
+    else:
+        tall = int(wide * image.height / image.width)
+    image = image.resize((wide, tall), Image.Resampling.BILINEAR)
+    left, top = round((wide - width) / 2), round((tall - height) / 2)
+    return np.asarray(image.crop((left, top, left + width, top + height)))
+
+
+def grey(image: np.ndarray) -> np.ndarray:
+    """Converts uint8 [height, width, 3] to luma, uint8 [height, width, 1]."""
+    return np.asarray(Image.fromarray(image).convert("L"))[..., None]
 
 
 def check(path: str) -> bool:

@@ -99,6 +99,17 @@ def make(
     return jax.tree.map(lambda *columns: np.concatenate(columns), *parts)
 
 
+def clean(logits: np.ndarray, label: np.ndarray) -> HeldOut:
+    """Makes the held-out examples of clean inputs alone, without features.
+
+    Args:
+      logits: float32 [n, K].
+      label: int [n].
+    """
+    label = np.asarray(label, np.int32)
+    return _part(logits, {}, label, np.zeros(len(label)), base.CLEAN)
+
+
 def _moved(
     predictor: Predictor,
     whole: Batch,

@@ -50,7 +50,12 @@ def differences(path: pathlib.Path) -> pd.DataFrame:
 
 
 def with_interval(values: pd.Series, factor: float = 1, decimals: int = 4) -> str:
-    """Returns the mean of differences and Student's 95 % interval, such as '-.5 [-.8, -.2]'."""
+    """Returns the mean of differences and Student's 95 % interval, such as '-.5 [-.8, -.2]'.
+
+    One difference has no interval.
+    """
+    if len(values) == 1:
+        return f"{factor * values.iloc[0]:+.{decimals}f}"
     mean, half = compare.interval(values)
     mean, low, high = (f"{factor * x:+.{decimals}f}" for x in (mean, mean - half, mean + half))
     return f"{mean} [{low}, {high}]"
@@ -59,16 +64,21 @@ def with_interval(values: pd.Series, factor: float = 1, decimals: int = 4) -> st
 DECIDING = ("nll", "corrupted_ece", "corrupted_nll")
 MOST_ECE = 0.002  # by which the mean clean ECE of a bed may be higher
 LEAST_BEDS = 4
+LEAST_SEEDS = 3  # a bed with fewer is not finished, and counts for nothing
 
 
 def by_bed(differences: pd.DataFrame) -> pd.DataFrame:
     """Says for each calibrator and bed what the protocol asks, docs/experiments/calibrators.md.
 
+    Beds with fewer than ``LEAST_SEEDS`` seeds are left out.
+
     Returns:
       Columns lower (the three deciding metrics are, with intervals that exclude 0), higher (one of
       them is) and ece (the mean of the clean ECE is higher by more than ``MOST_ECE``).
     """
-    groups = differences.groupby(level=["calibrator", *BED])
+    seeds = differences.reset_index("seed")["seed"].groupby(level=BED).transform("nunique")
+    finished = differences[seeds.to_numpy() >= LEAST_SEEDS]
+    groups = finished.groupby(level=["calibrator", *BED])
     means = groups.mean()
     half = groups.agg(lambda values: compare.interval(values)[1])
     deciding = list(DECIDING)

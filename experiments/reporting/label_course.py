@@ -46,7 +46,8 @@ def _by_third(run: RunRecord) -> pd.DataFrame:
     label, accuracy, confidence, ece = (long[name].astype(float) for name in CURVES)
     gap = confidence - accuracy
     turn = gap * gap.groupby(bucket).shift()
-    averaged = (methods.DEFAULTS | run.config)["labels.momentum"] > 0
+    settings = methods.DEFAULTS | run.config
+    averaged = settings["labels.momentum"] > 0 or not settings["calibration.exact"]
     clipped = ((label - accuracy).abs() <= EQUAL) & (label < 1 - EQUAL)
     values = pd.DataFrame(
         {

@@ -9,7 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.special import softmax
 
-from autolabel_jax import calibration, files
+from autolabel_jax import files
+from autolabel_jax.commands import diagram
 from autolabel_jax.metrics import bootstrap
 from autolabel_jax.run_dir import RunDir
 from experiments.reporting import plots, run_files
@@ -124,31 +125,13 @@ def reliability(workdir: pathlib.Path, *, seed: int = 0) -> bootstrap.Reliabilit
     return bootstrap.reliability(confidence, logits.argmax(-1) == label, seed=seed)
 
 
-def _draw_reliability(place: Axes, found: bootstrap.Reliability, title: str) -> None:
-    """Draws accuracy and its gap to the confidence in each bin, with the ECE in the title."""
-    filled, width = found.count > 0, 1 / len(found.count)
-    middle = ((np.arange(len(found.count)) + 0.5) * width)[filled]
-    accuracy, gap = found.accuracy[filled], (found.confidence - found.accuracy)[filled]
-    look = {"color": plots.COLORS[0], "edgecolor": "white", "label": "accuracy"}
-    place.bar(middle, accuracy, width, **look)
-    look = {"color": "none", "edgecolor": plots.COLORS[1], "hatch": "//"}
-    place.bar(middle, gap, width, bottom=accuracy, **look, label="confidence − accuracy")
-    errors = np.abs(np.stack([found.low, found.high])[:, filled] - accuracy)
-    look = {"fmt": "none", "ecolor": "black", "elinewidth": 1, "label": "95 % bootstrap band"}
-    place.errorbar(middle, accuracy, errors, **look)
-    place.plot([0, 1], [0, 1], "--", color="0.3", linewidth=1, label="calibrated")
-    gaps = np.nan_to_num(found.count * (found.accuracy - found.confidence))
-    title = f"{title}\nECE {100 * float(calibration.ece_of_gaps(gaps, found.count.sum())):.1f} %"
-    place.set(xlim=(0, 1), ylim=(0, 1), xlabel="confidence", ylabel="accuracy", title=title)
-
-
 @plots.STYLE
 def reliability_diagram(run: RunRecord) -> Figure:
     """Draws accuracy against confidence on the clean test set, above a histogram of images."""
     found, ratios = reliability(run.workdir), {"height_ratios": (3, 1)}
     figure, axes = plots.panels(2, 1, sharex=True, gridspec_kw=ratios)
     (above,), (below,) = axes
-    _draw_reliability(above, found, plots.run_title(run))
+    diagram.draw(above, found, plots.run_title(run))
     above.set_xlabel("")
     width = 1 / len(found.count)
     bars = below.bar((np.arange(len(found.count)) + 0.5) * width, found.count, width, color="0.5")
@@ -174,7 +157,7 @@ def quickstart(workdirs: Mapping[str, pathlib.Path], path: pathlib.Path) -> None
     _label_curves(axes[:num_groups], run)
     for place, (rule, workdir) in zip(axes[num_groups:], workdirs.items(), strict=True):
         found = reliability(workdir)
-        _draw_reliability(place, found, f"{rule}, {found.count.sum():.0f} test images")
+        diagram.draw(place, found, f"{rule}, {found.count.sum():.0f} test images")
     figure.suptitle(plots.run_title(run))
     plots.legend(figure, axes)
     plots.save(figure, path.parent, path.stem, ["png"])
