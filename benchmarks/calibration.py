@@ -4,45 +4,31 @@
     python -m benchmarks.calibration --device=gpu --model=wrn28_10 --out=calibration.jsonl
 
 By default, some held-out images visit some buckets after each epoch (``calibration.share``). The
-full pass (``calibration.exact``) evaluates every held-out image in every bucket. Its floor is the same number of forward
-passes in inference mode at the same batch size, on images that are already augmented. The look-up
-(distance → bucket → soft label) is timed alone, a thousand times in one dispatch, and in training:
-steps with AutoLabel and with one-hot labels alternate, and the table shows the difference of their
-medians. An epoch has nine training images per held-out one (calibration.fraction = .1) and one
-update of the labels, from visits or from a pass. Clean metrics of the held-out images, which every
-label rule logs, are not counted. The last table shows the pass of AugMix for several numbers of buckets and images. All
-programs are compiled before the first is timed: those of the first augmentation alone, then the
-others in parallel.
+full pass (``calibration.exact``) evaluates every held-out image in every bucket. Its floor is the
+same number of forward passes in inference mode at the same batch size, on images that are already
+augmented. The look-up (distance → bucket → soft label) is timed alone, a thousand times in one
+dispatch, and in training: steps with AutoLabel and with one-hot labels alternate, and the table
+shows the difference of their medians. An epoch has nine training images per held-out one
+(calibration.fraction = .1) and one update of the labels, from visits or from a pass. The clean
+metrics of the held-out images, which runs with any label rule log, are not counted. The last table
+shows the pass of AugMix for several numbers of buckets and images. All programs are compiled before
+the first is timed: those of the first augmentation alone, then the others in parallel.
 """
 
 import argparse
 import concurrent.futures
-import dataclasses
 import functools
 import tempfile
-from collections.abc import Callable
 from typing import Any
 
 import jax
-import numpy as np
 
-from autolabel_jax import (
-    calibration,
-    calibration_step,
-    image_ops,
-    input_pipeline,
-    processes,
-    visits,
-)
-from autolabel_jax import experiment as experiment_lib
-from autolabel_jax.types import CarriedStats
-from benchmarks import harness, label_cost
+from benchmarks import calibration_calls, harness, label_cost
 from benchmarks import train_step_jax as own
-from configs import base
+from benchmarks.calibration_calls import Calls, make_calls
 
 # The first is compiled alone, and its autotuning results serve the others.
 AUGMENTATIONS = ("augmix", "none", "mixup", "randaugment", "adversarial")
-TRAIN_PER_CALIBRATION = 9
 DEFAULTS = {
     "cpu": {
         "model": "small_cnn",
@@ -83,128 +69,6 @@ TINY = {
 }
 
 
-@dataclasses.dataclass(frozen=True)
-class Calls:
-    """The timed calls of one augmentation and number of buckets; each call waits for its work.
-
-    Attributes:
-      experiment: the fixed parts of the run.
-      calibrate: evaluates the given number of held-out images in every bucket.
-      visit: makes the visits of an update for the given number of held-out images.
-      floor: makes as many forward passes.
-      look_up: looks up soft labels.
-      train: label rule → training steps; empty if they are not timed.
-    """
-
-    experiment: experiment_lib.Experiment
-    calibrate: Callable[[int], None]
-    visit: Callable[[int], None]
-    floor: Callable[[int], None]
-    look_up: Callable[[], None]
-    train: dict[str, Callable[[], None]]
-
-    def compile(self, images: int) -> None:
-        """Makes every call once, which compiles it."""
-        self.calibrate(images)
-        self.floor(images)
-        self.visit(images)
-        for call in (self.look_up, *self.train.values()) if self.train else ():
-            call()
-
-
-def make_calls(augment: str, buckets: int, arguments: argparse.Namespace, steps: bool) -> Calls:
-    """Puts arrays on the device and makes the calls over them.
-
-    Args:
-      augment: name in train_step_jax.AUGMENTATIONS.
-      buckets: value of config.buckets.num.
-      arguments: arguments of the command line.
-      steps: whether to make training steps too.
-    """
-    batch, eval_batch = arguments.batch_size, arguments.eval_batch_size
-    # All numbers of images use a split of the same size, because another needs another program.
-    dataset = own.noise(max(2 * arguments.images, arguments.steps * batch))
-    name = "crop_flip" if augment == "none" else augment
-    experiments = {
-        rule: own.make_experiment(
-            arguments.model,
-            name,
-            dataset,
-            dtype=arguments.dtype,
-            batch_size=batch,
-            eval_batch_size=eval_batch,
-            buckets__num=buckets,
-            labels__rule=rule,
-            calibration__exact=True,
-        )
-        for rule in (label_cost.RULES if steps else label_cost.RULES[:1])
-    }
-    experiment = experiments["autolabel"]
-    state = processes.replicate(
-        experiment_lib.init_state(experiment, 0, (own.SIDE, own.SIDE, 3)), experiment.mesh
-    )
-    held_out = input_pipeline.put_split(dataset.calibration, experiment.mesh)
-    step = jax.jit(functools.partial(calibration_step.calibration_step, experiment=experiment))
-    key = jax.random.key(0)
-
-    def calibrate(images: int) -> None:
-        chosen = np.arange(images)
-        stats = calibration_step.calibrate(
-            state, held_out, key, step=step, experiment=experiment, chosen=chosen
-        )
-        jax.block_until_ready(stats)
-
-    carry = jax.jit(functools.partial(calibration.carry, share=0.1))
-    update = jax.jit(
-        functools.partial(experiment.rule.update_carried, num_examples=arguments.images)
-    )
-    empty = calibration.empty_stats(experiment.num_buckets, experiment.num_bins)
-
-    def visit(images: int) -> None:
-        some = dataclasses.replace(experiment, visits=num_visits(experiment, images))
-        order = np.arange(images)
-        stats = calibration_step.visit(
-            state, held_out, key, step=step, experiment=some, order=order, epoch=0
-        )
-        jax.block_until_ready(update(state.labels, carry(CarriedStats(empty, empty), stats)))
-
-    image = image_ops.to_float(held_out.input[:eval_batch])
-    forward = jax.jit(functools.partial(experiment.model.apply, train=False))
-    variables = experiment_lib.inference_variables(state)
-
-    def floor(images: int) -> None:
-        for _ in range(experiment.num_buckets * -(-images // eval_batch)):
-            logits = forward(variables, image)
-        logits.block_until_ready()
-
-    train = {
-        rule: label_cost.train_call(of_rule, dataset, arguments.steps)
-        for rule, of_rule in experiments.items()
-        if steps
-    }
-    many = label_cost.look_up(experiment, state.labels, batch)
-    return Calls(
-        experiment=experiment,
-        calibrate=calibrate,
-        visit=visit,
-        floor=floor,
-        look_up=many,
-        train=train,
-    )
-
-
-def num_visits(experiment: experiment_lib.Experiment, images: int) -> int:
-    """Returns the default number of visits in an update for a number of held-out images."""
-    return visits.count(
-        base.base().calibration.share,
-        num_train=TRAIN_PER_CALIBRATION * images,
-        num_held_out=images,
-        num_passes=experiment.num_passes,
-        batch_size=experiment.eval_batch_size,
-        mesh=experiment.mesh,
-    )
-
-
 def measure(
     calls: Calls, images: int, arguments: argparse.Namespace, *, steps: bool = True
 ) -> dict[str, Any]:
@@ -212,13 +76,14 @@ def measure(
     repeats = arguments.repeats
     result = {
         "num_buckets": calls.experiment.num_buckets,
-        "num_visits": num_visits(calls.experiment, images),
-        "visits": vars(harness.time_calls(lambda: calls.visit(images), repeats)),
         "pass": vars(harness.time_calls(lambda: calls.calibrate(images), repeats)),
         "floor": vars(harness.time_calls(lambda: calls.floor(images), repeats)),
         "hardware": own.hardware(),
         "load": harness.load(),
     }
+    if steps:
+        result["num_visits"] = calls.num_visits
+        result["visits"] = vars(harness.time_calls(calls.visit, repeats))
     if calls.train and steps:
         timing = harness.time_calls(calls.look_up, repeats)
         result["look_up"] = {
@@ -238,7 +103,7 @@ def tables(arguments: argparse.Namespace, recorder: harness.Recorder) -> None:
     harness.print_table((*header, "of an epoch"), [pass_row(line, clock) for line in lines])
     print()
     header = ("default", "images", "buckets", "visits", seconds, "of an epoch", "exact")
-    harness.print_table(header, [visit_row(line, clock) for line in lines])
+    harness.print_table(header, [visit_row(line, clock) for line in lines if "visits" in line])
     print()
     header = ("a training step, ms", *label_cost.RULES, "difference, µs", "quartiles", "share")
     rows = [label_cost.step_row(line, clock) for line in lines if "step" in line]
@@ -286,7 +151,9 @@ def share_of_epoch(line: dict[str, Any], kind: str, clock: str) -> str:
     if "step" not in line:
         return ""
     settings, seconds = line["key"], line[kind][clock]
-    num_steps = TRAIN_PER_CALIBRATION * settings["images"] / settings["batch_size"]
+    num_steps = (
+        calibration_calls.TRAIN_PER_CALIBRATION * settings["images"] / settings["batch_size"]
+    )
     return f"{100 * seconds / (num_steps * line['step'][clock]['autolabel'] + seconds):.1f} %"
 
 
@@ -299,9 +166,8 @@ def key(arguments: argparse.Namespace, augment: str, buckets: int, images: int) 
 
 def passes(arguments: argparse.Namespace) -> list[tuple[str, int, int]]:
     """Lists (augmentation, config.buckets.num, held-out images) of the first table."""
-    images = {"adversarial": arguments.adversarial_images}
     return [
-        (augment, arguments.buckets, images.get(augment, arguments.images))
+        (augment, arguments.buckets, calibration_calls.images_of(augment, arguments))
         for augment in harness.chosen(AUGMENTATIONS, arguments.augment)
     ]
 
