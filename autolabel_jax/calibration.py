@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from autolabel_jax.types import Array, BucketStats, CarriedStats
+from autolabel_jax.types import Array, BucketStats, CarriedStats, ConfusionStats
 
 A = TypeVar("A", bound=Array)  # JAX sums give JAX results, and NumPy sums give NumPy results
 
@@ -53,10 +53,18 @@ def top_class(scores: jax.Array) -> jax.Array:
     return jnp.where(jnp.isnan(scores).any(-1), -1, jnp.argmax(scores, axis=-1))
 
 
-def empty_stats(num_buckets: int, num_bins: int = NUM_BINS) -> BucketStats:
-    """Returns statistics without any example, which are zeros [num_buckets, num_bins]."""
+def empty_stats(
+    num_buckets: int, num_bins: int = NUM_BINS, num_classes: int | None = None
+) -> BucketStats:
+    """Returns statistics without any example: zeros [num_buckets, num_bins].
+
+    With ``num_classes`` they are ConfusionStats.
+    """
     # The arrays must not share memory, because a state that holds them is donated.
-    return BucketStats(*(jnp.zeros((num_buckets, num_bins), jnp.float32) for _ in range(3)))
+    sums = [jnp.zeros((num_buckets, num_bins), jnp.float32) for _ in range(3)]
+    if num_classes is None:
+        return BucketStats(*sums)
+    return ConfusionStats(*sums, jnp.zeros((num_buckets, num_classes, num_classes), jnp.float32))
 
 
 def stats_from_probabilities(
@@ -104,6 +112,37 @@ def bucket_stats(
     """Applies ``stats_from_probabilities`` to softmax(logits), computed in float32."""
     probabilities = jax.nn.softmax(logits.astype(jnp.float32), axis=-1)
     return stats_from_probabilities(probabilities, label, bucket, **settings)
+
+
+def confusion(
+    logits: jax.Array,
+    label: jax.Array,
+    second_label: jax.Array,
+    bucket: jax.Array,
+    *,
+    num_buckets: int,
+    mask: jax.Array | None = None,
+) -> jax.Array:
+    """Sums the probabilities of wrong classes over a batch, by bucket and by class.
+
+    Args:
+      logits: float [B, K].
+      label: int32 [B].
+      second_label: int32 [B], class mixed in, which is not wrong; ``label`` if there is none.
+      bucket: int32 [B] in [0, num_buckets).
+      num_buckets: number of buckets N.
+      mask: float or bool [B], 0 for rows that do not count.
+
+    Returns:
+      float32 [N, K, K] with zeros on the diagonals.
+    """
+    num_classes = logits.shape[-1]
+    named = jax.nn.one_hot(label, num_classes) + jax.nn.one_hot(second_label, num_classes)
+    counted = named == 0 if mask is None else (named == 0) & (mask > 0)[:, None]
+    probabilities = jax.nn.softmax(logits.astype(jnp.float32), axis=-1)
+    wrong = jnp.where(counted, probabilities, 0)  # padding may hold NaN
+    sums = jax.ops.segment_sum(wrong, bucket * num_classes + label, num_buckets * num_classes)
+    return sums.reshape(num_buckets, num_classes, num_classes)
 
 
 def merge(a: BucketStats, b: BucketStats) -> BucketStats:

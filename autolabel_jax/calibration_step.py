@@ -11,7 +11,7 @@ import numpy as np
 
 from autolabel_jax import buckets, calibration, input_pipeline, visits
 from autolabel_jax.experiment import Experiment, apply_augmentation, inference_variables
-from autolabel_jax.types import Array, Batch, BucketStats, TrainState
+from autolabel_jax.types import Array, Batch, BucketStats, ConfusionStats, TrainState
 
 SUBSET = 2**31 - 1  # folded into a key like the indices of buckets, which are smaller
 
@@ -50,7 +50,7 @@ def calibration_step(
       experiment: fixed parts of the run.
 
     Returns:
-      BucketStats [N, R] of the batch.
+      BucketStats [N, R] of the batch; ConfusionStats for a rule that reads the confusion.
     """
     batch = input_pipeline.take(whole, rows, experiment.mesh)
     draw_key, apply_key = jax.random.split(key)
@@ -60,7 +60,7 @@ def calibration_step(
     if experiment.augmentation.distance_is_given:
         bucket = buckets.bucket_index(augmented.distance, experiment.edges)
     logits = cast("jax.Array", experiment.model.apply(variables, augmented.input, train=False))
-    return calibration.bucket_stats(
+    stats = calibration.bucket_stats(
         logits,
         augmented.label,
         bucket,
@@ -68,6 +68,17 @@ def calibration_step(
         num_bins=experiment.num_bins,
         mask=batch.mask,
     )
+    if not experiment.rule.reads_confusion:
+        return stats
+    confusion = calibration.confusion(
+        logits,
+        augmented.label,
+        augmented.second_label,
+        bucket,
+        num_buckets=experiment.num_buckets,
+        mask=batch.mask,
+    )
+    return ConfusionStats(**vars(stats), confusion=confusion)
 
 
 def choose(key: jax.Array, num_examples: int, num: int) -> np.ndarray | None:
@@ -121,7 +132,8 @@ def calibrate(
       BucketStats [N, R] with n (or m) examples in each bucket; if distances are given with the
       data, with n (or m) examples in total.
     """
-    total = calibration.empty_stats(experiment.num_buckets, experiment.num_bins)
+    num_classes = experiment.num_classes if experiment.rule.reads_confusion else None
+    total = calibration.empty_stats(experiment.num_buckets, experiment.num_bins, num_classes)
     for batch in plan(whole, key, experiment=experiment, chosen=chosen):
         total = calibration.merge(total, step(state, whole, *batch))
         on_step()

@@ -183,14 +183,16 @@ def init_state(experiment: Experiment, seed: int, example_shape: tuple[int, ...]
     """
     params, batch_stats = models.init(experiment.model, jax.random.key(seed), example_shape)
     middles = buckets.middles(experiment.edges, experiment.augmentation.num_groups)
+    rule = experiment.rule
+    sizes = {"num_classes": experiment.num_classes} if rule.reads_confusion else {}
     state = TrainState(
         step=jnp.zeros((), jnp.int32),
         params=params,
         batch_stats=batch_stats,
         opt_state=experiment.optimizer.init(params),
         ema_params=None,
-        labels=experiment.rule.init(
-            experiment.augmentation.own_confidence(middles), num_bins=experiment.num_bins
+        labels=rule.init(
+            experiment.augmentation.own_confidence(middles), num_bins=experiment.num_bins, **sizes
         ),
     )
     if not experiment.ema:

@@ -5,8 +5,11 @@ the same order.
 """
 
 import json
+import math
 import re
+import signal
 import sys
+import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -27,6 +30,26 @@ PEER_LOST = re.compile(
 
 class Stopped(Exception):
     """The training or evaluation was asked to stop, and has saved what it has done."""
+
+
+class Stop:
+    """Tells whether to stop: after a signal, or after a deadline in seconds since the epoch."""
+
+    def __init__(self, deadline: float = math.inf):
+        self.signal: int | None = None
+        self._deadline = deadline
+
+    def __call__(self) -> bool:
+        """Returns whether there is a reason to stop."""
+        return self.signal is not None or time.time() >= self._deadline
+
+    def install(self) -> None:
+        """Handles SIGTERM and Ctrl-C; call it in the main thread."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._received)
+
+    def _received(self, number: int, _: object) -> None:
+        self.signal = number
 
 
 def is_first() -> bool:

@@ -3,7 +3,7 @@
 dataset → augment → (image, distance) → bucket → soft label → loss → parameters.
 """
 
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +17,7 @@ from autolabel_jax import (
     losses,
     optimizer,
 )
-from autolabel_jax.experiment import Experiment, apply_augmentation
+from autolabel_jax.experiment import Experiment, apply_augmentation, inference_variables
 from autolabel_jax.types import Augmented, AveragedTrainState, Batch, StepMetrics, TrainState
 
 
@@ -35,7 +35,10 @@ def train_step(
     Returns:
       The state after the step, and sums over the batch.
     """
-    augmented = draw_augmented(state, batch, key, experiment=experiment)
+    clean, augmented = draw_augmented(state, batch, key, experiment=experiment)
+    teacher = {}
+    if experiment.rule.reads_teacher:
+        teacher["teacher_logits"] = teacher_logits(state, clean.input, experiment=experiment)
     bucket = buckets.bucket_index(augmented.distance, experiment.edges)
     soft_label = experiment.rule.soft_labels(
         state.labels,
@@ -45,6 +48,7 @@ def train_step(
         distance=augmented.distance,
         second_label=augmented.second_label,
         second_weight=augmented.second_weight,
+        **teacher,
     )
     scale = experiment.rule.loss_scale(state.labels, bucket)
 
@@ -126,8 +130,12 @@ def train_steps(
 
 def draw_augmented(
     state: TrainState, batch: Batch, key: jax.Array, *, experiment: Experiment
-) -> Augmented:
-    """Crops and flips each input, draws its distance, and moves it by that distance."""
+) -> tuple[Batch, Augmented]:
+    """Crops and flips each input, draws its distance, and moves it by that distance.
+
+    Returns:
+      The batch after cropping and flipping, and the augmented batch.
+    """
     crop_key, flip_key, draw_key, apply_key = jax.random.split(key, 4)
     image = batch.input
     if experiment.crop_pad:
@@ -137,4 +145,18 @@ def draw_augmented(
     batch = batch.replace(input=image)
     distance = experiment.augmentation.draw(draw_key, image.shape[0])
     variables = {"params": state.params, "batch_stats": state.batch_stats}
-    return apply_augmentation(experiment, variables, batch, apply_key, distance)
+    return batch, apply_augmentation(experiment, variables, batch, apply_key, distance)
+
+
+def teacher_logits(state: TrainState, inputs: jax.Array, *, experiment: Experiment) -> jax.Array:
+    """Returns the logits [B, K] of the averaged parameters on inputs that are not moved.
+
+    Batches in parts are computed in parts, as in training.
+    """
+    variables = inference_variables(state)
+
+    def of_part(part: jax.Array) -> tuple[tuple[()], jax.Array]:
+        return (), cast("jax.Array", experiment.model.apply(variables, part, train=False))
+
+    inputs = image_ops.to_float(inputs)
+    return accumulation.mean(of_part, inputs, experiment.accumulate, experiment.mesh)[1]

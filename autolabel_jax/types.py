@@ -67,6 +67,13 @@ class BucketStats(struct.PyTreeNode):
     confidence: Array  # float32 [N, R], sum of top probabilities
 
 
+# This is a separate class for the same reason as ``AveragedTrainState``.
+class ConfusionStats(BucketStats):
+    """Holds statistics for rules that read which wrong classes the model predicts."""
+
+    confusion: Array  # float32 [N, K, K], sum of probabilities [bucket, class, other class]
+
+
 class CarriedStats(struct.PyTreeNode):
     """Holds sums of earlier visits too, which count less the older they are."""
 

@@ -61,6 +61,18 @@ STUDIES: dict[str, tuple[Settings, ...]] = {
         *TEMPERATURES,
     ),
     "temperature": (ONE_HOT, AUTOLABEL, *TEMPERATURES),
+    # Other soft labels, with the moving average that they need as a control of its own.
+    "candidates": (
+        ONE_HOT,
+        {"labels.rule": "smoothing", "labels.smoothing": 0.05},
+        AUTOLABEL,
+        {"labels.rule": "autolabel_confusion"},
+        TEMPERATURES[1],
+        *(
+            {"labels.rule": rule, "optimizer.ema": 0.99}
+            for rule in ("one_hot", "autolabel", "ema_teacher")
+        ),
+    ),
     "steps": (
         ONE_HOT,
         *(

@@ -10,11 +10,10 @@ from absl import flags
 from flax import traverse_util
 from ml_collections import ConfigDict
 
-from autolabel_jax import augment, labels, registry
-from configs import base
+from autolabel_jax import augment, defaults, labels, registry
 
 HELP = ("-h", "-help", "--help", "--helpshort", "--helpfull")
-FIELD = re.compile(r"^    config\.([\w.]+) = .*?  # (.+)$", re.MULTILINE)  # in configs/base.py
+FIELD = re.compile(r"^    config\.([\w.]+) = .*?  # (.+)$", re.MULTILINE)  # in defaults.py
 
 
 def is_asked(argv: list[str]) -> bool:
@@ -49,7 +48,7 @@ def given_config(argv: list[str]) -> ConfigDict:
     """
     given = [argument for argument in argv if re.match(r"--?config=", argument)]
     if not given:
-        return base.base()
+        return defaults.base()
     return flags.FLAGS["config"].parser.parse(given[-1].partition("=")[2])
 
 
@@ -69,7 +68,7 @@ def fields(config: ConfigDict) -> list[str]:
 def describe(config: ConfigDict) -> dict[str, str]:
     """Maps fields to their help: comments of configs/base.py, and help of declared settings."""
     flat = traverse_util.flatten_dict(config.to_dict(), sep=".")
-    comments = dict.fromkeys(flat, "") | dict(FIELD.findall(inspect.getsource(base)))
+    comments = dict.fromkeys(flat, "") | dict(FIELD.findall(inspect.getsource(defaults)))
     comments |= _declared("augment", augment.TABLE) | _declared("labels", labels.TABLE)
     for field, group in registry.GROUPS.items():
         *groups, last = field.split(".")

@@ -1,11 +1,8 @@
 """Starts the programs: parses flags, sets up logging, and reports user errors in one line."""
 
 import difflib
-import math
 import os
-import signal
 import sys
-import time
 import traceback
 from collections.abc import Callable, Sequence
 
@@ -18,26 +15,6 @@ from experiments import compilation_cache, config_help, distributed
 
 # Errors of a wrong setting, a missing file or a diverging run; all others are bugs.
 MISTAKES = (ValueError, OSError, NonFiniteLossError)
-
-
-class Stop:
-    """Tells whether to stop: after a signal, or after a deadline in seconds since the epoch."""
-
-    def __init__(self, deadline: float = math.inf):
-        self.signal: int | None = None
-        self._deadline = deadline
-
-    def __call__(self) -> bool:
-        """Returns whether there is a reason to stop."""
-        return self.signal is not None or time.time() >= self._deadline
-
-    def install(self) -> None:
-        """Handles SIGTERM and Ctrl-C; call it in the main thread."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._received)
-
-    def _received(self, number: int, _: object) -> None:
-        self.signal = number
 
 
 def run(

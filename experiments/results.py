@@ -15,7 +15,7 @@ from absl import flags
 
 from autolabel_jax import run_dir
 from experiments import launch
-from experiments.reporting import packed, run_files
+from experiments.reporting import run_files
 
 _OUT = flags.DEFINE_string("out", None, "File of the study, in which to pack the runs.")
 
@@ -37,7 +37,7 @@ def main(argv: list[str]) -> None:
             print(f"left out: {workdir}: {reason}", file=sys.stderr)
     if not workdirs:
         raise ValueError(f"{' '.join(folders)}: found no finished run there")
-    new = packed.pack(workdirs, study)
+    new = run_files.pack(workdirs, study)
     print(f"{study}: {new} new runs, {len(workdirs) - new} there before")
 
 

@@ -20,7 +20,7 @@ import time
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from autolabel_jax import files
+from autolabel_jax import files, processes
 from autolabel_jax.run_dir import RunDir
 from experiments import config_flag, evaluation_flags, launch
 from experiments.sweeping import execution, ray_workers
@@ -80,7 +80,7 @@ def make_runs(config: ConfigDict, root: pathlib.Path) -> list[Run] | Search:
 
 def sweep(config: ConfigDict, root: pathlib.Path) -> int:
     """Executes the sweep that the flags describe, and returns the exit code."""
-    stop = launch.Stop(time.time() + 60 * _MAX_MINUTES.value)
+    stop = processes.Stop(time.time() + 60 * _MAX_MINUTES.value)
     runs, evaluation = make_runs(config, root), evaluation_flags.keywords()
     board = Board(runs, stop, **{"tell": runs.tell} if isinstance(runs, Search) else {})
     stop.install()

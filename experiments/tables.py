@@ -4,10 +4,8 @@
     python -m experiments.tables runs/*/ --out=DIR [--format=markdown,latex,csv,html]
     python -m experiments.tables results/ --update=README.md,docs/results/digits.md [--check]
 
-Tables are printed as text that fits the width of the terminal; --all shows all columns. A folder
-may be a run or hold runs; results/digits may also be the packed study results/digits.jsonl. With
---update the tables between the markers of these documents are regenerated, as docs/sweeps.md
-describes.
+Text fits the width of the terminal; --all shows all columns. A folder may be a run, hold runs, or
+be a packed study. --update regenerates the tables between markers, see docs/sweeps.md.
 """
 
 import pathlib
@@ -33,7 +31,7 @@ _CHECK = flags.DEFINE_bool(
 
 def main(argv: list[str]) -> None:
     # Slow to import, and --help needs none of them.
-    from experiments.reporting import documents, frame, printing, rendering, spreadsheet, summary
+    from experiments.reporting import documents, frame, printing, rendering, summary
 
     if _UPDATE.value:
         root = pathlib.Path.cwd()
@@ -51,7 +49,7 @@ def main(argv: list[str]) -> None:
         "text": lambda: rendering.text(tables, wide),
         "markdown": lambda: rendering.markdown(tables),
         "latex": lambda: rendering.latex(tables),
-        "csv": lambda: spreadsheet.as_csv(*runs),
+        "csv": lambda: summary.as_csv(*runs),
         "html": lambda: rendering.html(tables),
     }
     for form in forms:

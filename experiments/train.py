@@ -28,7 +28,7 @@ def main(argv: list[str]) -> None:
     config = _CONFIG.value
     if _DATA_DIR.value is not None:
         config.data_dir = _DATA_DIR.value
-    stop = launch.Stop()
+    stop = processes.Stop()
     stop.install()
     try:
         result = train.train(config, _WORKDIR.value, should_stop=stop, defaults=base.base())

@@ -5,6 +5,8 @@ import pathlib
 
 import numpy as np
 
+from experiments.reporting import documents
+
 CONFIG = {
     "name": "by_hand",
     "seed": 0,
@@ -110,3 +112,11 @@ def column(table, name: str) -> list[str]:
 def bold(table, name: str) -> list[bool]:
     """Which texts of one column are bold."""
     return [text.startswith("\x02") for text in table.body.reset_index()[name]]
+
+
+def regenerated(text: str, name: str, root: pathlib.Path) -> str:
+    """The text of a document after its tables were made of the runs below root."""
+    path = root / name
+    path.write_text(text)
+    assert documents.update([str(path)], [], root, check=False) == []
+    return path.read_text()

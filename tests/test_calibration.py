@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.special
 from scipy import stats as distributions
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import accuracy_score
@@ -331,3 +332,23 @@ def test_nan_is_no_class():
     label = jnp.zeros(3, jnp.int32)
     stats = calibration.bucket_stats(scores, label, label, num_buckets=1)
     assert float(stats.correct.sum()) == 0
+
+
+def test_confusion_sums_wrong_classes_by_bucket_and_class():
+    rng = np.random.default_rng(3)
+    logits = rng.normal(size=(40, 5)).astype(np.float32)
+    label, second = rng.integers(5, size=(2, 40))
+    second[:20] = label[:20]
+    bucket, mask = rng.integers(2, size=40), rng.random(40) > 0.3
+    logits[~mask] = np.nan
+    expected = np.zeros((3, 5, 5))
+    for i in np.flatnonzero(mask):
+        p = scipy.special.softmax(logits[i].astype(np.float64))
+        for k in range(5):
+            if k not in (label[i], second[i]):
+                expected[bucket[i], label[i], k] += p[k]
+    found = calibration.confusion(
+        jnp.asarray(logits), label, second, bucket, num_buckets=3, mask=jnp.asarray(mask)
+    )
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+    assert (found[2] == 0).all() and (np.diagonal(found, axis1=1, axis2=2) == 0).all()

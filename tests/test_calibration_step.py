@@ -74,6 +74,25 @@ def test_given_distances_count_in_their_own_bucket(eval_batch_size):
         np.testing.assert_allclose(getattr(stats, name), sums, rtol=1e-5, atol=1e-5)
 
 
+def test_the_confusion_is_of_the_wrong_classes_of_its_bucket():
+    dataset = helpers.make_dataset(distance=True)
+    experiment, state, stats = calibrate(
+        dataset,
+        buckets__num=4,
+        eval_batch_size=7,
+        augment__name="given",
+        labels__rule="autolabel_confusion",
+    )
+    image = jnp.asarray(dataset.calibration.input, jnp.float32) / 255
+    variables = experiment_lib.inference_variables(state)
+    probability = jax.nn.softmax(experiment.model.apply(variables, image, train=False))
+    expected = np.zeros((4, 4, 4))
+    bucket = np.ceil(4 * dataset.calibration.distance).astype(int) - 1
+    for p, y, n in zip(probability, dataset.calibration.label, bucket, strict=True):
+        expected[n, y] += np.where(np.arange(4) == y, 0, p)
+    np.testing.assert_allclose(stats.confusion, expected, rtol=1e-4, atol=1e-5)
+
+
 def test_a_bucket_of_given_distances_may_be_empty():
     dataset = helpers.make_dataset(distance=True)
     dataset.calibration.distance[:] = 0.9

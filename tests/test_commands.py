@@ -189,20 +189,6 @@ def test_predict_says_in_one_line_what_is_wrong(
     assert err.startswith(f"error: {message}") and err.count("\n") == 1
 
 
-def test_parquet_without_pyarrow_says_what_to_install(autolabel, predictor, monkeypatch, tmp_path):
-    monkeypatch.setitem(sys.modules, "pyarrow", None)
-    given = (
-        "predict",
-        f"--model={predictor.folder}",
-        "--data=x",
-        f"--out={tmp_path / 'a.parquet'}",
-    )
-    _, _, err = autolabel(*given)
-    assert (
-        err == "error: --format=parquet: needs pyarrow; run pip install 'autolabel-jax[results]'\n"
-    )
-
-
 # --- evaluate ------------------------------------------------------------------------------------
 
 

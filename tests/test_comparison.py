@@ -47,7 +47,7 @@ def read(root):
 
 
 def table_of(root):
-    (table,) = summary.tables(*frames.load([str(root)]), kinds=("comparison",))
+    (table,) = summary.tables(*frames.load([str(root)]), show=("comparison",))
     return table
 
 

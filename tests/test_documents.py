@@ -31,7 +31,7 @@ def document(marker, inside=""):
 
 def made(root, marker):
     """Lines between the markers."""
-    text = documents.regenerated(document(marker, "\nold\n"), "doc.md", root)
+    text = run_folders.regenerated(document(marker, "\nold\n"), "doc.md", root)
     ((begin, end),) = documents.find(text, "doc.md")
     inside = text[begin.end() + 1 : end.start()]
     assert text == document(marker, inside)
@@ -89,7 +89,7 @@ def test_without_a_choice_all_tables_and_what_was_left_out(root):
 
 def test_what_stands_between_no_markers_is_left_alone(root):
     text = "    <!-- tables shown -->\n\n| a | 1 ± 2 |\n"
-    assert documents.regenerated(text, "doc.md", root) == text
+    assert run_folders.regenerated(text, "doc.md", root) == text
     assert documents.find(text, "doc.md") == []
 
 
@@ -132,7 +132,7 @@ def test_what_stands_between_no_markers_is_left_alone(root):
 )
 def test_errors_name_the_document_the_line_and_what_would_do(root, text, message):
     with pytest.raises(ValueError, match=re.escape(message)):
-        documents.regenerated(text, "doc.md", root)
+        run_folders.regenerated(text, "doc.md", root)
 
 
 def test_runs_that_no_block_shows(root):

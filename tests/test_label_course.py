@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import run_folders
 
+from experiments.reporting import compare, run_files, summary
 from experiments.reporting import frame as frames
-from experiments.reporting import label_course, run_files, summary
 
 # Six epochs, two buckets; the second one is empty in epochs 4 and 5 (None).
 LABEL = [[0.9, 0.5], [0.8, 0.7], [1.0, 0.6], [0.9, 0.6], [1.0, 0.6], [1.0, 0.8]]
@@ -29,7 +29,7 @@ def write(workdir, **more):
 
 
 def course(root):
-    return label_course.courses(frames.load([str(root)])[0]).loc[0]
+    return compare.courses(frames.load([str(root)])[0]).loc[0]
 
 
 def test_by_hand(tmp_path):
@@ -71,7 +71,7 @@ def test_the_table_has_three_rows_for_autolabel_with_lines(tmp_path):
     write(tmp_path / "b", rule="one_hot")
     short = [run_folders.line(0), run_folders.line(1)]
     write(tmp_path / "c", lines=short, epochs=2, settings={"labels__alpha": 2.0})
-    (table,) = summary.tables(*frames.load([str(tmp_path)]), kinds=("labels",))
+    (table,) = summary.tables(*frames.load([str(tmp_path)]), show=("labels",))
     assert run_folders.column(table, "labels") == ["autolabel"] * 3
     assert run_folders.column(table, "of them") == ["1-2", "3-4", "5-6"]
     assert run_folders.column(table, "at 1") == ["0.000", "0.250", "0.500"]

@@ -10,7 +10,7 @@ import pytest
 
 from autolabel_jax import calibration, labels
 from autolabel_jax.labels import AutoLabel, LabelState
-from autolabel_jax.types import BucketStats, Distance
+from autolabel_jax.types import BucketStats, ConfusionStats, Distance
 from configs import base
 
 NUM_CLASSES = 5
@@ -23,6 +23,8 @@ def config(rule="autolabel", augment="augmix", **settings):
     made.augment.name = augment
     made.labels.rule = rule
     made.labels.update(settings)
+    if rule == "ema_teacher":
+        made.optimizer.ema = 0.9
     return made
 
 
@@ -33,6 +35,16 @@ def rule(name, **settings):
 
 def state_of(values):
     return LabelState(confidence=jnp.asarray(values, jnp.float32))
+
+
+def init(made, own):
+    return made.init(own, **({"num_classes": NUM_CLASSES} if made.reads_confusion else {}))
+
+
+def with_confusion(stats):
+    """The same, with wrong classes that are all alike."""
+    shape = (len(stats.count), NUM_CLASSES, NUM_CLASSES)
+    return ConfusionStats(**vars(stats), confusion=np.ones(shape) - np.eye(NUM_CLASSES))
 
 
 def distance_of(values):
@@ -183,10 +195,12 @@ def test_every_rule_under_jit_and_vmap(name):
     label = rng.integers(NUM_CLASSES, size=(seeds, batch))
     bucket = rng.integers(4, size=(seeds, batch))
     second = rng.integers(NUM_CLASSES, size=(seeds, batch))
-    state = jax.vmap(made.init)(jnp.asarray(rng.uniform(0.2, 1, (seeds, 4))))
+    state = jax.vmap(lambda own: init(made, own))(jnp.asarray(rng.uniform(0.2, 1, (seeds, 4))))
     distance = distance_of(rng.random((seeds, batch)))
     gamma = distance.value / 2
-    stats = stats_of(np.tile([[10, 0.5, 0.9]], (4, 1)))
+    stats = with_confusion(stats_of(np.tile([[10, 0.5, 0.9]], (4, 1))))
+    teacher = rng.normal(size=(batch, NUM_CLASSES)).astype(np.float32)
+    extra = {"teacher_logits": teacher} if made.reads_teacher else {}
 
     def both(state, label, bucket, distance, second, gamma):
         soft_label = made.soft_labels(
@@ -197,6 +211,7 @@ def test_every_rule_under_jit_and_vmap(name):
             distance=distance,
             second_label=second,
             second_weight=gamma,
+            **extra,
         )
         return soft_label, made.update(state, stats)
 
@@ -206,7 +221,7 @@ def test_every_rule_under_jit_and_vmap(name):
     np.testing.assert_allclose(found.sum(-1), 1, atol=1e-6)
     assert np.min(found) >= 0
     assert after.confidence.shape == (seeds, 4)
-    learned = {"autolabel", "bucket_accuracy"}
+    learned = {"autolabel", "autolabel_confusion", "ema_teacher", "bucket_accuracy"}
     assert bool(jnp.array_equal(after.confidence, state.confidence)) == (name not in learned)
     single = jax.jit(both)
     for i in range(seeds):
@@ -218,7 +233,9 @@ def test_every_rule_under_jit_and_vmap(name):
 @pytest.mark.parametrize("name", labels.TABLE)
 def test_init_takes_the_augmentations_own_confidence(name):
     own = np.array([0.95, 0.75, 0.55])
-    np.testing.assert_allclose(rule(name).init(own).confidence, own, rtol=1e-6)
+    # The state of ema_teacher is a share of the augmentation's own label.
+    expected = np.ones(3) if name == "ema_teacher" else own
+    np.testing.assert_allclose(init(rule(name), own).confidence, expected, rtol=1e-6)
 
 
 UPDATES = [  # label before, accuracy, confidence, α, label after
@@ -272,13 +289,13 @@ def test_ece_without_a_gap_moves_nothing():
 
 @pytest.mark.parametrize("name", labels.TABLE)
 def test_empty_buckets_stay(name):
-    state = rule(name).init(np.array([0.9, 0.3, 0.8]))
-    stats = stats_of([[10, 0.5, 0.9], [0, 0, 0], [10, 0.6, 0.9]])
+    state = init(rule(name), np.array([0.9, 0.3, 0.8]))
+    stats = with_confusion(stats_of([[10, 0.5, 0.9], [0, 0, 0], [10, 0.6, 0.9]]))
     after = np.asarray(rule(name).update(state, stats).confidence)
-    assert after[1] == np.float32(0.3)
+    assert after[1] == state.confidence[1]
     assert np.isfinite(after).all()
-    nothing = rule(name).update(state, calibration.empty_stats(3))
-    np.testing.assert_array_equal(nothing.confidence, state.confidence)
+    nothing = rule(name).update(state, calibration.empty_stats(3, num_classes=NUM_CLASSES))
+    jax.tree.map(np.testing.assert_array_equal, nothing, state)
 
 
 def test_bucket_accuracy_is_the_accuracy():

@@ -9,6 +9,7 @@ import time
 import pytest
 from flax import traverse_util
 
+from autolabel_jax import processes
 from configs import base
 from experiments import config_help, launch
 from tests import helpers
@@ -108,7 +109,7 @@ def test_a_reader_that_leaves_early_sees_no_traceback(module):
 
 def test_a_signal_or_a_deadline_is_a_reason_to_stop():
     handlers = {n: signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)}
-    stop = launch.Stop()
+    stop = processes.Stop()
     stop.install()
     try:
         assert not stop()
@@ -117,4 +118,4 @@ def test_a_signal_or_a_deadline_is_a_reason_to_stop():
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
-    assert launch.Stop(time.time() - 1)() and not launch.Stop(time.time() + 60)()
+    assert processes.Stop(time.time() - 1)() and not processes.Stop(time.time() + 60)()

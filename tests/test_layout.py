@@ -19,6 +19,7 @@ ORDER = (
     ("augment",),
     ("buckets", "calibration"),
     ("labels",),
+    ("defaults",),
     ("losses", "models", "optimizer", "visits"),
     ("metrics", "calibrators"),
     ("experiment",),

@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 from autolabel_jax import files
-from experiments.reporting import calibrator_rows, documents, numerics, run_files
+from experiments.reporting import calibrator_rows, documents, run_files
 from experiments.reporting import frame as frames
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -43,7 +43,7 @@ def test_runs_of_a_study_share_a_known_numerics_version_and_a_clean_revision(stu
     frame, left_out = frames.load([str(ROOT / "results" / study)])
     assert len(frame) and not left_out["reason"].str.contains("numerics").any()
     versions = {run.settings["numerics_version"] for run in frame["record"]}
-    assert len(versions - {numerics.UNKNOWN}) == 1
+    assert len(versions - {run_files.UNKNOWN}) == 1
     (revision,) = frame["revision"].unique()
     assert "dirty" not in revision
 

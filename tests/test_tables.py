@@ -18,16 +18,13 @@ import autolabel_jax
 from experiments.reporting import (
     compare,
     methods,
-    numerics,
     printing,
     rendering,
     run_files,
-    spreadsheet,
     summary,
 )
 from experiments.reporting import frame as frames
-from experiments.reporting.columns import HEADERS
-from experiments.reporting.texts import NOTES
+from experiments.reporting.columns import HEADERS, NOTES
 
 # Three seeds where autolabel is better in each; the gap hardly varies, so the test passes.
 ONE_HOT = [0.90, 0.92, 0.91]
@@ -48,7 +45,7 @@ def tables_of(folder):
 
 
 def read_csv(folder):
-    text = spreadsheet.as_csv(*frames.load([str(folder)]))
+    text = summary.as_csv(*frames.load([str(folder)]))
     rows = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False)
     return rows.to_dict("records")
 
@@ -337,7 +334,7 @@ def test_a_dirty_run_stands_with_those_of_its_commit_and_is_marked(tmp_path):
 
 
 def test_runs_of_other_revisions_compare_where_the_numerics_version_agrees(tmp_path):
-    (known, version) = list(numerics.VERSIONS.items())[-1]
+    (known, version) = list(run_files.VERSIONS.items())[-1]
     run_folders.write(tmp_path / "old", seed=0, revision=known)
     run_folders.write(tmp_path / "new", seed=1, revision="b" * 40, numerics_version=version)
     (table,) = tables_of(tmp_path)
@@ -356,7 +353,7 @@ def test_of_two_equally_common_numerics_versions_the_newest_counts(tmp_path):
 
 
 def test_old_versions_are_not_above_todays():
-    versions = list(numerics.VERSIONS.values())
+    versions = list(run_files.VERSIONS.values())
     assert versions == sorted(versions) and versions[0] == 1
     assert versions[-1] <= autolabel_jax.NUMERICS_VERSION
 

@@ -245,7 +245,7 @@ def test_crop_and_flip_leave_the_pixels_of_the_image(dataset):
     whole = input_pipeline.put_split(dataset.train, experiment.mesh)
     batch = input_pipeline.take(whole, np.arange(16, dtype=np.int32), experiment.mesh)
     draw = jax.jit(functools.partial(train_step.draw_augmented, experiment=experiment))
-    drawn = draw(state, batch, jax.random.key(3))
+    clean, drawn = draw(state, batch, jax.random.key(3))
     seen = set()
     for i in range(16):
         padded = np.pad(dataset.train.input[i], ((1, 1), (1, 1), (0, 0)))
@@ -260,3 +260,24 @@ def test_crop_and_flip_leave_the_pixels_of_the_image(dataset):
         assert len(places) == 1
         seen.add(places[0])
     assert len(seen) > 5
+    np.testing.assert_array_equal(clean.input, np.rint(drawn.input * 255))  # nothing else moves it
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+def test_a_teacher_labels_the_unmoved_images(dataset, parts):
+    """Labels of nothing but the average, which differs from the parameters."""
+    changes = {"labels__rule": "ema_teacher", "labels__teacher_temperature": 2.0}
+    changes |= {"optimizer__ema": 0.9, "augment__name": "augmix", "accumulate": parts}
+    steps, state, whole = start(dataset, **changes)
+    average = jax.tree.map(lambda p: 3 * p, state.params)
+    state = state.replace(labels=LabelState(confidence=jnp.zeros(6)), ema_params=average)
+    experiment = helpers.make_experiment(dataset, **changes)
+    key = jax.random.fold_in(jax.random.key(7), 0)
+    batch = input_pipeline.take(whole, np.arange(16, dtype=np.int32), experiment.mesh)
+    draw = jax.jit(functools.partial(train_step.draw_augmented, experiment=experiment))
+    moved = np.asarray(draw(state, batch, key)[1].input) * 255
+    assert np.abs(moved - dataset.train.input[:16]).max() > 1
+    teacher = mlp_logits(average, dataset.train.input[:16]) / 2
+    loss = -jax.nn.softmax(teacher) * jax.nn.log_softmax(mlp_logits(state.params, moved))
+    _, metrics = run_steps(steps, state, whole, 1)
+    np.testing.assert_allclose(metrics.loss[0], loss.sum(), rtol=1e-5)

@@ -11,7 +11,7 @@ import argparse
 import logging
 import pathlib
 
-from autolabel_jax import calibrators
+from autolabel_jax import calibrators, defaults
 from autolabel_jax.commands import output
 from autolabel_jax.predictor import exporting
 
@@ -45,6 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
         calibrator=arguments.calibrator,
         licence=arguments.licence,
         data_dir=arguments.data_dir,
+        defaults=defaults.base(),
     )
     kilobytes = sum(file["bytes"] for file in info["files"].values()) / 1e3
     output.say(

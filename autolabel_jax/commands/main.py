@@ -14,6 +14,7 @@ from autolabel_jax.commands import output
 
 # Name of each command, which is a module of this package, and what it does.
 COMMANDS = {
+    "train": "train a model on your own examples, and export it",
     "predict": "classify images or arrays with a predictor",
     "evaluate": "measure a predictor on labelled data, before and after calibration",
     "export": "write the predictor of a finished run",

@@ -80,10 +80,8 @@ def _format(given: str | None, out: pathlib.Path | None) -> str:
     """Returns the format; the ending of the file decides if none is given."""
     ending = "" if out is None else out.suffix[1:].lower()
     chosen = given or (ending if ending in FORMATS else FORMATS[0])
-    if chosen == "parquet":
-        if out is None:
-            raise ValueError("--format=parquet: cannot be printed; give --out=FILE.parquet")
-        _pyarrow()
+    if chosen == "parquet" and out is None:
+        raise ValueError("--format=parquet: cannot be printed; give --out=FILE.parquet")
     return chosen
 
 
@@ -134,21 +132,12 @@ def _json(rows: Sequence[Row], top_k: int) -> bytes:
 
 
 def _parquet(rows: Sequence[Row], top_k: int) -> bytes:
-    pyarrow, parquet = _pyarrow()
+    import pyarrow  # slow, and seldom needed
+    from pyarrow import parquet
+
     sink = pyarrow.BufferOutputStream()
     parquet.write_table(pyarrow.table(_columns(rows, top_k)), sink)
     return sink.getvalue().to_pybytes()
-
-
-def _pyarrow() -> tuple[Any, Any]:
-    try:
-        import pyarrow
-        from pyarrow import parquet
-    except ImportError as error:
-        raise ValueError(
-            "--format=parquet: needs pyarrow; run pip install 'autolabel-jax[results]'"
-        ) from error
-    return pyarrow, parquet
 
 
 WRITERS = {"csv": _csv, "json": _json, "parquet": _parquet}

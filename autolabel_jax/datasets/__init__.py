@@ -13,6 +13,7 @@ from autolabel_jax.datasets import (
     external,
     folder,
     loader,
+    manifest,
     superclasses,
 )
 from autolabel_jax.datasets.sample import first
@@ -64,7 +65,10 @@ def load(config: ConfigDict) -> Dataset:
     else:
         # Computed before the cut, so that they, and the program with them, are equal for all seeds.
         mean, std = _moments(train.input[:: max(1, len(train) // MOMENT_IMAGES)])
-    train, cut = _cut(train, config)
+    if source.calibration is not None and config.calibration.source == "heldout":
+        cut = source.calibration.take(slice(config.calibration.images or None))
+    else:
+        train, cut = _cut(train, config)
     calibration = _decoded(cut) if isinstance(cut, StreamedSplit) else cut
     dataset = Dataset(
         name=config.dataset,
@@ -90,6 +94,9 @@ def _read(config: ConfigDict) -> Source:
         return digits.read()
     if name == "arrays":
         return arrays.read(data_dir)
+    if name == "manifest":
+        skip = config.data.skip_unreadable
+        return manifest.read(data_dir, image_size=config.image_size, skip_unreadable=skip)
     from autolabel_jax.datasets import tfds  # imports TensorFlow Datasets, which is slow
 
     return tfds.read(name, data_dir)
@@ -136,6 +143,9 @@ def _cut(
         chosen = np.random.default_rng(config.seed).permutation(len(split))[:most]
         return split, split.take(np.sort(chosen))
     num = min(round(fraction * len(split)), most)
+    copies = split.source if isinstance(split, Split) else None
+    if copies is not None:
+        return _cut_sources(split, copies, num, config)
     if not 0 < num < len(split):
         raise ValueError(
             f"calibration.fraction: got {fraction}, which cuts {num} of {len(split)} training "
@@ -143,6 +153,23 @@ def _cut(
         )
     order = np.random.default_rng(config.seed).permutation(len(split))
     return split.take(np.sort(order[num:])), split.take(np.sort(order[:num]))
+
+
+def _cut_sources(
+    split: Split | StreamedSplit, source: np.ndarray, num: int, config: ConfigDict
+) -> tuple[Split | StreamedSplit, Split | StreamedSplit]:
+    """Cuts at most ``num`` examples, so that all copies of a source are on one side."""
+    names, of_source, counts = np.unique(source, return_inverse=True, return_counts=True)
+    order = np.random.default_rng(config.seed).permutation(len(names))
+    chosen = order[np.cumsum(counts[order]) <= num]
+    held_out = np.isin(of_source, chosen)
+    if not 0 < held_out.sum() < len(split):
+        raise ValueError(
+            f"calibration.fraction: got {config.calibration.fraction}, which cuts {held_out.sum()} "
+            f"of {len(split)} training examples of {len(names)} sources; each part needs at least "
+            "one source"
+        )
+    return split.take(np.flatnonzero(~held_out)), split.take(np.flatnonzero(held_out))
 
 
 def _moments(image: np.ndarray, rows: int = 500) -> tuple[np.ndarray, np.ndarray]:

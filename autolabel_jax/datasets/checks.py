@@ -10,7 +10,8 @@ from autolabel_jax.datasets.split import Dataset, Source, Split, kind_of
 from autolabel_jax.datasets.streamed import StreamedSplit
 
 CALIBRATION_SOURCES = ("heldout", "train")
-IN_MEMORY = ("digits", "arrays")  # data sets that cannot be streamed
+IN_MEMORY = ("digits", "arrays", "manifest")  # data sets that cannot be streamed
+OF_FILES = ("folder", "manifest")  # data sets whose images are files
 MAX_CLASSES = 1_000_000  # larger labels are probably not class indices
 # Axes of one input by its kind, for messages.
 AXES = {"image": "[height, width, channels]", "audio": "[time, frequency, 1]", "text": "[tokens]"}
@@ -42,10 +43,10 @@ def check_config(config: ConfigDict) -> None:
         raise ValueError(
             f"stream: got True with dataset={config.dataset!r}, which is in memory; use False"
         )
-    if config.data.skip_unreadable and config.dataset != "folder":
+    if config.data.skip_unreadable and config.dataset not in OF_FILES:
         raise ValueError(
             f"data.skip_unreadable: got True with dataset={config.dataset!r}; only "
-            "dataset='folder' reads files of images, use False"
+            "dataset='folder' and 'manifest' read files of images, use False"
         )
     if is_streamed(config) and config.crop_pad:
         raise ValueError(

@@ -70,14 +70,16 @@ class Split:
     label: np.ndarray  # int32 [n]
     distance: np.ndarray | None  # float32 [n] in [0, 1], if the data are already augmented
     index: np.ndarray  # int64 [n]
+    source: np.ndarray | None = None  # int64 [n], equal for copies of one example; None = all apart
 
     def __len__(self) -> int:
         return len(self.label)
 
     def take(self, rows: np.ndarray | slice) -> "Split":
         """Returns the given rows, in the given order."""
-        distance = None if self.distance is None else self.distance[rows]
-        return Split(self.input[rows], self.label[rows], distance, self.index[rows])
+        optional = (None if x is None else x[rows] for x in (self.distance, self.source))
+        distance, source = optional
+        return Split(self.input[rows], self.label[rows], distance, self.index[rows], source)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,6 +91,7 @@ class Source:
     num_classes: int
     class_names: tuple[str, ...] | None
     kind: str | None = None  # kind of the inputs, see ``InputSpec``; None = by their shape
+    calibration: Split | None = None  # held-out examples of the user; None = cut from ``train``
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,10 +4,12 @@ from ml_collections import ConfigDict
 
 from autolabel_jax import registry
 from autolabel_jax.labels.autolabel import AutoLabel
+from autolabel_jax.labels.autolabel_confusion import AutoLabelConfusion
 from autolabel_jax.labels.base import LabelRule, LabelState, spread
 from autolabel_jax.labels.bucket_accuracy import BucketAccuracy
 from autolabel_jax.labels.bucket_temperature import BucketTemperature
 from autolabel_jax.labels.ccat import CCAT
+from autolabel_jax.labels.ema_teacher import EMATeacher
 from autolabel_jax.labels.one_hot import OneHot
 from autolabel_jax.labels.polynomial import Polynomial
 from autolabel_jax.labels.smoothing import Smoothing
@@ -16,8 +18,10 @@ __all__ = [
     "CCAT",
     "TABLE",
     "AutoLabel",
+    "AutoLabelConfusion",
     "BucketAccuracy",
     "BucketTemperature",
+    "EMATeacher",
     "LabelRule",
     "LabelState",
     "OneHot",
@@ -33,6 +37,8 @@ TABLE: dict[str, type[LabelRule]] = {
     "one_hot": OneHot,
     "smoothing": Smoothing,
     "autolabel": AutoLabel,
+    "autolabel_confusion": AutoLabelConfusion,
+    "ema_teacher": EMATeacher,
     "bucket_temperature": BucketTemperature,
     "bucket_accuracy": BucketAccuracy,
     "polynomial": Polynomial,
@@ -54,13 +60,19 @@ def create(config: ConfigDict) -> LabelRule:
 
     Raises:
       ValueError: ``labels.rule`` is unknown, a setting of any rule is out of range, two settings
-        contradict each other, or the rule does not support the augmentation.
+        contradict each other, the rule does not support the augmentation, or it reads a teacher
+        and the run has none.
     """
     method, augmentation = find(config.labels.rule), config.augment.name
     if method.augmentations and augmentation not in method.augmentations:
         raise ValueError(
             f"labels.rule: got {config.labels.rule!r} with augment.name={augmentation!r}; its "
             f"labels are made for augment.name={' or '.join(map(repr, method.augmentations))}"
+        )
+    if method.reads_teacher and not config.optimizer.ema:
+        raise ValueError(
+            f"optimizer.ema: got {config.optimizer.ema} with labels.rule={config.labels.rule!r}, "
+            "whose teacher is the moving average of the parameters; use a decay such as 0.99"
         )
     registry.check_all("labels", TABLE, config.labels)
     return registry.bind("labels", method, config.labels)

@@ -32,6 +32,10 @@ class LabelRule:
       augmentations: names of the supported augmentations (() = all).
       in_name: settings that are part of ``row_name``.
       reads_distance: whether labels depend on each example's distance instead of its bucket.
+      reads_confusion: whether ``update`` gets ConfusionStats, and ``init`` the keyword argument
+        ``num_classes``.
+      reads_teacher: whether ``soft_labels`` gets the keyword argument ``teacher_logits``: float
+        [B, K], of the moving average of the parameters on the inputs before they are moved.
       sweep: settings of each run of the rule in sweeps over label rules (() = no run).
     """
 
@@ -40,6 +44,8 @@ class LabelRule:
     augmentations: ClassVar[tuple[str, ...]] = ()
     in_name: ClassVar[tuple[str, ...]] = ()
     reads_distance: ClassVar[bool] = False
+    reads_confusion: ClassVar[bool] = False
+    reads_teacher: ClassVar[bool] = False
     sweep: ClassVar[tuple[Mapping[str, Any], ...]] = ({},)
 
     @property
@@ -140,6 +146,7 @@ def spread(
     num_classes: int,
     second_label: jax.Array | None = None,
     second_weight: jax.Array | None = None,
+    rest_weight: jax.Array | None = None,
 ) -> jax.Array:
     """Makes distributions with a given probability of the true class.
 
@@ -147,7 +154,8 @@ def spread(
     a mixture with a share γ of class y_i, that class gets min(p·γ/(1-γ), 1-p),
     which keeps the ratio γ : 1-γ of the two classes, and the rest is spread
     evenly over the other K - 2. If both inputs have the same class, it gets both
-    parts. If K is 2, the other class gets all the rest.
+    parts. If K is 2, the other class gets all the rest. With ``rest_weight`` the
+    rest is spread in proportion to it instead of evenly.
 
     Args:
       confidence: float [B], probability p.
@@ -155,6 +163,7 @@ def spread(
       num_classes: number of classes K, at least 2.
       second_label: int32 [B] or None.
       second_weight: float [B], share γ in [0, 1/2], or None.
+      rest_weight: float [B, K], positive for all classes but ``label``, or None.
 
     Returns:
       float32 [B, K].
@@ -173,6 +182,9 @@ def spread(
     given = mine + second
     rest = jnp.maximum(1 - given.sum(-1, keepdims=True), 0)
     others = num_classes - named.sum(-1, keepdims=True)
+    spread_over = (1 - named) / jnp.maximum(others, 1)
+    if rest_weight is not None:
+        weight = (1 - named) * rest_weight
+        spread_over = weight / jnp.maximum(weight.sum(-1, keepdims=True), 1e-30)
     # If no other class is left (K = 2), the class mixed in gets the rest.
-    evenly = jnp.where(others > 0, (1 - named) / jnp.maximum(others, 1), named - true)
-    return given + rest * evenly
+    return given + rest * jnp.where(others > 0, spread_over, named - true)

@@ -10,8 +10,8 @@ from experiments.reporting import compare, rendering
 BASELINE = "temperature"
 BED = ["dataset", "model", "augmentation", "train_examples"]
 RUN = [*BED, "label_rule", "seed"]  # rows of a run agree in these
-CONTROL = "_clean"  # ending of the names of controls
 CANDIDATES = ("drift_recentred", "drift_entropy_trust_recentred")
+CONTROLS = tuple(name.replace("_recentred", "_clean") for name in CANDIDATES)
 # Metric → (header, factor, number of decimal places).
 METRICS = {
     "ece": ("ECE, points", 100, 2),
@@ -22,6 +22,10 @@ METRICS = {
     "unrelated_ece": ("unrelated ECE, points", 100, 2),
     "unrelated_nll": ("unrelated NLL", 1, 4),
 }
+DECIDING = ["nll", "corrupted_ece", "corrupted_nll"]
+MOST_ECE = 0.002  # by which the mean clean ECE of a bed may be higher
+LEAST_BEDS = 4
+LEAST_SEEDS = 3  # a bed with fewer is not finished, and counts for nothing
 
 
 def differences(path: pathlib.Path) -> pd.DataFrame:
@@ -29,16 +33,11 @@ def differences(path: pathlib.Path) -> pd.DataFrame:
 
     The index is ``RUN`` and the calibrator, the columns are ``METRICS``. Views are part of a
     calibrator's name, such as 'drift, mirror'.
-
-    Raises:
-      ValueError: the file has no rows, or they lack a column.
     """
     rows = pd.DataFrame(files.read_json_lines(path, strict=True))
     if missing := {*RUN, "calibrator", *METRICS} - {*rows.columns}:
-        raise ValueError(
-            f"{path}: its rows lack {', '.join(sorted(missing))}; expected rows of "
-            "experiments.calibrators --corruptions --out=FILE"
-        )
+        expected = "expected rows of experiments.calibrators --corruptions --out=FILE"
+        raise ValueError(f"{path}: its rows lack {', '.join(sorted(missing))}; {expected}")
     if "views" in rows:
         rows["calibrator"] += (", " + rows["views"]).where(rows["views"].notna(), "")
     rows = rows.drop_duplicates([*RUN, "calibrator"], keep="last").set_index([*RUN, "calibrator"])
@@ -50,10 +49,7 @@ def differences(path: pathlib.Path) -> pd.DataFrame:
 
 
 def with_interval(values: pd.Series, factor: float = 1, decimals: int = 4) -> str:
-    """Returns the mean of differences and Student's 95 % interval, such as '-.5 [-.8, -.2]'.
-
-    One difference has no interval.
-    """
+    """Returns the mean of differences and its 95 % interval, if several: '-.5 [-.8, -.2]'."""
     if len(values) == 1:
         return f"{factor * values.iloc[0]:+.{decimals}f}"
     mean, half = compare.interval(values)
@@ -61,42 +57,30 @@ def with_interval(values: pd.Series, factor: float = 1, decimals: int = 4) -> st
     return f"{mean} [{low}, {high}]"
 
 
-DECIDING = ("nll", "corrupted_ece", "corrupted_nll")
-MOST_ECE = 0.002  # by which the mean clean ECE of a bed may be higher
-LEAST_BEDS = 4
-LEAST_SEEDS = 3  # a bed with fewer is not finished, and counts for nothing
-
-
 def by_bed(differences: pd.DataFrame) -> pd.DataFrame:
     """Says for each calibrator and bed what the protocol asks, docs/experiments/calibrators.md.
 
-    Beds with fewer than ``LEAST_SEEDS`` seeds are left out.
-
-    Returns:
-      Columns lower (the three deciding metrics are, with intervals that exclude 0), higher (one of
-      them is) and ece (the mean of the clean ECE is higher by more than ``MOST_ECE``).
+    Are the three deciding metrics lower, with intervals that exclude 0; is one of them higher; is
+    the mean of the clean ECE higher by more than ``MOST_ECE``?
     """
     seeds = differences.reset_index("seed")["seed"].groupby(level=BED).transform("nunique")
     finished = differences[seeds.to_numpy() >= LEAST_SEEDS]
     groups = finished.groupby(level=["calibrator", *BED])
-    means = groups.mean()
-    half = groups.agg(lambda values: compare.interval(values)[1])
-    deciding = list(DECIDING)
-    return pd.DataFrame(
-        {
-            "lower": (means + half < 0)[deciding].all(axis=1),
-            "higher": (means - half > 0)[deciding].any(axis=1),
-            "ece": means["ece"] > MOST_ECE,
-        }
-    )
+    means, half = groups.mean(), groups.agg(lambda values: compare.interval(values)[1])
+    asked = {
+        "all three lower": (means + half < 0)[DECIDING].all(axis=1),
+        "one of them higher": (means - half > 0)[DECIDING].any(axis=1),
+        "clean ECE higher by .002": means["ece"] > MOST_ECE,
+    }
+    return pd.DataFrame(asked)
 
 
 def recommended(differences: pd.DataFrame) -> str:
     """Returns the first candidate that succeeds by the protocol; temperature scaling if none."""
     counts = by_bed(differences).groupby(level="calibrator").sum()
     for name in (name for name in CANDIDATES if name in counts.index):
-        beds = counts.loc[name]
-        if beds["lower"] >= LEAST_BEDS and beds["higher"] == 0 and beds["ece"] == 0:
+        lower, *against = counts.loc[name]
+        if lower >= LEAST_BEDS and not any(against):
             return name
     return BASELINE
 
@@ -107,32 +91,28 @@ def markdown(path: pathlib.Path) -> str:
     What counts by the protocol; the candidates and their controls by bed; the candidates by bed and
     label rule; and all calibrators by data set and model.
     """
-    by_run = differences(path).drop(BASELINE, level="calibrator")
+    by_run = differences(path)
+    found = recommended(by_run)
+    by_run = by_run.drop(BASELINE, level="calibrator")
     names = by_run.index.get_level_values("calibrator")
-    controls = {name.replace("_recentred", CONTROL) for name in CANDIDATES}
     chosen = by_run[names.isin(CANDIDATES)]
-    tables = [
-        _counts(by_run[names.isin(CANDIDATES)]),
-        _table(by_run[names.isin([*CANDIDATES, *controls])], ["calibrator", *BED[:3]]),
-        _table(chosen, ["calibrator", *BED[:3], "label_rule"]),
-        _table(by_run, [*BED[:2], "calibrator"]),
+    beds = by_bed(chosen).groupby(level="calibrator")
+    counts = beds.sum().astype(int)
+    counts.insert(0, "beds", beds.size())
+    bodies = [
+        _means(by_run[names.isin([*CANDIDATES, *CONTROLS])], ["calibrator", *BED[:3]]),
+        _means(chosen, ["calibrator", *BED[:3], "label_rule"]),
+        _means(by_run, [*BED[:2], "calibrator"]),
     ]
-    found = recommended(differences(path))
-    return "\n\n".join([*tables, f"Recommended by the protocol: `{found}`."]) + "\n"
+    tables = [rendering.markdown_table(rendering.Table("", body)) for body in bodies]
+    tables = [table.replace("---:|", "---|") for table in tables]
+    first = rendering.markdown_table(rendering.Table("", counts.astype(str)))
+    return "\n\n".join([first, *tables, f"Recommended by the protocol: `{found}`."]) + "\n"
 
 
-def _counts(chosen: pd.DataFrame) -> str:
-    counts = by_bed(chosen).groupby(level="calibrator").agg(["sum", "size"])
-    body = pd.DataFrame({"beds": counts["lower"]["size"]})
-    body["all three lower"] = counts["lower"]["sum"]
-    body["one of them higher"] = counts["higher"]["sum"]
-    body["clean ECE higher by .002"] = counts["ece"]["sum"]
-    return rendering.markdown_table(rendering.Table("", body.astype(str)))
-
-
-def _table(by_run: pd.DataFrame, by: list[str]) -> str:
+def _means(by_run: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     groups = by_run.groupby(level=by)
     body = pd.DataFrame({"n": groups.size().astype(str)})
     for name, (header, factor, decimals) in METRICS.items():
         body[header] = groups[name].agg(with_interval, factor=factor, decimals=decimals)
-    return rendering.markdown_table(rendering.Table("", body)).replace("---:|", "---|")
+    return body

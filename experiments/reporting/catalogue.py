@@ -1,9 +1,9 @@
 """Lists the figures that can be drawn of some runs, each with a description in words."""
 
 import functools
-import math
 import os
 import pathlib
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -11,25 +11,22 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from autolabel_jax.run_dir import RunDir
-from experiments.reporting import bucket_images, comparison_plots, run_plots, texts, varied
+from experiments.reporting import columns, comparison_plots, run_plots, varied
 from experiments.reporting.run_files import CURVES, RunRecord
 
 
 class Drawing(NamedTuple):
-    """A figure that can be drawn, with the name of its file and words for who does not see it.
-
-    ``draw`` raises ValueError or FileNotFoundError if it cannot.
-    """
+    """A figure that can be drawn, with the name of its file and words for who does not see it."""
 
     name: str
     title: str
     alt: str
-    draw: Callable[[], Figure]
+    draw: Callable[[], Figure]  # raises ValueError or FileNotFoundError if it cannot
 
 
 def _drawing(kind: str, draw: Callable, *inputs: Any, name: str = "", **values: Any) -> Drawing:
-    """Makes a drawing of ``texts.FIGURES``, with what its words need."""
-    words = {own: text.format(name=name, **values) for own, text in texts.FIGURES[kind].items()}
+    """Makes a drawing of ``columns.FIGURES``, with what its words need."""
+    words = {own: text.format(name=name, **values) for own, text in columns.FIGURES[kind].items()}
     file = "_".join(filter(None, [kind, name.replace(os.sep, "_")]))
     return Drawing(file, **words, draw=functools.partial(draw, *inputs))
 
@@ -37,13 +34,11 @@ def _drawing(kind: str, draw: Callable, *inputs: Any, name: str = "", **values: 
 def of_runs(frame: pd.DataFrame) -> Iterator[Drawing]:
     """Lists the figures that compare runs, see ``frame``."""
     if len(frame):
-        best = 100 * frame.loc[frame["accuracy"].idxmax(), ["accuracy", "ece"]]
-        draw = comparison_plots.accuracy_against_ece
-        yield _drawing("accuracy_against_ece", draw, frame, num=len(frame), **best)
-    if comparison_plots.has_severities(frame):
+        yield _drawing("accuracy_against_ece", comparison_plots.accuracy_against_ece, frame)
+    if frame.reindex(columns=[comparison_plots.SEVERITY]).notna().any(axis=None):
         yield _drawing("ece_against_severity", comparison_plots.ece_against_severity, frame)
     for field in varied.studied(frame):
-        yield of_setting(varied.select(frame, field)[0], field)
+        yield of_setting(frame, field)
 
 
 def summary(frame: pd.DataFrame) -> list[Drawing]:
@@ -53,45 +48,36 @@ def summary(frame: pd.DataFrame) -> list[Drawing]:
     return [_drawing(f"summary_{name}", draw, frame) for name, draw in charts.items()]
 
 
-def of_setting(drawn: pd.DataFrame, field: str) -> Drawing:
-    """Returns the figure of how metrics change with one setting, from ``varied.select``."""
-    return _drawing("vary", varied.draw, drawn, field, name=field, means=varied.in_words(drawn))
+def of_setting(frame: pd.DataFrame, field: str, *, report: bool = False) -> Drawing:
+    """Returns the figure of one setting; may report the runs that are on no curve."""
+    drawn, alone = varied.select(frame, field)
+    for run in alone["run"] if report else ():
+        reason = f"differs from no other AutoLabel run in {field} alone"
+        print(f"left out of vary_{field}: {run}: {reason}", file=sys.stderr)
+    return _drawing("vary", varied.draw, drawn, field, name=field)
 
 
 def of_run(run: RunRecord, name: str) -> Iterator[Drawing]:
     """Lists the figures of one run, finished or not, under a name that tells it from others."""
     if run.lines and all({"epoch", *CURVES[:3]} <= line.keys() for line in run.lines):
-        last = run.lines[-1]
-        finite = [v for v in last["label_confidence"] if v is not None] or [math.nan]
-        ends = {"epochs": len(run.lines), "low": min(finite), "high": max(finite)}
-        yield _drawing("label_confidence", run_plots.label_confidence, run, name=name, **ends)
-        accuracy = ", ".join("none" if v is None else f"{v:.3f}" for v in last["bucket_accuracy"])
-        values = {"epochs": last["epoch"] + 1, "accuracy": accuracy}
-        yield _drawing("bucket_distance", run_plots.bucket_distance, run, name=name, **values)
-    measured = [line for line in run.lines if line.get("beyond_family")]
-    if measured:
-        columns = {n[7:]: v for n, v in measured[-1].items() if n.startswith("beyond_")}
+        for draw in (run_plots.label_confidence, run_plots.bucket_distance):
+            yield _drawing(draw.__name__, draw, run, name=name)
+    for line in [line for line in run.lines if line.get("beyond_family")][-1:]:
+        values = {n[7:]: v for n, v in line.items() if n.startswith("beyond_")}
         draw = run_plots.temperature_by_distance
-        temperatures = columns["temperature"]
-        ends = {"clean": temperatures[0], "low": min(temperatures), "high": max(temperatures)}
-        yield _drawing("temperature_by_distance", draw, columns, run, name=name, **ends)
+        yield _drawing(draw.__name__, draw, values, run, name=name)
     if RunDir(run.workdir).logits_file.exists():
         yield _drawing("reliability", run_plots.reliability_diagram, run, name=name)
 
 
-def of_buckets(
-    runs: Sequence[RunRecord], names: dict[pathlib.Path, str], data_dir: str | None = None
-) -> Iterator[Drawing]:
-    """Lists the sample images of the buckets, one figure for all runs that share them.
-
-    Its labels are those of an AutoLabel run, if there is one. ``names`` is from ``run_names``.
-    """
-    done = {""}
+def of_buckets(runs: Sequence[RunRecord], data_dir: str | None = None) -> Iterator[Drawing]:
+    """Lists sample images of the buckets, one for runs that share them, AutoLabel's first."""
+    names, done = run_names(runs), {""}
     for run in sorted(runs, key=lambda run: run.config.get("labels.rule") != "autolabel"):
-        if (key := bucket_images.same_picture(run)) not in done:
+        if (key := run_plots.same_picture(run)) not in done:
             values = {"method": run.config["augment.name"], "data": run.config["dataset"]}
             values["name"] = names[run.workdir]
-            yield _drawing("bucket_images", bucket_images.draw, run, data_dir, **values)
+            yield _drawing("bucket_images", run_plots.bucket_images, run, data_dir, **values)
         done.add(key)
 
 
@@ -105,16 +91,9 @@ def run_names(runs: Sequence[RunRecord]) -> dict[pathlib.Path, str]:
 def everything(
     frame: pd.DataFrame, left_out: pd.DataFrame, *, data_dir: str | None, images: bool
 ) -> list[Drawing]:
-    """Lists all figures of some runs, see ``frame.load``.
-
-    Args:
-      frame: runs that can be compared.
-      left_out: the others.
-      data_dir: folder of the data sets, if it has moved.
-      images: whether to list the sample images too, for which the data are read.
-    """
+    """Lists all figures of some runs, see ``frame.load``; ``images``: also of sample images."""
     runs = [*frame["record"], *left_out["record"]]
     names = run_names(runs)
-    sampled = of_buckets(runs, names, data_dir) if images else ()
+    sampled = of_buckets(runs, data_dir) if images else ()
     single = [drawing for run in runs for drawing in of_run(run, names[run.workdir])]
     return [*of_runs(frame), *sampled, *single]

@@ -1,16 +1,29 @@
-"""The metrics shown in tables, from ``columns.csv``: headers, formats, sets of images."""
+"""What tables show: metrics from ``columns.csv``, texts from ``texts.toml``, published results.
 
+Every number in ``published.csv`` was read in its source or recomputed from the source's files;
+metrics are fractions. ``augmentation`` is empty if no run of ours is made in this way; a run must
+also have the ``settings``. The AutoLabel paper's tables (arXiv 2302.11188) could not be read.
+"""
+
+import json
 import math
 import pathlib
-from collections.abc import Mapping
+import tomllib
+from collections.abc import Collection, Mapping
+from decimal import Decimal
 from typing import Any
 
 import pandas as pd
 
-TABLE = pd.read_csv(pathlib.Path(__file__).with_name("columns.csv"), index_col="name")
+HERE = pathlib.Path(__file__).parent
+TEXTS = tomllib.loads((HERE / "texts.toml").read_text(encoding="utf-8"))
+NOTES, FIGURES = TEXTS["notes"], TEXTS["figures"]
+TABLE = pd.read_csv(HERE / "columns.csv", index_col="name")
 HEADERS, IMAGES = TABLE["header"].to_dict(), TABLE["images"].to_dict()
 OF_RUN = tuple(TABLE.index[TABLE["printed"] == "run"])  # shown after a run
 NO_CONTEST = ("seconds", "peak_memory_gib")  # describe the machine, not the labels
+PUBLISHED = pd.read_csv(HERE / "published.csv", dtype=str, keep_default_na=False)
+PUBLISHED_METRICS = tuple(PUBLISHED.columns[PUBLISHED.columns.get_loc("settings") + 1 :])
 
 
 def is_higher_better(metric: str) -> bool:
@@ -21,11 +34,7 @@ def is_higher_better(metric: str) -> bool:
 def shown(name: str, *values: float | None, sign: str = "", spread: str = "[{}, {}]") -> str:
     """Formats a metric and what it is known to: '93.12 ± 0.20', '93.10 [92.61, 93.58]', ''.
 
-    Args:
-      name: row of ``TABLE``.
-      *values: the value, and the numbers for ``spread``; without these if one is None or NaN.
-      sign: '+' for differences.
-      spread: format of the other numbers.
+    The values after the first fill ``spread``, which is left out if one of them is None or NaN.
     """
     factor, digits = TABLE.at[name, "factor"], TABLE.at[name, "digits"]
     first, *others = (
@@ -39,3 +48,26 @@ def shown(name: str, *values: float | None, sign: str = "", spread: str = "[{}, 
 def with_interval(result: Mapping[str, Any], name: str, like: str) -> str:
     """Returns '93.10 [92.61, 93.58]' of a result, in the format of the metric ``like``."""
     return shown(like, result.get(name), *result.get(f"{name}_interval", ()))
+
+
+def published_beside(config: Mapping[str, Any], model: str) -> tuple[dict[str, Decimal], str]:
+    """Returns published metrics beside a run of a whole split, and a footnote; else {}, ''."""
+    own = [config["dataset"], model, config["augment.name"], config["labels.rule"]]
+    same = (PUBLISHED[["dataset", "model", "augmentation", "label_rule"]] == own).all(axis=1)
+    for _, row in PUBLISHED[same].iterrows() if not config.get("train_examples") else ():
+        if json.loads(row["settings"] or "{}").items() <= config.items():
+            metrics = {name: Decimal(row[name]) for name in PUBLISHED_METRICS if row[name]}
+            return metrics, f"{row['row']} ({row['dataset']}, {row['model']}): {row['source']}"
+    return {}, ""
+
+
+def published(cells: pd.DataFrame, sets: Collection[str]) -> tuple[dict[int, str], list[str]]:
+    """Returns 'accuracy 96.0, ECE 2.31 [1]' or '' by cell, of sets of images, and footnotes."""
+    texts, footnotes = {}, []
+    for cell, run in cells["record"].items():
+        metrics, footnote = published_beside(run.config, cells.loc[cell, "model"])
+        own = {HEADERS[m]: value for m, value in metrics.items() if IMAGES.get(m) in sets}
+        text = ", ".join(f"{name.removesuffix(' %')} {v.scaleb(2)}" for name, v in own.items())
+        footnotes += [footnote] * (bool(own) and footnote not in footnotes)
+        texts[cell] = f"{text} [{footnotes.index(footnote) + 1}]" if own else ""
+    return texts, [f"[{i}] published: {note}" for i, note in enumerate(footnotes, 1)]

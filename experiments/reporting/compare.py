@@ -1,4 +1,4 @@
-"""Compares cells of a frame over the seeds that they have in common."""
+"""Compares cells of a frame over the seeds that they have in common, and their label curves."""
 
 from collections.abc import Sequence
 
@@ -6,27 +6,27 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from experiments.reporting import columns
+from experiments.reporting import columns, methods
 from experiments.reporting import frame as frames
+from experiments.reporting.run_files import CURVES, RunRecord
 
 LEVEL = 0.95  # confidence level of intervals; 1 - LEVEL is that of the paired t test
 MIN_SEEDS = 3  # that the test needs
 # Metrics of AutoLabel against temperature scaling and smoothing.
 METRICS = ("ece", "nll", "accuracy", "corrupted_ece", "corrupted_accuracy")
 HELD_OUT = "calibration_nll"  # in the last line of metrics.jsonl, without a temperature
+THIRDS = 3  # of training, over which label curves are averaged
+EQUAL = 1e-6  # labels and accuracies are written as float32
+NONE = pd.DataFrame(columns=["mean", "low", "high", "count"], dtype=float)
 
 
 def interval(values: pd.Series | pd.DataFrame) -> tuple:
     """Returns the mean over rows, and the half width of Student's 95 % interval."""
-    half = values.sem() * stats.t.ppf((1 + LEVEL) / 2, values.count() - 1)
-    return values.mean(), half
+    return values.mean(), values.sem() * stats.t.ppf((1 + LEVEL) / 2, values.count() - 1)
 
 
 def difference(cell: pd.DataFrame, base: pd.DataFrame) -> pd.DataFrame:
-    """Returns cell minus base, each float [seeds, metrics], over common seeds.
-
-    The columns are mean, low, high and count, with NaN in Student's 95 % interval of one seed.
-    """
+    """Returns cell minus base, each [seeds, metrics], over common seeds: mean, low, high, count."""
     gaps = cell - base
     mean, half = interval(gaps)
     ends = {"mean": mean, "low": mean - half, "high": mean + half, "count": gaps.count()}
@@ -41,15 +41,14 @@ def means(frame: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
 
 def _by_seed(frame: pd.DataFrame, metrics: Sequence[str]) -> dict[int, pd.DataFrame]:
     """Returns the metrics of each cell, with the seeds as index."""
-    runs = frame.set_index("seed")[["cell", *metrics]]
-    return {cell: own[list(metrics)] for cell, own in runs.groupby("cell")}
+    return {cell: own[list(metrics)] for cell, own in frame.set_index("seed").groupby("cell")}
 
 
 def best(frame: pd.DataFrame, metrics: Sequence[str]) -> set[tuple[int, str]]:
     """Finds the best mean of each block, if a paired t test against the runner-up is passed.
 
-    The test of level 5 % is passed where the 95 % interval of the difference excludes 0. The
-    common seeds may rank the two differently than all seeds do, then none is the best.
+    The test of level 5 % is passed where the 95 % interval of the difference excludes 0. If the
+    common seeds rank the two differently than all seeds do, none is the best.
     """
     found, seeds = set(), _by_seed(frame, metrics)
     means = frame.groupby("cell")[list(metrics)].mean()
@@ -61,55 +60,50 @@ def best(frame: pd.DataFrame, metrics: Sequence[str]) -> set[tuple[int, str]]:
             if len(ranked) == 2:
                 gap = difference(*(seeds[cell][[metric]] for cell in ranked)).loc[metric]
                 is_better = gap["low"] > 0 if higher else gap["high"] < 0
-                if is_better and gap["count"] >= MIN_SEEDS:
-                    found.add((ranked[0], metric))
+                found |= {(ranked[0], metric)} if is_better and gap["count"] >= MIN_SEEDS else set()
     return found
 
 
 def to_one_hot(frame: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
     """Returns the differences, by cell and metric, of cells to the one-hot cell of their block."""
     seeds, gaps = _by_seed(frame, metrics), {}
-    for _, block in frame[["block", "cell", "label_rule"]].groupby("block"):
-        base = _one_hot(block)
-        others = [cell for cell in block["cell"].unique() if base not in (None, cell)]
-        gaps |= {cell: difference(seeds[cell], seeds[base]) for cell in others}
-    return _stacked(gaps, ["cell", "metric"])
+    for _, block in frame.groupby("block"):
+        for base in block.loc[block["label_rule"] == "one_hot", "cell"].unique()[:1]:
+            others = block.loc[block["cell"] != base, "cell"].unique()
+            gaps |= {cell: difference(seeds[cell], seeds[base]) for cell in others}
+    return pd.concat({-1: NONE} | gaps, names=["cell", "metric"])
 
 
 def to_baselines(frame: pd.DataFrame) -> pd.DataFrame:
     """Returns differences by AutoLabel's cell, without a temperature, the baseline, and metric.
 
-    The baselines cost as little: one-hot labels with a temperature, and the best constant
-    smoothing. Both use the same held-out images as AutoLabel, and neither the test set to choose
-    anything. A temperature does not change accuracy.
+    The baselines are one-hot labels with a temperature, which does not change accuracy, and the
+    best constant smoothing. Both use the same held-out images as AutoLabel.
     """
     present = frames.present(frame)
     metrics = [metric for metric in METRICS if metric in present]
-    seeds, gaps = _by_seed(frame, present), {}
     scaled = [m if m.endswith("accuracy") else f"{m}_ts" for m in metrics]
-    names = ["block", "cell", "seed", "label_rule", "rule", "record"]
-    for _, block in frame[names].groupby("block"):
-        baselines = {}
-        if (base := _one_hot(block)) is not None:
-            baselines["one_hot (TS)"] = seeds[base].reindex(columns=scaled)
+    seeds, gaps = _by_seed(frame, present), {}
+    for _, block in frame.groupby("block"):
+        first = block.drop_duplicates("cell").set_index("cell")
+        cells = {rule: list(own.index) for rule, own in first.groupby("label_rule")}
         fixed, best = best_smoothing(block)
+        baselines = {}
+        if one_hot := cells.get("one_hot"):
+            baselines["one_hot (TS)"] = seeds[one_hot[0]].reindex(columns=scaled)
         if best is not None:
-            cells = block.drop_duplicates("cell").set_index("cell")
-            shares = [run.settings["labels.smoothing"] for run in cells.loc[fixed, "record"]]
+            shares = [run.settings["labels.smoothing"] for run in first.loc[fixed, "record"]]
             choices = ", ".join(f"{share:g}".removeprefix("0") or "0" for share in shares)
-            name = cells.loc[best, "rule"] + f" (of {choices})" * (len(fixed) > 1)
+            name = first.loc[best, "rule"] + f" (of {choices})" * (len(fixed) > 1)
             baselines[name] = seeds[best].reindex(columns=metrics)
-        for cell in block.loc[block["label_rule"] == "autolabel", "cell"].unique():
+        for cell in cells.get("autolabel", ()):
             for name, own in baselines.items():
                 gaps[cell, name] = difference(seeds[cell][metrics], own.set_axis(metrics, axis=1))
-    return _stacked(gaps, ["cell", "minus", "metric"])
+    return pd.concat({(-1, ""): NONE} | gaps, names=["cell", "minus", "metric"])
 
 
 def best_smoothing(block: pd.DataFrame) -> tuple[list[int], int | None]:
-    """Chooses the smoothing constant with the lowest mean held-out NLL over the common seeds.
-
-    Returns all cells to choose from, and the best; None without one or without a common seed.
-    """
+    """Returns the cells of smoothing, and that of lowest mean held-out NLL over common seeds."""
     fixed = block[block["label_rule"] == "smoothing"]
     cells = list(fixed["cell"].unique())
     if len(cells) < 2:
@@ -120,26 +114,55 @@ def best_smoothing(block: pd.DataFrame) -> tuple[list[int], int | None]:
     return cells, None if common.empty else common.mean().idxmin()
 
 
-def _one_hot(block: pd.DataFrame) -> int | None:
-    return next(iter(block.loc[block["label_rule"] == "one_hot", "cell"]), None)
-
-
-def _stacked(gaps: dict, names: list[str]) -> pd.DataFrame:
-    if gaps:
-        return pd.concat(gaps, names=names)
-    index = pd.MultiIndex.from_tuples([], names=names)
-    return pd.DataFrame(columns=["mean", "low", "high", "count"], index=index, dtype=float)
-
-
 def at_bound(frame: pd.DataFrame) -> pd.Series:
-    """Whether each run's temperature stands for an optimum at 0, at infinity or nowhere.
-
-    Runs before ``temperature_optimum`` was recorded searched from .01 to 100: they count if their
-    temperature is at an end of it.
-    """
-    temperature, kind = (
-        frame.get(name, pd.Series(None, frame.index, dtype))
-        for name, dtype in (("temperature", float), ("temperature_optimum", object))
-    )
+    """Whether each run's temperature stands for an optimum at 0, at infinity or nowhere."""
+    own = frame.reindex(columns=["temperature", "temperature_optimum"])
+    temperature, kind = own["temperature"].astype(float), own["temperature_optimum"]
+    # Runs before ``temperature_optimum`` was recorded searched from .01 to 100.
     old = kind.isna() & ((temperature < 0.01001) | (temperature > 99.9))
     return old | kind.isin(["zero", "infinite", "none"])
+
+
+def courses(frame: pd.DataFrame) -> pd.DataFrame:
+    """Averages curves over buckets and seeds in each third of the epochs, 'of them', of each cell.
+
+    Only cells count of which every run uses AutoLabel and has all curves for three epochs or more.
+    """
+    means = {}
+    for cell, runs in frame.groupby("cell")["record"]:
+        if all(map(_has_course, runs)):
+            means[cell] = pd.concat(map(_by_third, runs)).groupby(level=0, sort=False).mean()
+    return pd.concat(means, names=["cell", "of them"]) if means else pd.DataFrame()
+
+
+def _has_course(run: RunRecord) -> bool:
+    lengths = {len(line.get(name, ())) for line in run.lines for name in CURVES}
+    learned = run.result["label_rule"] == "autolabel"
+    return learned and len(run.lines) >= THIRDS and len(lengths) == 1 and 0 not in lengths
+
+
+def _by_third(run: RunRecord) -> pd.DataFrame:
+    """Averages over the epochs of each third; momentum clips at an accuracy that is not logged."""
+    parts = np.array_split(np.arange(1, len(run.lines) + 1), THIRDS)
+    thirds = [f"{part[0]}-{part[-1]}" for part in parts for _ in part]
+    curves = pd.DataFrame(run.lines)[list(CURVES)].assign(third=thirds)
+    long = curves.explode(list(CURVES)).reset_index(drop=True)
+    bucket = long.index % len(run.lines[0][CURVES[0]])
+    label, accuracy, confidence, ece = (long[name].astype(float) for name in CURVES)
+    gap = confidence - accuracy
+    turn = gap * gap.groupby(bucket).shift()
+    settings = methods.DEFAULTS | run.config
+    averaged = settings["labels.momentum"] > 0 or not settings["calibration.exact"]
+    clipped = ((label - accuracy).abs() <= EQUAL) & (label < 1 - EQUAL)
+    values = {
+        "mean label": label,
+        "lowest bucket": label.groupby([long["third"], bucket]).transform("mean"),
+        "mean change": label.groupby(bucket).diff().abs(),
+        "sign turns": (turn < 0).astype(float).where(turn.notna()),
+        "at the clip": clipped.astype(float).where(accuracy.notna() & (not averaged)),
+        "at 1": (label >= 1 - EQUAL).astype(float),
+        "gap": gap.abs(),
+        "ECE less gap": ece - gap.abs(),
+    }
+    values = pd.DataFrame(values).groupby(long["third"], sort=False)
+    return values.mean().assign(**{"lowest bucket": values["lowest bucket"].min()})

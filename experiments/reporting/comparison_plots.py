@@ -18,25 +18,19 @@ from experiments.reporting.compare import MIN_SEEDS
 
 SCALINGS = {"": "before temperature scaling", "_ts": "after temperature scaling"}
 BY_SEVERITY = "corrupted_ece{}_by_severity"
+SEVERITY = BY_SEVERITY.format("")
 SEVERITIES = ("clean", "1", "2", "3", "4", "5")
 MIN_ECE, MIN_ACCURACY = 5, 10  # smallest spans of the axes, in points
 OPTION = "labels.alpha"  # may differ from study to study
 BASE = "one_hot"
 RULES = (BASE, "smoothing", "autolabel")  # of the second and third chart
 BUDGET = ["dataset", "model", "train_examples", "epochs"]
-Look = dict[str, str]
+Cell = tuple[str, pd.DataFrame, dict[str, str]]  # name, runs and look
 
 
-def _looks(names: Iterable[str]) -> dict[str, Look]:
-    """Gives each series one look for all panels."""
-    return {name: plots.style(i) for i, name in enumerate(dict.fromkeys(names))}
-
-
-def _blocks(
-    axes: Iterable[Axes], frame: pd.DataFrame
-) -> Iterator[tuple[Axes, list[tuple[str, pd.DataFrame, Look]]]]:
-    """Yields axes with a title, and name, runs and look of each cell, for each block."""
-    looks = _looks(frame["labels"])
+def _blocks(axes: Iterable[Axes], frame: pd.DataFrame) -> Iterator[tuple[Axes, list[Cell]]]:
+    """Yields axes with a title, and the cells, for each block; a name has one look in all."""
+    looks = {name: plots.style(i) for i, name in enumerate(frame["labels"].unique())}
     for place, (_, block) in zip(axes, frame.groupby("block"), strict=True):
         place.set_title(plots.block_title(block))
         cells = block.groupby("labels", sort=False)
@@ -45,80 +39,83 @@ def _blocks(
 
 @plots.STYLE
 def accuracy_against_ece(frame: pd.DataFrame) -> Figure:
-    """Draws ECE against accuracy, a mark for each run.
-
-    So that small differences do not look large, the ECE axis starts at 0 and ends at 5 % or above,
-    and the accuracy axis spans ten points at least.
-    """
+    """Draws ECE against accuracy, a mark a run; axes have least spans, so as not to exaggerate."""
     figure, axes = plots.grid(frame["block"].nunique())
     for place, cells in _blocks(axes, frame):
         for name, runs, look in cells:
-            look = look | {"linestyle": "none"}
-            place.plot(100 * runs["accuracy"], 100 * runs["ece"], **look, label=name)
+            points = 100 * runs["accuracy"], 100 * runs["ece"]
+            place.plot(*points, **look | {"linestyle": "none"}, label=name)
         low, high = place.get_xlim()
         high = min(high + max(MIN_ACCURACY - (high - low), 0) / 2, 100)
         place.set_xlim(min(low, high - MIN_ACCURACY), high)
         place.set_ylim(0, max(place.get_ylim()[1], MIN_ECE))
         place.set(xlabel="accuracy %", ylabel="ECE %")
-    plots.legend(figure, axes)
-    return figure
+    return plots.finish(figure, axes)
 
 
-def has_severities(frame: pd.DataFrame) -> bool:
-    """Whether any run was evaluated on corrupted images by severity."""
-    return BY_SEVERITY.format("") in frame and bool(frame[BY_SEVERITY.format("")].notna().any())
-
-
-def _severities(frame: pd.DataFrame, scaling: str = "") -> np.ndarray:
-    """Returns ECE %, float [runs, 6], of clean images and by severity, of runs that have it."""
-    columns = [f"ece{scaling}", BY_SEVERITY.format(scaling)]
-    found = frame.reindex(columns=columns).dropna(subset=columns[1:])
-    return 100 * np.array([[clean, *by] for clean, by in found.values], float).reshape(-1, 6)
-
-
-def _draw_severities(place: Axes, series: Sequence[tuple[str, np.ndarray, Look]]) -> None:
-    """Draws mean curves ± standard deviation over seeds, with a logarithmic axis for the ECE."""
-    series = [one for one in series if len(one[1])]
-    shifts = np.linspace(-1, 1, len(series)) * min(0.03 * len(series), 0.2)  # no bar hides another
-    for shift, (name, curves, look) in zip(shifts, series, strict=True):
+def _draw_severities(place: Axes, series: Sequence[tuple[str, pd.DataFrame, dict, str]]) -> None:
+    """Draws mean ECE % ± standard deviation over seeds: name, runs, look and scaling of each."""
+    drawn, columns = [], ("ece{}", BY_SEVERITY)
+    for name, runs, look, scaling in series:
+        found = runs.reindex(columns=[c.format(scaling) for c in columns])
+        found = found.dropna(subset=found.columns[1:])
+        curves = 100 * np.array([[clean, *by] for clean, by in found.values], float).reshape(-1, 6)
+        drawn += [(name, curves, look)] * bool(len(curves))
+    shifts = np.linspace(-1, 1, len(drawn)) * min(0.03 * len(drawn), 0.2)  # no bar hides another
+    for shift, (name, curves, look) in zip(shifts, drawn, strict=True):
         sd = curves.std(0, ddof=1) if len(curves) > 1 else None
         place.errorbar(np.arange(6) + shift, curves.mean(0), sd, **look, label=name)
-    first = 0 if any(np.isfinite(curves[:, 0]).any() for _, curves, _ in series) else 1
+    first = 0 if any(np.isfinite(curves[:, 0]).any() for _, curves, _ in drawn) else 1
     place.set_xticks(range(first, 6), SEVERITIES[first:])
-    plots.log_percent(place)
+    place.set_yscale("log", nonpositive="clip")
+    place.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+    place.yaxis.set_major_formatter("{x:g}")
+    place.yaxis.set_minor_formatter(ticker.NullFormatter())
 
 
 @plots.STYLE
 def ece_against_severity(frame: pd.DataFrame) -> Figure:
-    """Draws the mean ECE over corruptions against severity, ± standard deviation over seeds."""
-    frame = frame[frame[BY_SEVERITY.format("")].notna()]
+    """Draws the mean ECE over corruptions against severity, before and after a temperature."""
+    frame = frame[frame[SEVERITY].notna()]
     figure, axes = plots.panels(frame["block"].nunique(), 2, 2.9, sharex=True, sharey="row")
     for column, (scaling, when) in zip(axes.T, SCALINGS.items(), strict=True):
         for place, cells in _blocks(column, frame):
-            _draw_severities(place, [(n, _severities(runs, scaling), o) for n, runs, o in cells])
+            _draw_severities(place, [(*cell, scaling) for cell in cells])
             place.set_title(f"{place.get_title()}\n{when}")
         column[-1].set_xlabel("severity of the corruption")
     for place in axes[:, 0]:
         place.set_ylabel("ECE %")
-    plots.legend(figure, axes.flat)
-    return figure
+    return plots.finish(figure, axes.ravel())
+
+
+@plots.STYLE
+def severity(frame: pd.DataFrame) -> Figure:
+    """Draws the mean ECE over corruptions against severity, with a panel for each block."""
+    frame = _shown(frame, SEVERITY, RULES)
+    figure, axes = plots.grid(frame["block"].nunique(), height=2.1, sharey=True)
+    for i, (place, cells) in enumerate(_blocks(axes, frame)):
+        series = [(*cell, "") for cell in cells]
+        hollow = {"linestyle": ":", "fillstyle": "none"}
+        for name, runs, look in cells:
+            if name == BASE:
+                series.append((f"{name} {SCALINGS['_ts']}", runs, look | hollow, "_ts"))
+        _draw_severities(place, series)
+        place.set_ylabel("" if i % 3 else "ECE %")
+        place.set_xlabel("severity of the corruption" if i >= len(axes) - 3 else "")
+    return plots.finish(figure, axes)
 
 
 def _shown(frame: pd.DataFrame, metric: str, rules: Sequence[str] = ()) -> pd.DataFrame:
-    """Returns the runs of a summary, with ``labels`` shortened to the rule and its step.
-
-    Raises:
-      ValueError: there are none, or cells of a block differ in α alone.
-    """
+    """Returns the runs of a summary, with ``labels`` shortened to the rule and its step."""
     frame = frame[frame[metric].notna()] if metric in frame else frame[:0]
     if frame.empty:
         raise ValueError(f"no run has {metric}")
     pairs = zip(frame["label_rule"], frame["record"], strict=True)
     options = [methods.options(rule, run.settings) for rule, run in pairs]
-    plain = pd.Series([own.keys() <= {OPTION} for own in options], frame.index, dtype=bool)
-    seeds = frame.groupby("cell")["cell"].transform("size")
     ends = [f", {OPTION}={own[OPTION]}" if OPTION in own else "" for own in options]
     labels = [name.removesuffix(end) for name, end in zip(frame["labels"], ends, strict=True)]
+    plain = np.array([own.keys() <= {OPTION} for own in options])
+    seeds = frame.groupby("cell")["cell"].transform("size")
     named = frame["label_rule"].isin(rules or frame["label_rule"])
     kept = frame.assign(labels=labels)[plain & named & (seeds >= MIN_SEEDS)]
     if kept.empty:
@@ -134,8 +131,7 @@ def _shown(frame: pd.DataFrame, metric: str, rules: Sequence[str] = ()) -> pd.Da
 def ece_by_rule(frame: pd.DataFrame) -> Figure:
     """Draws ECE after temperature scaling by label rule, with a panel for each augmentation.
 
-    The axis starts at 0. Data sets of which runs have one augmentation are left out. The vertical
-    line is at the mean of one-hot labels.
+    Budgets with one augmentation are left out. A line is at the mean of one-hot labels.
     """
     frame = _shown(frame, "ece_ts")
     several = frame.groupby(BUDGET)["augmentation"].transform("nunique") > 1
@@ -145,7 +141,7 @@ def ece_by_rule(frame: pd.DataFrame) -> Figure:
     figure = plt.figure(figsize=(plots.WIDTH, 2.9 * len(budgets)))
     parts = figure.subfigures(len(budgets), 1, squeeze=False)[:, 0]
     for part, ((dataset, model, images, epochs), runs) in zip(parts, budgets, strict=True):
-        names = list(dict.fromkeys(runs["labels"]))
+        names = list(runs["labels"].unique())
         axes = part.subplots(1, runs["block"].nunique(), sharex=True, sharey=True)
         for place, cells in _blocks(axes, runs):
             for name, own, look in cells:
@@ -165,50 +161,27 @@ def ece_by_rule(frame: pd.DataFrame) -> Figure:
 
 @plots.STYLE
 def nll_differences(frame: pd.DataFrame) -> Figure:
-    """Draws the NLL of label rules without a temperature minus that of one-hot labels with one.
+    """Draws the NLL of rules without a temperature minus that of one-hot labels with one, paired.
 
-    Differences are paired over seeds, in a row for each block. Other label rules than those of
-    ``RULES`` are left out: some of their differences are ten times as large.
+    Other rules than ``RULES`` are left out: some of their differences are ten times as large.
     """
     frame = _shown(frame, "nll_ts", RULES)
-    looks = _looks(frame["labels"])
     blocks = [block for _, block in frame.groupby("block") if BASE in set(block["label_rule"])]
     if not blocks:
         raise ValueError(f"no label rule can be compared with {BASE} of {MIN_SEEDS} seeds or more")
     figure, place = plt.subplots(figsize=(plots.WIDTH, 0.6 * len(blocks) + 0.5))
+    names = list(frame["labels"].unique())
     for row, block in enumerate(blocks):
         base = block[block["label_rule"] == BASE].set_index("seed")["nll_ts"]
         for name, runs in block.groupby("labels", sort=False):
             gaps = (runs.set_index("seed")["nll"] - base).dropna()
-            if len(gaps) < MIN_SEEDS:
-                continue
-            mean, half = compare.interval(gaps)
-            offset = 0.7 * ((list(looks).index(name) + 0.5) / len(looks) - 0.5)
-            look = looks[name] | {"linestyle": "none"}
-            place.errorbar(mean, row + offset, xerr=half, **look, label=name)
+            if len(gaps) >= MIN_SEEDS:
+                mean, half = compare.interval(gaps)
+                at = row + 0.7 * ((names.index(name) + 0.5) / len(names) - 0.5)
+                look = plots.style(names.index(name)) | {"linestyle": "none"}
+                place.errorbar(mean, at, xerr=half, **look, label=name)
     titles = list(map(plots.block_title, blocks))
     place.set(yticks=range(len(blocks)), yticklabels=titles, ylim=(len(blocks) - 0.5, -0.5))
     place.set_xlabel("NLL minus NLL of one_hot after temperature scaling (below 0: better)")
     place.axvline(0, color="black", linewidth=0.8)
-    plots.legend(figure, [place])
-    return figure
-
-
-@plots.STYLE
-def severity(frame: pd.DataFrame) -> Figure:
-    """Draws the mean ECE over corruptions against severity, with a panel for each block."""
-    frame = _shown(frame, BY_SEVERITY.format(""), RULES)
-    figure, axes = plots.grid(frame["block"].nunique(), height=2.1, sharey=True)
-    for place, cells in _blocks(axes, frame):
-        series = [(name, _severities(runs), look) for name, runs, look in cells]
-        for name, runs, look in cells:
-            if name == BASE:
-                look = look | {"linestyle": ":", "fillstyle": "none"}
-                series.append((f"{name} {SCALINGS['_ts']}", _severities(runs, "_ts"), look))
-        _draw_severities(place, series)
-    for place in axes[::3]:
-        place.set_ylabel("ECE %")
-    for place in axes[-3:]:
-        place.set_xlabel("severity of the corruption")
-    plots.legend(figure, axes)
-    return figure
+    return plots.finish(figure, [place])

@@ -20,26 +20,19 @@ from experiments.reporting.rendering import escape_markdown
 
 BEGIN, END = "<!-- tables", "<!-- end of tables -->"
 MARKER = re.compile(rf"^(?:{BEGIN}|{END}).*$", re.MULTILINE)
-# Fields that are lists → their separator and the argument of ``summary.tables``.
-LISTS = {"show": (None, "kinds"), "columns": (None, "chosen"), "rows": (";", "rows")}
-LISTS |= {"augmentations": (None, "augmentations")}
+# Arguments of ``summary.tables`` → their separator.
+LISTS = {"show": None, "columns": None, "rows": ";", "augmentations": None}
 FIELDS = (*LISTS, "title", "notes")
 EXAMPLE = f'{BEGIN} results/FOLDER columns="accuracy ece" -->'
 
 
 def find(text: str, name: str) -> list[tuple[re.Match, re.Match]]:
-    """Finds the pairs of markers in the text of a document.
-
-    Raises:
-      ValueError: one of the two is missing; the message gives document and line.
-    """
+    """Finds the pairs of markers in the text of a document; an error gives document and line."""
     found = list(MARKER.finditer(text))
     for i, marker in enumerate(found):
-        wanted = END if i % 2 else EXAMPLE
         if marker.group().startswith(END) != bool(i % 2):
-            raise ValueError(
-                f"{_place(name, marker)}: {marker.group()!r} without {wanted} before it"
-            )
+            what = f"{marker.group()!r} without {END if i % 2 else EXAMPLE} before it"
+            raise ValueError(f"{_place(name, marker)}: {what}")
     if len(found) % 2:
         raise ValueError(f"{_place(name, found[-1])}: the block has no end; write {END} below it")
     return list(zip(found[::2], found[1::2], strict=True))
@@ -49,13 +42,13 @@ def _place(name: str, marker: re.Match) -> str:
     return f"{name}:{marker.string.count(chr(10), 0, marker.start()) + 1}"
 
 
-def _parse(marker: re.Match) -> tuple[list[str], dict[str, str]]:
+def _parse(marker: str) -> tuple[list[str], dict[str, str]]:
     """Returns the folders and the fields of a marker."""
-    inside = marker.group().removeprefix(BEGIN).strip()
+    inside = marker.removeprefix(BEGIN).strip()
     try:
         words = shlex.split(inside.removesuffix("-->"))
     except ValueError as error:
-        raise ValueError(f"{error} in {marker.group()!r}; write it as {EXAMPLE}") from error
+        raise ValueError(f"{error} in {marker!r}; write it as {EXAMPLE}") from error
     # A folder may be called 'runs/labels.rule=one_hot'.
     fields = [word for word in words if "=" in word and word.split("=")[0].isidentifier()]
     given = dict(word.split("=", 1) for word in fields)
@@ -63,45 +56,23 @@ def _parse(marker: re.Match) -> tuple[list[str], dict[str, str]]:
     unknown = [field for field in given if field not in FIELDS]
     if unknown or not folders or not inside.endswith("-->") or given.get("notes", "no") != "no":
         what = f"got {', '.join(unknown)}, expected some of: {', '.join(FIELDS)}"
-        what = what if unknown else marker.group()
+        what = what if unknown else marker
         raise ValueError(f'{what}; write it as {EXAMPLE}; notes may be "no"')
     return folders, given
 
 
-def regenerated(text: str, name: str, root: pathlib.Path) -> str:
-    """Returns the text of a document with all its tables regenerated.
-
-    Paths in markers are relative to ``root``.
-
-    Raises:
-      ValueError: a block cannot be made; the message gives document and line.
-    """
-    parts, done = [], 0
-    for begin, end in find(text, name):
-        try:
-            parts += [text[done : begin.end()], f"\n\n{_content(begin, root)}\n"]
-        except ValueError as error:
-            raise ValueError(f"{_place(name, begin)}: {error}") from error
-        done = end.start()
-    return "".join([*parts, text[done:]])
-
-
-def _content(marker: re.Match, root: pathlib.Path) -> str:
+def _content(folders: list[str], given: dict[str, str], root: pathlib.Path) -> str:
     """Makes the text between two markers: what all rows share, the tables, the notes."""
-    folders, given = _parse(marker)
-    asked = {}
-    for field in LISTS.keys() & given.keys():
-        separator, argument = LISTS[field]
-        asked[argument] = list(filter(None, map(str.strip, given[field].split(separator))))
+    asked = {field: given[field].split(LISTS[field]) for field in LISTS if field in given}
+    asked = {field: list(filter(None, map(str.strip, own))) for field, own in asked.items()}
     frame, left_out = frames.load([str(root / folder) for folder in folders])
     left_out["run"] = left_out["run"].str.removeprefix(f"{root}/")
     tables = summary.tables(frame, left_out, **asked)
     tables, apart = (tables[:-1], tables[-1:]) if len(left_out) else (tables, [])
     if not tables or ("title" in given and len(tables) != 1):
         titles = ", ".join(table.title for table in tables) or "none"
-        raise ValueError(
-            f"title needs exactly one table, got {titles}; choose one with show and columns"
-        )
+        what = "choose one with show and columns"
+        raise ValueError(f"title needs exactly one table, got {titles}; {what}")
     if "title" in given:
         tables = [tables[0]._replace(title=given["title"])]
     shared, tables = rendering.without_shared(tables)
@@ -111,38 +82,36 @@ def _content(marker: re.Match, root: pathlib.Path) -> str:
         lines += [f"{rendering.markdown_table(table)}\n"]
     notes = [note for table in tables for note in table.notes if "notes" not in given]
     lines += [f"- {escape_markdown(note)}" for note in dict.fromkeys(notes)]
-    return "\n".join([*lines, *[""] * bool(notes)])
+    return "\n\n" + "\n".join([*lines, *[""] * bool(notes)]) + "\n"
 
 
 def update(
     names: Sequence[str], arguments: Sequence[str], root: pathlib.Path, *, check: bool
 ) -> list[str]:
-    """Regenerates the tables of documents; with ``check`` it compares them and writes nothing.
+    """Regenerates the tables of documents, or with ``check`` only compares them.
 
-    Args:
-      names: paths of the documents.
-      arguments: folders of runs, each of which some document must show.
-      root: folder that the paths in markers are relative to.
-      check: see above.
-
-    Returns:
-      Messages about runs that no document shows and, with ``check``, about tables that differ.
+    Returns messages about runs in ``arguments`` that no document shows, and tables that differ.
+    Paths in markers are relative to ``root``.
     """
     faults, shown, made = [], set(), {}
     for name in names:
-        old = files.read_text(pathlib.Path(name))
-        made[name] = new = regenerated(old, name, root)
-        for (begin, end), (own, own_end) in zip(find(old, name), find(new, name), strict=True):
-            folders = _parse(begin)[0]
-            shown |= {
-                (root / folder.removesuffix(run_files.SUFFIX)).resolve() for folder in folders
-            }
-            texts = old[begin.end() : end.start()], new[own.end() : own_end.start()]
-            if check and texts[0] != texts[1]:
-                what = f"not what the run files in {', '.join(folders)} give"
-                lines = (text.splitlines() for text in texts)
+        old, made[name], done = files.read_text(pathlib.Path(name)), "", 0
+        for begin, end in find(old, name):
+            place = _place(name, begin)
+            try:
+                folders, given = _parse(begin.group())
+                new = _content(folders, given, root)
+            except ValueError as error:
+                raise ValueError(f"{place}: {error}") from error
+            made[name] += old[done : begin.end()] + new
+            done = end.start()
+            shown |= {(root / own.removesuffix(run_files.SUFFIX)).resolve() for own in folders}
+            if check and old[begin.end() : done] != new:
+                lines = old[begin.end() : done].splitlines(), new.splitlines()
                 differing = difflib.unified_diff(*lines, name, "run files", lineterm="", n=0)
-                faults += [f"{_place(name, begin)}: {what}", *differing]
+                what = f"not what the run files in {', '.join(folders)} give"
+                faults += [f"{place}: {what}", *differing]
+        made[name] += old[done:]
     for name, new in made.items() if not check else ():
         files.write_text(pathlib.Path(name), new)
     workdirs = [run.workdir for run in run_files.load(arguments)] if arguments else []

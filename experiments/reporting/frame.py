@@ -11,43 +11,129 @@ block, labels, cell and seed. The columns are all entries of ``result.json``, me
 So ``frame.groupby("cell")["ece"].agg(["mean", "std", "count"])`` is a column of a table.
 """
 
-from collections.abc import Sequence
+import collections
+import json
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import pandas as pd
 
-from experiments.reporting import exclusions, methods, run_files
+from experiments.reporting import methods, run_files
 from experiments.reporting.columns import HEADERS
-from experiments.reporting.run_files import RunRecord
+from experiments.reporting.run_files import CURVES, RESTORE, SIZES, RunRecord
 
 NAMES = ("dataset", "model", "augmentation", "labels", "train_examples", "epochs")
 BUDGET = ["dataset", "model", "train_examples"]
+# What every result holds, and what a config and lines of metrics.jsonl must.
+TEXTS = ("dataset", "model", "augmentation", "label_rule", "revision")
+METRICS = ("accuracy", "ece", "nll", "brier")
+NUMBERS = ("seed", "epochs", *METRICS)
+LISTS = ("_interval", "_by_severity")
+NEEDED_CONFIG = ("dataset", "epochs", "model.name", "augment.name", "labels.rule")
+LINE_METRICS = ("train_loss", "calibration_accuracy", "calibration_ece", "label_confidence")
 
 
 def load(arguments: Sequence[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Reads runs, see ``run_files.load``: the frame of those that can be compared, and the others.
 
-    The second has columns run, reason and record.
+    The second has columns run, reason and record. All comparable runs of a folder have the same
+    numerics version, the most common one there or, of equally common ones, the newest. Of runs
+    with the same settings and seed the first one counts.
     """
-    comparable, excluded = exclusions.split_comparable(run_files.load(arguments))
-    rows = [(str(run.workdir), reason, run) for run, reason in excluded]
-    return make(comparable), pd.DataFrame(rows, columns=["run", "reason", "record"])
+    records = run_files.load(arguments)
+    runs = pd.DataFrame({"run": [str(run.workdir) for run in records]})
+    runs["reason"] = [next(filter(None, _reasons(run)), "") for run in records]
+    runs["record"] = records
+    sound = runs.loc[runs["reason"] == "", "record"]
+    for _, own in sound.groupby(sound.map(lambda run: str(run.workdir.resolve().parent))):
+        versions = {i: tuple(run_files.numerics(run.result).items()) for i, run in own.items()}
+        counts = collections.Counter(versions.values())
+        usual = max(counts, key=lambda one: (counts[one], one))
+        for i, version in versions.items():
+            own, other = (", ".join(f"{n} {v}" for n, v in one) for one in (version, usual))
+            text = f"of {own}, the others are of {other}".replace("numerics_", "numerics ")
+            runs.loc[i, "reason"] = text if version != usual else ""
+    sound = runs.loc[runs["reason"] == "", "record"]
+    seeded = sound.map(lambda run: json.dumps([run.settings, run.result["seed"]], sort_keys=True))
+    for i, first in sound.groupby(seeded).transform("first").items():
+        if (run := sound[i]) is not first:
+            same = all(run.result[name] == first.result[name] for name in METRICS)
+            what = f"with {'the same' if same else 'other'} metrics; counted once"
+            runs.loc[i, "reason"] = f"repeats config and seed of {first.workdir}, {what}"
+    apart = runs["reason"] != ""
+    return make(list(runs.loc[~apart, "record"])), runs[apart].reset_index(drop=True)
+
+
+def _reasons(run: RunRecord) -> Iterator[str]:
+    """Yields why a run cannot be compared, '' for a passed check; later ones need earlier ones."""
+
+    def about(what: str, names: Sequence[str]) -> str:
+        return f"{what}{', '.join(dict.fromkeys(names))}; {RESTORE}" if names else ""
+
+    config, result, null = run.config, run.result or {}, type(None)
+    yield run.fault
+    epochs = f"{len(run.lines)} of {(result or config).get('epochs')} epochs in metrics.jsonl"
+    unfinished = f"{epochs}; run its command again to finish it"
+    yield f"not finished: no result.json; {unfinished}" if run.result is None else ""
+    yield about("result.json lacks ", [n for n in (*TEXTS, *NUMBERS) if n not in result])
+    yield about("config.json lacks ", [n for n in NEEDED_CONFIG if n not in config])
+    lists = [name for name in result if name.endswith(LISTS)]
+    wrong = [name for name in TEXTS if not isinstance(result[name], str)]
+    wrong += [name for name in lists if not isinstance(result[name], list)]
+    usual = {n: v for n, v in methods.DEFAULTS.items() if v is not None and n in config}
+    kinds = {n: (int, float) if type(v) in (int, float) else (type(v),) for n, v in usual.items()}
+    wrong += [name for name, kind in kinds.items() if type(config[name]) not in kind]
+    yield about("of a wrong type: ", wrong)
+    others = {n: null if n in lists else (null, str) for n in result}
+    wrong = [name for name, other in others.items() if not _is_finite(result[name], other)]
+    wrong += [n for n in (*NUMBERS, *SIZES) if not isinstance(result.get(n, 0), int | float)]
+    wrong += [n for n in HEADERS if not isinstance(result.get(n), int | float | None)]
+    yield about("not finite in result.json: ", wrong)
+    yield f"not finished: {unfinished}" if len(run.lines) < result["epochs"] else ""
+    for i, line in enumerate(run.lines):
+        # JSON has no NaN: the writer stores null, which a curve also has for an empty bucket.
+        wrong = [n for n in LINE_METRICS if n in line and not _is_finite(line[n])]
+        curves = {name: line.get(name, []) for name in CURVES}
+        wrong += [n for n, v in curves.items() if type(v) is not list or not _is_finite(v, null)]
+        yield about(f"not finite in epoch {i + 1} of metrics.jsonl: ", wrong)
+
+
+def _is_finite(value: Any, other: type | tuple[type, ...] = ()) -> bool:
+    """Whether all numbers in a value are finite, and all else in it is of the ``other`` types."""
+    value = list(value.values()) if isinstance(value, dict) else value
+    if isinstance(value, list):
+        return all(_is_finite(v, other) for v in value)
+    return isinstance(value, other) or (isinstance(value, int | float) and math.isfinite(value))
 
 
 def make(runs: Sequence[RunRecord]) -> pd.DataFrame:
     """Makes the frame of runs that can be compared, see ``load``; empty if there are none."""
     if not runs:
         return pd.DataFrame(columns=[*NAMES, "cell", "block", "rule", "varied", "run", "record"])
-    frame = pd.DataFrame([_row(run) for run in runs])
+    frame = pd.DataFrame([{"train_examples": ""} | run.result for run in runs])
+    known = list(methods.TABLES["augment.name"])
+    ranks = [[*known, name].index(name) for name in frame["augmentation"]]
+    rules = [methods.label_names(run.result["label_rule"], run.settings) for run in runs]
     # The copy joins the columns that astype took apart, about which pandas would warn.
     frame = frame.astype(dict.fromkeys(HEADERS.keys() & frame.columns, float)).copy()
+    frame = frame.assign(
+        model=[methods.model_name(run.config) for run in runs],
+        augmentation=[methods.title("augment.name", name) for name in frame["augmentation"]],
+        rule=[name for name, _ in rules],
+        run=[str(run.workdir) for run in runs],
+        record=runs,
+    )
     settings = settings_of(frame)
     of_data = [name for name in settings if not name.startswith(run_files.OF_LABELS)]
     frame["block"] = settings.groupby(of_data, sort=False, dropna=False).ngroup()
     frame["cell"] = settings.groupby(list(settings), sort=False, dropna=False).ngroup()
-    frame["budget"] = frame.groupby(BUDGET, sort=False).ngroup()
-    order = frame[["budget", "rank", "block", "order", "cell", "seed"]].itertuples(name=None)
-    order = [i for i, *_ in sorted(order, key=lambda places: (*places[1:], places[0]))]
-    frame = frame.loc[order].reset_index(drop=True).drop(columns=["budget", "rank", "order"])
+    budget = frame.groupby(BUDGET, sort=False).ngroup()
+    orders = [order for _, order in rules]
+    keys = list(
+        zip(budget, ranks, frame["block"], orders, frame["cell"], frame["seed"], strict=True)
+    )
+    frame = frame.loc[sorted(frame.index, key=keys.__getitem__)].reset_index(drop=True)
     frame[["block", "cell"]] = frame[["block", "cell"]].apply(lambda own: pd.factorize(own)[0])
     alike = frame.groupby([*BUDGET, "augmentation", "rule", "epochs"], sort=False)
     frame["varied"] = pd.concat([told_apart(settings_of(own)) for _, own in alike])
@@ -75,21 +161,3 @@ def present(frame: pd.DataFrame) -> list[str]:
     """Returns the metrics of tables that any run has."""
     named = [name for name in HEADERS if name != "temperature" and name in frame]
     return [name for name in named if frame[name].notna().any()]
-
-
-def single(frame: pd.DataFrame) -> dict[int, dict]:
-    """Returns the results of the cells that have one run alone."""
-    alone = frame.drop_duplicates("cell", keep=False).set_index("cell")["record"]
-    return {cell: run.result for cell, run in alone.items()}
-
-
-def _row(run: RunRecord) -> dict:
-    augmentation = run.result["augmentation"]
-    rule, order = methods.label_names(run.result["label_rule"], run.settings)
-    names = {
-        "model": methods.model_name(run.config),
-        "augmentation": methods.title("augment.name", augmentation),
-        "rank": methods.rank("augment.name", augmentation),
-        **{"rule": rule, "order": order, "run": str(run.workdir), "record": run},
-    }
-    return {"train_examples": "", **run.result, **names}

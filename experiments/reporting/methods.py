@@ -25,15 +25,8 @@ def find(field: str, name: Any) -> type | None:
 
 def title(field: str, name: str) -> str:
     """Returns the name of a method in tables: its own title, or its name in the config."""
-    method = find(field, name)
-    if method is None or not registry.is_external(name):
-        return name
-    return getattr(method, "title", "") or method.__name__
-
-
-def rank(field: str, name: str) -> int:
-    """Returns the index of a method in its table; external methods come last."""
-    return [*TABLES[field], name].index(name)
+    method = find(field, name) if registry.is_external(name) else None
+    return name if method is None else getattr(method, "title", "") or method.__name__
 
 
 def fields(field: str, config: Mapping[str, Any]) -> tuple[str, ...] | None:
@@ -49,12 +42,6 @@ def model_name(config: Mapping[str, Any]) -> str:
     return "-".join([name, *(str(size) for size in sizes if size is not None)])
 
 
-def group_name(augmentation: str | None, group: int) -> str:
-    """Names a group of buckets, the discrete part of the distance: 'chain depth 2'."""
-    method = find("augment.name", augmentation)
-    return f"{'group' if method is None else method.group_name} {group + 1}"
-
-
 def row_name(rule: str, settings: Mapping[str, Any]) -> str:
     """Returns the name of a label rule with some of its settings in tables."""
     method = find("labels.rule", rule)
@@ -67,20 +54,17 @@ def options(rule: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     if method is not None:
         named += [f"labels.{field}" for field in method.in_name]
         usual = usual | {f"labels.{n}": s.default for n, s in registry.settings(method).items()}
-    own = {n: v for n, v in sorted(settings.items()) if n.startswith("labels.") and n not in named}
-    return {name: value for name, value in own.items() if value != usual.get(name)}
+    own = sorted((n, v) for n, v in settings.items() if n.startswith("labels.") and n not in named)
+    return {name: value for name, value in own if value != usual.get(name)}
 
 
 def label_names(rule: str, settings: Mapping[str, Any]) -> tuple[str, tuple]:
-    """Returns the name of a row, and the sort key of rows.
-
-    The name is 'one_hot', 'smoothing .05', 'autolabel, signed gap, labels.alpha=0.5': it holds the
-    options that differ from their defaults, and does not depend on other runs.
-    """
+    """Returns the name of a row, such as 'autolabel, labels.alpha=0.5', and its sort key."""
     name = row_name(rule, {field.removeprefix("labels."): v for field, v in settings.items()})
     own = [f"{field}={value}" for field, value in options(rule, settings).items()]
     places = (natural(", ".join(own)), natural(name), natural(sorted(settings.items())))
-    return ", ".join([name, *own]), (rank("labels.rule", rule), rule, *places)
+    rank = [*TABLES["labels.rule"], rule].index(rule)  # external methods come last
+    return ", ".join([name, *own]), (rank, rule, *places)
 
 
 def natural(value: Any) -> list[tuple[bool, float, str]]:

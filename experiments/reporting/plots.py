@@ -1,9 +1,9 @@
 """Shares what all figures have in common: colours, axes, names of runs and buckets, legends, files.
 
-Functions that draw are decorated with ``STYLE``. No text is smaller than eight points, and figures
-are about eight inches wide, so that they can be read at the width of a page.
+Functions that draw are decorated with ``STYLE``: no text is smaller than eight points.
 """
 
+import functools
 import itertools
 import math
 import pathlib
@@ -14,7 +14,6 @@ import jax
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib import ticker
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, FigureBase
 from PIL import Image
@@ -81,41 +80,38 @@ def legend(figure: FigureBase, axes: Iterable[Axes], title: str = "") -> None:
     figure.legend(handles.values(), names, loc="outside lower center", **settings)
 
 
-def log_percent(place: Axes) -> None:
-    """Makes the y axis logarithmic, with ticks such as 1, 2, 5, 10 and 20."""
-    place.set_yscale("log", nonpositive="clip")
-    place.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
-    place.yaxis.set_major_formatter("{x:g}")
-    place.yaxis.set_minor_formatter(ticker.NullFormatter())
-
-
 @plt.rc_context({"svg.hashsalt": "autolabel_jax"})
 def save(
     figure: Figure, folder: pathlib.Path, name: str, formats: Sequence[str] = ("png", "pdf")
 ) -> pathlib.Path:
-    """Writes a figure in each format and closes it; returns its path without the ending.
-
-    A PNG file has a palette of 256 colours, which makes it a third as large.
-    """
+    """Writes a figure in each format and closes it; returns its path without the ending."""
     folder.mkdir(parents=True, exist_ok=True)
     for form in formats:
         path = folder / f"{name}.{form}"
         figure.savefig(path, dpi=160, metadata=FORMATS[form])
-        if form == "png":
+        if form == "png":  # a palette of 256 colours makes it a third as large
             with Image.open(path) as picture:
                 picture.convert("RGB").quantize(256).save(path, optimize=True)
     plt.close(figure)
     return folder / name
 
 
+def finish(figure: Figure, axes: Sequence[Axes], title: str = "") -> Figure:
+    """Adds a title and one legend for some axes, where they are given."""
+    if title:
+        figure.suptitle(title)
+    if len(axes):
+        legend(figure, axes)
+    return figure
+
+
 def block_title(runs: pd.DataFrame) -> str:
     """Names data set, model, augmentation and budget of some runs, in two lines."""
-    seeds = runs.groupby("cell").size()
-    names = {name: span(runs[name]) for name in frames.NAMES} | {"seeds": span(seeds)}
+    names = {name: span(runs[name]) for name in frames.NAMES}
     return (
         "{dataset}, {model}, {augmentation}\n"
-        "{train_examples} images, {epochs} epochs, seeds: {seeds}".format_map(names)
-    )
+        "{train_examples} images, {epochs} epochs, seeds: {seeds}"
+    ).format(**names, seeds=span(runs.groupby("cell").size()))
 
 
 def span(values: pd.Series) -> str:
@@ -126,41 +122,27 @@ def span(values: pd.Series) -> str:
 
 def run_title(run: RunRecord) -> str:
     """Returns 'digits, mlp-256, augmix, autolabel, seed 0', of what the config holds."""
-    config = run.config
-    names = [config["dataset"]] if "dataset" in config else []
-    names += [methods.model_name(config)] if "model.name" in config else []
-    named = [field for field in ("augment.name", "labels.rule") if field in config]
-    names += [methods.title(field, config[field]) for field in named]
-    return ", ".join(names + ([f"seed {config['seed']}"] if "seed" in config else []))
+    names = {
+        "dataset": str,
+        "model.name": lambda _: methods.model_name(run.config),
+        "augment.name": functools.partial(methods.title, "augment.name"),
+        "labels.rule": functools.partial(methods.title, "labels.rule"),
+        "seed": "seed {}".format,
+    }
+    return ", ".join(make(run.config[n]) for n, make in names.items() if n in run.config)
 
 
 def group_name(run: RunRecord, group: int, num_groups: int) -> str:
     """Names a group of buckets, the discrete part of the distance; '' if there is only one."""
-    return methods.group_name(run.config.get("augment.name"), group) if num_groups > 1 else ""
-
-
-def num_intervals(run: RunRecord) -> int:
-    """Returns the number of distance intervals in each group of buckets.
-
-    Raises:
-      ValueError: the config lacks buckets.num, or the epochs hold other numbers of buckets.
-    """
-    num = run.config.get("buckets.num")
-    lengths = {len(line["label_confidence"]) for line in run.lines}
-    if not num or len(lengths) > 1 or any(length % num for length in lengths):
-        raise ValueError(
-            f"{run.workdir}: buckets.num={num} in config.json, but metrics.jsonl holds "
-            f"{sorted(lengths)} buckets"
-        )
-    return num
+    method = methods.find("augment.name", run.config.get("augment.name"))
+    name = "group" if method is None else method.group_name
+    return f"{name} {group + 1}" if num_groups > 1 else ""
 
 
 def edges(run: RunRecord) -> np.ndarray | None:
-    """Returns the edges of the intervals of held-out images, float [M + 1], drawn as in training.
-
-    None if they came from distances in the data.
-    """
-    config, num = run.full_config, num_intervals(run)
+    """Returns the edges of held-out images, float [M + 1], as in training; None if not drawn."""
+    config = run.full_config
+    num = config.buckets.num
     kind = config.buckets.calibration_edges or config.buckets.edges
     if kind == "equal_width" or num == 1:
         return buckets.make_edges("equal_width", num)
@@ -173,9 +155,7 @@ def edges(run: RunRecord) -> np.ndarray | None:
 
 def number(value: float | None, digits: int = 2) -> str:
     """Writes a number from 0 to 1 without zeros that say nothing: '.33', '.5', '1'."""
-    if value is None:
-        return "none"
-    return f"{value:.{digits}f}".strip("0").rstrip(".") or "0"
+    return "none" if value is None else f"{value:.{digits}f}".strip("0").rstrip(".") or "0"
 
 
 def interval_names(edges: np.ndarray | None, num: int) -> list[str]:

@@ -29,11 +29,7 @@ def width() -> int:
 
 
 def result_table(results: Sequence[Mapping[str, Any]]) -> str:
-    """Makes a table with one row per result and the metrics of a run that any result has.
-
-    TS means after temperature scaling, fitted on the calibration set, which does not change
-    accuracy.
-    """
+    """Makes a table with one row per result and the metrics of a run that any result has."""
     shown = [name for name in columns.OF_RUN if any(name in result for result in results)]
     rows = [["augmentation", "labels", "seed", *(columns.HEADERS[name] for name in shown)]]
     for result in results:
@@ -45,11 +41,7 @@ def result_table(results: Sequence[Mapping[str, Any]]) -> str:
 
 
 def evaluation_table(result: Mapping[str, Any]) -> str:
-    """Makes a table with one row per set of test images: metrics before and after scaling.
-
-    TS means after temperature scaling, VS after vector scaling, which may change accuracy.
-    Brackets hold the 95 % interval over the test images, if the result has it.
-    """
+    """Makes a table with one row per set of test images, with 95 % intervals where it has them."""
     sets = {prefix: name for prefix, name in SETS.items() if f"{prefix}accuracy" in result}
     shown = [m for m in SET_METRICS if any(f"{prefix}{m}" in result for prefix in sets)]
     rows = [["test images", *(columns.HEADERS[m] for m in shown)]]
@@ -61,13 +53,9 @@ def evaluation_table(result: Mapping[str, Any]) -> str:
 def aligned(
     rows: Sequence[Sequence[str]], num_names: int, *, wide: int | None = None, more: str = ""
 ) -> str:
-    """Formats a header and rows, without the last columns if they do not fit.
+    """Formats a header and rows, without the last columns if they do not fit ``wide`` characters.
 
-    Args:
-      rows: the header, and rows of text.
-      num_names: number of columns that name the rows; they are kept, and stand on the left.
-      wide: width in characters; None for that of the terminal.
-      more: where the columns that were left out can be seen.
+    The first ``num_names`` columns are kept; ``more`` says where all can be seen.
     """
     wide, header = width() if wide is None else wide, rows[0]
     widths = [max(map(cells.cell_len, column)) for column in zip(*rows, strict=True)]

@@ -2,7 +2,7 @@
 
 import pathlib
 import textwrap
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jinja2
@@ -13,7 +13,7 @@ import pandas as pd
 from experiments.reporting import printing
 
 KEPT = ("labels", "minus", "of them", "run", "reason")  # are columns even if all are equal
-PAGE_COLUMNS = 9  # values a row that fit the page
+PAGE_COLUMNS = 9  # values a row that fit the page of 1,400 pixels
 BOLD, END = "\x02", "\x03"  # before and after text in bold
 
 
@@ -36,16 +36,13 @@ MARKDOWN = str.maketrans({c: f"\\{c}" for c in r"\|*"} | {"<": "&lt;", "\n": " "
 LATEX = {c: f"\\{c}" for c in "&%$#_{}"} | {"\\": r"\textbackslash{}", "†": r"\dag{}"}
 LATEX |= {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "−": r"$-$"}
 LATEX |= {"<": r"\textless{}", ">": r"\textgreater{}", BOLD: r"\textbf{", END: "}"}
+LATEX = str.maketrans(LATEX)
 HTML = {BOLD: "<b>", END: "</b>", "± ": "±\xa0", ", −": ",\xa0−", ", +": ",\xa0+"}
 
 
 def escape_markdown(text: str) -> str:
     """Escapes text for Markdown, inside tables too."""
     return text.translate(MARKDOWN)
-
-
-def _latex(text: str) -> str:
-    return text.translate(str.maketrans(LATEX))
 
 
 def _html(text: str) -> markupsafe.Markup:
@@ -77,11 +74,12 @@ def latex(tables: Sequence[Table]) -> str:
     """Renders each table as a floating LaTeX table; the preamble needs the package booktabs."""
     parts = ["% \\usepackage{booktabs}\n"]
     for table in tables:
-        body, names = table.escaped(_latex)
+        body, names = table.escaped(lambda text: text.translate(LATEX))
         aligned = "l" * names + "r" * (len(body.columns) - names)
-        settings = {"caption": _latex(table.title), "column_format": aligned, "position": "t"}
+        caption = table.title.translate(LATEX)
+        settings = {"caption": caption, "column_format": aligned, "position": "t"}
         text = body.to_latex(index=False, escape=False, **settings)
-        notes = "".join(f"\\par {_latex(note)}\n" for note in table.notes)
+        notes = "".join(f"\\par {note.translate(LATEX)}\n" for note in table.notes)
         text = text.replace(r"\begin{table}[t]", "\\begin{table*}[t]\n\\centering\\footnotesize", 1)
         parts.append(text.replace(r"\end{table}", rf"{notes}\end{{table*}}"))
     return "\n".join(parts)
@@ -116,31 +114,16 @@ def text(tables: Sequence[Table], wide: int) -> str:
 
 
 def html(tables: Sequence[Table], *, title: str = "Results", **parts: Sequence[Any]) -> str:
-    """Renders a page without scripts or external resources, see ``page.html.jinja``.
-
-    Tables are split so that they fit its width of 1,400 pixels. Other ``parts`` are ``Summary``:
-    sentences; ``Figures``: dicts of title, alt and data, width, height or reason; ``Runs``: dicts
-    of name and files.
-    """
+    """Renders a page without scripts or external resources; ``page.html.jinja`` has its parts."""
     folder = jinja2.FileSystemLoader(pathlib.Path(__file__).parent)
     strict = {"autoescape": True, "undefined": jinja2.StrictUndefined}
     template = jinja2.Environment(loader=folder, **strict).get_template("page.html.jinja")
-    split = [part for table in map(_with_title, tables) for part in _page_tables(table)]
+    split = []
+    for name, body, notes in map(_with_title, tables):
+        num = max(-(-len(body.columns) // PAGE_COLUMNS), 1)
+        for i, part in enumerate(np.array_split(np.arange(len(body.columns)), num)):
+            own = f"{name}, continued" if i else name
+            split.append(Table(own, body.iloc[:, part], notes if i + 1 == num else ()))
     shown = {"Summary": (), "Tables": split} | parts
-    return template.render(title=title, parts={name: own for name, own in shown.items() if own})
-
-
-def _page_tables(table: Table) -> Iterator[dict[str, Any]]:
-    """Yields what the page shows of a table, with at most ``PAGE_COLUMNS`` values in a row."""
-    body, num_names = table.escaped(_html)
-    names, values = np.split(np.arange(len(body.columns)), [num_names])
-    parts = np.array_split(values, max(-(-len(values) // PAGE_COLUMNS), 1))
-    for i, part in enumerate(parts):
-        own = body.iloc[:, [*names, *part]]
-        yield {
-            "title": f"{table.title}, continued" if i else table.title,
-            "header": list(map(markupsafe.Markup, own)),
-            "rows": [list(map(markupsafe.Markup, row)) for row in own.to_numpy()],
-            "num_names": num_names,
-            "notes": table.notes if i + 1 == len(parts) else (),
-        }
+    shown = {name: own for name, own in shown.items() if own}
+    return template.render(title=title, parts=shown, escape=_html)

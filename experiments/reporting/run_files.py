@@ -10,19 +10,18 @@ import dataclasses
 import fnmatch
 import functools
 import itertools
-import json
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
 from flax import traverse_util
 from ml_collections import ConfigDict
-from pyarrow import parquet
+from pyarrow import compute, parquet
 
 from autolabel_jax import files, metric_writer, registry, run_dir
 from autolabel_jax.run_dir import RunDir
-from experiments.reporting import methods, numerics
+from experiments.reporting import methods
 
 CURVES = ("label_confidence", "bucket_accuracy", "bucket_confidence", "bucket_ece")
 # Fields that describe where a run is stored and what it is called, not what it computes.
@@ -32,14 +31,33 @@ OF_LABELS = ("labels.", "buckets.", "calibration.num_bins")
 OF_LABELS += ("calibration.exact", "calibration.share")
 # Fields that only a rule that learns reads.
 OF_LEARNING = ("labels.update_every", "labels.warmup_epochs", *OF_LABELS[1:])
-# Of the splits, in the result.
-SIZES = ("train_examples", "calibration_examples", "test_examples")
+SIZES = ("train_examples", "calibration_examples", "test_examples")  # of splits, in the result
 RESTORE = "restore the file, or move the folder away"
 
 SUFFIX, CURVES_FILE = ".jsonl", "curves.parquet"
 CALIBRATORS = "calibrators.jsonl"  # beside the studies, with rows of ``experiments.calibrators``
-SOMETIMES = "beyond_"  # fields of metrics.jsonl that some lines have, see ``diagnosis.beyond``
+SOMETIMES = "beyond_"  # fields that some lines of a run have, see ``diagnosis.beyond``
 Lines = list[dict[str, Any]]
+
+# The numerics version of commits from before ``result.json`` held one. Found by running short
+# trainings (augmix, mixup, randaugment, adversarial, k-means buckets, an evaluation with attacks)
+# at each commit on a CPU with the packages of requirements.txt: those of one version gave equal
+# bits in all metrics. The stored runs of 015e101 and 6d865fa were made on a GPU and not run again.
+VERSIONS = {
+    "015e101289b7bc4092138ba5880f7a59234662db": 1,
+    "6d865fa1a5554822f9e8b2686cc13eaa711de50e": 2,
+    "6a4f37e84944b1f75687223ddf6cc304526b5dd1": 2,
+    "9b67fdb405cc9d6d9f947ff606f10863bcb4515c": 2,
+    "62ff0e0630507546ba90cec5f30b5b28266b1f56": 2,
+}
+UNKNOWN = 0  # a version that compares with its own revision alone
+
+
+def numerics(result: dict[str, Any]) -> dict[str, Any]:
+    """Returns what must be equal for runs of one config to be compared."""
+    commit = result["revision"].removesuffix("-dirty")
+    known = result.get("numerics_version", VERSIONS.get(commit, UNKNOWN))
+    return {"numerics_version": known} | ({} if known else {"revision": commit})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,11 +77,7 @@ class RunRecord:
 
     @functools.cached_property
     def settings(self) -> dict[str, Any]:
-        """What a finished run computes, without the seed: equal settings may be averaged.
-
-        Fields that no method of the run reads are left out. The sizes of the splits come from the
-        result, because a config may ask for all examples. The numerics version is a setting too.
-        """
+        """What a finished run computes, without the seed and fields that no method of it reads."""
         config, result = methods.DEFAULTS | self.config, self.result or {}
         declared = {registry.GROUPS[p]: methods.fields(p, config) for p in methods.TABLES}
         rule = methods.find("labels.rule", config["labels.rule"])
@@ -78,13 +92,7 @@ class RunRecord:
             return fields is None or name in methods.TABLES or field in fields
 
         kept = {name: value for name, value in config.items() if is_read(name)}
-        kept |= {name: result[name] for name in SIZES if name in result}
-        return kept | numerics.identity(result)
-
-
-def key(settings: Mapping[str, Any]) -> str:
-    """Returns a text that is equal for equal settings."""
-    return json.dumps(settings, sort_keys=True)
+        return kept | {n: result[n] for n in SIZES if n in result} | numerics(result)
 
 
 def load(arguments: Sequence[str]) -> list[RunRecord]:
@@ -92,12 +100,8 @@ def load(arguments: Sequence[str]) -> list[RunRecord]:
 
     ``results/digits`` and ``results/digits.jsonl`` name a study, ``results`` all studies there,
     and ``results/digits/labels.rule=one_hot,*`` some of its runs.
-
-    Raises:
-      ValueError: nothing is given, or an argument names no run, or a study cannot be read.
     """
-    expected = "expected the --workdir of one or more runs, as in runs/*/"
-    runs = {}
+    expected, runs = "expected the --workdir of one or more runs, as in runs/*/", {}
     for folder in map(pathlib.Path, arguments):
         inside = [*map(read, run_dir.find(folder)), *_packed(folder)]
         if not inside:
@@ -112,31 +116,22 @@ def load(arguments: Sequence[str]) -> list[RunRecord]:
 
 def read(workdir: pathlib.Path) -> RunRecord:
     """Reads the folder of one run; a file that cannot be read is named in ``fault``."""
-    run, faults = RunDir(workdir), []
-
-    def try_read(name: str, read: Callable[[], Any], kind: type) -> Any:
+    run, values, faults = RunDir(workdir), [], []
+    names = {run_dir.CONFIG: run.read_config, run_dir.METRICS: run.read_metrics}
+    for name, read_file in (names | {run_dir.RESULT: run.read_result}).items():
         try:
-            value = read()
-        except FileNotFoundError:
-            return None
+            values.append(read_file())
         except (ValueError, OSError) as error:
-            value = error
-        if isinstance(value, kind):
-            return value
-        what = "a JSON object" if kind is dict else "JSON lines"
-        reason = getattr(value, "reason", f"cannot be read as {what}").partition(";")[0]
-        faults.append(f"its {name} {reason}; {RESTORE}")
-        return None
-
-    config = try_read(run_dir.CONFIG, run.read_config, dict) or {}
-    lines = try_read(run_dir.METRICS, run.read_metrics, list) or []
+            reason = getattr(error, "reason", "cannot be read").partition(";")[0]
+            faults.append(f"its {name} {reason}; {RESTORE}")
+            values.append(None)
+    config, lines, result = values
     if not faults and (changed := metric_writer.changed_epochs(run)):
         faults.append(
             f"epochs {changed} of its {run_dir.METRICS} differ from those in its last checkpoint; "
             "run the training command again, which restores them"
         )
-    result = try_read(run_dir.RESULT, run.read_result, dict) if run.is_finished else None
-    return RunRecord(workdir, _flat(config), lines, result, "; ".join(dict.fromkeys(faults)))
+    return RunRecord(workdir, _flat(config or {}), lines or [], result, "; ".join(faults))
 
 
 def _packed(path: pathlib.Path) -> list[RunRecord]:
@@ -161,15 +156,14 @@ def read_study(study: pathlib.Path) -> dict[str, RunRecord]:
 
 @functools.lru_cache(maxsize=64)
 def _read_study(study: pathlib.Path, curves: pathlib.Path, *_: int) -> dict[str, RunRecord]:
-    runs, folder, lines = {}, study.with_suffix(""), {}
-    if curves.is_file():
-        lines = curves_of(read_curves(curves, ("study", "==", folder.name)))
+    runs, folder = {}, study.with_suffix("")
+    lines = _curves_of(_read_curves(curves, "==", folder.name)) if curves.is_file() else {}
     for i, line in enumerate(study.read_bytes().splitlines(), 1):
         try:
             row = files.parse(line)
-            if row["name"] in runs:
-                raise ValueError(f"{row['name']} stands there twice")
             name, config = row["name"], _flat(run_dir.merged(run_dir.BEFORE, row["config"]))
+            if name in runs:
+                raise ValueError(f"{name} stands there twice")
             own = lines[name] if row.get("epochs") else []
             runs[name] = RunRecord(folder / name, config, own, row["result"])
         except (ValueError, TypeError, KeyError) as error:
@@ -181,24 +175,19 @@ def _read_study(study: pathlib.Path, curves: pathlib.Path, *_: int) -> dict[str,
     return runs
 
 
-def read_curves(curves: pathlib.Path, wanted: tuple[str, str, str]) -> pa.Table:
-    """Reads the rows of a file of curves that a filter of pyarrow chooses.
-
-    Raises:
-      files.DamagedError: the file cannot be read.
-    """
+def _read_curves(curves: pathlib.Path, compared: str, study: str) -> pa.Table:
+    """Reads the curves whose study is ('==') or is not ('!=') the given one."""
     try:
-        return parquet.read_table(curves, filters=[wanted], page_checksum_verification=True)
-    except FileNotFoundError:
-        raise
+        wanted = [("study", compared, study)]
+        return parquet.read_table(curves, filters=wanted, page_checksum_verification=True)
     except (pa.ArrowException, OSError) as error:
         raise files.DamagedError(curves, "cannot be read as Parquet; restore the file") from error
 
 
-def curves_of(table: pa.Table) -> dict[str, Lines]:
-    """Returns the lines of each run; a field that is null in all of them was not there.
+def _curves_of(table: pa.Table) -> dict[str, Lines]:
+    """Returns the lines of each run, without fields that are null in all of them.
 
-    Neither was a field of ``SOMETIMES`` where it is null.
+    A field of ``SOMETIMES`` is left out of each line where it is null.
     """
     fields, runs = table.drop_columns(["study", "name"]).column_names, {}
     for name, group in itertools.groupby(table.to_pylist(), key=lambda line: line["name"]):
@@ -213,3 +202,45 @@ def curves_of(table: pa.Table) -> dict[str, Lines]:
 
 def _flat(config: dict[str, Any]) -> dict[str, Any]:
     return traverse_util.flatten_dict(config, sep=".")
+
+
+def pack(workdirs: Sequence[pathlib.Path], study: pathlib.Path) -> int:
+    """Adds folders of finished runs to a study, whole or not at all; returns how many are new."""
+    packed = read_study(study) if study.is_file() else {}
+    rows = {row["name"]: row for row in files.read_json_lines(study)} if packed else {}
+    lines = {name: run.lines for name, run in packed.items()}
+    for workdir in workdirs:
+        run, name = RunDir(workdir), workdir.resolve().name
+        curve = run.read_metrics()
+        # As in the file, but for a path on the machine that made the run.
+        config = files.read_json(workdir / run_dir.CONFIG) | {"data_dir": ""}
+        row = {"name": name, "config": config, "result": run.read_result(), "epochs": len(curve)}
+        if name in rows and (rows[name], lines[name]) != (row, curve):
+            raise ValueError(f"{workdir}: {study} has another run of the name {name}; rename one")
+        rows[name], lines[name] = row, curve
+    if len(rows) > len(packed):
+        study.parent.mkdir(parents=True, exist_ok=True)
+        if any(lines.values()):
+            _write_curves(study, {name: lines[name] for name in sorted(rows) if lines[name]})
+        files.rewrite_json_lines(study, [rows[name] for name in sorted(rows)], checksum=True)
+    return len(rows) - len(packed)
+
+
+def _write_curves(study: pathlib.Path, lines: dict[str, Lines]) -> None:
+    """Replaces the curves of a study; each study is a row group, so that it is read alone."""
+    curves, own = study.with_name(CURVES_FILE), study.stem
+    flat = [{"study": own, "name": name, **line} for name in lines for line in lines[name]]
+    fields = dict.fromkeys(["study", "name", *(field for line in flat for field in line)])
+    tables = [pa.table({field: [line.get(field) for line in flat] for field in fields})]
+    tables += [_read_curves(curves, "!=", own)] if curves.is_file() else []
+    table = pa.concat_tables(tables, promote_options="permissive").sort_by("study")
+    if _curves_of(table.filter(compute.equal(table["study"], own))) != lines:
+        raise ValueError(f"{study}: a line of metrics.jsonl cannot be stored exactly")
+    settings = {"compression": "zstd", "compression_level": 19, "use_dictionary": False}
+    settings |= {"write_page_checksum": True}
+    with (
+        files.replacing(curves) as file,
+        parquet.ParquetWriter(file, table.schema, **settings) as out,
+    ):
+        for name in table["study"].unique().to_pylist():
+            out.write_table(table.filter(compute.equal(table["study"], name)))

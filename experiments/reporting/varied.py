@@ -11,11 +11,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure, FigureBase
+from matplotlib.figure import Figure
 
 from experiments.reporting import frame as frames
 from experiments.reporting import methods, plots
-from experiments.reporting.run_files import OF_LABELS, RunRecord
+from experiments.reporting.columns import TABLE
+from experiments.reporting.run_files import OF_LABELS
 
 # Settings of the method whose figures are drawn by default.
 STUDIED = ("labels.alpha", "labels.step", "labels.update_every", "labels.warmup_epochs")
@@ -23,14 +24,8 @@ STUDIED += ("buckets.num", "calibration.fraction", "calibration.images")
 ALL_IF_0 = ("calibration.images", "calibration.images_per_update")
 BESIDE = ("one_hot", "smoothing")  # rules drawn as references
 LABEL = "label"  # the only metric that is read from metrics.jsonl
-# Name of a metric: (label of its axis, factor).
-METRICS = {
-    "ece": ("ECE %", 100),
-    "nll": ("NLL", 1),
-    "accuracy": ("accuracy %", 100),
-    "corrupted_ece": ("corrupted ECE %", 100),
-    LABEL: ("learned label, mean over\nbuckets, last fifth of epochs", 1),
-}
+METRICS = {name: TABLE.at[name, "header"] for name in ("ece", "nll", "accuracy", "corrupted_ece")}
+METRICS[LABEL] = "learned label, mean over\nbuckets, last fifth of epochs"
 NOTE = "mean ± sample standard deviation over seeds; faint: single seeds; "
 NOTE += "TS: after temperature scaling"
 COLORS, REFERENCE_COLORS = plots.COLORS[:3], plots.COLORS[:2:-1]
@@ -41,32 +36,35 @@ ASIDE = 0.08  # from a mean to its seeds, and on to the next curve; values are 1
 def select(frame: pd.DataFrame, field: str) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Finds the curves against one field of the config, such as 'labels.alpha'.
 
-    Returns:
-      The runs of all curves, with further columns: ``value`` of the setting (NaN if the rule does
-      not read it); ``panel``, what tells the runs that may be compared from others ('' for all);
-      ``curve``, the name of runs that differ in the value alone; ``is_reference``, whether the rule
-      is of ``BESIDE``; ``LABEL``, the mean label confidence at the end. Panels, curves (AutoLabel's
-      first) and values are in order. And the AutoLabel runs that are on no curve.
-
-    Raises:
-      ValueError: no AutoLabel run has the field, it does not vary, no two runs differ in it alone.
+    Returns the runs of all curves in order, and the AutoLabel runs that are on none. Columns are
+    added: ``value`` of the setting (NaN if the rule does not read it); ``panel``, what tells the
+    runs that may be compared from others; ``curve``, the name of runs that differ in the value
+    alone; ``is_reference``, whether the rule is of ``BESIDE``; ``LABEL`` at the end.
     """
-    if frame.empty or not (frame["label_rule"] == "autolabel").any():
-        raise ValueError(
-            f"--vary={field}: no AutoLabel run in these folders; expected finished runs of "
-            "labels.rule=autolabel"
-        )
     runs, others = _with_groups(frame, field)
     learned = runs[~runs["is_reference"]]
     curves = learned[learned["num"] > 1]
     if curves.empty:
-        raise ValueError(f"--vary={field}: {_why_not(learned, others.loc[learned.index])}")
+        vary = others.loc[learned.index].assign(**{field: learned["value"]}).nunique(dropna=False)
+        vary = [name for name in vary.index[vary > 1] if "_examples" not in name]
+        raise ValueError(
+            f"--vary={field}: no two AutoLabel runs differ in it alone; what varies: "
+            f"{', '.join(vary) or 'nothing'}"
+        )
     of_data = others.loc[curves.index, [not n.startswith(OF_LABELS) for n in others]]
     panels = dict(zip(curves["panel"], frames.told_apart(of_data), strict=True))
-    drawn = runs[runs["panel"].isin(panels) & (runs["is_reference"] | (runs["num"] > 1))]
-    parts = [part.assign(curve=_names(part, others, field)) for _, part in drawn.groupby("panel")]
-    drawn = pd.concat(parts).assign(panel=lambda own: own["panel"].map(panels))
-    drawn[LABEL] = [_last_label(run) for run in drawn["record"]]
+    drawn = runs[runs["panel"].isin(panels) & (runs["is_reference"] | (runs["num"] > 1))].copy()
+    for _, part in drawn.groupby("panel"):
+        names = frames.told_apart(others.loc[part.index[~part["is_reference"]]])
+        drawn.loc[names.index, "curve"] = names.replace("", "autolabel")
+    for i, run in drawn[drawn["is_reference"]].iterrows():
+        share = f" {run['record'].config['labels.smoothing']}" * (run["label_rule"] == "smoothing")
+        at = f", {field}={run['value']}" if run["num"] == 1 and pd.notna(run["value"]) else ""
+        drawn.loc[i, "curve"] = run["label_rule"] + share + at
+    drawn["panel"] = drawn["panel"].map(panels)
+    lasts = [run.lines[-math.ceil(len(run.lines) / 5) :] for run in drawn["record"]]
+    labels = [[v for line in own for v in line.get("label_confidence", ())] for own in lasts]
+    drawn[LABEL] = [pd.Series(own, dtype=float).mean() for own in labels]
     keys = drawn[["panel", "is_reference", "curve", "value"]].map(methods.natural)
     drawn = drawn.loc[sorted(drawn.index, key=lambda i: list(keys.loc[i]))]
     return drawn, learned[learned["num"] == 1]
@@ -78,20 +76,16 @@ def studied(frame: pd.DataFrame) -> list[str]:
     return [f for f in STUDIED if len(learned) and (_with_groups(learned, f)[0]["num"] > 1).any()]
 
 
-def _last_label(run: RunRecord) -> float | None:
-    """Returns the mean label confidence over buckets and the last fifth of the epochs."""
-    lines = run.lines[-math.ceil(len(run.lines) / 5) :]
-    labels = [v for line in lines for v in line.get("label_confidence", ()) if v is not None]
-    return sum(labels) / len(labels) if labels else None
-
-
 def _with_groups(frame: pd.DataFrame, field: str) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Returns AutoLabel's runs and those beside them, and the settings that must be equal.
 
-    ``others`` and ``panel`` number the groups of runs that agree in all of these settings, and in
-    those that are not of labels; ``num`` counts the cells in one of the first.
+    ``num`` counts the cells that agree in all of these, and ``panel`` is for those not of labels.
     """
-    runs = frame[frame["label_rule"].isin(["autolabel", *BESIDE])]
+    runs = frame[frame["label_rule"].isin(["autolabel", *BESIDE])] if len(frame) else frame
+    if "autolabel" not in set(runs.get("label_rule", ())):
+        raise ValueError(
+            f"--vary={field}: no AutoLabel run; expected some of labels.rule=autolabel"
+        )
     others, follows = frames.settings_of(runs), [field]
     value = others.get(field, pd.Series(np.nan, runs.index, object))
     value = value.replace("0", "all") if field in ALL_IF_0 else value
@@ -101,36 +95,11 @@ def _with_groups(frame: pd.DataFrame, field: str) -> tuple[pd.DataFrame, pd.Data
         follows.append("calibration_examples")
     others = others.drop(columns=follows, errors="ignore")
     of_data = [name for name in others if not name.startswith(OF_LABELS)]
-    runs = runs.assign(
-        value=value,
-        others=others.groupby(list(others), dropna=False).ngroup(),
-        panel=others.groupby(of_data, dropna=False).ngroup(),
-        is_reference=runs["label_rule"] != "autolabel",
-    )
-    return runs.assign(num=runs.groupby("others")["cell"].transform("nunique")), others
-
-
-def _why_not(learned: pd.DataFrame, others: pd.DataFrame) -> str:
-    """Says why no two AutoLabel runs differ in a setting alone."""
-    vary = [n for n in others if others[n].nunique(dropna=False) > 1 and "_examples" not in n]
-    expected = f"expected a setting that varies: {', '.join(vary) or 'nothing'}"
-    lacking = learned.loc[learned["value"].isna(), "run"]
-    if len(lacking):
-        return f"the AutoLabel run {lacking.iloc[0]} does not read this setting; {expected}"
-    if learned["value"].nunique() < 2:
-        return f"got one value, {learned['value'].iloc[0]}, but a curve needs two; {expected}"
-    return f"no two AutoLabel runs differ in it alone, {', '.join(vary)} differs too"
-
-
-def _names(panel: pd.DataFrame, others: pd.DataFrame, field: str) -> pd.Series:
-    """Names the curve of each run of a panel."""
-    names = frames.told_apart(others.loc[panel.index[~panel["is_reference"]]])
-    names = names.replace("", "autolabel").reindex(panel.index)
-    for i, run in panel[panel["is_reference"]].iterrows():
-        share = run["record"].config["labels.smoothing"]
-        at = f", {field}={run['value']}" if run["num"] == 1 and pd.notna(run["value"]) else ""
-        names[i] = run["label_rule"] + f" {share}" * (run["label_rule"] == "smoothing") + at
-    return names
+    agree = others.groupby(list(others), dropna=False).ngroup()
+    panel = others.groupby(of_data, dropna=False).ngroup()
+    num = runs.groupby(agree)["cell"].transform("nunique")
+    is_reference = runs["label_rule"] != "autolabel"
+    return runs.assign(value=value, panel=panel, num=num, is_reference=is_reference), others
 
 
 @plots.STYLE
@@ -138,91 +107,63 @@ def draw(drawn: pd.DataFrame, field: str) -> Figure:
     """Draws ECE, NLL, accuracy, corrupted ECE if runs have it, and labels, from ``select``."""
     parts = list(drawn.groupby("panel", sort=False))
     figure = plt.figure(figsize=(plots.WIDTH, 4.8 * len(parts)))
-    places = figure.subfigures(len(parts), 1, squeeze=False)[:, 0]
-    for part, (name, runs) in zip(places, parts, strict=True):
-        _draw_part(part, runs, field)
+    for part, (name, runs) in zip(
+        figure.subfigures(len(parts), 1, squeeze=False).flat, parts, strict=True
+    ):
+        own = runs[~runs["is_reference"]]
+        metrics = [name for name in METRICS if name in own and own[name].notna().any()]
+        columns = 2 if len(metrics) < 5 else 3
+        axes = part.subplots(math.ceil(len(metrics) / columns), columns, squeeze=False)
+        values = sorted(runs["value"].dropna().unique(), key=methods.natural)
+        ticks = [f"{float(value):.4g}" if value[0].isdigit() else value for value in values]
+        for place, metric in zip(axes.flat, metrics, strict=False):
+            _draw_metric(place, runs, metric, {value: i for i, value in enumerate(values)})
+            place.set_xticks(range(len(ticks)), ticks, rotation=90 * (len("  ".join(ticks)) > 30))
+            have = own[metric].notna().sum()
+            place.set_title("" if have == len(own) else f"{have} of {len(own)} runs")
+            place.set(xlabel=field, ylabel=METRICS[metric], xlim=(-0.5, len(ticks) - 0.5))
+            place.set_ylim(bottom=0 if metric.endswith("ece") else None)
+        for place in axes.flat[len(metrics) :]:
+            place.remove()
+        plots.legend(part, axes.flat[:1], title=NOTE)
         title = ", ".join(filter(None, [plots.block_title(runs).replace("\n", ", "), name]))
         part.suptitle(textwrap.fill(title, TITLE_WIDTH))
     return figure
 
 
-def _draw_part(part: FigureBase, runs: pd.DataFrame, field: str) -> None:
-    own = runs[~runs["is_reference"]]
-    metrics = [name for name in METRICS if name in own and own[name].notna().any()]
-    columns = 2 if len(metrics) < 5 else 3
-    axes = part.subplots(math.ceil(len(metrics) / columns), columns, squeeze=False)
-    for place, metric in zip(axes.flat, metrics, strict=False):
-        _draw_metric(place, runs, metric)
-        have = own[metric].notna().sum()
-        place.set_title("" if have == len(own) else f"{have} of {len(own)} runs")
-        place.set(xlabel=field, ylabel=METRICS[metric][0])
-    for place in axes.flat[len(metrics) :]:
-        place.remove()
-    plots.legend(part, axes.flat[:1], title=NOTE)
-
-
-def _draw_metric(place: Axes, runs: pd.DataFrame, metric: str) -> None:
+def _draw_metric(place: Axes, runs: pd.DataFrame, metric: str, x: dict[str, int]) -> None:
+    """Draws means of curves, with their seeds to the right, and references as lines with bands."""
     curves = list(runs[~runs["is_reference"]].groupby("curve", sort=False))
-    references = list(runs[runs["is_reference"]].groupby("curve", sort=False))
-    values = sorted(runs["value"].dropna().unique(), key=methods.natural)
-    x = {value: i for i, value in enumerate(values)}
     for i, (name, curve) in enumerate(curves):
-        _draw_curve(place, curve, metric, x, i, ASIDE * (2 * i - len(curves) + 1), name)
-    if metric != LABEL:  # the references learn no labels
-        for i, (name, curve) in enumerate(references):
-            _draw_reference(place, curve, metric, x, 2 * i, name)
-            if metric != "accuracy":  # temperature scaling does not change it
-                _draw_reference(place, curve, f"{metric}_ts", x, 2 * i + 1, f"{name} (TS)")
-    if metric.endswith("ece"):
-        place.set_ylim(bottom=0)
-    names = [f"{float(value):.4g}" if value[0].isdigit() else value for value in values]
-    place.set_xticks(range(len(names)), names, rotation=90 if len("  ".join(names)) > 30 else 0)
-    place.set_xlim(-0.5, len(names) - 0.5)
+        style = plots.style(i) | {"color": COLORS[i % len(COLORS)]}
+        table, shift = _statistics(curve, metric), ASIDE * (2 * i - len(curves) + 1)
+        at = [x[value] + shift for value in table.index]
+        bars = place.errorbar(at, table["mean"], table["std"], **style)
+        bars.lines[0].set_label(textwrap.fill(name, NAME_WIDTH))  # among lines: first in legends
+        style |= {"linestyle": "none", "alpha": 0.35, "markeredgewidth": 0, "markersize": 3}
+        at = [x[value] + shift + ASIDE for value in curve["value"]]
+        place.plot(at, _factor(metric) * curve[metric], **style)
+    # The references learn no labels, and temperature scaling does not change accuracy.
+    scalings = {LABEL: (), "accuracy": ("",)}.get(metric, ("", "_ts"))
+    for i, (name, curve) in enumerate(runs[runs["is_reference"]].groupby("curve", sort=False)):
+        for j, scaling in enumerate(scalings, 2 * i):
+            table = _statistics(curve, metric + scaling)
+            if len(table):
+                look = {"color": REFERENCE_COLORS[j % len(REFERENCE_COLORS)]}
+                label = textwrap.fill(name + " (TS)" * bool(scaling), NAME_WIDTH)
+                # One value is drawn over the whole axis.
+                at = [x[v] for v in table.index] if len(table) > 1 else (-0.5, len(x) - 0.5)
+                mean, sd = (np.resize(table[column], len(at)) for column in ("mean", "std"))
+                place.plot(at, mean, linestyle=plots.LINES[1 + j % 3], label=label, **look)
+                place.fill_between(at, mean - sd, mean + sd, alpha=0.12, linewidth=0, **look)
+
+
+def _factor(metric: str) -> int:
+    return TABLE["factor"].get(metric.removesuffix("_ts"), 1)
 
 
 def _statistics(curve: pd.DataFrame, metric: str) -> pd.DataFrame:
     """Returns mean and sample standard deviation (0 for one seed) by value of the setting."""
-    factor = METRICS[metric.removesuffix("_ts")][1]
-    seeds = factor * curve.reindex(columns=[metric])[metric].astype(float)
+    seeds = _factor(metric) * curve.reindex(columns=[metric])[metric].astype(float)
     table = seeds.groupby(curve["value"], sort=False, dropna=False).agg(["mean", "std"])
     return table.dropna(subset="mean").fillna(0)
-
-
-def _draw_curve(
-    place: Axes, curve: pd.DataFrame, metric: str, x: dict, i: int, shift: float, name: str
-) -> None:
-    """Draws the means of a curve, and its seeds to the right of them."""
-    style = plots.style(i) | {"color": COLORS[i % len(COLORS)]}
-    table = _statistics(curve, metric)
-    at = [x[value] + shift for value in table.index]
-    bars = place.errorbar(at, table["mean"], table["std"], **style)
-    bars.lines[0].set_label(textwrap.fill(name, NAME_WIDTH))  # among lines: first in legends
-    style |= {"linestyle": "none", "alpha": 0.35, "markeredgewidth": 0, "markersize": 3}
-    at = [x[value] + shift + ASIDE for value in curve["value"]]
-    place.plot(at, METRICS[metric][1] * curve[metric], **style)
-
-
-def _draw_reference(
-    place: Axes, curve: pd.DataFrame, metric: str, x: dict, i: int, name: str
-) -> None:
-    """Draws a line with its band, over the whole axis if there is only one value."""
-    table = _statistics(curve, metric)
-    if table.empty:
-        return
-    color = REFERENCE_COLORS[i % len(REFERENCE_COLORS)]
-    style = {"color": color, "linestyle": plots.LINES[1 + i % 3]}
-    band = {"color": color, "alpha": 0.12, "linewidth": 0}
-    at = [x[v] for v in table.index] if len(table) > 1 else (-0.5, len(x) - 0.5)
-    mean, sd = (np.resize(table[column], len(at)) for column in ("mean", "std"))
-    place.plot(at, mean, **style, label=textwrap.fill(name, NAME_WIDTH))
-    place.fill_between(at, mean - sd, mean + sd, **band)
-
-
-def in_words(drawn: pd.DataFrame) -> str:
-    """Describes the mean ECE of each curve: 'autolabel 9.1 % at 0.1, 8.0 % at 1; one_hot 9.8 %'."""
-    curves = []
-    for (panel, name), curve in drawn.groupby(["panel", "curve"], sort=False):
-        means = _statistics(curve, "ece")["mean"].items()
-        points = ", ".join(f"{m:.1f} %" + f" at {at}" * pd.notna(at) for at, m in means)
-        curves.append(f"{', '.join(filter(None, [panel, name]))} {points}")
-    return "; ".join(curves)

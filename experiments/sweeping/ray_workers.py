@@ -17,8 +17,8 @@ from typing import Any
 import jax
 from absl import flags
 
+from autolabel_jax.processes import Stop
 from experiments import compilation_cache
-from experiments.launch import Stop
 from experiments.sweeping import execution
 from experiments.sweeping import runs as sweep_runs
 from experiments.sweeping.board import Board

@@ -1,0 +1,331 @@
+"""Reads a user's own examples: a manifest, or a folder of images by class.
+
+A manifest is a table, .csv, .parquet or .jsonl, with a row for each example. Its columns are:
+
+- ``path``, of an image, absolute or relative to the manifest; or ``input``, lists of numbers of one
+  shape, which .csv cannot hold;
+- ``label``, the name or the number of the class;
+- ``split``, optional: train, calibration or test. Without it, or without test rows, 20 % of the
+  sources are test examples; without calibration rows, calibration is cut from train;
+- ``distance``, optional, in [0, 1]: how far the example was moved; read by ``augment.name=given``;
+- ``source``, optional: name of the example that the row is a copy of. Copies of a source never lie
+  on both sides of a cut.
+
+A folder has the images in CLASS/ or in train/CLASS/ and val/ (or validation/, test/) CLASS/. Images
+are decoded into memory, as in evaluation.
+"""
+
+import dataclasses
+import os
+import pathlib
+import warnings
+from multiprocessing.pool import ThreadPool
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from autolabel_jax import processes, progress
+from autolabel_jax.datasets import photographs
+from autolabel_jax.datasets.folder import ENDINGS, HELD_OUT
+from autolabel_jax.datasets.split import Source, Split
+
+TABLES = (".csv", ".parquet", ".jsonl")
+COLUMNS = ("path", "input", "label", "split", "distance", "source")
+SPLITS = ("train", "calibration", "test")
+TEST_SHARE = 0.2
+SEED = 0  # draws the test examples; independent of the seed of a run
+MOST_BYTES = 8 * 2**30  # of decoded images
+SHOWN = 5  # values in a message
+SILENT_SECONDS = 5  # before progress is shown
+
+
+@dataclasses.dataclass(frozen=True)
+class Rows:
+    """Holds the columns of a manifest, one value for each row."""
+
+    where: str  # for messages
+    paths: list[str] | None
+    input: np.ndarray | None
+    label: list[str] | np.ndarray  # names, or int
+    split: list[str] | None
+    distance: np.ndarray | None
+    source: list[Any] | None
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+
+def read(data_dir: str, *, image_size: int, skip_unreadable: bool = False) -> Source:
+    """Reads all examples into memory.
+
+    Args:
+      data_dir: path of the manifest or of the folder.
+      image_size: side of the decoded images in pixels; images of one size that is not larger keep
+        it.
+      skip_unreadable: whether to leave out images that cannot be decoded.
+
+    Raises:
+      FileNotFoundError: the manifest, the folder or an image does not exist.
+      ValueError: a column or a row does not fit the description above; the message names it.
+    """
+    rows = list_rows(data_dir)
+    label, names = _classes(rows)
+    source = _sources(rows)
+    split = _splits(rows, source)
+    inputs, kept = rows.input, np.arange(len(rows))
+    if inputs is None:
+        inputs, kept = _decode(rows, image_size, skip_unreadable)
+    parts = {}
+    for name in SPLITS:
+        chosen = np.flatnonzero(split[kept] == name)
+        at = kept[chosen]
+        distance = None if rows.distance is None else rows.distance[at]
+        copies = None if rows.source is None else source[at]
+        parts[name] = Split(inputs[chosen], label[at], distance, at, copies)
+    calibration = parts["calibration"]
+    for name in ("train", "test"):
+        if not len(parts[name]):
+            raise ValueError(f"data_dir: {rows.where} has no {name} example")
+    return Source(
+        train=parts["train"],
+        test=parts["test"],
+        num_classes=len(names) if names else int(label.max()) + 1,
+        class_names=names,
+        calibration=calibration if len(calibration) else None,
+    )
+
+
+def list_rows(data_dir: str) -> Rows:
+    """Reads the table, or lists the folder; decodes no image.
+
+    Raises:
+      FileNotFoundError, ValueError: as ``read``.
+    """
+    if not data_dir:
+        raise ValueError(
+            "data_dir: got '', dataset='manifest' needs a manifest or a folder of images"
+        )
+    path = pathlib.Path(data_dir).expanduser()
+    if path.is_dir():
+        return _folder_rows(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"data_dir: {path} does not exist, or is not a regular file")
+    if path.suffix.lower() not in TABLES:
+        raise ValueError(
+            f"data_dir: {path} ends in {path.suffix!r}, expected one of: {', '.join(TABLES)}, or a "
+            "folder"
+        )
+    return _table_rows(path, _columns(path))
+
+
+def _columns(path: pathlib.Path) -> dict[str, list[Any]]:
+    from pyarrow import csv, json, parquet  # slow to import
+
+    readers = {".csv": csv.read_csv, ".parquet": parquet.read_table, ".jsonl": json.read_json}
+    try:
+        table = readers[path.suffix.lower()](path)
+    except Exception as error:  # pyarrow raises many types
+        reason = " ".join(str(error).split())
+        raise ValueError(f"data_dir: {path} cannot be read as a table ({reason})") from error
+    if unknown := [name for name in table.column_names if name not in COLUMNS]:
+        warnings.warn(
+            f"data_dir: {path}: columns that are not read: {', '.join(unknown)}; known are "
+            f"{', '.join(COLUMNS)}",
+            stacklevel=5,
+        )
+    return {name: table[name].to_pylist() for name in table.column_names if name in COLUMNS}
+
+
+def _table_rows(path: pathlib.Path, columns: dict[str, list[Any]]) -> Rows:
+    where = str(path)
+    if ("path" in columns) == ("input" in columns) or "label" not in columns:
+        raise ValueError(
+            f"data_dir: {path} has the columns {', '.join(columns) or 'none'}; expected label and "
+            "one of path and input"
+        )
+    if not columns["label"]:
+        raise ValueError(f"data_dir: {path} has no rows")
+    for name, values in columns.items():
+        if None in values:
+            raise ValueError(f"data_dir: {path}: column {name!r} is empty in {_line(values, None)}")
+    paths = columns.get("path")
+    return Rows(
+        where=where,
+        paths=None if paths is None else [str(path.parent / p) for p in paths],
+        input=_inputs(where, columns["input"]) if "input" in columns else None,
+        label=_labels(where, columns["label"]),
+        split=columns.get("split"),
+        distance=_distances(where, columns["distance"]) if "distance" in columns else None,
+        source=columns.get("source"),
+    )
+
+
+def _line(values: list[Any], value: Any) -> str:
+    return f"row {values.index(value) + 1}"
+
+
+def _inputs(where: str, values: list[Any]) -> np.ndarray:
+    try:
+        return np.array(values, np.float32)
+    except (ValueError, TypeError) as error:
+        raise ValueError(
+            f"data_dir: {where}: column 'input' must hold lists of numbers of one shape"
+        ) from error
+
+
+def _labels(where: str, values: list[Any]) -> list[str] | np.ndarray:
+    kinds = {type(value) for value in values}
+    if kinds == {int}:
+        return np.array(values, np.int32)
+    if kinds == {str}:
+        return values
+    raise ValueError(
+        f"data_dir: {where}: column 'label' must hold names, or whole numbers from 0; got "
+        f"{', '.join(sorted(kind.__name__ for kind in kinds))}"
+    )
+
+
+def _distances(where: str, values: list[Any]) -> np.ndarray:
+    for value in values:
+        if isinstance(value, str) or not 0 <= value <= 1:
+            raise ValueError(
+                f"data_dir: {where}: column 'distance' must be in [0, 1]; got {value!r} in "
+                f"{_line(values, value)}"
+            )
+    return np.array(values, np.float32)
+
+
+def _folder_rows(root: pathlib.Path) -> Rows:
+    """Lists images in CLASS/ or SPLIT/CLASS/."""
+    has_splits = (root / "train").is_dir()
+    paths, labels, splits = [], [], []
+    for path, inner, names in os.walk(root):
+        inner[:] = sorted(name for name in inner if not name.startswith("."))
+        parts = pathlib.Path(path).relative_to(root).parts
+        if len(parts) < 1 + has_splits or (has_splits and parts[0] not in ("train", *HELD_OUT)):
+            continue
+        images = sorted(n for n in names if n.lower().endswith(ENDINGS) and n[0] != ".")
+        paths += [os.path.join(path, name) for name in images]
+        labels += [parts[has_splits]] * len(images)
+        splits += ["train" if parts[0] == "train" else "test"] * len(images)
+    if not paths:
+        raise ValueError(
+            f"data_dir: {root} has no images in CLASS/ or train/CLASS/; expected files that end in "
+            f"{', '.join(ENDINGS)}"
+        )
+    return Rows(str(root), paths, None, labels, splits if has_splits else None, None, None)
+
+
+def _classes(rows: Rows) -> tuple[np.ndarray, tuple[str, ...] | None]:
+    """Returns labels, int32 [n], and the sorted names of classes; None if labels are numbers."""
+    if isinstance(rows.label, np.ndarray):
+        return rows.label, None
+    names, label = np.unique(rows.label, return_inverse=True)
+    if len(names) < 2:
+        raise ValueError(
+            f"data_dir: {rows.where} has one class, {str(names[0])!r}; expected two or more"
+        )
+    return label.astype(np.int32), tuple(map(str, names))
+
+
+def _sources(rows: Rows) -> np.ndarray:
+    """Returns an integer for each row, int64 [n], which copies of one example share."""
+    if rows.source is None:
+        return np.arange(len(rows))
+    return np.unique([str(name) for name in rows.source], return_inverse=True)[1].astype(np.int64)
+
+
+def _splits(rows: Rows, source: np.ndarray) -> np.ndarray:
+    """Returns the split of each row, str [n]; draws test sources if there are none."""
+    split = np.array(["train"] * len(rows) if rows.split is None else rows.split)
+    if unknown := sorted({*split.tolist()} - {*SPLITS}):
+        raise ValueError(
+            f"data_dir: {rows.where}: column 'split' has {', '.join(unknown[:SHOWN])}, expected "
+            f"one of: {', '.join(SPLITS)}"
+        )
+    if not (split == "test").any():
+        cut = np.flatnonzero(split == "train")
+        names = np.unique(source[cut])
+        # RandomState, unlike Generator, guarantees the same stream in every version of NumPy.
+        order = np.random.RandomState(SEED).permutation(names)
+        test = np.isin(source[cut], order[: max(1, round(TEST_SHARE * len(names)))])
+        split = split.astype("<U11")
+        split[cut[test]] = "test"
+        if processes.is_first():
+            processes.say(
+                f"data_dir: {rows.where} has no test rows; {test.sum()} of {len(cut)} training "
+                "examples are the test split, the same in every run"
+            )
+    for name in np.unique(source[split != "train"]) if rows.source is not None else ():
+        if len(found := np.unique(split[source == name])) > 1:
+            copy = rows.source[int(np.flatnonzero(source == name)[0])] if rows.source else name
+            raise ValueError(
+                f"data_dir: {rows.where}: copies of source {copy!r} are in the splits "
+                f"{' and '.join(found)}; they must be in one"
+            )
+    return split
+
+
+def _decode(rows: Rows, image_size: int, skip_unreadable: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Decodes all images; returns uint8 [m, height, width, 3] and their rows, int [m]."""
+    assert rows.paths is not None
+    height, width = _size(rows.paths, image_size)
+    if (needed := len(rows) * height * width * 3) > MOST_BYTES:
+        raise ValueError(
+            f"image_size: {len(rows)} images of {height} × {width} pixels would take "
+            f"{needed / 2**30:.0f} GiB of memory; use a smaller image_size, or dataset='folder'"
+        )
+    out = np.zeros((len(rows), height, width, 3), np.uint8)
+
+    def decode(row: int) -> str | None:
+        assert rows.paths is not None
+        try:
+            out[row] = photographs.middle(rows.paths[row], height, width)
+        except Exception as error:  # decoders of damaged files raise many types
+            return photographs.reason(error)
+        return None
+
+    with ThreadPool(os.cpu_count() or 1) as pool:
+        found = pool.imap(decode, range(len(rows)), chunksize=16)
+        shown = progress.each(
+            found,
+            "decoding images",
+            len(rows),
+            "image",
+            delay=SILENT_SECONDS,
+            shown=processes.is_first(),
+        )
+        unreadable = {row: why for row, why in enumerate(shown) if why is not None}
+    if not unreadable:
+        return out, np.arange(len(rows))
+    named = [f"{rows.paths[row]} ({why})" for row, why in unreadable.items()]
+    message = f"data_dir: {rows.where}: {len(named)} of {len(rows)} images cannot be decoded: "
+    message += ", ".join(named[:SHOWN]) + (" and more" if len(named) > SHOWN else "")
+    if not skip_unreadable:
+        raise ValueError(
+            f"{message}; repair or remove them, or leave them out with data.skip_unreadable=True"
+        )
+    warnings.warn(f"{message}; left out", stacklevel=5)
+    kept = np.setdiff1d(np.arange(len(rows)), list(unreadable))
+    return out[kept], kept
+
+
+def _size(paths: list[str], most: int) -> tuple[int, int]:
+    """Returns height and width of the decoded images."""
+    sizes = image_sizes(paths)
+    if len({*sizes}) == 1 and max(sizes[0]) <= most:
+        return sizes[0]
+    return most, most
+
+
+def image_sizes(paths: list[str]) -> list[tuple[int, int]]:
+    """Returns height and width of each image that can be opened, from its header."""
+    sizes = []
+    for path in paths:
+        try:
+            with Image.open(path) as image:
+                sizes.append((image.height, image.width))
+        except Exception:  # ``_decode`` says why
+            continue
+    return sizes or [(0, 0)]
