@@ -1,37 +1,34 @@
-"""Measures the cost of AutoLabel itself: the calibration pass and the label look-up.
+"""Measures the cost of AutoLabel itself: calibration between epochs, and the label look-up.
 
     python -m benchmarks.calibration                                   # small_cnn, two cores
     python -m benchmarks.calibration --device=gpu --model=wrn28_10 --out=calibration.jsonl
 
-The pass evaluates every held-out image in every bucket. Its floor is the same number of forward
-passes in inference mode at the same batch size, on images that are already augmented. The look-up
-(distance → bucket → soft label) is timed alone, a thousand times in one dispatch, and in training:
-steps with AutoLabel and with one-hot labels alternate, and the table shows the difference of their
-medians. An epoch has nine training images per held-out one (calibration.fraction = .1) and one
-pass. The last table shows the pass of AugMix for several numbers of buckets and images. All
-programs are compiled before the first is timed: those of the first augmentation alone, then the
-others in parallel.
+By default, some held-out images visit some buckets after each epoch (``calibration.share``). The
+full pass (``calibration.exact``) evaluates every held-out image in every bucket. Its floor is the
+same number of forward passes in inference mode at the same batch size, on images that are already
+augmented. The look-up (distance → bucket → soft label) is timed alone, a thousand times in one
+dispatch, and in training: steps with AutoLabel and with one-hot labels alternate, and the table
+shows the difference of their medians. An epoch has nine training images per held-out one
+(calibration.fraction = .1) and one update of the labels, from visits or from a pass. The clean
+metrics of the held-out images, which runs with any label rule log, are not counted. The last table
+shows the pass of AugMix for several numbers of buckets and images. All programs are compiled before
+the first is timed: those of the first augmentation alone, then the others in parallel.
 """
 
 import argparse
 import concurrent.futures
-import dataclasses
 import functools
 import tempfile
-from collections.abc import Callable
 from typing import Any
 
 import jax
-import numpy as np
 
-from autolabel_jax import calibration_step, image_ops, input_pipeline, processes
-from autolabel_jax import experiment as experiment_lib
-from benchmarks import harness, label_cost
+from benchmarks import calibration_calls, harness, label_cost
 from benchmarks import train_step_jax as own
+from benchmarks.calibration_calls import Calls, make_calls
 
 # The first is compiled alone, and its autotuning results serve the others.
 AUGMENTATIONS = ("augmix", "none", "mixup", "randaugment", "adversarial")
-TRAIN_PER_CALIBRATION = 9
 DEFAULTS = {
     "cpu": {
         "model": "small_cnn",
@@ -72,95 +69,10 @@ TINY = {
 }
 
 
-@dataclasses.dataclass(frozen=True)
-class Calls:
-    """The timed calls of one augmentation and number of buckets; each call waits for its work.
-
-    Attributes:
-      experiment: the fixed parts of the run.
-      calibrate: evaluates the given number of held-out images in every bucket.
-      floor: makes as many forward passes.
-      look_up: looks up soft labels.
-      train: label rule → training steps; empty if they are not timed.
-    """
-
-    experiment: experiment_lib.Experiment
-    calibrate: Callable[[int], None]
-    floor: Callable[[int], None]
-    look_up: Callable[[], None]
-    train: dict[str, Callable[[], None]]
-
-    def compile(self, images: int) -> None:
-        """Makes every call once, which compiles it."""
-        self.calibrate(images)
-        self.floor(images)
-        for call in (self.look_up, *self.train.values()) if self.train else ():
-            call()
-
-
-def make_calls(augment: str, buckets: int, arguments: argparse.Namespace, steps: bool) -> Calls:
-    """Puts arrays on the device and makes the calls over them.
-
-    Args:
-      augment: name in train_step_jax.AUGMENTATIONS.
-      buckets: value of config.buckets.num.
-      arguments: arguments of the command line.
-      steps: whether to make training steps too.
-    """
-    batch, eval_batch = arguments.batch_size, arguments.eval_batch_size
-    # All numbers of images use a split of the same size, because another needs another program.
-    dataset = own.noise(max(2 * arguments.images, arguments.steps * batch))
-    name = "crop_flip" if augment == "none" else augment
-    experiments = {
-        rule: own.make_experiment(
-            arguments.model,
-            name,
-            dataset,
-            dtype=arguments.dtype,
-            batch_size=batch,
-            eval_batch_size=eval_batch,
-            buckets__num=buckets,
-            labels__rule=rule,
-        )
-        for rule in (label_cost.RULES if steps else label_cost.RULES[:1])
-    }
-    experiment = experiments["autolabel"]
-    state = processes.replicate(
-        experiment_lib.init_state(experiment, 0, (own.SIDE, own.SIDE, 3)), experiment.mesh
-    )
-    held_out = input_pipeline.put_split(dataset.calibration, experiment.mesh)
-    step = jax.jit(functools.partial(calibration_step.calibration_step, experiment=experiment))
-    key = jax.random.key(0)
-
-    def calibrate(images: int) -> None:
-        chosen = np.arange(images)
-        stats = calibration_step.calibrate(
-            state, held_out, key, step=step, experiment=experiment, chosen=chosen
-        )
-        jax.block_until_ready(stats)
-
-    image = image_ops.to_float(held_out.input[:eval_batch])
-    forward = jax.jit(functools.partial(experiment.model.apply, train=False))
-    variables = experiment_lib.inference_variables(state)
-
-    def floor(images: int) -> None:
-        for _ in range(experiment.num_buckets * -(-images // eval_batch)):
-            logits = forward(variables, image)
-        logits.block_until_ready()
-
-    train = {
-        rule: label_cost.train_call(of_rule, dataset, arguments.steps)
-        for rule, of_rule in experiments.items()
-        if steps
-    }
-    many = label_cost.look_up(experiment, state.labels, batch)
-    return Calls(experiment=experiment, calibrate=calibrate, floor=floor, look_up=many, train=train)
-
-
 def measure(
     calls: Calls, images: int, arguments: argparse.Namespace, *, steps: bool = True
 ) -> dict[str, Any]:
-    """Times the pass and its floor and, with ``steps``, a training step and a look-up."""
+    """Times visits, the pass and its floor and, with ``steps``, a training step and a look-up."""
     repeats = arguments.repeats
     result = {
         "num_buckets": calls.experiment.num_buckets,
@@ -169,6 +81,9 @@ def measure(
         "hardware": own.hardware(),
         "load": harness.load(),
     }
+    if steps:
+        result["num_visits"] = calls.num_visits
+        result["visits"] = vars(harness.time_calls(calls.visit, repeats))
     if calls.train and steps:
         timing = harness.time_calls(calls.look_up, repeats)
         result["look_up"] = {
@@ -186,6 +101,9 @@ def tables(arguments: argparse.Namespace, recorder: harness.Recorder) -> None:
     lines = [line for line in lines if line]
     header = (arguments.model, "images", "buckets", f"pass, {seconds}", "floor", "ratio")
     harness.print_table((*header, "of an epoch"), [pass_row(line, clock) for line in lines])
+    print()
+    header = ("default", "images", "buckets", "visits", seconds, "of an epoch", "exact")
+    harness.print_table(header, [visit_row(line, clock) for line in lines if "visits" in line])
     print()
     header = ("a training step, ms", *label_cost.RULES, "difference, µs", "quartiles", "share")
     rows = [label_cost.step_row(line, clock) for line in lines if "step" in line]
@@ -205,11 +123,6 @@ def tables(arguments: argparse.Namespace, recorder: harness.Recorder) -> None:
 def pass_row(line: dict[str, Any], clock: str) -> tuple[str, ...]:
     """Returns the cells of a pass, with its share of an epoch if steps were timed."""
     calibrating, floor, settings = line["pass"][clock], line["floor"][clock], line["key"]
-    share = ""
-    if "step" in line:
-        num_steps = TRAIN_PER_CALIBRATION * settings["images"] / settings["batch_size"]
-        epoch = num_steps * line["step"][clock]["autolabel"] + calibrating
-        share = f"{100 * calibrating / epoch:.1f} %"
     return (
         settings["augment"],
         str(settings["images"]),
@@ -217,8 +130,31 @@ def pass_row(line: dict[str, Any], clock: str) -> tuple[str, ...]:
         f"{calibrating:.3g}",
         f"{floor:.3g}",
         f"{calibrating / floor:.2f}",
-        share,
+        share_of_epoch(line, "pass", clock),
     )
+
+
+def visit_row(line: dict[str, Any], clock: str) -> tuple[str, ...]:
+    """Returns the cells of visits, with their share of an epoch beside that of a full pass."""
+    return (
+        line["key"]["augment"],
+        str(line["key"]["images"]),
+        str(line["num_buckets"]),
+        str(line["num_visits"]),
+        f"{line['visits'][clock]:.3g}",
+        *(share_of_epoch(line, kind, clock) for kind in ("visits", "pass")),
+    )
+
+
+def share_of_epoch(line: dict[str, Any], kind: str, clock: str) -> str:
+    """Returns the share of an epoch that 'visits' or a 'pass' take; '' without timed steps."""
+    if "step" not in line:
+        return ""
+    settings, seconds = line["key"], line[kind][clock]
+    num_steps = (
+        calibration_calls.TRAIN_PER_CALIBRATION * settings["images"] / settings["batch_size"]
+    )
+    return f"{100 * seconds / (num_steps * line['step'][clock]['autolabel'] + seconds):.1f} %"
 
 
 def key(arguments: argparse.Namespace, augment: str, buckets: int, images: int) -> dict[str, Any]:
@@ -230,9 +166,8 @@ def key(arguments: argparse.Namespace, augment: str, buckets: int, images: int) 
 
 def passes(arguments: argparse.Namespace) -> list[tuple[str, int, int]]:
     """Lists (augmentation, config.buckets.num, held-out images) of the first table."""
-    images = {"adversarial": arguments.adversarial_images}
     return [
-        (augment, arguments.buckets, images.get(augment, arguments.images))
+        (augment, arguments.buckets, calibration_calls.images_of(augment, arguments))
         for augment in harness.chosen(AUGMENTATIONS, arguments.augment)
     ]
 

@@ -2,6 +2,7 @@
 
 import functools
 import importlib
+import itertools
 import json
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
+from autolabel_jax import files, run_dir
 from autolabel_jax.datasets import StreamedSplit
 from benchmarks import (
     augmentation_peers,
@@ -26,6 +28,7 @@ from benchmarks import (
     streaming,
     train_step,
     train_step_jax,
+    visits,
 )
 from tests import helpers
 
@@ -55,9 +58,13 @@ def test_augmentations_print_a_row_for_every_peer(capsys):
 
 def test_calibration_prints_pass_and_floor(capsys):
     calibration.main(["--tiny", "--repeats=1", "--augment=mixup"])
-    passed, steps = (row for row in cells(capsys.readouterr().out) if row[0] == "mixup")
+    passed, visited, steps = (r for r in cells(capsys.readouterr().out) if r[0] == "mixup")
     assert passed[1:3] == ["64", "2"]
     assert all(float(cell.split()[0]) >= 0 for cell in passed[3:])
+    assert visited[1:4] == ["64", "2", "64"]  # of 128 in the pass
+    seconds = float(visited[4])
+    epoch = 36 * float(steps[1]) / 1e3 + seconds  # of 9 · 64 images in batches of 16
+    assert float(visited[5].split()[0]) == pytest.approx(100 * seconds / epoch, rel=0.1)
     autolabel, one_hot, difference = map(float, steps[1:4])
     # Milliseconds are printed to four digits.
     assert difference == pytest.approx(1e3 * (autolabel - one_hot), abs=autolabel)
@@ -270,3 +277,32 @@ def test_features_are_timed_in_turns():
     calls = {name: functools.partial(order.append, name) for name in "ab"}
     seconds = features.in_turns(calls, repeats=2)
     assert order == list("ababab") and set(seconds) == {"a", "b"}
+
+
+def test_visits_are_compared_with_full_passes(tmp_path, capsys):
+    """Differences of labels and results, by hand."""
+    first = np.array([[[0.9, 0.8], [0.8, 0.6]], [[0.7, 1.0], [0.9, 0.8]]])  # [seeds, epochs, N]
+    labels = {True: first, False: first + [[[9, 9], [0.1, 0.0]], [[9, 9], [0.0, -0.2]]]}
+    for (exact, of_seeds), seed in itertools.product(labels.items(), (0, 1)):
+        config = helpers.small_config(calibration__exact=exact, seed=seed).to_dict()
+        run = run_dir.RunDir(tmp_path / f"{exact}{seed}")
+        run.path.mkdir()
+        files.write_json(run.path / "config.json", config)
+        lines = [
+            {"epoch": i, "label_confidence": x.tolist(), "seconds": 2.0}
+            for i, x in enumerate(of_seeds[seed])
+        ]
+        files.rewrite_json_lines(run.path / "metrics.jsonl", lines)
+        result = {"ece": 0.1 + 0.02 * seed * (not exact), "nll": 1.0, "accuracy": 0.5}
+        files.write_json(run.path / "result.json", result)
+    visits.main([str(tmp_path)])
+    (row,) = (r for r in cells(capsys.readouterr().out) if r[0].startswith("share"))
+    # Over seeds: (.05, -.1); per seed: (.1, 0), (0, -.2).
+    assert row[:5] == ["share=0.1", "2", "0.0750", "0.0750", "0.0750"]
+    assert row[5:] == ["+0.0100 ± 0.0100", "+0.0000 ± 0.0000", "+0.0000 ± 0.0000", "2"]
+
+
+def test_means_hide_differences_of_opposite_sign():
+    exact = np.zeros((2, 2, 1))
+    some = np.array([[[0.1], [0.3]], [[-0.1], [-0.1]]])
+    np.testing.assert_allclose(visits.differences(some, exact), [0.05, 0.15, 0.15])

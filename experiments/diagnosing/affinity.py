@@ -26,6 +26,7 @@ NEEDS = "needs --baseline_workdir, a run with augment.name='none' and otherwise 
 # Fields that may differ between a run and its baseline.
 FREE = ("name", "seed", "data_dir", "test_examples", "eval_batch_size", "loader_workers")
 FREE += ("calibration.num_bins", "calibration.images_per_update")
+FREE += ("calibration.exact", "calibration.share")
 FREE_PARTS = ("augment", "buckets", "labels", "checkpoint")
 FIXED_RULES = ("one_hot", "smoothing")  # whose labels are the same for every model
 

@@ -142,7 +142,7 @@ def _has_course(run: RunRecord) -> bool:
 
 
 def _by_third(run: RunRecord) -> pd.DataFrame:
-    """Averages over the epochs of each third; momentum clips at an accuracy that is not logged."""
+    """Averages over the epochs of each third; averaged sums have another accuracy to clip at."""
     parts = np.array_split(np.arange(1, len(run.lines) + 1), THIRDS)
     thirds = [f"{part[0]}-{part[-1]}" for part in parts for _ in part]
     curves = pd.DataFrame(run.lines)[list(CURVES)].assign(third=thirds)
@@ -151,7 +151,8 @@ def _by_third(run: RunRecord) -> pd.DataFrame:
     label, accuracy, confidence, ece = (long[name].astype(float) for name in CURVES)
     gap = confidence - accuracy
     turn = gap * gap.groupby(bucket).shift()
-    averaged = (methods.DEFAULTS | run.config)["labels.momentum"] > 0
+    settings = methods.DEFAULTS | run.config
+    averaged = settings["labels.momentum"] > 0 or not settings["calibration.exact"]
     clipped = ((label - accuracy).abs() <= EQUAL) & (label < 1 - EQUAL)
     values = {
         "mean label": label,
