@@ -81,6 +81,12 @@ def calibration_step(
     return ConfusionStats(**vars(stats), confusion=confusion)
 
 
+def empty_stats(experiment: Experiment) -> BucketStats:
+    """Returns statistics without any example, of the kind that the label rule reads."""
+    num_classes = experiment.num_classes if experiment.rule.reads_confusion else None
+    return calibration.empty_stats(experiment.num_buckets, experiment.num_bins, num_classes)
+
+
 def choose(key: jax.Array, num_examples: int, num: int) -> np.ndarray | None:
     """Draws the examples of one update without replacement.
 
@@ -132,8 +138,7 @@ def calibrate(
       BucketStats [N, R] with n (or m) examples in each bucket; if distances are given with the
       data, with n (or m) examples in total.
     """
-    num_classes = experiment.num_classes if experiment.rule.reads_confusion else None
-    total = calibration.empty_stats(experiment.num_buckets, experiment.num_bins, num_classes)
+    total = empty_stats(experiment)
     for batch in plan(whole, key, experiment=experiment, chosen=chosen):
         total = calibration.merge(total, step(state, whole, *batch))
         on_step()
@@ -163,7 +168,7 @@ def visit(
       epoch: index of the epoch.
       on_step: called after each step, to show progress.
     """
-    total = calibration.empty_stats(experiment.num_buckets, experiment.num_bins)
+    total = empty_stats(experiment)
     steps = num_steps(len(order), 0, experiment=experiment)
     size = experiment.visits // steps
     for i in range(steps):

@@ -18,7 +18,7 @@ import orbax.checkpoint as ocp
 from flax import struct
 from ml_collections import ConfigDict
 
-from autolabel_jax import calibration, files, processes, run_dir
+from autolabel_jax import calibration_step, files, processes, run_dir
 from autolabel_jax import experiment as experiment_lib
 from autolabel_jax.types import Array, CarriedStats, StepMetrics, TrainState
 
@@ -61,8 +61,7 @@ def first_snapshot(
         metrics=no_metrics(),
     )
     if experiment.visits:
-        sums = (experiment.num_buckets, experiment.num_bins)
-        carried = CarriedStats(*(calibration.empty_stats(*sums) for _ in range(2)))
+        carried = CarriedStats(*(calibration_step.empty_stats(experiment) for _ in range(2)))
         snapshot = CarryingSnapshot(**vars(snapshot), carried=carried)
     return processes.replicate(snapshot, experiment.mesh)
 

@@ -11,7 +11,7 @@ from flax import struct
 from autolabel_jax import calibration
 from autolabel_jax.labels import autolabel, base
 from autolabel_jax.registry import setting
-from autolabel_jax.types import BucketStats, ConfusionStats, Distance
+from autolabel_jax.types import BucketStats, CarriedStats, ConfusionStats, Distance
 
 MOST_NUMBERS = 2**24  # in the state: 64 MiB, which each checkpoint holds too
 
@@ -98,18 +98,32 @@ class AutoLabelConfusion(autolabel.AutoLabel):
 
     def update(self, state: Any, stats: BucketStats, *, num_groups: int = 1) -> Any:
         """Returns the labels after a calibration pass; an empty bucket does not change."""
+        moved = super().update(state.autolabel, _plain(stats), num_groups=num_groups)
+        return ConfusionState(autolabel=moved, rest=self._rest(state, stats))
+
+    def update_carried(
+        self, state: Any, carried: CarriedStats, *, num_examples: float, num_groups: int = 1
+    ) -> Any:
+        """Returns the labels after some visits; the confusion is that of the lasting sums."""
+        plain = CarriedStats(recent=_plain(carried.recent), lasting=_plain(carried.lasting))
+        sizes = {"num_examples": num_examples, "num_groups": num_groups}
+        moved = super().update_carried(state.autolabel, plain, **sizes)
+        return ConfusionState(autolabel=moved, rest=self._rest(state, carried.lasting))
+
+    def _rest(self, state: ConfusionState, stats: BucketStats) -> jax.Array:
+        """Returns the weights of wrong classes; an empty bucket keeps its own."""
         assert isinstance(stats, ConfusionStats)
-        plain = BucketStats(stats.count, stats.correct, stats.confidence)
         measured = (calibration.count(stats) > 0)[:, None, None]
         rest = rest_of(jnp.asarray(stats.confusion), self.pseudo_count)
-        return ConfusionState(
-            autolabel=super().update(state.autolabel, plain, num_groups=num_groups),
-            rest=jnp.where(measured, rest, state.rest),
-        )
+        return jnp.where(measured, rest, state.rest)
 
     def metrics(self, state: Any) -> dict[str, jax.Array]:
         """Returns the metrics of AutoLabel."""
         return super().metrics(state.autolabel)
+
+
+def _plain(stats: BucketStats) -> BucketStats:
+    return BucketStats(stats.count, stats.correct, stats.confidence)
 
 
 def rest_of(confusion: jax.Array, pseudo_count: float) -> jax.Array:
