@@ -270,8 +270,8 @@ def _check_visits(config: ConfigDict, rule: labels.LabelRule) -> None:
         )
     if isinstance(rule, labels.AutoLabel) and rule.momentum:
         raise ValueError(
-            f"labels.momentum: got {rule.momentum} with calibration.exact=False, which carries sums "
-            "by itself; use calibration.exact=True, or labels.momentum=0"
+            f"labels.momentum: got {rule.momentum} with calibration.exact=False, which carries "
+            "sums by itself; use calibration.exact=True, or labels.momentum=0"
         )
 
 
