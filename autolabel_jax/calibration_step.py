@@ -81,12 +81,6 @@ def calibration_step(
     return ConfusionStats(**vars(stats), confusion=confusion)
 
 
-def empty_stats(experiment: Experiment) -> BucketStats:
-    """Returns statistics without any example, of the kind that the label rule reads."""
-    num_classes = experiment.num_classes if experiment.rule.reads_confusion else None
-    return calibration.empty_stats(experiment.num_buckets, experiment.num_bins, num_classes)
-
-
 def choose(key: jax.Array, num_examples: int, num: int) -> np.ndarray | None:
     """Draws the examples of one update without replacement.
 
@@ -138,7 +132,7 @@ def calibrate(
       BucketStats [N, R] with n (or m) examples in each bucket; if distances are given with the
       data, with n (or m) examples in total.
     """
-    total = empty_stats(experiment)
+    total = experiment.empty_stats()
     for batch in plan(whole, key, experiment=experiment, chosen=chosen):
         total = calibration.merge(total, step(state, whole, *batch))
         on_step()
@@ -168,7 +162,7 @@ def visit(
       epoch: index of the epoch.
       on_step: called after each step, to show progress.
     """
-    total = empty_stats(experiment)
+    total = experiment.empty_stats()
     steps = num_steps(len(order), 0, experiment=experiment)
     size = experiment.visits // steps
     for i in range(steps):

@@ -21,6 +21,7 @@ from autolabel_jax import (
     accumulation,
     augment,
     buckets,
+    calibration,
     input_pipeline,
     labels,
     limits,
@@ -34,6 +35,7 @@ from autolabel_jax.types import (
     Augmented,
     AveragedTrainState,
     Batch,
+    BucketStats,
     Distance,
     InputGradient,
     TrainState,
@@ -75,6 +77,11 @@ class Experiment:
     def num_passes(self) -> int:
         """How often a full calibration pass evaluates each held-out example."""
         return 1 if self.augmentation.distance_is_given else self.num_buckets
+
+    def empty_stats(self) -> BucketStats:
+        """Returns statistics without any example, of the kind that the rule reads."""
+        num_classes = self.num_classes if self.rule.reads_confusion else None
+        return calibration.empty_stats(self.num_buckets, self.num_bins, num_classes)
 
 
 def check(config: ConfigDict) -> tuple[augment.Augmentation, labels.LabelRule]:

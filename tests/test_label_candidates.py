@@ -11,7 +11,7 @@ import scipy.special
 
 from autolabel_jax import calibration, labels, processes, train
 from autolabel_jax.labels import AutoLabel, AutoLabelConfusion, EMATeacher, autolabel_confusion
-from autolabel_jax.types import ConfusionStats
+from autolabel_jax.types import CarriedStats, ConfusionStats
 
 NUM_BUCKETS, NUM_CLASSES = 3, 4
 
@@ -125,6 +125,25 @@ def stats_leaves(stats):
     return stats.count, stats.correct, stats.confidence
 
 
+def test_visits_move_labels_as_autolabel_does_and_the_rest_by_the_lasting_sums():
+    plain, made = AutoLabel(), AutoLabelConfusion(pseudo_count=0.5)
+    recent, lasting = draw_stats(1), draw_stats(2)
+    own, settings = np.array([0.8, 0.6, 0.9]), {"num_examples": 40.0}
+    sums = CarriedStats(*(calibration.BucketStats(*stats_leaves(s)) for s in (recent, lasting)))
+    expected = plain.update_carried(plain.init(own), sums, **settings)
+    state = made.init(own, num_classes=NUM_CLASSES)
+    state = made.update_carried(state, CarriedStats(recent, lasting), **settings)
+    np.testing.assert_array_equal(state.confidence, expected.confidence)
+    rest = rest_by_hand(lasting.confusion, 0.5)
+    np.testing.assert_allclose(state.rest[jnp.array([0, 2])], rest[[0, 2]], rtol=1e-5)
+
+
+def test_momentum_needs_the_full_pass():
+    changes = {**VISITS, "labels__momentum": 0.5}
+    with pytest.raises(ValueError, match=r"labels\.momentum: got 0\.5 with calibration\.exact=F"):
+        helpers.make_experiment(helpers.make_dataset(), **changes)
+
+
 def test_options_of_autolabel_are_kept():
     settings = {"momentum": 0.5, "alpha_decay": 0.5, "ece_estimate": "debiased", "monotone": True}
     plain, made = AutoLabel(**settings), AutoLabelConfusion(**settings)
@@ -214,7 +233,13 @@ def test_a_teacher_needs_the_moving_average():
 
 CONFUSION = {"labels__rule": "autolabel_confusion", "labels__momentum": 0.5}
 TEACHER = {"labels__rule": "ema_teacher", "optimizer__ema": 0.9, "labels__teacher_step": 5.0}
-EACH = pytest.mark.parametrize("changes", [CONFUSION, TEACHER], ids=["confusion", "teacher"])
+VISITS = {  # 128 visits an update, of 64 held-out images in three buckets
+    **{"labels__rule": "autolabel_confusion", "calibration__exact": False},
+    **{"train_examples": 96, "calibration__fraction": 2 / 3, "buckets__num": 3},
+}
+EACH = pytest.mark.parametrize(
+    "changes", [CONFUSION, TEACHER, VISITS], ids=["confusion", "teacher", "visits"]
+)
 
 
 @EACH

@@ -6,6 +6,7 @@ import pathlib
 import re
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 
@@ -14,8 +15,9 @@ from experiments.reporting import calibrator_rows, documents, run_files
 from experiments.reporting import frame as frames
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-PAGES = ("digits", "cifar10", "cifar100", "settings", "remedies")
+PAGES = ("digits", "cifar10", "cifar100", "settings", "remedies", "candidates")
 CALIBRATORS = ROOT / "results" / run_files.CALIBRATORS
+CANDIDATES = ROOT / "results" / "candidates_calibrators.csv"
 STUDIES = sorted({path.stem for path in (ROOT / "results").glob("*.jsonl")} - {CALIBRATORS.stem})
 DOCUMENTS = ("README.md", *(f"docs/results/{name}.md" for name in PAGES))
 
@@ -50,7 +52,7 @@ def test_runs_of_a_study_share_a_known_numerics_version_and_a_clean_revision(stu
 
 def test_results_are_few_and_small():
     paths = {path for path in (ROOT / "results").rglob("*") if path.is_file()}
-    assert len(paths) == len(STUDIES) + 2 <= 35
+    assert len(paths) == len(STUDIES) + 3 <= 35
     assert sum(path.stat().st_size for path in paths - {CALIBRATORS}) <= 8e6
     assert CALIBRATORS.stat().st_size <= 2e6
 
@@ -165,3 +167,21 @@ def test_rows_with_views_are_compared_with_the_plain_baseline(tmp_path):
         found.xs("drift_recentred, mirror", level="calibrator")["nll"], -0.11, atol=1e-3
     )
     assert "temperature, mirror" in calibrator_rows.markdown(write_rows(tmp_path, [*rows, *viewed]))
+
+
+def test_the_page_of_candidates_has_the_tables_of_its_file(monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    page = read("docs/results/candidates.md")
+    (code,) = re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    exec(code, {})
+    tables = capsys.readouterr().out.strip().split("\n\n")
+    assert len(tables) == 3
+    for table in tables:
+        assert table in page
+    rows = pd.read_csv(CANDIDATES)
+    of = rows[(rows["augmentation"] == "mixup") & (rows["calibrator"] == "temperature")]
+    nll = of.pivot_table(index="seed", columns="labels", values="nll")
+    gap = (nll["ema_teacher"] - nll["one_hot, EMA"]).to_numpy()
+    low, high = stats.t.interval(0.95, 4, gap.mean(), stats.sem(gap))
+    (line,) = (x for x in tables[2].splitlines() if "mixup | ema_teacher | temperature" in x)
+    assert f"{gap.mean():+.3f} [{low:+.3f}, {high:+.3f}]" in line

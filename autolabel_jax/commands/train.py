@@ -57,10 +57,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--data", required=True, metavar="PATH", help="folder, manifest, or name of a data set")
     add("--out", required=True, type=pathlib.Path, metavar="FOLDER", help="folder of the run")
     add("--licence", default="", help="licence of the model, kept in predictor.json")
+    add_fields(parser)
+
+
+def add_fields(parser: argparse.ArgumentParser) -> None:
+    """Adds an argument for each field of the config."""
     fields = parser.add_argument_group("fields of the config, with their defaults")
     for name, value in _flat(defaults.base()).items():
         shown = str(value).replace("%", "%%") or "''"
         fields.add_argument(f"--config.{name}", default=None, metavar="VALUE", help=shown)
+
+
+def given_fields(arguments: argparse.Namespace) -> dict[str, str]:
+    """Returns the fields of the config that the user sets, as text."""
+    values = ((name, getattr(arguments, f"config.{name}")) for name in _flat(defaults.base()))
+    return {name: value for name, value in values if value is not None}
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -69,28 +80,38 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
       ValueError, OSError: the data or a setting cannot be used.
     """
+    config = make_config(arguments.data, given_fields(arguments))
+    result = fit(config, arguments.out)
+    if isinstance(result, int):
+        return result
+    folder = arguments.out / "predictor"
+    exporting.export_run(arguments.out, folder, licence=arguments.licence)
+    output.say(f"wrote {folder}; classify with: autolabel predict --model={folder} --data=IMAGES")
+    return 0
+
+
+def fit(config: ConfigDict, folder: pathlib.Path) -> dict[str, Any] | int:
+    """Trains, or resumes; prints the test metrics.
+
+    Returns:
+      The content of ``result.json``, or the exit code after a signal.
+
+    Raises:
+      ValueError, OSError: the data or a setting cannot be used, or the loss is not finite.
+    """
     # Orbax and TFDS log warnings that need no action.
     logging.getLogger("absl").setLevel(logging.CRITICAL)
-    given = {
-        name: value
-        for name in _flat(defaults.base())
-        if (value := getattr(arguments, f"config.{name}")) is not None
-    }
-    config = make_config(arguments.data, given)
     stop = processes.Stop()
     stop.install()
     try:
-        result = train.train(config, arguments.out, should_stop=stop, defaults=defaults.base())
+        result = train.train(config, folder, should_stop=stop, defaults=defaults.base())
     except processes.Stopped as stopped:
         output.say(str(stopped))
         return 128 + (stop.signal or signal.SIGTERM)
     except epochs.NonFiniteLossError as error:
         raise ValueError(f"{error}; try a smaller --config.optimizer.learning_rate") from error
     print(_table(result))
-    folder = arguments.out / "predictor"
-    exporting.export_run(arguments.out, folder, licence=arguments.licence)
-    output.say(f"wrote {folder}; classify with: autolabel predict --model={folder} --data=IMAGES")
-    return 0
+    return result
 
 
 def make_config(data: str, given: dict[str, str]) -> ConfigDict:

@@ -99,23 +99,25 @@ class AutoLabelConfusion(autolabel.AutoLabel):
     def update(self, state: Any, stats: BucketStats, *, num_groups: int = 1) -> Any:
         """Returns the labels after a calibration pass; an empty bucket does not change."""
         moved = super().update(state.autolabel, _plain(stats), num_groups=num_groups)
-        return ConfusionState(autolabel=moved, rest=self._rest(state, stats))
+        return self._spread(state, moved, stats)
 
     def update_carried(
         self, state: Any, carried: CarriedStats, *, num_examples: float, num_groups: int = 1
     ) -> Any:
         """Returns the labels after some visits; the confusion is that of the lasting sums."""
         plain = CarriedStats(recent=_plain(carried.recent), lasting=_plain(carried.lasting))
-        sizes = {"num_examples": num_examples, "num_groups": num_groups}
-        moved = super().update_carried(state.autolabel, plain, **sizes)
-        return ConfusionState(autolabel=moved, rest=self._rest(state, carried.lasting))
+        moved = super().update_carried(
+            state.autolabel, plain, num_examples=num_examples, num_groups=num_groups
+        )
+        return self._spread(state, moved, carried.lasting)
 
-    def _rest(self, state: ConfusionState, stats: BucketStats) -> jax.Array:
-        """Returns the weights of wrong classes; an empty bucket keeps its own."""
+    def _spread(
+        self, state: ConfusionState, moved: base.LabelState, stats: BucketStats
+    ) -> ConfusionState:
         assert isinstance(stats, ConfusionStats)
         measured = (calibration.count(stats) > 0)[:, None, None]
         rest = rest_of(jnp.asarray(stats.confusion), self.pseudo_count)
-        return jnp.where(measured, rest, state.rest)
+        return ConfusionState(autolabel=moved, rest=jnp.where(measured, rest, state.rest))
 
     def metrics(self, state: Any) -> dict[str, jax.Array]:
         """Returns the metrics of AutoLabel."""
@@ -123,6 +125,7 @@ class AutoLabelConfusion(autolabel.AutoLabel):
 
 
 def _plain(stats: BucketStats) -> BucketStats:
+    """Returns the statistics without the confusion."""
     return BucketStats(stats.count, stats.correct, stats.confidence)
 
 

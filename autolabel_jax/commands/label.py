@@ -1,0 +1,134 @@
+"""Learns soft labels for augmented examples that come with their distances.
+
+    autolabel label --data=augmented.parquet --out=labels.parquet
+
+--data is a manifest with the columns path (or input), label, distance and, for copies of one
+example, source: see docs/own_data.md. A model is trained on it in the folder --run, as by autolabel
+train, unless a finished run is there. --out gets a row for each training and calibration example;
+--full adds the whole distribution. OUT_stats.parquet beside it has what was measured in each bucket
+after each epoch, and the label that followed.
+"""
+
+import argparse
+import hashlib
+import json
+import pathlib
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+import pyarrow
+from ml_collections import ConfigDict
+from pyarrow import parquet
+
+from autolabel_jax import buckets, trained
+from autolabel_jax.commands import output, train
+
+STATS = ("count", "accuracy", "confidence", "ece")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of the command."""
+    add = parser.add_argument
+    add("--data", required=True, metavar="FILE", help="manifest with the column distance")
+    add("--out", required=True, type=pathlib.Path, metavar="FILE", help="labels, .parquet")
+    help = "folder of the run (default: --out without its ending, and _run)"
+    add("--run", type=pathlib.Path, metavar="FOLDER", help=help)
+    add("--full", action="store_true", help="add the distribution over all classes")
+    train.add_fields(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Runs the command, and returns its exit code.
+
+    Raises:
+      ValueError, OSError: the data or a setting cannot be used.
+    """
+    out = arguments.out
+    if out.suffix != ".parquet":
+        raise ValueError(f"--out: got {out}, expected a name that ends in .parquet")
+    folder = arguments.run or out.with_name(f"{out.stem}_run")
+    if not train.look_at(arguments.data).distance:
+        raise ValueError(f"--data: {arguments.data} has no column 'distance'")
+    config = train.make_config(arguments.data, train.given_fields(arguments))
+    result = train.fit(config, folder)
+    if isinstance(result, int):
+        return result
+    restored = trained.restore(folder, config)
+    table, metadata = labels(restored, full=arguments.full), describe(restored)
+    _write(out, table, metadata)
+    stats = out.with_name(f"{out.stem}_stats.parquet")
+    _write(stats, bucket_stats(restored), metadata)
+    output.say(f"wrote {table.num_rows} labels to {out}, and what they follow from to {stats}")
+    return 0
+
+
+def labels(restored: trained.Trained, *, full: bool = False) -> pyarrow.Table:
+    """Returns a row for each training and calibration example, with the label of its bucket.
+
+    The columns are row (of the data), split, label, class, distance, bucket, confidence (the
+    probability of the true class) and update (number of epochs); with ``full`` also distribution.
+    """
+    experiment, dataset = restored.experiment, restored.dataset
+    columns: dict[str, list[Any]] = {}
+    for name in ("train", "calibration"):
+        split = getattr(dataset, name)
+        bucket = buckets.bucket_index(split.distance, experiment.edges)
+        soft = np.asarray(
+            experiment.rule.soft_labels(
+                restored.snapshot.state.labels,
+                jnp.asarray(split.label),
+                bucket,
+                num_classes=experiment.num_classes,
+            )
+        )
+        names = dataset.class_names or tuple(map(str, range(dataset.num_classes)))
+        part = {
+            "row": split.index,
+            "split": [name] * len(split),
+            "label": split.label,
+            "class": [names[k] for k in split.label],
+            "distance": split.distance,
+            "bucket": np.asarray(bucket),
+            "confidence": soft[np.arange(len(split)), split.label],
+            "update": [int(restored.snapshot.epoch)] * len(split),
+        }
+        if full:
+            part["distribution"] = list(soft)
+        for column, values in part.items():
+            columns.setdefault(column, []).extend(values)
+    return pyarrow.table(columns).sort_by("row")
+
+
+def bucket_stats(restored: trained.Trained) -> pyarrow.Table:
+    """Returns a row for each epoch and bucket: the statistics, and the label after the update."""
+    rows = [
+        {
+            "update": line["epoch"] + 1,
+            "bucket": bucket,
+            **{name: line[f"bucket_{name}"][bucket] for name in STATS},
+            "label_confidence": line["label_confidence"][bucket],
+        }
+        for line in restored.lines
+        for bucket in range(len(line["label_confidence"]))
+    ]
+    return pyarrow.Table.from_pylist(rows)
+
+
+def describe(restored: trained.Trained) -> dict[str, str]:
+    """Returns the metadata of both files: edges of the buckets, rule, its settings and config."""
+    config: ConfigDict = restored.config
+    text = json.dumps(config.to_dict(), sort_keys=True)
+    return {
+        "edges": json.dumps(np.asarray(restored.experiment.edges, float).tolist()),
+        "rule": config.labels.rule,
+        "labels": json.dumps(config.labels.to_dict(), sort_keys=True),
+        "calibration": json.dumps(config.calibration.to_dict(), sort_keys=True),
+        "config_sha256": hashlib.sha256(text.encode()).hexdigest(),
+    }
+
+
+def _write(path: pathlib.Path, table: pyarrow.Table, metadata: dict[str, str]) -> None:
+    sink = pyarrow.BufferOutputStream()
+    parquet.write_table(table.replace_schema_metadata(metadata), sink)
+    output.write(sink.getvalue().to_pybytes(), path)

@@ -1,0 +1,85 @@
+"""The command ``autolabel label``: every label follows from the two files, with NumPy alone."""
+
+import json
+import warnings
+
+import numpy as np
+import pyarrow
+import pytest
+from pyarrow import parquet
+
+from autolabel_jax.commands import main
+
+CLASSES = ("ant", "bee", "cat")
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """(examples, labels, statistics): three copies each of 200 examples, moved by a distance."""
+    root, rng = tmp_path_factory.mktemp("labels"), np.random.default_rng(0)
+    clean = rng.integers(0, 3, 200)
+    rows = []
+    for source, k in enumerate(clean):
+        for distance in rng.random(3):
+            moved = np.eye(3)[k] + 2 * distance * rng.normal(size=3)
+            row = {"input": moved.tolist(), "label": CLASSES[k], "distance": float(distance)}
+            rows.append({**row, "source": str(source)})
+    parquet.write_table(pyarrow.Table.from_pylist(rows), root / "moved.parquet")
+    given = ["--config.epochs=6", "--config.calibration.exact=True", "--config.labels.alpha=0.5"]
+    arguments = [f"--data={root / 'moved.parquet'}", f"--out={root / 'labels.parquet'}", *given]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        assert main.main(["label", "--full", *arguments]) == 0
+    tables = (parquet.read_table(root / f"labels{end}.parquet") for end in ("", "_stats"))
+    return rows, *tables
+
+
+def test_labels_follow_from_the_statistics(written):
+    rows, labels, stats = written
+    described = {k.decode(): v.decode() for k, v in stats.schema.metadata.items() if k != b"ARROW:"}
+    settings = json.loads(described["labels"])
+    assert (described["rule"], settings["alpha"], settings["step"]) == ("autolabel", 0.5, "ece")
+    table = {name: stats[name].to_numpy() for name in stats.column_names}
+    last = table["update"].max()
+    confidence = np.ones(len(json.loads(described["edges"])) - 1)
+    for update in range(1, last + 1):
+        now = {name: x[table["update"] == update] for name, x in table.items()}
+        gap = now["confidence"] - now["accuracy"]
+        moved = confidence - settings["alpha"] * now["ece"] * np.sign(gap)
+        moved = np.where(now["count"] > 0, np.clip(moved, now["accuracy"], 1), confidence)
+        np.testing.assert_allclose(now["label_confidence"], moved, atol=1e-6)
+        confidence = now["label_confidence"]
+    edges = np.array(json.loads(described["edges"]))
+    for row in labels.to_pylist():
+        example = rows[row["row"]]
+        assert row["class"] == example["label"] == CLASSES[row["label"]]
+        assert row["distance"] == np.float32(example["distance"])
+        assert row["bucket"] == np.searchsorted(edges[1:-1], row["distance"], side="left")
+        assert row["confidence"] == pytest.approx(confidence[row["bucket"]], abs=1e-6)
+        assert row["update"] == last
+        expected = np.full(3, (1 - row["confidence"]) / 2)
+        expected[row["label"]] = row["confidence"]
+        np.testing.assert_allclose(row["distribution"], expected, atol=1e-6)
+
+
+def test_each_example_outside_the_test_split_has_one_label(written):
+    rows, labels, _ = written
+    found = labels["row"].to_pylist()
+    assert found == sorted(set(found)) and len(found) == 0.8 * len(rows)
+    sides = {}
+    for row in labels.to_pylist():
+        sides.setdefault(rows[row["row"]]["source"], set()).add(row["split"])
+    assert {len(splits) for splits in sides.values()} == {1}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--data=digits", "--out=a.parquet"], "--data: digits has no column 'distance'"),
+        (["--data=digits", "--out=a.csv"], "--out: got a.csv, expected a name that ends in"),
+    ],
+)
+def test_mistakes_are_answered_in_one_line(capsys, arguments, message):
+    assert main.main(["label", *arguments]) == 1
+    (line,) = [x for x in capsys.readouterr().err.splitlines() if x.startswith("error: ")]
+    assert message in line
