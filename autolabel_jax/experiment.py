@@ -104,7 +104,7 @@ def check(config: ConfigDict) -> tuple[augment.Augmentation, labels.LabelRule]:
         if kind not in buckets.EDGES and (kind or field == "edges"):
             known = ", ".join(buckets.EDGES)
             raise ValueError(f"buckets.{field}: got {kind!r}, expected one of: {known}")
-    _check_visits(config)
+    _check_visits(config, rule)
     if not augmentation.distance_is_given:
         _make_edges(config, augmentation, None)
     return augmentation, rule
@@ -263,7 +263,7 @@ def _make_edges(
     return edges, buckets.make_edges(calibration_kind, num, drawn)
 
 
-def _check_visits(config: ConfigDict) -> None:
+def _check_visits(config: ConfigDict, rule: labels.LabelRule) -> None:
     """Checks that no setting needs the full pass if there is none."""
     share = config.calibration.share
     if not 0 < share <= 1000:
@@ -275,11 +275,10 @@ def _check_visits(config: ConfigDict) -> None:
             f"calibration.images_per_update: got {images} with calibration.exact=False, where "
             "calibration.share sets the number of examples; use calibration.exact=True, or 0"
         )
-    rules = ("autolabel", "autolabel_confusion")
-    if config.labels.rule in rules and (momentum := config.labels.momentum):
+    if isinstance(rule, labels.AutoLabel) and rule.momentum:
         raise ValueError(
-            f"labels.momentum: got {momentum} with calibration.exact=False, which carries sums by "
-            "itself; use calibration.exact=True, or labels.momentum=0"
+            f"labels.momentum: got {rule.momentum} with calibration.exact=False, which carries "
+            "sums by itself; use calibration.exact=True, or labels.momentum=0"
         )
 
 

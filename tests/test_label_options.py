@@ -10,7 +10,7 @@ from sklearn.isotonic import IsotonicRegression
 
 from autolabel_jax import calibration, labels, losses
 from autolabel_jax.labels import LabelState, isotonic
-from autolabel_jax.types import BucketStats, CarriedStats
+from autolabel_jax.types import BucketStats, CarriedStats, ConfusionStats
 from configs import base
 
 OFF = {"ece_estimate": "plugin", "alpha_decay": 0.0, "momentum": 0.0, "monotone": False}
@@ -374,3 +374,16 @@ def test_other_rules_read_the_recent_sums():
         state = init(made, np.ones(1))
         found = made.update_carried(state, carried, num_examples=9)
         jax.tree.map(np.testing.assert_array_equal, found, made.update(state, FIRST))
+
+
+def test_the_confusion_is_that_of_the_lasting_sums():
+    made = rule("autolabel_confusion")
+    confusion = np.random.default_rng(0).uniform(0, 5, (2, 1, 3, 3)) * (1 - np.eye(3))
+    both = [ConfusionStats(**vars(s), confusion=c) for s, c in zip((FIRST, SECOND), confusion)]
+    state = made.init(np.ones(1), num_bins=2, num_classes=3)
+    found = made.update_carried(state, CarriedStats(*both), num_examples=9)
+    np.testing.assert_array_equal(found.rest, made.update(state, both[1]).rest)
+    plain = rule().update_carried(
+        init(rule(), np.ones(1)), CarriedStats(FIRST, SECOND), num_examples=9
+    )
+    np.testing.assert_array_equal(found.confidence, plain.confidence)

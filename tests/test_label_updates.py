@@ -108,6 +108,28 @@ def test_a_bucket_without_visits_keeps_its_label(tmp_path):
     assert lines[1]["bucket_count"] == [0, 112]
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"labels.rule": "autolabel_confusion"},
+        {"labels.rule": "ema_teacher", "optimizer.ema": 0.5},
+        {"labels.rule": "bucket_temperature"},
+        {"labels.rule": "bucket_accuracy"},
+        {"augment.name": "adversarial", "augment.num_steps": 1},
+    ],
+)
+def test_every_rule_learns_from_visits_and_resumes(tmp_path, changes):
+    kept = {"epochs": 2, "checkpoint.every_epochs": 1, **changes}
+    expected = run(tmp_path / "whole", **kept)
+    calls = iter(range(100))
+    with pytest.raises(processes.Stopped):
+        run(tmp_path / "stopped", lambda: next(calls) >= 4, **kept)
+    assert run(tmp_path / "stopped", **kept) == expected
+    saved = [helpers.last_checkpoint(tmp_path / name) for name in ("whole", "stopped")]
+    helpers.assert_same_bits(*saved)
+    assert "lasting_count" in expected[0]
+
+
 def test_carry_adds_with_weights():
     def stats(value):
         return BucketStats(*(np.full((1, 2), value + i, np.float32) for i in range(3)))
