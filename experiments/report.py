@@ -16,7 +16,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from absl import flags
 
-from autolabel_jax import files
+from autolabel_jax import files, run_dir
 from experiments import launch
 from experiments.reporting import catalogue, columns, compare, frame, plots, rendering, summary
 
@@ -93,7 +93,7 @@ def main(argv: list[str]) -> None:
     loaded = frame.load(argv[1:])
     drawings = catalogue.everything(*loaded, data_dir=_DATA_DIR.value, images=_IMAGES.value)
     runs = [run for own in loaded for run in own["record"]]
-    held = [{"config.json": run.config, "result.json": run.result} for run in runs]
+    held = [{run_dir.CONFIG: run.config, run_dir.RESULT: run.result} for run in runs]
     texts = [{n: json.dumps(v, indent=2) for n, v in own.items() if v} for own in held]
     page = rendering.html(
         summary.tables(*loaded),

@@ -10,7 +10,6 @@ from ml_collections import ConfigDict
 from rich.console import Console
 
 from autolabel_jax import claim, files, processes, train, trained
-from experiments.launch import Stop
 from experiments.sweeping import board as sweep_board
 from experiments.sweeping import execution
 from experiments.sweeping import runs as sweep_runs
@@ -202,7 +201,7 @@ def test_lines_of_a_sweep(tmp_path, monkeypatch, terminal):
     text, told = io.StringIO(), []
     board = Board(
         runs,
-        Stop(),
+        processes.Stop(),
         tell=lambda *ended: told.append(ended),
         console=Console(file=text, force_terminal=terminal, width=120),
     )

@@ -146,12 +146,13 @@ def load(folder: str | pathlib.Path, *, batch_size: int = BATCH_SIZE) -> LoadedP
 
 def _read_info(folder: pathlib.Path) -> dict[str, Any]:
     if not (folder / INFO).is_file():
-        run = folder / "config.json"
+        from autolabel_jax.run_dir import RunDir  # slow, and not needed to predict
+
         raise FileNotFoundError(
             f"{folder}: found no {INFO} there; "
             + (
                 f"it is a run: export it with `autolabel export --run={folder} --out=FOLDER`"
-                if run.is_file()
+                if RunDir(folder).is_claimed
                 else "give a folder that `autolabel export` wrote"
             )
         )
