@@ -15,6 +15,7 @@ from autolabel_jax.commands import output
 # Name of each command, which is a module of this package, and what it does.
 COMMANDS = {
     "train": "train a model on your own examples, and export it",
+    "augment": "write moved copies of images with their distances",
     "label": "learn soft labels for augmented examples with distances",
     "predict": "classify images or arrays with a predictor",
     "evaluate": "measure a predictor on labelled data, before and after calibration",
