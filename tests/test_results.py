@@ -124,6 +124,12 @@ def test_what_counts_by_the_protocol(tmp_path, rows, expected):
     assert f"Recommended by the protocol: `{expected}`." in text and "nan" not in text
 
 
+def test_runs_that_the_columns_do_not_tell_apart_are_refused(tmp_path):
+    rows = [row | {"run": run} for run in ("1a2b", "3c4d") for row in bed_rows(-0.01, beds=1)]
+    with pytest.raises(ValueError, match="the runs 1a2b and 3c4d differ, but not in dataset, "):
+        calibrator_rows.differences(write_rows(tmp_path, rows))
+
+
 def test_a_bed_with_two_seeds_counts_for_nothing(tmp_path):
     higher = [r | {"dataset": "e"} for r in bed_rows(0.01, beds=1) if r["seed"] < 2]
     path = write_rows(tmp_path, bed_rows(-0.01) + higher)

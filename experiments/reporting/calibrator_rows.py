@@ -40,6 +40,13 @@ def differences(path: pathlib.Path) -> pd.DataFrame:
         raise ValueError(f"{path}: its rows lack {', '.join(sorted(missing))}; {expected}")
     if "views" in rows:
         rows["calibrator"] += (", " + rows["views"]).where(rows["views"].notna(), "")
+    if "run" in rows:
+        several = rows.groupby([*RUN, "calibrator"])["run"].unique()
+        if len(alike := several[several.str.len() > 1]):
+            raise ValueError(
+                f"{path}: the runs {' and '.join(alike.iloc[0])} differ, but not in "
+                f"{', '.join(RUN)}; put them into files of their own"
+            )
     rows = rows.drop_duplicates([*RUN, "calibrator"], keep="last").set_index([*RUN, "calibrator"])
     if BASELINE not in rows.index.get_level_values("calibrator"):
         raise ValueError(f"{path}: has no row of calibrator {BASELINE!r} to compare with")
