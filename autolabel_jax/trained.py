@@ -68,8 +68,8 @@ def restore(workdir: str | pathlib.Path, config: ConfigDict) -> Trained:
       ValueError: the data differ from those that the run was trained on.
     """
     run_dir = RunDir(pathlib.Path(workdir))
+    claim.check_saved_config(run_dir, config)  # first, as it names the damaged file
     experiment_lib.check(config)
-    claim.check_saved_config(run_dir, config)
     dataset = datasets.load(config)
     claim.check_dataset(run_dir, dataset)
     experiment = experiment_lib.create(config, dataset, input_pipeline.make_mesh())
