@@ -110,4 +110,4 @@ def variant(config: ConfigDict, arg: str | None) -> ConfigDict:
         return config
     if arg == "tiny":
         return tiny(config)
-    raise ValueError(f"--config=…:{arg}: got {arg!r}, known is 'tiny'")
+    raise ValueError(f"--config=…:{arg}: got {arg!r}, expected 'tiny'")

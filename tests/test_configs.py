@@ -71,7 +71,7 @@ def test_tiny_is_small_and_still_the_same_experiment(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_another_variant_is_refused(name):
-    with pytest.raises(ValueError, match="'nonsense', known is 'tiny'"):
+    with pytest.raises(ValueError, match="'nonsense', expected 'tiny'"):
         get(name, "nonsense")
 
 
@@ -80,7 +80,7 @@ def test_a_misspelt_variant_is_named_in_one_line():
     config_flag.define(values)
     parser = values["config"].parser
     assert parser.parse(f"{FOLDER}/digits.py:tiny").name == "digits_tiny"
-    with pytest.raises(ValueError, match="^--config=…:tinyy: got 'tinyy', known is 'tiny'$"):
+    with pytest.raises(ValueError, match="^--config=…:tinyy: got 'tinyy', expected 'tiny'$"):
         parser.parse(f"{FOLDER}/digits.py:tinyy")
 
 

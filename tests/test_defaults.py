@@ -20,5 +20,5 @@ def test_tiny_needs_no_more_than_the_experiment():
 
 
 def test_unknown_variants_are_refused():
-    with pytest.raises(ValueError, match="got 'huge', known is 'tiny'"):
+    with pytest.raises(ValueError, match="got 'huge', expected 'tiny'"):
         defaults.variant(defaults.base(), "huge")

@@ -22,7 +22,7 @@ def take(test, name="gaussian_noise", severity=2):
 
 @pytest.mark.parametrize("name", ["gaussian_noise", "contrast"])
 def test_a_set_is_what_the_corruption_makes_of_all_images_at_once(name):
-    """Batches of 8 of 10 images: what is drawn hangs on an image's place alone."""
+    """Batches of 8 of 10 images: what is drawn depends on an image's place alone."""
     test = split(0)
     transform = corruptions.create(name, 2, size=32)
     expected = np.asarray(transform(np.arange(10, dtype=np.int32), test.input))

@@ -61,7 +61,7 @@ def test_what_is_done_is_not_done_again(tmp_path, monkeypatch):
     # Without vector scaling less is asked for than is there.
     less = dataclasses.replace(SCALING, vector=None)
     assert evaluate(UNITS, tmp_path, scaling=less) == lines
-    with pytest.raises(TypeError):  # other weights are evaluated anew
+    with pytest.raises(TypeError):  # other weights are evaluated again
         evaluate(UNITS, tmp_path, scale=0.5)
     with pytest.raises(TypeError):  # and fewer images
         evaluate(UNITS, tmp_path, images=slice(30))

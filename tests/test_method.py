@@ -24,7 +24,7 @@ SEEDS = (0, 1, 2, 3, 4)
 
 @pytest.fixture(scope="module")
 def few():
-    """Few examples, augmented anew in each step; 40 more held out for calibration."""
+    """Few examples, augmented again in each step; 40 more held out for calibration."""
     rules = {"one_hot": toy.ONE_HOT, "smoothing": toy.SMOOTHING, "autolabel": toy.AUTOLABEL}
     return {name: toy_training.run(toy.FEW, SEEDS, **rule) for name, rule in rules.items()}
 

@@ -130,7 +130,7 @@ def _columns(path: pathlib.Path) -> dict[str, list[Any]]:
         raise ValueError(f"data_dir: {path} cannot be read as a table ({reason})") from error
     if unknown := [name for name in table.column_names if name not in COLUMNS]:
         warnings.warn(
-            f"data_dir: {path}: columns that are not read: {', '.join(unknown)}; known are "
+            f"data_dir: {path}: columns that are not read: {', '.join(unknown)}; it reads "
             f"{', '.join(COLUMNS)}",
             stacklevel=5,
         )
