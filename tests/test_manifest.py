@@ -10,7 +10,7 @@ from PIL import Image
 from pyarrow import parquet
 
 from autolabel_jax import datasets, defaults
-from autolabel_jax.datasets import manifest
+from autolabel_jax.datasets import manifest, manifest_rows
 
 CLASSES = ("ant", "bee")
 
@@ -56,7 +56,7 @@ def write(path, rows):
 SPLIT = ["train"] * 12 + ["calibration"] * 3 + ["test"] * 5
 
 
-@pytest.mark.parametrize("ending", manifest.TABLES)
+@pytest.mark.parametrize("ending", manifest_rows.TABLES)
 def test_the_formats_hold_the_same(tmp_path, pictures, ending):
     path = write(tmp_path / f"m{ending}", rows_of(split=SPLIT))
     dataset = datasets.load(config_of(path))
@@ -78,7 +78,7 @@ def test_without_test_rows_a_fifth_is_drawn_alike_for_all_seeds(tmp_path, pictur
     assert len(first.test) == 4 and len(first.train) + len(first.calibration) == 16
     np.testing.assert_array_equal(first.test.index, second.test.index)
     assert "no test rows; 4 of 20" in capfd.readouterr().err
-    parts = [set(getattr(first, name).index.tolist()) for name in manifest.SPLITS]
+    parts = [set(getattr(first, name).index.tolist()) for name in manifest_rows.SPLITS]
     assert len(set.union(*parts)) == sum(map(len, parts)) == 20
 
 
@@ -92,7 +92,7 @@ def test_copies_of_a_source_never_lie_on_both_sides(tmp_path):
     path = write(tmp_path / "m.parquet", [rows[i] for i in rng.permutation(300)])
     for seed in range(5):
         dataset = datasets.load(config_of(path, seed=seed))
-        held = [set(getattr(dataset, name).source.tolist()) for name in manifest.SPLITS]
+        held = [set(getattr(dataset, name).source.tolist()) for name in manifest_rows.SPLITS]
         assert sum(map(len, held)) == len(set.union(*held)) == 60
         assert 0.25 * 240 - 5 < len(dataset.calibration) <= 0.25 * 240
         assert dataset.train.distance.dtype == np.float32

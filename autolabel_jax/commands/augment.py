@@ -22,7 +22,7 @@ from PIL import Image
 
 from autolabel_jax import augment, datasets, defaults, progress
 from autolabel_jax.commands import output
-from autolabel_jax.datasets import manifest
+from autolabel_jax.datasets import manifest, manifest_rows
 from autolabel_jax.types import Batch
 
 METHODS = ("augmix", "randaugment")  # those that move one image without a model
@@ -57,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
     config = defaults.base()
     config.augment.name, config.seed = arguments.augment, arguments.seed
     source = manifest.read(arguments.data, image_size=arguments.image_size)
-    listed = manifest.list_rows(arguments.data)
+    listed = manifest_rows.list_rows(arguments.data)
     if listed.paths is None:
         raise ValueError(f"--data: {arguments.data} holds no paths of images")
     stems = [_name(pathlib.Path(path).stem) for path in listed.paths]

@@ -24,7 +24,7 @@ from ml_collections import ConfigDict
 
 from autolabel_jax import datasets, defaults, epochs, processes, train
 from autolabel_jax.commands import output
-from autolabel_jax.datasets import manifest
+from autolabel_jax.datasets import manifest, manifest_rows
 from autolabel_jax.predictor import exporting
 
 STEPS = 3000  # training steps that the number of epochs aims at
@@ -150,7 +150,7 @@ def look_at(data: str) -> Facts:
     """
     path = pathlib.Path(data).expanduser()
     if path.is_file() or (path.is_dir() and not (path / "train.npz").exists()):
-        rows = manifest.list_rows(data)
+        rows = manifest_rows.list_rows(data)
         has_test = rows.split is not None and "test" in rows.split
         num = sum(name != "test" for name in rows.split or ["train"] * len(rows))
         num = num if has_test else round(num * (1 - manifest.TEST_SHARE))

@@ -15,45 +15,23 @@ A folder has the images in CLASS/ or in train/CLASS/ and val/ (or validation/, t
 are decoded into memory, as in evaluation.
 """
 
-import dataclasses
 import os
-import pathlib
 import warnings
 from multiprocessing.pool import ThreadPool
-from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from autolabel_jax import processes, progress
 from autolabel_jax.datasets import photographs
-from autolabel_jax.datasets.folder import ENDINGS, HELD_OUT
+from autolabel_jax.datasets.manifest_rows import SPLITS, Rows, list_rows
 from autolabel_jax.datasets.split import Source, Split
 
-TABLES = (".csv", ".parquet", ".jsonl")
-COLUMNS = ("path", "input", "label", "split", "distance", "source")
-SPLITS = ("train", "calibration", "test")
 TEST_SHARE = 0.2
 SEED = 0  # draws the test examples; independent of the seed of a run
 MOST_BYTES = 8 * 2**30  # of decoded images
 SHOWN = 5  # values in a message
 SILENT_SECONDS = 5  # before progress is shown
-
-
-@dataclasses.dataclass(frozen=True)
-class Rows:
-    """Holds the columns of a manifest, one value for each row."""
-
-    where: str  # for messages
-    paths: list[str] | None
-    input: np.ndarray | None
-    label: list[str] | np.ndarray  # names, or int
-    split: list[str] | None
-    distance: np.ndarray | None
-    source: list[Any] | None
-
-    def __len__(self) -> int:
-        return len(self.label)
 
 
 def read(data_dir: str, *, image_size: int, skip_unreadable: bool = False) -> Source:
@@ -94,127 +72,6 @@ def read(data_dir: str, *, image_size: int, skip_unreadable: bool = False) -> So
         class_names=names,
         calibration=calibration if len(calibration) else None,
     )
-
-
-def list_rows(data_dir: str) -> Rows:
-    """Reads the table, or lists the folder; decodes no image.
-
-    Raises:
-      FileNotFoundError, ValueError: as ``read``.
-    """
-    if not data_dir:
-        raise ValueError(
-            "data_dir: got '', dataset='manifest' needs a manifest or a folder of images"
-        )
-    path = pathlib.Path(data_dir).expanduser()
-    if path.is_dir():
-        return _folder_rows(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"data_dir: {path} does not exist, or is not a regular file")
-    if path.suffix.lower() not in TABLES:
-        raise ValueError(
-            f"data_dir: {path} ends in {path.suffix!r}, expected one of: {', '.join(TABLES)}, or a "
-            "folder"
-        )
-    return _table_rows(path, _columns(path))
-
-
-def _columns(path: pathlib.Path) -> dict[str, list[Any]]:
-    from pyarrow import csv, json, parquet  # slow to import
-
-    readers = {".csv": csv.read_csv, ".parquet": parquet.read_table, ".jsonl": json.read_json}
-    try:
-        table = readers[path.suffix.lower()](path)
-    except Exception as error:  # pyarrow raises many types
-        reason = " ".join(str(error).split())
-        raise ValueError(f"data_dir: {path} cannot be read as a table ({reason})") from error
-    if unknown := [name for name in table.column_names if name not in COLUMNS]:
-        warnings.warn(
-            f"data_dir: {path}: columns that are not read: {', '.join(unknown)}; it reads "
-            f"{', '.join(COLUMNS)}",
-            stacklevel=5,
-        )
-    return {name: table[name].to_pylist() for name in table.column_names if name in COLUMNS}
-
-
-def _table_rows(path: pathlib.Path, columns: dict[str, list[Any]]) -> Rows:
-    where = str(path)
-    if ("path" in columns) == ("input" in columns) or "label" not in columns:
-        raise ValueError(
-            f"data_dir: {path} has the columns {', '.join(columns) or 'none'}; expected label and "
-            "one of path and input"
-        )
-    if not columns["label"]:
-        raise ValueError(f"data_dir: {path} has no rows")
-    for name, values in columns.items():
-        if None in values:
-            raise ValueError(f"data_dir: {path}: column {name!r} is empty in {_line(values, None)}")
-    paths = columns.get("path")
-    return Rows(
-        where=where,
-        paths=None if paths is None else [str(path.parent / p) for p in paths],
-        input=_inputs(where, columns["input"]) if "input" in columns else None,
-        label=_labels(where, columns["label"]),
-        split=columns.get("split"),
-        distance=_distances(where, columns["distance"]) if "distance" in columns else None,
-        source=columns.get("source"),
-    )
-
-
-def _line(values: list[Any], value: Any) -> str:
-    return f"row {values.index(value) + 1}"
-
-
-def _inputs(where: str, values: list[Any]) -> np.ndarray:
-    try:
-        return np.array(values, np.float32)
-    except (ValueError, TypeError) as error:
-        raise ValueError(
-            f"data_dir: {where}: column 'input' must hold lists of numbers of one shape"
-        ) from error
-
-
-def _labels(where: str, values: list[Any]) -> list[str] | np.ndarray:
-    kinds = {type(value) for value in values}
-    if kinds == {int}:
-        return np.array(values, np.int32)
-    if kinds == {str}:
-        return values
-    raise ValueError(
-        f"data_dir: {where}: column 'label' must hold names, or whole numbers from 0; got "
-        f"{', '.join(sorted(kind.__name__ for kind in kinds))}"
-    )
-
-
-def _distances(where: str, values: list[Any]) -> np.ndarray:
-    for value in values:
-        if isinstance(value, str) or not 0 <= value <= 1:
-            raise ValueError(
-                f"data_dir: {where}: column 'distance' must be in [0, 1]; got {value!r} in "
-                f"{_line(values, value)}"
-            )
-    return np.array(values, np.float32)
-
-
-def _folder_rows(root: pathlib.Path) -> Rows:
-    """Lists images in CLASS/ or SPLIT/CLASS/."""
-    has_splits = (root / "train").is_dir()
-    paths, labels, splits = [], [], []
-    for path, inner, names in os.walk(root):
-        inner[:] = sorted(name for name in inner if not name.startswith("."))
-        parts = pathlib.Path(path).relative_to(root).parts
-        if len(parts) < 1 + has_splits or (has_splits and parts[0] not in ("train", *HELD_OUT)):
-            continue
-        images = sorted(n for n in names if n.lower().endswith(ENDINGS) and n[0] != ".")
-        paths += [os.path.join(path, name) for name in images]
-        labels += [parts[has_splits]] * len(images)
-        splits += ["train" if parts[0] == "train" else "test"] * len(images)
-    if not paths:
-        raise ValueError(
-            f"data_dir: {root} has no images in CLASS/ or train/CLASS/; expected files that end in "
-            f"{', '.join(ENDINGS)}"
-        )
-    return Rows(str(root), paths, None, labels, splits if has_splits else None, None, None)
 
 
 def _classes(rows: Rows) -> tuple[np.ndarray, tuple[str, ...] | None]:
