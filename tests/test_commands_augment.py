@@ -67,6 +67,27 @@ def test_labels_are_learned_from_the_copies(moved, tmp_path):
     assert table.num_rows == sum(row["split"] != "test" for row in rows)
 
 
+def test_sources_of_a_manifest_are_kept(moved, tmp_path):
+    _, out, rows = moved
+    with open(tmp_path / "views.csv", "w") as file:
+        writer = csv.writer(file)
+        writer.writerow(["path", "label", "source"])
+        writer.writerows([out / row["path"], row["label"], f"s{row['source']}"] for row in rows)
+    given = [f"--data={tmp_path / 'views.csv'}", f"--out={tmp_path / 'again'}", "--copies=1"]
+    assert main.main(["augment", *given]) == 0
+    with open(tmp_path / "again/manifest.csv") as file:
+        again = list(csv.DictReader(file))
+    assert {row["source"] for row in again} == {f"s{row['source']}" for row in rows}
+
+
+def test_copies_are_not_moved_a_second_time(moved, tmp_path, capsys):
+    given = [f"--data={moved[1] / 'manifest.csv'}", f"--out={tmp_path / 'again'}"]
+    with pytest.warns(UserWarning, match="not read: group"):
+        assert main.main(["augment", *given]) == 1
+    assert "has a column 'distance': it is moved already" in capsys.readouterr().err
+    assert not (tmp_path / "again").exists()
+
+
 def test_a_folder_that_is_not_empty_is_left_alone(moved, capsys):
     photos, out, _ = moved
     before = sorted(path.name for path in out.rglob("*"))

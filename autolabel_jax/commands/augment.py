@@ -56,10 +56,12 @@ def run(arguments: argparse.Namespace) -> int:
         raise ValueError(f"--out: {out} is not empty; give a new folder")
     config = defaults.base()
     config.augment.name, config.seed = arguments.augment, arguments.seed
-    source = manifest.read(arguments.data, image_size=arguments.image_size)
     listed = manifest_rows.list_rows(arguments.data)
     if listed.paths is None:
         raise ValueError(f"--data: {arguments.data} holds no paths of images")
+    if listed.distance is not None:
+        raise ValueError(f"--data: {arguments.data} has a column 'distance': it is moved already")
+    source = manifest.read(arguments.data, image_size=arguments.image_size)
     stems = [_name(pathlib.Path(path).stem) for path in listed.paths]
     splits = {"train": source.train, "calibration": source.calibration, "test": source.test}
     splits = {name: part for name, part in splits.items() if isinstance(part, datasets.Split)}
@@ -72,7 +74,8 @@ def run(arguments: argparse.Namespace) -> int:
             path = pathlib.Path(_name(label), f"{row}_{stems[row]}_{copy}.png")
             (out / path).parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(image).save(out / path)
-            rows.append((str(path), label, split_name, f"{distance:.6f}", group, row))
+            origin = row if listed.source is None else listed.source[row]
+            rows.append((str(path), label, split_name, f"{distance:.6f}", group, origin))
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
