@@ -6,6 +6,7 @@ Neural Networks", eq. 3. All functions are pure and jittable; those that read
 sums accept JAX and NumPy arrays with any leading axes.
 """
 
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import jax
@@ -192,6 +193,15 @@ def ece(stats: BucketStats) -> Array:
     Σ_r |B_r|/m · |acc(B_r) - conf(B_r)|, Naeini et al. (2015); Guo et al. (2017), eq. 3.
     """
     return ece_of_gaps(stats.correct - stats.confidence, count(stats))
+
+
+# What is written of each bucket, by name.
+COLUMNS: dict[str, Callable[[BucketStats], Array]] = {
+    "accuracy": accuracy,
+    "confidence": confidence,
+    "ece": ece,
+    "count": count,
+}
 
 
 def ece_of_gaps(gap: A, total: Array) -> A:

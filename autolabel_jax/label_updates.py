@@ -17,13 +17,6 @@ from autolabel_jax.experiment import Experiment
 from autolabel_jax.types import Array, Batch, BucketStats, CarriedStats, TrainState
 
 CALIBRATION, ORDER = 2, 3  # purposes of an epoch's random numbers
-# Columns of metrics.jsonl with a number for each bucket.
-COLUMNS: dict[str, Callable[[BucketStats], Array]] = {
-    "accuracy": calibration.accuracy,
-    "confidence": calibration.confidence,
-    "ece": calibration.ece,
-    "count": calibration.count,
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,4 +82,5 @@ def columns(sums: BucketStats | CarriedStats) -> dict[str, Array]:
         parts = {"bucket": sums.recent, "lasting": sums.lasting}
     else:
         parts = {"bucket": sums}
-    return {f"{p}_{name}": read(s) for p, s in parts.items() for name, read in COLUMNS.items()}
+    read = calibration.COLUMNS.items()
+    return {f"{p}_{name}": of(sums) for p, sums in parts.items() for name, of in read}
