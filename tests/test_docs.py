@@ -37,7 +37,7 @@ INDENTED = r"(?:^    .*\n)*^    (?:\S+=\S+ )?(?:python|make|pip|git|\.venv\S*) .
 RECORDED = ("python", "python3.11", ".venv/bin/python", ".venv-bench/bin/python", "make")
 RECORDED += ("autolabel",)
 STARTERS = ("taskset", "srun", "mpirun")
-PIP = ("pip", ".venv/bin/pip", ".venv-bench/bin/pip")
+PIP = ("pip", ".venv/bin/pip", ".venv-bench/bin/pip", ".venv-onnx/bin/pip")
 IGNORED = (*PIP, "git", "tfds", "ray", "source", "cd", "ls", "paste")
 STUBS = "\n".join(
     [
