@@ -2,16 +2,20 @@
 
 import asyncio
 import contextlib
+import importlib
 import io
 import pathlib
 import re
 
 import numpy as np
+import pytest
 from PIL import Image
-from starlette.testclient import TestClient
 
 from autolabel_jax.predictor import LoadedPredictor
-from autolabel_jax.serving import app
+
+pytest.importorskip("fastapi", reason="the extra [serve] is not installed")
+testclient = pytest.importorskip("starlette.testclient", reason="httpx2 is not installed")
+app = importlib.import_module("autolabel_jax.serving.app")
 
 HERE = "http://127.0.0.1"
 CLASSES = ("ant", "<b>bee</b>", "cat")
@@ -64,7 +68,7 @@ def client(made, **headers):
             assert list(response.json()) == ["detail"]
             assert "\n" not in response.json()["detail"]
 
-    with TestClient(made, HERE, raise_server_exceptions=False, headers=headers) as found:
+    with testclient.TestClient(made, HERE, raise_server_exceptions=False, headers=headers) as found:
         found.event_hooks["response"].append(check)
         yield found
 

@@ -10,18 +10,13 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import predictor_folders
 import pytest
+import serving_clients as clients
 from PIL import Image, ImageFile
 
 from autolabel_jax import predictor as predictor_lib
 from autolabel_jax.commands import main
-
-pytest.importorskip("fastapi", reason="the extra [serve] is not installed")
-pytest.importorskip("httpx2", reason="the client of the tests is not installed")
-
-import serving_clients as clients  # noqa: E402
-
-from autolabel_jax.serving import app, batching  # noqa: E402
-from autolabel_jax.serving.uploads import Limits  # noqa: E402
+from autolabel_jax.serving import app, batching
+from autolabel_jax.serving.uploads import Limits
 
 PREDICT = "/v1/predict"
 MIB = 2**20
@@ -255,17 +250,18 @@ def test_a_service_whose_part_has_ended_is_not_healthy(monkeypatch):
         assert client.get("/healthz").status_code == 503
 
 
+@pytest.mark.parametrize("path", ["/nothing", "/v1/jobs", "/docs", "/v1/predict/"])
+def test_other_routes_do_not_exist(path, features):
+    assert features.get(path, follow_redirects=False).status_code == 404
+
+
 @pytest.mark.parametrize(
-    ("method", "path", "status"),
-    [
-        ("GET", "/nothing", 404),
-        ("GET", PREDICT, 405),
-        ("GET", "/v1/jobs", 404),
-        ("GET", "/docs", 404),
-    ],
+    ("path", "allowed"), [(PREDICT, "POST"), ("/", "GET"), ("/healthz", "GET")]
 )
-def test_other_routes_do_not_exist(method, path, status, features):
-    assert features.request(method, path).status_code == status
+def test_other_methods_are_refused_and_the_right_ones_named(path, allowed, features):
+    response = features.request("PUT", path)
+    assert (response.status_code, response.headers["allow"]) == (405, allowed)
+    assert response.json()["detail"] == f"PUT: expected one of: {allowed}"
 
 
 # --- many requests -------------------------------------------------------------------------------

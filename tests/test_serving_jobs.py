@@ -13,15 +13,10 @@ import sys
 import time
 
 import pytest
+import serving_clients as clients
 
 from autolabel_jax import files
-
-pytest.importorskip("fastapi", reason="the extra [serve] is not installed")
-pytest.importorskip("httpx2", reason="the client of the tests is not installed")
-
-import serving_clients as clients  # noqa: E402
-
-from autolabel_jax.serving import jobs as jobs_lib  # noqa: E402
+from autolabel_jax.serving import jobs as jobs_lib
 
 JOBS = "/v1/jobs"
 # Writes labels; before that, waits so many seconds as it has epochs, beside a child, once.
@@ -196,6 +191,12 @@ def test_a_config_holds_numbers_alone(config, service):
         response = client.post(JOBS, json=given)
         assert response.status_code == 422
         assert response.json()["detail"].startswith("config.")
+
+
+def test_all_methods_of_a_path_are_named(service):
+    with service() as client:
+        assert client.put(JOBS).headers["allow"] == "GET, POST"
+        assert client.put(f"{JOBS}/{'0' * 32}").headers["allow"] == "DELETE, GET"
 
 
 @pytest.mark.parametrize("path", ["/x", "/../x", f"/{'0' * 32}", f"/{'0' * 32}/labels.parquet"])

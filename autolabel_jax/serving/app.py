@@ -107,6 +107,7 @@ def create(
         lifespan=lifespan,
         docs_url=None,  # their pages load scripts from elsewhere
         redoc_url=None,
+        redirect_slashes=False,  # to a host that the request may choose
     )
     app.state.batcher = batcher
     app.add_middleware(Middleware, measured=measured)
@@ -260,6 +261,14 @@ def _answer_errors(app: FastAPI) -> None:
     async def failed(request: Request, error: Exception) -> JSONResponse:
         return answer(500, "an error of the service; see its log")
 
+    async def other_method(request: Request, error: Any) -> JSONResponse:
+        # Starlette names the methods of the first route of a path alone.
+        path = getattr(request.scope.get("route"), "path", "")
+        listed = sorted(app.openapi()["paths"].get(path, ()))
+        methods = ", ".join(listed).upper() or error.headers["Allow"]
+        return answer(405, f"{request.method}: expected one of: {methods}", {"Allow": methods})
+
+    app.add_exception_handler(405, other_method)
     app.add_exception_handler(batching.FullError, full)
     app.add_exception_handler(jobs_lib.FullError, full)
     app.add_exception_handler(TimeoutError, late)
