@@ -16,6 +16,7 @@ import pytest
 import serving_clients as clients
 
 from autolabel_jax import files
+from autolabel_jax.serving import job_processes
 from autolabel_jax.serving import jobs as jobs_lib
 
 JOBS = "/v1/jobs"
@@ -141,6 +142,15 @@ def test_a_job_that_fails_says_why_and_the_next_one_runs(service):
         assert [job["id"] for job in client.get(JOBS).json()] == [first, second]
 
 
+def test_a_job_whose_process_is_killed_says_so(service, tmp_path):
+    with service() as client:
+        job = submit(client, epochs=60)
+        own, child = pids(tmp_path, job)
+        os.kill(own, signal.SIGKILL)
+        assert wait(client, job, "finished", "failed")["error"] == "ended by signal 9"
+        assert gone(child)
+
+
 @pytest.mark.parametrize(
     ("manifest", "status", "message"),
     [
@@ -256,7 +266,7 @@ def test_a_process_that_outlived_its_service_is_ended_before_its_job_goes_on(ser
     folder = tmp_path / "jobs" / job
     state = files.read_json(folder / "job.json")
     files.write_json(folder / "job.json", {**state, "state": "running"}, checksum=True)
-    with jobs_lib._handed_on(folder / ".lock") as lock:
+    with job_processes.handed_on(folder / ".lock") as lock:
         left = subprocess.Popen(["sleep", "60"], start_new_session=True, pass_fds=[lock])
         os.write(lock, str(left.pid).encode())
     (folder / "labels.parquet").unlink()

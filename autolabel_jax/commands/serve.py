@@ -17,9 +17,9 @@ import socket
 
 from autolabel_jax import predictor
 from autolabel_jax.commands import output
+from autolabel_jax.serving.job_processes import TOKEN
 
 HOST, PORT = "127.0.0.1", 8000
-TOKEN = "AUTOLABEL_TOKEN"
 EXTRA = ("fastapi", "uvicorn", "prometheus_client", "python_multipart")  # modules of [serve]
 BATCH_SIZE = 32
 

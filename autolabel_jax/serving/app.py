@@ -4,50 +4,27 @@ import asyncio
 import base64
 import contextlib
 import hashlib
-import hmac
 import importlib.resources
 import re
 from collections.abc import AsyncGenerator, Callable
-from typing import Annotated, Any
+from typing import Any
 
+import numpy as np
 import prometheus_client
 import pydantic
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request, Response
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import HTMLResponse, JSONResponse
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
-from starlette.requests import ClientDisconnect
+from fastapi.responses import HTMLResponse
 
 import autolabel_jax
 from autolabel_jax.predictor import LoadedPredictor
-from autolabel_jax.serving import batching, job_routes, uploads
+from autolabel_jax.serving import access, answers, job_routes, uploads
 from autolabel_jax.serving import jobs as jobs_lib
 from autolabel_jax.serving.batching import Batcher
 from autolabel_jax.serving.jobs import Jobs
 from autolabel_jax.serving.measured import Measured, Middleware
 from autolabel_jax.serving.uploads import Limits
 
-LOCAL = ("127.0.0.1", "localhost", "[::1]")
 SHOWN = ("input", "class_names", "metrics", "licence", "run", "versions")  # of predictor.json
-RETRY = {"Retry-After": "1"}
-MEANINGS = {
-    400: "The body is damaged.",
-    401: "The token is missing or wrong.",
-    403: "A path is not below the data root, or the request names another host.",
-    404: "There is no such job.",
-    409: "The job is not finished.",
-    413: "The body has too many bytes, or the image too many pixels.",
-    415: "The body, or the image, is of a type that is not read.",
-    422: "A value is not valid; the message names it.",
-    503: "Too many requests wait.",
-    504: "The request took too long.",
-}
-
-
-class Error(pydantic.BaseModel):
-    """Says in one line what is wrong."""
-
-    detail: str
 
 
 class Share(pydantic.BaseModel):
@@ -111,15 +88,15 @@ def create(
     )
     app.state.batcher = batcher
     app.add_middleware(Middleware, measured=measured)
-    errors = _errors(401 if token else 403)
-    guard = [Depends(_with_token(token) if token else _from_here)]
+    errors = answers.listed(401 if token else 403)
+    guard = [Depends(access.with_token(token) if token else access.from_here)]
     app.include_router(_predictions(predictor, batcher, top_k, limits, errors), dependencies=guard)
     if jobs is not None:
         app.include_router(job_routes.router(jobs, limits, errors), dependencies=guard)
         for state in jobs_lib.STATES:
             measured.jobs.labels(state).set_function(_counting(jobs, state))
     app.include_router(_open(measured, tasks))
-    _answer_errors(app)
+    answers.handle(app)
     return app
 
 
@@ -148,10 +125,10 @@ def _predictions(
                 content = await uploads.read(request, predictor, limits.num_bytes)
                 one = await asyncio.to_thread(uploads.decode, content, predictor, limits.pixels)
                 found = await batcher(one)
-        shares = sorted(zip(found.tolist(), predictor.class_names, strict=True), key=_descending)
-        if not shares[0][0] >= 0:
+        if not np.isfinite(found).all():
             raise HTTPException(422, "the probabilities of this input are not finite")
-        top = [Share(**{"class": name, "probability": p}) for p, name in shares[:top_k]]
+        order = np.argsort(-found, kind="stable")[:top_k].tolist()
+        top = [Share(**{"class": predictor.class_names[k], "probability": found[k]}) for k in order]
         return Prediction(**top[0].model_dump(by_alias=True), top=top)
 
     @made.get("/model", responses=errors())
@@ -166,10 +143,6 @@ def _predictions(
     return made
 
 
-def _descending(share: tuple[float, str]) -> float:
-    return -share[0]
-
-
 def _open(measured: Measured, tasks: list[asyncio.Task[None]]) -> APIRouter:
     """Makes the routes that need no token."""
     made = APIRouter()
@@ -179,7 +152,9 @@ def _open(measured: Measured, tasks: list[asyncio.Task[None]]) -> APIRouter:
     async def page() -> HTMLResponse:
         return HTMLResponse(text, headers={"Content-Security-Policy": policy})
 
-    @made.get("/healthz", responses={503: {"model": Error, "description": "It does not work."}})
+    @made.get(
+        "/healthz", responses={503: {"model": answers.Error, "description": "It does not work."}}
+    )
     async def healthz() -> Health:
         """Says whether the service works."""
         if any(task.done() for task in tasks):
@@ -196,9 +171,8 @@ def _open(measured: Measured, tasks: list[asyncio.Task[None]]) -> APIRouter:
 
 def _page() -> tuple[str, str]:
     """Returns the page, and the policy that lets nothing but its own script and style run."""
-    text = (
-        importlib.resources.files("autolabel_jax.serving").joinpath("page.html").read_text("utf-8")
-    )
+    folder = importlib.resources.files("autolabel_jax.serving")
+    text = folder.joinpath("page.html").read_text("utf-8")
     rules = ["default-src 'none'", "connect-src 'self'", "img-src blob:", "base-uri 'none'"]
     rules += ["form-action 'none'", "frame-ancestors 'none'"]
     for name in ("script", "style"):
@@ -206,72 +180,3 @@ def _page() -> tuple[str, str]:
         digest = base64.b64encode(hashlib.sha256(inside.encode()).digest()).decode()
         rules.append(f"{name}-src 'sha256-{digest}'")
     return text, "; ".join(rules)
-
-
-def _with_token(token: str) -> Callable[..., Any]:
-    bearer, secret = HTTPBearer(auto_error=False), token.encode(errors="surrogateescape")
-
-    async def check(
-        given: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)],
-    ) -> None:
-        sent = given.credentials if given else ""
-        # Starlette reads headers as Latin-1; any bytes are compared as they were sent.
-        if not hmac.compare_digest(sent.encode("latin-1"), secret):
-            raise HTTPException(
-                401,
-                "expected the header 'Authorization: Bearer' with the token of the service",
-                {"WWW-Authenticate": "Bearer"},
-            )
-
-    return check
-
-
-async def _from_here(request: Request) -> None:
-    """Refuses pages of other hosts whose name was made to lead to this machine."""
-    host = request.headers.get("host", "")
-    if re.sub(r":\d+$", "", host) not in LOCAL:
-        raise HTTPException(403, f"Host: got {host!r}; without a token it must be 127.0.0.1")
-
-
-def _errors(always: int) -> Callable[..., dict[int | str, Any]]:
-    def described(*codes: int) -> dict[int | str, Any]:
-        return {c: {"model": Error, "description": MEANINGS[c]} for c in sorted({always, *codes})}
-
-    return described
-
-
-def _answer_errors(app: FastAPI) -> None:
-    """Answers exceptions with their status and a message of one line."""
-
-    def answer(status: int, detail: str, headers: dict[str, str] | None = None) -> JSONResponse:
-        return JSONResponse({"detail": detail}, status, headers)
-
-    async def full(request: Request, error: Exception) -> JSONResponse:
-        return answer(503, "too many requests wait; try again", RETRY)
-
-    async def late(request: Request, error: Exception) -> JSONResponse:
-        return answer(504, "the request took too long")
-
-    async def gone(request: Request, error: Exception) -> JSONResponse:
-        return answer(400, "the client has left")
-
-    async def invalid(request: Request, error: Any) -> JSONResponse:
-        return answer(422, uploads.first(error.errors()))
-
-    async def failed(request: Request, error: Exception) -> JSONResponse:
-        return answer(500, "an error of the service; see its log")
-
-    async def other_method(request: Request, error: Any) -> JSONResponse:
-        # Starlette names the methods of the first route of a path alone.
-        path = getattr(request.scope.get("route"), "path", "")
-        listed = sorted(app.openapi()["paths"].get(path, ()))
-        methods = ", ".join(listed).upper() or error.headers["Allow"]
-        return answer(405, f"{request.method}: expected one of: {methods}", {"Allow": methods})
-
-    app.add_exception_handler(405, other_method)
-    app.add_exception_handler(batching.FullError, full)
-    app.add_exception_handler(jobs_lib.FullError, full)
-    app.add_exception_handler(TimeoutError, late)
-    app.add_exception_handler(ClientDisconnect, gone)
-    app.add_exception_handler(RequestValidationError, invalid)
-    app.add_exception_handler(Exception, failed)

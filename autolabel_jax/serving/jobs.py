@@ -7,12 +7,9 @@ running when the service ended is run again by the next service.
 
 import asyncio
 import contextlib
-import fcntl
-import os
 import pathlib
 import shutil
 import signal
-import subprocess
 import sys
 import time
 import uuid
@@ -23,13 +20,11 @@ import pydantic
 
 from autolabel_jax import files
 from autolabel_jax.datasets import manifest_rows
+from autolabel_jax.serving import job_processes
 
 FILE, LOG, LABELS, PREDICTOR = "job.json", "log.txt", "labels.parquet", "predictor"
 LOCK = ".lock"  # of a job: held by its process; of the folder of jobs: held by the service
 PROGRAM = (sys.executable, "-m", "autolabel_jax.commands.main")
-TOKEN = "AUTOLABEL_TOKEN"  # is not handed to the processes
-POLL = 0.1  # seconds
-PATIENCE = 30.0  # seconds in which a process that is asked to stop may save its run
 WAITING = 256  # most jobs that wait
 
 Field = Annotated[str, pydantic.Field(pattern=r"^[a-z0-9_.]+$")]
@@ -123,7 +118,7 @@ class Jobs:
     async def delete(self, job: Job) -> None:
         """Ends the processes of a job, and removes its folder."""
         del self.by_id[job.id]
-        await end(self.path(job, LOCK), signal.SIGKILL)
+        await job_processes.end(self.path(job, LOCK), signal.SIGKILL)
         self.path(job, FILE).unlink(missing_ok=True)
         await asyncio.to_thread(shutil.rmtree, self.path(job, ""), ignore_errors=True)
 
@@ -142,7 +137,7 @@ class Jobs:
                 self._end(job, str(error))
 
     async def _perform(self, job: Job) -> None:
-        await end(self.path(job, LOCK))  # one that outlived its service
+        await job_processes.end(self.path(job, LOCK))  # one that outlived its service
         self._update(job, state="running", started=job.started or time.time())
         manifest = await asyncio.to_thread(check, self.root, job.manifest)
         for command in self._commands(job, manifest):
@@ -150,7 +145,7 @@ class Jobs:
                 return
             code = await self._execute(job, command)
             if code:
-                self._end(job, _last_line(self.path(job, LOG)) or f"exit code {code}")
+                self._end(job, _reason(code, self.path(job, LOG)))
                 return
         self._end(job, None)
 
@@ -164,27 +159,8 @@ class Jobs:
 
     async def _execute(self, job: Job, command: Sequence[str]) -> int:
         """Runs a command in a process group of its own; returns its exit code."""
-        with _handed_on(self.path(job, LOCK)) as lock, open(self.path(job, LOG), "ab") as log:
-            process = subprocess.Popen(
-                [*self._program, *command],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                pass_fds=[lock],
-                env={name: text for name, text in os.environ.items() if name != TOKEN},
-            )
-            os.write(lock, str(process.pid).encode())
-        try:
-            while (code := process.poll()) is None:
-                await asyncio.sleep(POLL)
-            return code
-        finally:
-            if process.poll() is None:  # the service ends
-                _signal(process.pid, signal.SIGTERM)
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    process.wait(PATIENCE)
-            _signal(process.pid, signal.SIGKILL)  # also what it started
+        lock, log = self.path(job, LOCK), self.path(job, LOG)
+        return await job_processes.wait(job_processes.start([*self._program, *command], lock, log))
 
     def _end(self, job: Job, error: str | None) -> None:
         self._update(job, state="failed" if error else "finished", ended=time.time(), error=error)
@@ -241,51 +217,6 @@ def check(root: pathlib.Path, given: str) -> pathlib.Path:
     return path
 
 
-async def end(lock: pathlib.Path, *signals: int) -> None:
-    """Ends the processes of a job, whoever started them.
-
-    Args:
-      lock: file that the process of the job holds.
-      *signals: signals to send, each after PATIENCE without success; SIGTERM and SIGKILL if none
-        are given.
-
-    Raises:
-      ValueError: the process does not end.
-    """
-    for number in signals or (signal.SIGTERM, signal.SIGKILL):
-        until = time.monotonic() + PATIENCE
-        while time.monotonic() < until:
-            if (holder := _holder(lock)) is None:
-                return
-            if holder.isdigit():
-                _signal(int(holder), number)
-            await asyncio.sleep(POLL)
-    raise ValueError(f"{lock}: the process that holds it does not end")
-
-
-def _holder(lock: pathlib.Path) -> str | None:
-    if not lock.exists():
-        return None
-    with files.lock(lock) as holder:
-        return holder
-
-
-@contextlib.contextmanager
-def _handed_on(path: pathlib.Path) -> Generator[int]:
-    """Locks a file; a process that gets its descriptor holds the lock after the block."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-def _signal(group: int, number: int) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(group, number)
-
-
 def _read(path: pathlib.Path) -> Job:
     try:
         return Job(**files.read_json(path))
@@ -293,6 +224,9 @@ def _read(path: pathlib.Path) -> Job:
         raise files.DamagedError(path, "does not describe a job; remove its folder") from error
 
 
-def _last_line(log: pathlib.Path) -> str:
+def _reason(code: int, log: pathlib.Path) -> str:
+    """Returns why a command failed: the last line of its log, unless it was killed."""
+    if code < 0:
+        return f"ended by signal {-code}"
     lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    return lines[-1] if lines else ""
+    return lines[-1] if lines else f"exit code {code}"
