@@ -18,6 +18,7 @@ import serving_clients as clients
 from autolabel_jax import files
 from autolabel_jax.serving import job_processes
 from autolabel_jax.serving import jobs as jobs_lib
+from autolabel_jax.serving.uploads import Limits
 
 JOBS = "/v1/jobs"
 # Writes labels; before that, waits so many seconds as it has epochs, beside a child, once.
@@ -297,6 +298,14 @@ def test_too_many_waiting_jobs_are_503(service, monkeypatch, tmp_path):
         response = client.post(JOBS, json={"manifest": "inner/good.jsonl"})
         assert (response.status_code, response.headers["retry-after"]) == (503, "1")
         client.delete(f"{JOBS}/{first}")
+
+
+def test_a_manifest_that_takes_too_long_to_check_is_504(root, tmp_path, monkeypatch):
+    monkeypatch.setattr(jobs_lib, "check", lambda root, given: time.sleep(0.5))
+    opened = jobs_lib.opened(tmp_path / "jobs", root)
+    with opened as jobs, clients.of(jobs=jobs, limits=Limits(seconds=0.1)) as client:
+        assert client.post(JOBS, json={"manifest": "inner/good.jsonl"}).status_code == 504
+        assert client.get(JOBS).json() == []
 
 
 def test_the_token_is_needed_for_jobs(root, tmp_path):

@@ -46,8 +46,6 @@ def router(jobs: Jobs, limits: Limits, errors: Callable[..., dict[int | str, Any
                 return await jobs.submit(uploads.parse(Asked, value))
             except jobs_lib.OutsideError as error:
                 raise HTTPException(403, str(error)) from error
-            except TimeoutError:
-                raise
             except (ValueError, OSError) as error:
                 raise HTTPException(422, str(error)) from error
 
