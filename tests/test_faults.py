@@ -70,9 +70,7 @@ PROGRAMS = {
         "documented",
     ),
     "report": Program(
-        lambda folder: [
-            *("experiments.report", f"{folder}/runs", f"--out={folder}/report.html", "--noimages")
-        ],
+        lambda folder: ["experiments.report", f"{folder}/runs", f"--out={folder}/report.html"],
         "documented",
     ),
 }

@@ -176,8 +176,7 @@ def test_figures_are_those_of_the_folders_but_for_files_that_are_not_packed(runs
     run_folders.write_logits(runs / "one_hot_0")
 
     def names(folder):
-        drawings = catalogue.everything(*frames.load([str(folder)]), data_dir=None, images=True)
-        return {drawing.name for drawing in drawings}
+        return {drawing.name for drawing in catalogue.everything(*frames.load([str(folder)]))}
 
     assert names(runs) - names(study) == {"reliability_one_hot_0"}
     assert names(study) < names(runs)

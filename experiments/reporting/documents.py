@@ -16,30 +16,30 @@ from collections.abc import Sequence
 from autolabel_jax import files
 from experiments.reporting import frame as frames
 from experiments.reporting import rendering, run_files, summary
-from experiments.reporting.rendering import escape_markdown
 
 BEGIN, END = "<!-- tables", "<!-- end of tables -->"
-MARKER = re.compile(rf"^(?:{BEGIN}|{END}).*$", re.MULTILINE)
+MARKER = re.compile(rf"^((?:{BEGIN}|{END}).*)$", re.MULTILINE)
 # Arguments of ``summary.tables`` → their separator.
 LISTS = {"show": None, "columns": None, "rows": ";", "augmentations": None}
 FIELDS = (*LISTS, "title", "notes")
 EXAMPLE = f'{BEGIN} results/FOLDER columns="accuracy ece" -->'
 
 
-def find(text: str, name: str) -> list[tuple[re.Match, re.Match]]:
-    """Finds the pairs of markers in the text of a document; an error gives document and line."""
-    found = list(MARKER.finditer(text))
-    for i, marker in enumerate(found):
-        if marker.group().startswith(END) != bool(i % 2):
-            what = f"{marker.group()!r} without {END if i % 2 else EXAMPLE} before it"
-            raise ValueError(f"{_place(name, marker)}: {what}")
-    if len(found) % 2:
-        raise ValueError(f"{_place(name, found[-1])}: the block has no end; write {END} below it")
-    return list(zip(found[::2], found[1::2], strict=True))
+def split(text: str, name: str) -> list[str]:
+    """Splits a document into text, marker, tables, end marker, text, …, text."""
+    parts = MARKER.split(text)
+    for i in range(1, len(parts), 2):
+        if parts[i].startswith(END) != (i % 4 == 3):
+            what = f"{parts[i]!r} without {END if i % 4 == 3 else EXAMPLE} before it"
+            raise ValueError(f"{_place(name, parts, i)}: {what}")
+    if len(parts) % 4 == 3:
+        place = _place(name, parts, len(parts) - 2)
+        raise ValueError(f"{place}: the block has no end; write {END} below it")
+    return parts
 
 
-def _place(name: str, marker: re.Match) -> str:
-    return f"{name}:{marker.string.count(chr(10), 0, marker.start()) + 1}"
+def _place(name: str, parts: list[str], i: int) -> str:
+    return f"{name}:{sum(part.count(chr(10)) for part in parts[:i]) + 1}"
 
 
 def _parse(marker: str) -> tuple[list[str], dict[str, str]]:
@@ -73,16 +73,11 @@ def _content(folders: list[str], given: dict[str, str], root: pathlib.Path) -> s
         titles = ", ".join(table.title for table in tables) or "none"
         what = "choose one with show and columns"
         raise ValueError(f"title needs exactly one table, got {titles}; {what}")
-    if "title" in given:
-        tables = [tables[0]._replace(title=given["title"])]
-    shared, tables = rendering.without_shared(tables)
-    lines = [f"All rows: {escape_markdown(shared)}.\n"] * bool(shared)
-    for table in (*tables, *apart):
-        lines += [f"#### {escape_markdown(table.title)}\n"] * bool(table.title)
-        lines += [f"{rendering.markdown_table(table)}\n"]
-    notes = [note for table in tables for note in table.notes if "notes" not in given]
-    lines += [f"- {escape_markdown(note)}" for note in dict.fromkeys(notes)]
-    return "\n\n" + "\n".join([*lines, *[""] * bool(notes)]) + "\n"
+    changes = {"title": given["title"]} if "title" in given else {}
+    changes |= {"notes": ()} if "notes" in given else {}
+    shared, tables = rendering.without_shared([table._replace(**changes) for table in tables])
+    shared = f"All rows: {shared.translate(rendering.MARKDOWN)}.\n\n" * bool(shared)
+    return f"\n\n{shared}{rendering.markdown([*tables, *apart], '####')}\n"
 
 
 def update(
@@ -95,23 +90,20 @@ def update(
     """
     faults, shown, made = [], set(), {}
     for name in names:
-        old, made[name], done = files.read_text(pathlib.Path(name)), "", 0
-        for begin, end in find(old, name):
-            place = _place(name, begin)
+        parts = split(files.read_text(pathlib.Path(name)), name)
+        for i in range(1, len(parts), 4):
+            place, old = _place(name, parts, i), parts[i + 1]
             try:
-                folders, given = _parse(begin.group())
-                new = _content(folders, given, root)
+                folders, given = _parse(parts[i])
+                parts[i + 1] = _content(folders, given, root)
             except ValueError as error:
                 raise ValueError(f"{place}: {error}") from error
-            made[name] += old[done : begin.end()] + new
-            done = end.start()
             shown |= {(root / own.removesuffix(run_files.SUFFIX)).resolve() for own in folders}
-            if check and old[begin.end() : done] != new:
-                lines = old[begin.end() : done].splitlines(), new.splitlines()
-                differing = difflib.unified_diff(*lines, name, "run files", lineterm="", n=0)
-                what = f"not what the run files in {', '.join(folders)} give"
-                faults += [f"{place}: {what}", *differing]
-        made[name] += old[done:]
+            if check and old != parts[i + 1]:
+                lines = old.splitlines(), parts[i + 1].splitlines()
+                faults += [f"{place}: not what the run files in {', '.join(folders)} give"]
+                faults += difflib.unified_diff(*lines, name, "run files", lineterm="", n=0)
+        made[name] = "".join(parts)
     for name, new in made.items() if not check else ():
         files.write_text(pathlib.Path(name), new)
     workdirs = [run.workdir for run in run_files.load(arguments)] if arguments else []

@@ -79,19 +79,15 @@ class RunRecord:
     def settings(self) -> dict[str, Any]:
         """What a finished run computes, without the seed and fields that no method of it reads."""
         config, result = methods.DEFAULTS | self.config, self.result or {}
-        declared = {registry.GROUPS[p]: methods.fields(p, config) for p in methods.TABLES}
-        rule = methods.find("labels.rule", config["labels.rule"])
-
-        def is_read(name: str) -> bool:
-            group, _, field = name.partition(".")
-            if name in BOOKKEEPING:
-                return name == "data_dir" and config["dataset"] == "arrays"
-            if name.startswith(OF_LEARNING):
-                return rule is None or rule.learns
-            fields = declared.get(group)
-            return fields is None or name in methods.TABLES or field in fields
-
-        kept = {name: value for name, value in config.items() if is_read(name)}
+        unread = [n for n in BOOKKEEPING if n != "data_dir" or config["dataset"] != "arrays"]
+        if not methods.learns(config["labels.rule"]):
+            unread += [name for name in config if name.startswith(OF_LEARNING)]
+        for field in methods.TABLES:
+            group, own = registry.GROUPS[field], methods.fields(field, config)
+            read = [field, *OF_LEARNING, *(f"{group}.{name}" for name in own or ())]
+            others = [name for name in config if name.startswith(f"{group}.") and name not in read]
+            unread += others if own is not None else ()
+        kept = {name: value for name, value in config.items() if name not in unread}
         return kept | {n: result[n] for n in SIZES if n in result} | numerics(result)
 
 
@@ -116,21 +112,18 @@ def load(arguments: Sequence[str]) -> list[RunRecord]:
 
 def read(workdir: pathlib.Path) -> RunRecord:
     """Reads the folder of one run; a file that cannot be read is named in ``fault``."""
-    run, values, faults = RunDir(workdir), [], []
+    run, values, faults = RunDir(workdir), {}, []
     names = {run_dir.CONFIG: run.read_config, run_dir.METRICS: run.read_metrics}
     for name, read_file in (names | {run_dir.RESULT: run.read_result}).items():
         try:
-            values.append(read_file())
+            values[name] = read_file()
         except (ValueError, OSError) as error:
             reason = getattr(error, "reason", "cannot be read").partition(";")[0]
             faults.append(f"its {name} {reason}; {RESTORE}")
-            values.append(None)
-    config, lines, result = values
     if not faults and (changed := metric_writer.changed_epochs(run)):
-        faults.append(
-            f"epochs {changed} of its {run_dir.METRICS} differ from those in its last checkpoint; "
-            "run the training command again, which restores them"
-        )
+        what = "differ from those in its last checkpoint; run the training command again"
+        faults.append(f"epochs {changed} of its {run_dir.METRICS} {what}, which restores them")
+    config, lines, result = map(values.get, (*names, run_dir.RESULT))
     return RunRecord(workdir, _flat(config or {}), lines or [], result, "; ".join(faults))
 
 
