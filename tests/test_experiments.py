@@ -173,4 +173,5 @@ def test_the_quickstart_explains_its_table(tmp_path, monkeypatch, capsys):
     for column in ("accuracy ", "confidence ", "ECE ", "(TS) ", "noisy "):
         assert f"\n{column}" in printed
     assert "2 seeds; 599 test images" in printed and "under-confident" in printed
-    assert (tmp_path / "quickstart.png").stat().st_size > 10_000
+    for name in ("quickstart.png", "label_confidence.png"):
+        assert (tmp_path / name).stat().st_size > 10_000

@@ -307,7 +307,6 @@ RESULT, CONFIG, LINES = "result.json", "config.json", "metrics.jsonl"
             changed(RESULT, "ece_ts", "low"),
             "wrong type, in result.json: ece_ts",
         ),
-        (changed(RESULT, "accuracy_interval", 0.1), "in result.json: accuracy_interval"),
         (changed(RESULT, "label_rule", None), "in result.json: label_rule"),
     ],
 )

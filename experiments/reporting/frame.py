@@ -29,6 +29,7 @@ BUDGET = ["dataset", "model", "train_examples"]
 TEXTS = ("dataset", "model", "augmentation", "label_rule", "revision")
 METRICS = ("accuracy", "ece", "nll", "brier")
 NUMBERS = ("seed", "epochs", *METRICS)
+NUMERIC = (*NUMBERS, *SIZES, *HEADERS)
 NEEDED_CONFIG = ("dataset", "epochs", "model.name", "augment.name", "labels.rule")
 LINE_METRICS = ("train_loss", "calibration_accuracy", "calibration_ece", "label_confidence")
 
@@ -74,7 +75,9 @@ def _reasons(run: RunRecord) -> Iterator[str]:
     yield f"not finished: no result.json; {done}" if run.result is None else ""
     yield about("result.json lacks", [n for n in (*TEXTS, *NUMBERS) if n not in result])
     yield about("config.json lacks", [n for n in NEEDED_CONFIG if n not in run.config])
-    wrong = [name for name, value in result.items() if not _is_sound(name, value)]
+    others = {name: NoneType if name in NUMERIC else (NoneType, str) for name in result}
+    wrong = [name for name, other in others.items() if not _is_finite(result[name], other)]
+    wrong += [name for name in (*TEXTS, *NUMBERS) if result[name] is None]
     yield about("not finite, or of a wrong type, in result.json:", wrong)
     yield f"not finished: {done}" if len(run.lines) < epochs else ""
     for i, line in enumerate(run.lines):
@@ -82,18 +85,6 @@ def _reasons(run: RunRecord) -> Iterator[str]:
         wrong = [n for n in LINE_METRICS if n in line and not _is_finite(line[n])]
         wrong += [n for n in CURVES[1:] if not _is_finite(line.get(n), NoneType)]
         yield about(f"not finite in epoch {i + 1} of metrics.jsonl:", wrong)
-
-
-def _is_sound(name: str, value: Any) -> bool:
-    """Whether an entry of result.json has its type, and all numbers in it are finite."""
-    if name in TEXTS:
-        return isinstance(value, str)
-    if name.endswith(("_interval", "_by_severity")):
-        return isinstance(value, list) and _is_finite(value, NoneType)
-    if name in NUMBERS or name in SIZES or name in HEADERS:
-        usual = isinstance(value, int | float) or (value is None and name not in NUMBERS)
-        return usual and _is_finite(value, NoneType)
-    return _is_finite(value, (NoneType, str))
 
 
 def _is_finite(value: Any, other: type | tuple[type, ...] = ()) -> bool:

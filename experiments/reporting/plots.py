@@ -9,7 +9,6 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import jax
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -17,8 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
-from autolabel_jax import augment, buckets
-from autolabel_jax import experiment as experiment_lib
+from autolabel_jax import buckets
 from experiments.reporting import frame as frames
 from experiments.reporting import methods
 from experiments.reporting.run_files import RunRecord
@@ -128,17 +126,11 @@ def group_name(run: RunRecord, group: int, num_groups: int) -> str:
 
 
 def edges(run: RunRecord) -> np.ndarray | None:
-    """Returns the edges of held-out images, float [M + 1], as in training; None if not drawn."""
-    config = run.full_config
-    num = config.buckets.num
-    kind = config.buckets.calibration_edges or config.buckets.edges
-    if kind == "equal_width" or num == 1:
-        return buckets.make_edges("equal_width", num)
-    augmentation = augment.create(config)
-    if augmentation.distance_is_given:
-        return None
-    drawn = augmentation.draw(jax.random.key(config.seed), experiment_lib.EDGE_DRAWS)
-    return buckets.make_edges(kind, num, np.asarray(drawn.value))
+    """Returns the edges of held-out images, float [M + 1]; None if they depend on the data."""
+    own = run.full_config.buckets
+    kind = own.calibration_edges or own.edges
+    is_known = kind == "equal_width" or own.num == 1
+    return buckets.make_edges("equal_width", own.num) if is_known else None
 
 
 def number(value: float | None, digits: int = 2) -> str:

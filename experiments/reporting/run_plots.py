@@ -1,13 +1,11 @@
-"""Draws the figures of one run, and of the two runs of the quickstart."""
+"""Draws the figures of one run."""
 
 import pathlib
-from collections.abc import Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.special import softmax
 
@@ -16,44 +14,32 @@ from autolabel_jax import experiment as experiment_lib
 from autolabel_jax.commands import diagram
 from autolabel_jax.metrics import bootstrap
 from autolabel_jax.run_dir import RunDir
-from experiments.reporting import plots, run_files
+from experiments.reporting import plots
 from experiments.reporting.run_files import RunRecord
 
 IMAGES = 2  # shown in each group
 BATCH = 16  # of which those are the first; mixup takes partners from it
 
 
-def _label_curves(axes: Sequence[Axes], run: RunRecord, curves: np.ndarray) -> None:
-    """Draws the labels [epochs, groups, intervals] of each group over epochs."""
-    names = plots.interval_names(plots.edges(run), curves.shape[-1])
-    epochs = [line["epoch"] + 1 for line in run.lines]
-    # Ordered buckets get ordered shades, without the lightest, which vanish in print.
-    shades = plt.get_cmap("cividis_r")(np.linspace(0.15, 1, len(names)))
-    every = max(len(epochs) // 8, 1)
-    for group, place in enumerate(axes):
-        for m, name in enumerate(names):
-            look = plots.style(m) | {"color": shades[m], "label": name}
-            look["markevery"] = (m * every // len(names), every)
-            place.plot(epochs, curves[:, group, m], **look)
-        place.set(xlabel="epoch", title=plots.group_name(run, group, len(axes)))
-    axes[0].set_ylabel("label confidence")
-
-
-def _labels(run: RunRecord) -> np.ndarray:
-    """Returns the labels of metrics.jsonl as float [epochs, groups, intervals]."""
+@plots.STYLE
+def label_confidence(run: RunRecord) -> Figure:
+    """Draws label confidence per bucket over epochs, with a panel for each group."""
     num, values = run.config["buckets.num"], [line["label_confidence"] for line in run.lines]
     if (lengths := {len(own) for own in values}) != {len(values[0])} or len(values[0]) % num:
         found = f"but metrics.jsonl holds {sorted(lengths)} buckets"
         raise ValueError(f"{run.workdir}: buckets.num={num} in config.json, {found}")
-    return np.array(values, np.float64).reshape(len(values), -1, num)
-
-
-@plots.STYLE
-def label_confidence(run: RunRecord) -> Figure:
-    """Draws label confidence per bucket over epochs, with a panel for each group."""
-    curves = _labels(run)
+    curves = np.array(values, np.float64).reshape(len(values), -1, num)
     figure, (axes,) = plots.panels(1, curves.shape[1], sharey=True)
-    _label_curves(axes, run, curves)
+    names = plots.interval_names(plots.edges(run), num)
+    # Ordered buckets get ordered shades, without the lightest, which vanish in print.
+    shades = plt.get_cmap("cividis_r")(np.linspace(0.15, 1, num))
+    epochs, every = [line["epoch"] + 1 for line in run.lines], max(len(values) // 8, 1)
+    for group, place in enumerate(axes):
+        for m, name in enumerate(names):
+            look = plots.style(m) | {"color": shades[m], "label": name}
+            place.plot(epochs, curves[:, group, m], **look, markevery=(m * every // num, every))
+        place.set(xlabel="epoch", title=plots.group_name(run, group, len(axes)))
+    axes[0].set_ylabel("label confidence")
     return plots.finish(figure, axes[:1], plots.run_title(run))
 
 
@@ -82,23 +68,6 @@ def reliability(run: RunRecord) -> Figure:
     below.bar_label(bars, [f"{n:.0f}" if n else "" for n in found.count], fontsize=8)
     below.set(xlim=(0, 1), xlabel="confidence", ylabel="images", ylim=(0, 1.3 * max(found.count)))
     return plots.finish(figure, [above])
-
-
-@plots.STYLE
-def quickstart(workdirs: Mapping[str, pathlib.Path], path: pathlib.Path) -> None:
-    """Draws labels of the run of 'autolabel', and reliability of each label rule's run, as PNG."""
-    run = run_files.read(workdirs["autolabel"])
-    curves = _labels(run)
-    num_groups = curves.shape[1]
-    figure, axes = plots.grid(num_groups + len(workdirs), height=2.6)
-    for place in axes[1:num_groups]:
-        place.sharey(axes[0])
-    _label_curves(axes[:num_groups], run, curves)
-    for place, (rule, workdir) in zip(axes[num_groups:], workdirs.items(), strict=True):
-        found = reliability_bins(workdir)
-        diagram.draw(place, found, f"{rule}, {found.count.sum():.0f} test images")
-    plots.finish(figure, axes, plots.run_title(run))
-    plots.save(figure, path.parent, path.stem, ["png"])
 
 
 @plots.STYLE
