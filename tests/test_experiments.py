@@ -1,5 +1,6 @@
 """The commands as a person runs them, each in a process of its own."""
 
+import functools
 import re
 import shutil
 
@@ -161,6 +162,8 @@ def test_table_of_one_evaluation_by_hand():
 def test_the_quickstart_explains_its_table(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(quickstart, "SEEDS", 2)
     monkeypatch.setattr(quickstart, "EPOCHS", 1)
+    small = functools.partial(helpers.small_config, augment__name="mixup", test_examples=0)
+    monkeypatch.setattr(quickstart.digits_augmix, "get_config", small)
     quickstart.compare(tmp_path)
     printed = capsys.readouterr().out
     rows = [line for line in printed.splitlines() if re.match("(clean|noisy) .* ± ", line)]
