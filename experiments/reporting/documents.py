@@ -8,10 +8,11 @@ The fields of a marker are described in docs/sweeps.md.
 """
 
 import difflib
+import functools
 import pathlib
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from autolabel_jax import files
 from experiments.reporting import frame as frames
@@ -61,12 +62,12 @@ def _parse(marker: str) -> tuple[list[str], dict[str, str]]:
     return folders, given
 
 
-def _content(folders: list[str], given: dict[str, str], root: pathlib.Path) -> str:
+def _content(folders: list[str], given: dict[str, str], root: pathlib.Path, load: Callable) -> str:
     """Makes the text between two markers: what all rows share, the tables, the notes."""
     asked = {field: given[field].split(LISTS[field]) for field in LISTS if field in given}
     asked = {field: list(filter(None, map(str.strip, own))) for field, own in asked.items()}
-    frame, left_out = frames.load([str(root / folder) for folder in folders])
-    left_out["run"] = left_out["run"].str.removeprefix(f"{root}/")
+    frame, left_out = load(tuple(str(root / folder) for folder in folders))
+    left_out = left_out.assign(run=left_out["run"].str.removeprefix(f"{root}/"))
     tables = summary.tables(frame, left_out, **asked)
     tables, apart = (tables[:-1], tables[-1:]) if len(left_out) else (tables, [])
     if not tables or ("title" in given and len(tables) != 1):
@@ -88,14 +89,14 @@ def update(
     Returns messages about runs in ``arguments`` that no document shows, and tables that differ.
     Paths in markers are relative to ``root``.
     """
-    faults, shown, made = [], set(), {}
+    faults, shown, made, load = [], set(), {}, functools.cache(frames.load)
     for name in names:
         parts = split(files.read_text(pathlib.Path(name)), name)
         for i in range(1, len(parts), 4):
             place, old = _place(name, parts, i), parts[i + 1]
             try:
                 folders, given = _parse(parts[i])
-                parts[i + 1] = _content(folders, given, root)
+                parts[i + 1] = _content(folders, given, root, load)
             except ValueError as error:
                 raise ValueError(f"{place}: {error}") from error
             shown |= {(root / own.removesuffix(run_files.SUFFIX)).resolve() for own in folders}

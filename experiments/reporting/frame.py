@@ -120,10 +120,10 @@ def make(runs: Sequence[RunRecord]) -> pd.DataFrame:
     orders = [order for _, order in rules]
     keys = zip(budget, ranks, frame["block"], orders, frame["cell"], frame["seed"], strict=True)
     order = [i for i, _ in sorted(enumerate(keys), key=lambda pair: pair[1])]
-    frame = frame.iloc[order].reset_index(drop=True)
+    frame, settings = (own.iloc[order].reset_index(drop=True) for own in (frame, settings))
     frame[["block", "cell"]] = frame[["block", "cell"]].apply(lambda own: pd.factorize(own)[0])
     alike = frame.groupby([*BUDGET, "augmentation", "rule", "epochs"], sort=False)
-    varied = pd.concat([told_apart(settings_of(own)) for _, own in alike])
+    varied = pd.concat([told_apart(settings.loc[own.index]) for _, own in alike])
     labels = frame["rule"] + (", " + varied).where(varied != "", "")
     return frame.assign(varied=varied, labels=labels)
 
