@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from autolabel_jax.run_dir import RunDir
-from experiments.reporting import columns, comparison_plots, methods, run_plots
+from experiments.reporting import columns, compare, comparison_plots, methods, run_plots
 from experiments.reporting.run_files import RunRecord
 
 
@@ -36,7 +36,7 @@ def of_runs(frame: pd.DataFrame) -> Iterator[Drawing]:
         yield drawing(comparison_plots.accuracy_against_ece, frame)
     if comparison_plots.SEVERITY in frame:
         yield drawing(comparison_plots.ece_against_severity, frame)
-    if frame["cell"].duplicated().any():  # several seeds
+    if len(frame) and (compare.to_baselines(frame)["count"] > 1).any():
         yield drawing(comparison_plots.differences, frame)
 
 

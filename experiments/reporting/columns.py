@@ -26,11 +26,6 @@ PUBLISHED = pd.read_csv(HERE / "published.csv", dtype=str, keep_default_na=False
 PUBLISHED_METRICS = tuple(PUBLISHED.columns[PUBLISHED.columns.get_loc("settings") + 1 :])
 
 
-def is_higher_better(metric: str) -> bool:
-    """Whether higher is better, as for accuracies."""
-    return "accuracy" in metric
-
-
 def shown(name: str, *values: float | None, sign: str = "", spread: str = "[{}, {}]") -> str:
     """Formats a metric and what it is known to: '93.12 ± 0.20', '93.10 [92.61, 93.58]', ''.
 

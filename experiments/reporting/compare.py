@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from experiments.reporting import columns, methods
 from experiments.reporting import frame as frames
+from experiments.reporting import methods
 from experiments.reporting.run_files import CURVES, RunRecord
 
 LEVEL = 0.95  # confidence level of intervals; 1 - LEVEL is that of the paired t test
@@ -54,7 +54,7 @@ def best(frame: pd.DataFrame, metrics: Sequence[str]) -> set[tuple[int, str]]:
     means = frame.groupby("cell")[list(metrics)].mean()
     for _, cells in frame.groupby("block")["cell"].unique().items():
         for metric in metrics:
-            higher = columns.is_higher_better(metric)
+            higher = "accuracy" in metric
             own = means.loc[cells, metric].dropna()
             ranked = own.sort_values(ascending=not higher, kind="stable").index[:2]
             if len(ranked) == 2:

@@ -67,19 +67,15 @@ def ece_against_severity(frame: pd.DataFrame) -> Figure:
                 place.errorbar(np.arange(6) + shifts[name], curves.mean(0), sd, **look, label=name)
         for place in column:
             place.set_title(f"{place.get_title()}\n{when}")
-            _severity_axes(place)
+            place.set_xticks(range(6), SEVERITIES)
+            place.set_yscale("log", nonpositive="clip")
+            place.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+            place.yaxis.set_major_formatter("{x:g}")
+            place.yaxis.set_minor_formatter(ticker.NullFormatter())
         column[-1].set_xlabel("severity of the corruption")
     for place in axes[:, 0]:
         place.set_ylabel("ECE %")
     return plots.finish(figure, axes.ravel())
-
-
-def _severity_axes(place: Axes) -> None:
-    place.set_xticks(range(6), SEVERITIES)
-    place.set_yscale("log", nonpositive="clip")
-    place.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
-    place.yaxis.set_major_formatter("{x:g}")
-    place.yaxis.set_minor_formatter(ticker.NullFormatter())
 
 
 @plots.STYLE
