@@ -17,7 +17,7 @@ from absl import flags
 
 from autolabel_jax import files
 from experiments import launch
-from experiments.reporting import catalogue, frame, rendering, summary
+from experiments.reporting import catalogue, frame, plots, rendering, summary
 
 DPI = 175  # pixels an inch, in the file and on the page: 8 inches fill its width
 
@@ -45,10 +45,11 @@ def main(argv: list[str]) -> None:
     comparable, left_out = frame.load(argv[1:])
     runs = [*comparable["record"], *left_out["record"]]
     texts = [json.dumps({"config": r.config, "result": r.result}, indent=2) for r in runs]
+    compared = [plots.block_title(block) for _, block in comparable.groupby("block")]
     page = rendering.html(
         summary.tables(comparable, left_out),
         title=_TITLE.value,
-        Summary=[f"{len(comparable)} runs are compared, {len(left_out)} are left out."],
+        Summary=[f"Runs compared: {len(comparable)}; left out: {len(left_out)}.", *compared],
         Figures=list(map(_figure, catalogue.everything(comparable, left_out))),
         Runs=list(zip(catalogue.run_names(runs).values(), texts, strict=True)),
     )
