@@ -350,6 +350,25 @@ def test_sample_images_of_mixup_are_mixtures(tmp_path):
             assert low < shares[best] <= low + 0.25 + 1e-6
 
 
+def test_sample_images_are_of_a_run_that_learns_in_each_block(tmp_path):
+    for method, rule in itertools.product(("augmix", "none"), ("one_hot", "autolabel")):
+        settings = {"augment__name": method}
+        run_folders.write(tmp_path / method / rule, rule=rule, settings=settings)
+    settings = {"augment__name": "augmix", "labels__alpha": 2.0}
+    run_folders.write(tmp_path / "augmix" / "other", rule="autolabel", settings=settings)
+    runs, _ = frame.load([str(tmp_path)])
+    names = [drawing.name for drawing in catalogue.of_images(runs)]
+    assert names == ["bucket_images_augmix_autolabel"]
+    assert list(catalogue.of_images(frame.make([]))) == []
+
+
+@pytest.mark.parametrize("name", ["adversarial", "given"])
+def test_sample_images_that_cannot_be(tmp_path, name):
+    run = one(tmp_path, settings={"augment__name": name})
+    with pytest.raises(ValueError, match=f"augment.name: '{name}' cannot move images alone"):
+        run_plots.bucket_images(run)
+
+
 def test_label_confidence_is_below_the_sample_images(tmp_path):
     config = helpers.small_config(augment__name="augmix", buckets__num=2, augment__max_depth=2)
     (tmp_path / "config.json").write_text(config.to_json())

@@ -50,11 +50,11 @@ def of_run(run: RunRecord, name: str) -> Iterator[Drawing]:
 
 def of_images(frame: pd.DataFrame, data_dir: str | None = None) -> Iterator[Drawing]:
     """Lists sample images of the buckets, of the first run of each block that learns labels."""
-    learned = frame["label_rule"].map(methods.learns).astype(bool)
-    for run in frame[learned].drop_duplicates("block")["record"]:
+    names, learned = run_names(frame["record"]), frame["label_rule"].map(methods.learns)
+    for run in frame[learned.astype(bool)].drop_duplicates("block")["record"]:
         method = methods.find("augment.name", run.config["augment.name"])
         if method is not None and method.moves_inputs:
-            yield drawing(run_plots.bucket_images, run, data_dir, name=run.workdir.name)
+            yield drawing(run_plots.bucket_images, run, data_dir, name=names[run.workdir])
 
 
 def run_names(runs: Sequence[RunRecord]) -> dict[pathlib.Path, str]:
