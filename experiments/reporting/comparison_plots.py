@@ -92,7 +92,8 @@ def differences(frame: pd.DataFrame) -> Figure:
     figure, (axes,) = plots.panels(1, len(metrics), 0.4 * len(cells) + 1, sharey=True)
     for place, metric in zip(axes, metrics, strict=True):
         factor, own = TABLE.at[metric, "factor"], gaps[gaps["metric"] == metric]
-        for i, (minus, rows) in enumerate(own.groupby("minus")):
+        for i, minus in enumerate(sorted(gaps["minus"].unique())):
+            rows = own[own["minus"] == minus]
             mean, half = factor * rows["mean"], factor * (rows["high"] - rows["mean"])
             at, look = cells.index.get_indexer(rows["cell"]) + 0.3 * i - 0.15, plots.style(i)
             place.errorbar(mean, at, xerr=half, **look | {"linestyle": "none"}, label=minus)
