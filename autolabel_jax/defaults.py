@@ -5,7 +5,7 @@
 
 from ml_collections import ConfigDict
 
-from autolabel_jax import augment, labels, registry
+from autolabel_jax import augment, labels, optimizer, registry
 
 
 def base() -> ConfigDict:
@@ -27,6 +27,7 @@ def base() -> ConfigDict:
     config.model.name = "wide_resnet"  # Model: a row of models.TABLE, or module:Class
     config.model.depth = 28  # Number of layers of wide_resnet, 6n + 4
     config.model.width = 10  # Widening factor, channels of the first layer, or hidden units
+    config.model.freeze_batch_norm = False  # Keep the running statistics, and train with them
     config.dtype = "float32"  # Type of activations: 'float32' or 'bfloat16'; parameters are float32
 
     config.epochs = 200  # Number of training epochs
@@ -64,16 +65,18 @@ def base() -> ConfigDict:
     config.calibration.num_bins = 15  # Number of confidence bins of the calibration error
 
     config.optimizer = ConfigDict()
+    config.optimizer.name = "sgd"  # Optimiser: a row of optimizer.TABLE, or module:Class
     config.optimizer.learning_rate = 0.1  # Learning rate after the warm-up, for the whole batch
     config.optimizer.schedule = "cosine"  # Schedule of the learning rate: 'cosine' to 0, or 'step'
     config.optimizer.warmup_epochs = 1.0  # Number of epochs of linear warm-up from 0
     config.optimizer.boundaries = (0.3, 0.6, 0.8)  # step: fractions of the epochs at each drop
     config.optimizer.decay = 0.2  # step: factor of the learning rate at each boundary
-    config.optimizer.momentum = 0.9  # Momentum of SGD
-    config.optimizer.nesterov = True  # Use Nesterov momentum
-    config.optimizer.weight_decay = 5e-4  # λ of λ/2·‖w‖² in the loss
+    config.optimizer.weight_decay = 5e-4  # sgd: λ of λ/2·‖w‖² in the loss; others: decoupled λ
     config.optimizer.decay_kernels_only = False  # Do not decay biases and batch norm
+    config.optimizer.backbone_scale = 1.0  # Factor of the learning rate of all but the head
+    config.optimizer.layer_decay = 1.0  # … and once more per layer away from the head
     config.optimizer.ema = 0.0  # Decay of the moving average of parameters (0 = none)
+    config.optimizer.update(registry.defaults(optimizer.TABLE))  # settings of all optimisers
 
     config.checkpoint = ConfigDict()
     config.checkpoint.keep = 2  # Number of checkpoints that are kept

@@ -148,11 +148,15 @@ def create(config: ConfigDict, dataset: Dataset, mesh: Mesh) -> Experiment:
         std=dataset.std,
     )
     _check_model(config.model.name, model, dataset)
+    factors = None
+    if (config.optimizer.backbone_scale, config.optimizer.layer_decay) != (1, 1):
+        layers = models.layer_groups(model, dataset.spec.shape)
+        factors = optimizer.layer_factors(config.optimizer, layers)
     experiment = Experiment(
         model=model,
         augmentation=augmentation,
         rule=rule,
-        optimizer=optimizer.create(config, steps_per_epoch)[0],
+        optimizer=optimizer.create(config, steps_per_epoch, factors)[0],
         edges=edges,
         calibration_edges=calibration_edges,
         num_classes=dataset.num_classes,
@@ -292,7 +296,7 @@ def _check_parts(config: ConfigDict, mesh: Mesh) -> None:
         )
 
 
-def _check_model(name: str, model: nn.Module, dataset: Dataset) -> None:
+def _check_model(name: str, model: models.Classifier, dataset: Dataset) -> None:
     """Checks by shapes alone that a model takes the inputs, and returns logits of all classes."""
     shape, num_classes = dataset.spec.shape, dataset.num_classes
     inputs = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
@@ -309,6 +313,8 @@ def _check_model(name: str, model: nn.Module, dataset: Dataset) -> None:
             f"model.name: {name!r} returns logits of shape {list(logits.shape)} for one input of "
             f"shape {list(shape)}, expected {[1, num_classes]}"
         )
+    if model.freeze_batch_norm and "batch_stats" not in variables:
+        raise ValueError(f"model.freeze_batch_norm: got True, but {name!r} has no batch norm")
     size = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(variables))
     if size > MOST_PARAMETERS:
         raise ValueError(

@@ -300,6 +300,31 @@ def test_only_training_looks_at_the_rest_of_the_batch(name):
     assert np.abs(together - others).max() > 1e-2
 
 
+@pytest.mark.parametrize(
+    ("name", "first", "last"),
+    [
+        ("wide_resnet", ["Conv_0"], ["Block_2", "BatchNorm_0"]),
+        ("resnet18", ["Conv_0", "BatchNorm_0"], ["Block_7"]),
+        ("small_cnn", ["Conv_0", "BatchNorm_0"], ["Conv_3", "BatchNorm_3"]),
+        ("mlp", ["Dense_0"], ["Dense_1"]),
+    ],
+)
+def test_layers_come_in_the_order_of_the_network(name, first, last):
+    groups = models.layer_groups(make_model(name), (16, 16, 3))
+    assert (groups[0], groups[-2]) == (first, last)
+    assert groups[-1] == ["Dense_2" if name == "mlp" else "Dense_0"]
+    assert len(groups) == {"wide_resnet": 5, "resnet18": 10, "small_cnn": 5, "mlp": 3}[name]
+
+
+def test_frozen_batch_norm_keeps_its_statistics_in_training():
+    model, variables = make_variables("small_cnn")
+    frozen = model.clone(freeze_batch_norm=True)
+    image = make_images(4)
+    logits, updated = frozen.apply(variables, image, train=True, mutable=["batch_stats"])
+    np.testing.assert_array_equal(logits, model.apply(variables, image))
+    jax.tree.map(np.testing.assert_array_equal, updated["batch_stats"], variables["batch_stats"])
+
+
 def test_init_is_he_normal_and_follows_the_key():
     model = make_model("small_cnn", width=32)
     params, batch_stats = models.init(model, jax.random.key(0), (8, 8, 3))

@@ -129,6 +129,101 @@ def test_weight_decay_is_the_gradient_of_half_its_square():
     np.testing.assert_allclose(params["kernel"] + updates["kernel"], [1.8, -0.9], rtol=1e-6)
 
 
+def updated(config, gradients, factors=None, params=None):
+    """Parameters after updates by these gradients."""
+    transformation, schedule = optimizer.create(config, len(gradients), factors)
+    params = jax.tree.map(jnp.asarray, PARAMS if params is None else params)
+    state = transformation.init(params)
+    for gradient in gradients:
+        updates, state = transformation.update(gradient, state, params)
+        params = jax.tree.map(jnp.add, params, updates)
+    return params, state, [float(schedule(step)) for step in range(len(gradients))]
+
+
+def random_gradients(num, params=PARAMS):
+    rng = np.random.default_rng(0)
+    return [
+        jax.tree.map(lambda leaf: rng.normal(size=leaf.shape).astype(np.float32), params)
+        for _ in range(num)
+    ]
+
+
+@pytest.mark.parametrize("kernels_only", [False, True])
+def test_adamw_by_hand(kernels_only):
+    config = make_config(
+        name="adamw",
+        learning_rate=0.5,
+        warmup_epochs=0.0,
+        beta1=0.8,
+        beta2=0.9,
+        epsilon=0.01,
+        weight_decay=0.1,
+        decay_kernels_only=kernels_only,
+    )
+    gradients = random_gradients(3)
+    found, _, rates = updated(config, gradients)
+    for layer, leaves in PARAMS.items():
+        for name, leaf in leaves.items():
+            # Loshchilov & Hutter (2019), algorithm 2, with the decay scaled by the learning rate.
+            w, m, v = leaf.astype(np.float64), 0.0, 0.0
+            decay = 0.1 if name == "kernel" or not kernels_only else 0.0
+            for t, (eta, gradient) in enumerate(zip(rates, gradients, strict=True), start=1):
+                g = gradient[layer][name].astype(np.float64)
+                m, v = 0.8 * m + 0.2 * g, 0.9 * v + 0.1 * g**2
+                step = (m / (1 - 0.8**t)) / (np.sqrt(v / (1 - 0.9**t)) + 0.01)
+                w = w - eta * (step + decay * w)
+            np.testing.assert_allclose(found[layer][name], w, rtol=1e-5)
+
+
+def test_lion_by_hand():
+    settings = {"beta1": 0.8, "lion_beta2": 0.7, "weight_decay": 0.1}
+    config = make_config(name="lion", learning_rate=0.5, warmup_epochs=0.0, **settings)
+    gradients = random_gradients(4)
+    found, _, rates = updated(config, gradients)
+    for layer, leaves in PARAMS.items():
+        for name, leaf in leaves.items():
+            w, m = leaf.astype(np.float64), 0.0  # Chen et al. (2023), algorithm 2
+            for eta, gradient in zip(rates, gradients, strict=True):
+                g = gradient[layer][name].astype(np.float64)
+                w = w - eta * (np.sign(0.8 * m + 0.2 * g) + 0.1 * w)
+                m = 0.7 * m + 0.3 * g
+            np.testing.assert_allclose(found[layer][name], w, rtol=1e-5)
+
+
+LAYERS = [["Conv_0", "BatchNorm_0"], ["Block_0"], ["Dense_0"]]
+
+
+def test_factors_of_layers_by_hand():
+    settings = make_config(backbone_scale=0.5, layer_decay=0.8).optimizer
+    assert optimizer.layer_factors(settings, LAYERS) == pytest.approx(
+        {"Conv_0": 0.5 * 0.64, "BatchNorm_0": 0.5 * 0.64, "Block_0": 0.5 * 0.8, "Dense_0": 1}
+    )
+
+
+@pytest.mark.parametrize("name", optimizer.TABLE)
+def test_each_layer_moves_by_its_factor_times_the_learning_rate(name):
+    params = {"net": PARAMS}
+    config = make_config(name=name, learning_rate=0.5, warmup_epochs=0.0, weight_decay=0.1)
+    gradients = random_gradients(1, params)
+    plain, _, _ = updated(config, gradients, None, params)
+    scaled, state, _ = updated(config, gradients, {"Conv_0": 0.25, "BatchNorm_0": 0.0}, params)
+    moved = plain["net"]["Conv_0"]["kernel"] - PARAMS["Conv_0"]["kernel"]
+    expected = PARAMS["Conv_0"]["kernel"] + 0.25 * moved
+    np.testing.assert_allclose(scaled["net"]["Conv_0"]["kernel"], expected, rtol=1e-6)
+    jax.tree.map(np.testing.assert_array_equal, scaled["net"]["BatchNorm_0"], PARAMS["BatchNorm_0"])
+    moments = [leaf for leaf in jax.tree.leaves(state) if leaf.ndim]
+    assert {leaf.shape for leaf in moments} == {(2, 2)}  # nothing is kept of what is frozen
+
+
+def test_factors_of_one_leave_the_optimiser_as_it_is():
+    config, gradients = make_config(), random_gradients(2, {"net": PARAMS})
+    ones = dict.fromkeys(PARAMS, 1.0)
+    plain = updated(config, gradients, None, {"net": PARAMS})
+    same = updated(config, gradients, ones, {"net": PARAMS})
+    assert jax.tree.structure(plain) == jax.tree.structure(same)
+    jax.tree.map(np.testing.assert_array_equal, plain, same)
+
+
 def test_ema_by_hand():
     rng = np.random.default_rng(0)
     steps = [{"a": rng.normal(size=3).astype(np.float32)} for _ in range(4)]
@@ -157,6 +252,14 @@ def test_ema_of_many_values_forgets_as_its_decay_says():
         ("decay", -0.2),
         ("momentum", 1.0),
         ("momentum", -0.1),
+        ("name", "adam"),
+        ("beta1", 1.0),
+        ("beta2", -0.1),
+        ("lion_beta2", 1.0),
+        ("epsilon", -1e-8),
+        ("backbone_scale", -0.5),
+        ("layer_decay", 0.0),
+        ("layer_decay", 1.5),
         ("ema", 1.0),
         ("ema", -0.5),
         ("warmup_epochs", 10.5),

@@ -8,7 +8,7 @@ updated running ones.
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -45,13 +45,16 @@ class Classifier(nn.Module):
     Attributes:
       net: network from (inputs [B, ...], train) to logits [B, K] in ``net.dtype``.
       preprocess: preprocessing of inputs in the range of the data.
+      freeze_batch_norm: whether training too uses the running statistics, and keeps them.
     """
 
     net: nn.Module
     preprocess: Preprocessing
+    freeze_batch_norm: bool = False
 
     def __call__(self, inputs: jax.Array, train: bool = False) -> jax.Array:
         """Computes logits float32 [B, K] of inputs [B, ...] in the range of the data."""
+        train = train and not self.freeze_batch_norm
         return self.net(self.preprocess(inputs, self.net.dtype), train).astype(jnp.float32)
 
 
@@ -114,6 +117,7 @@ def create(
     return Classifier(
         net=registry.bind("model", network, config.model, **others),
         preprocess=preprocessing.create(spec, mean, std),
+        freeze_batch_norm=config.model.freeze_batch_norm,
     )
 
 
@@ -130,6 +134,45 @@ def init(model: nn.Module, key: jax.Array, example_shape: Sequence[int]) -> tupl
     """
     variables = _init_variables(model, key, tuple(example_shape))
     return variables["params"], variables.get("batch_stats", {})
+
+
+def layer_groups(model: Classifier, example_shape: Sequence[int]) -> list[list[str]]:
+    """Lists the layers of a network by name, from the input to the head.
+
+    The order is that in which the network calls its direct parts. A part with nothing but scales
+    and biases, such as batch norm, is in the group of the layer before it.
+
+    Args:
+      model: model from ``create``.
+      example_shape: shape of one input without the batch axis.
+
+    Raises:
+      ValueError: the last part of the network does not return the logits.
+    """
+    parts: dict[str, Any] = {}
+
+    def trace(key: jax.Array) -> tuple[()]:
+        inputs = jnp.zeros((1, *example_shape), jnp.float32)
+        # Outside of this function, JAX sorts the names.
+        parts.update(model.init(key, inputs, train=False)["params"]["net"])
+        return ()
+
+    jax.eval_shape(trace, jax.random.key(0))
+    groups: list[list[str]] = []
+    for name, part in parts.items():
+        norm = isinstance(part, Mapping) and part.keys() <= {"scale", "bias"}
+        if norm and groups:
+            groups[-1].append(name)
+        else:
+            groups.append([name])
+    network, head = model.net, parts[groups[-1][0]]
+    kernel = head.get("kernel") if isinstance(head, Mapping) else None
+    if kernel is None or kernel.shape[-1] != getattr(network, "num_classes", None):
+        raise ValueError(
+            f"optimizer.backbone_scale, optimizer.layer_decay: {type(network).__name__} ends in "
+            f"{groups[-1][0]!r}, which is no dense layer for the logits; use 1 for both"
+        )
+    return groups
 
 
 # Under jit, XLA drops the forward pass, of which only the shapes are needed.
