@@ -20,6 +20,7 @@ from ml_collections import ConfigDict
 
 from autolabel_jax import calibration, files, processes, run_dir
 from autolabel_jax import experiment as experiment_lib
+from autolabel_jax.models import pretrained
 from autolabel_jax.types import Array, CarriedStats, StepMetrics, TrainState
 
 CHECKSUMS = "checksums.json"  # in the folder of a checkpoint
@@ -48,14 +49,17 @@ def no_metrics() -> StepMetrics:
 
 
 def first_snapshot(
-    experiment: experiment_lib.Experiment, seed: int, example_shape: tuple[int, ...]
+    experiment: experiment_lib.Experiment,
+    seed: int,
+    example_shape: tuple[int, ...],
+    weights: pretrained.Weights | None = None,
 ) -> Snapshot:
     """Makes the snapshot at which a run begins, on every device of the mesh.
 
     Arguments are those of ``experiment.init_state``.
     """
     snapshot = Snapshot(
-        state=experiment_lib.init_state(experiment, seed, example_shape),
+        state=experiment_lib.init_state(experiment, seed, example_shape, weights),
         epoch=np.int32(0),
         step=np.int32(0),
         metrics=no_metrics(),

@@ -15,7 +15,15 @@ from ml_collections import ConfigDict
 
 from autolabel_jax import files, processes
 from autolabel_jax.datasets import Dataset, fingerprint
-from autolabel_jax.run_dir import CONFIG, DATASET, LOCK, RESULT, RunDir, library_versions
+from autolabel_jax.run_dir import (
+    CONFIG,
+    DATASET,
+    INIT_FROM,
+    LOCK,
+    RESULT,
+    RunDir,
+    library_versions,
+)
 
 # Fields that do not affect the results; they may differ when a run is resumed.
 FREE_FIELDS = ("data_dir", "loader_workers", "checkpoint.keep", "checkpoint.every_epochs")
@@ -55,7 +63,11 @@ def _remove_if_unused(run_dir: RunDir) -> None:
 
 
 def claim(
-    run_dir: RunDir, config: ConfigDict, dataset: Dataset, defaults: ConfigDict | None = None
+    run_dir: RunDir,
+    config: ConfigDict,
+    dataset: Dataset,
+    defaults: ConfigDict | None = None,
+    weights_sha256: str | None = None,
 ) -> None:
     """Claims the folder for a config and data set, or checks that it has the same ones.
 
@@ -68,15 +80,20 @@ def claim(
       dataset: its data.
       defaults: config with the defaults of fields that an older run lacks, see
         ``check_config``.
+      weights_sha256: checksum of the pretrained weights from which a new run starts.
 
     Raises:
       ValueError: the folder belongs to a run with other settings or data.
     """
-    processes.on_first(lambda: _claim(run_dir, config, dataset, defaults))
+    processes.on_first(lambda: _claim(run_dir, config, dataset, defaults, weights_sha256))
 
 
 def _claim(
-    run_dir: RunDir, config: ConfigDict, dataset: Dataset, defaults: ConfigDict | None
+    run_dir: RunDir,
+    config: ConfigDict,
+    dataset: Dataset,
+    defaults: ConfigDict | None,
+    weights_sha256: str | None,
 ) -> None:
     run_dir.path.mkdir(parents=True, exist_ok=True)
     for folder in (run_dir.path, run_dir.ledger.folder):
@@ -91,6 +108,8 @@ def _claim(
         _reopen(run_dir, config, more_epochs)
     if not known or not (run_dir.path / DATASET).exists():
         described["versions"] = library_versions()
+        if weights_sha256 is not None:
+            described[INIT_FROM] = weights_sha256
         files.write_json(run_dir.path / DATASET, described, checksum=True)
     files.write_json(run_dir.path / CONFIG, json.loads(config.to_json()))
 

@@ -27,6 +27,11 @@ def base() -> ConfigDict:
     config.model.name = "wide_resnet"  # Model: a row of models.TABLE, or module:Class
     config.model.depth = 28  # Number of layers of wide_resnet, 6n + 4
     config.model.width = 10  # Widening factor, channels of the first layer, or hidden units
+    config.model.photograph_stem = False  # resnet18: 7 × 7 stem and max-pooling, as for ImageNet
+    config.model.size = "tiny"  # vit: 'tiny', 'small' or 'base'
+    config.model.patch = 16  # vit: side of a patch, pixels
+    config.model.init_from = ""  # Pretrained weights: FILE.safetensors of torchvision or timm
+    config.model.normalization = "auto"  # Mean and std of inputs: 'data', 'imagenet' or 'half'
     config.model.freeze_batch_norm = False  # Keep the running statistics, and train with them
     config.dtype = "float32"  # Type of activations: 'float32' or 'bfloat16'; parameters are float32
 
@@ -90,6 +95,7 @@ def tiny(config: ConfigDict) -> ConfigDict:
     config.train_examples = 1200
     config.test_examples = 500
     config.model.name = "small_cnn"
+    config.model.init_from = ""
     config.model.width = 8
     config.dtype = "float32"
     config.epochs = 3

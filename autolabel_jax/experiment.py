@@ -31,6 +31,7 @@ from autolabel_jax import (
     visits,
 )
 from autolabel_jax.datasets import Dataset
+from autolabel_jax.models import pretrained
 from autolabel_jax.types import (
     Augmented,
     AveragedTrainState,
@@ -184,15 +185,25 @@ def create(config: ConfigDict, dataset: Dataset, mesh: Mesh) -> Experiment:
     return dataclasses.replace(experiment, visits=num_visits)
 
 
-def init_state(experiment: Experiment, seed: int, example_shape: tuple[int, ...]) -> TrainState:
+def init_state(
+    experiment: Experiment,
+    seed: int,
+    example_shape: tuple[int, ...],
+    weights: pretrained.Weights | None = None,
+) -> TrainState:
     """Makes the state before the first step: random parameters, and the augmentation's own labels.
 
     Args:
       experiment: fixed parts of the run.
       seed: seed of the parameters.
       example_shape: shape of one input, without the batch axis.
+      weights: pretrained weights, in place of random ones.
     """
     params, batch_stats = models.init(experiment.model, jax.random.key(seed), example_shape)
+    if weights is not None:
+        variables = {"params": params, "batch_stats": batch_stats}
+        merged = pretrained.merge(variables, weights)
+        params, batch_stats = merged["params"], merged.get("batch_stats", {})
     middles = buckets.middles(experiment.edges, experiment.augmentation.num_groups)
     rule = experiment.rule
     sizes = {"num_classes": experiment.num_classes} if rule.reads_confusion else {}

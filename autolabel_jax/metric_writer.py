@@ -146,9 +146,18 @@ def evaluate_clean(
         "test_examples": len(dataset.test.label),
         "train_accuracy": lines[-1]["train_accuracy"] if lines else None,
         **metrics,
+        **_weights(config, run),
         **provenance(),
         "seconds": sum(line["seconds"] for line in lines) + time.perf_counter() - began,
     }
+
+
+def _weights(config: ConfigDict, run: RunDir) -> dict[str, Any]:
+    """Returns the checksum of the pretrained weights of a run that has some."""
+    if not config.model.init_from:
+        return {}
+    described = processes.on_first(run.read_dataset) or {}
+    return {run_dir.INIT_FROM: described.get(run_dir.INIT_FROM)}
 
 
 def provenance() -> dict[str, Any]:

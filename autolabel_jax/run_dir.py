@@ -33,6 +33,7 @@ SAVED_METRICS = "epochs.jsonl"  # in the folder of a checkpoint
 BEFORE = {"calibration": {"exact": True}}
 CONFIG, RESULT, LOCK = "config.json", "result.json", ".lock"
 DATASET = "dataset.json"  # also in each checkpoint, so that a copy of it knows its data
+INIT_FROM = "init_from_sha256"  # in dataset.json and result.json: pretrained weights of the run
 PACKAGES = ("jax", "flax", "optax", "numpy")
 # Entries of the result that only the training process can know.
 OF_TRAINING = ("revision", "numerics_version", "versions", "device", "peak_memory_gib", "seconds")

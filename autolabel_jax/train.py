@@ -17,13 +17,15 @@ from autolabel_jax import (
     epochs,
     input_pipeline,
     metric_writer,
+    models,
     processes,
     registry,
 )
 from autolabel_jax import experiment as experiment_lib
 from autolabel_jax.evaluation import predict
+from autolabel_jax.models import pretrained
 from autolabel_jax.progress import Progress
-from autolabel_jax.run_dir import RunDir
+from autolabel_jax.run_dir import INIT_FROM, RunDir
 
 
 def train(
@@ -58,13 +60,17 @@ def train(
     with claim.locked(run_dir):
         dataset = datasets.load(config)
         experiment = experiment_lib.create(config, dataset, input_pipeline.make_mesh())
-        claim.claim(run_dir, config, dataset, defaults)
+        weights = None
+        if not run_dir.saved_checkpoints() and not run_dir.is_finished:
+            weights = _read_weights(config, run_dir, experiment, dataset)
+        sha256 = None if weights is None else weights.sha256
+        claim.claim(run_dir, config, dataset, defaults, sha256)
         if finished := run_dir.result():
             if processes.is_first():
                 saved = checkpoint.read_lines(run_dir.last_checkpoint())
                 metric_writer.restore_metrics(run_dir, config.epochs, saved)
             return finished
-        return _train(config, run_dir, dataset, experiment, should_stop, progress)
+        return _train(config, run_dir, dataset, experiment, weights, should_stop, progress)
 
 
 def _train(
@@ -72,6 +78,7 @@ def _train(
     run_dir: RunDir,
     dataset: datasets.Dataset,
     experiment: experiment_lib.Experiment,
+    weights: pretrained.Weights | None,
     should_stop: Callable[[], bool],
     progress: bool,
 ) -> dict[str, Any]:
@@ -79,13 +86,17 @@ def _train(
     _warn_of_still_labels(config, experiment)
     keep, data = config.checkpoint.keep, run_dir.read_dataset()
     with checkpoint.Checkpoints(run_dir.checkpoints, keep, data=data, config=config) as saved:
-        snapshot = checkpoint.first_snapshot(experiment, config.seed, dataset.train.input.shape[1:])
+        shape = dataset.train.input.shape[1:]
+        snapshot = checkpoint.first_snapshot(experiment, config.seed, shape, weights)
         restored = saved.restore(snapshot)
         if restored is None and (lines := run_dir.read_metrics()):
             processes.say(
                 f"{run_dir.checkpoints}: no checkpoint is left, though there are metrics of "
                 f"{len(lines)} epochs; training begins at the first epoch again"
             )
+        if restored is None and weights is None and config.model.init_from:  # all were damaged
+            weights = _read_weights(config, run_dir, experiment, dataset)
+            snapshot = checkpoint.first_snapshot(experiment, config.seed, shape, weights)
         snapshot = restored or snapshot
         steps = experiment.steps_per_epoch + calibration_step.num_steps(
             len(dataset.calibration.label),
@@ -109,6 +120,37 @@ def _train(
         predictor, config, dataset, run_dir, lines=run_dir.read_metrics(), began=began
     )
     return run_dir.write_result(result)
+
+
+def _read_weights(
+    config: ConfigDict,
+    run_dir: RunDir,
+    experiment: experiment_lib.Experiment,
+    dataset: datasets.Dataset,
+) -> pretrained.Weights | None:
+    """Reads the pretrained weights of a run, and says how they are used; None without any.
+
+    Raises:
+      FileNotFoundError, ValueError: as ``pretrained.read``, or the run began with other weights.
+    """
+    path, shape = config.model.init_from, dataset.train.input.shape[1:]
+    if not path:
+        return None
+    params, batch_stats = models.shapes(experiment.model, shape)
+    variables = {"params": params, "batch_stats": batch_stats}
+    weights = pretrained.read(path, models.find(config.model.name), variables)
+    before = (run_dir.read_dataset() or {}).get(INIT_FROM, weights.sha256)
+    if before != weights.sha256:
+        raise ValueError(
+            f"model.init_from: {path} has the SHA-256 {weights.sha256}, but the run in "
+            f"{run_dir.path} began with {before}; restore the file, or use another --workdir"
+        )
+    head = f"the head is new, as {weights.new_head}" if weights.new_head else "with its head"
+    processes.say(
+        f"model.init_from: starts from {path}; {head}; inputs are normalised by "
+        f"model.normalization={models.normalization(config)!r}"
+    )
+    return weights
 
 
 def _warn_of_still_labels(config: ConfigDict, experiment: experiment_lib.Experiment) -> None:

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
+from scipy import special
 
 from autolabel_jax import models
 from autolabel_jax.datasets import InputSpec
@@ -14,13 +15,15 @@ from autolabel_jax.models import features, layers
 from configs import base
 
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
+KEY = jax.random.key(0)
 NAMES = tuple(models.TABLE)
+WITHOUT_BATCH_NORM = ("mlp", "vit")
 
 
 def make_config(name, *, depth=10, width=2, dtype="float32"):
     config = base.base()
     config.model.name, config.model.depth, config.model.width = name, depth, width
-    config.dtype = dtype
+    config.model.patch, config.dtype = 4, dtype
     return config
 
 
@@ -102,10 +105,15 @@ class Reference:
         self.stages.append(x.mean(tuple(range(1, x.ndim - 1))))
         return x
 
-    def dense(self, x):
+    def dense(self, x, module=None):
         self.penultimate = x
-        leaves = self.params[self._next(None, "Dense")]
+        leaves = self._leaves(self.params, module, self._next(module, "Dense"))
         return x @ leaves["kernel"].astype(np.float64) + leaves["bias"]
+
+    def layer_norm(self, x, module=None):
+        leaves = self._leaves(self.params, module, self._next(module, "LayerNorm"))
+        x = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-6)
+        return x * leaves["scale"] + leaves["bias"]
 
 
 def relu(x):
@@ -164,7 +172,38 @@ def resnet50(net, x):
     return net.dense(x.mean((1, 2)))
 
 
+def attention(qkv, heads):
+    """Head by head and image by image, as in the paper's appendix A."""
+    q, k, v = np.split(qkv, 3, axis=-1)
+    out = np.empty_like(q)
+    for b in range(len(q)):
+        for h in range(heads):
+            own = slice(64 * h, 64 * (h + 1))
+            scores = np.exp(q[b, :, own] @ k[b, :, own].T / 8)
+            out[b, :, own] = scores / scores.sum(-1, keepdims=True) @ v[b, :, own]
+    return out
+
+
+def vit(net, x):  # tiny, patches of 4 pixels
+    embedding = net.params["Embedding_0"]
+    kernel = embedding["Conv_0"]["kernel"].astype(np.float64).reshape(-1, 192)
+    rows, columns = x.shape[1] // 4, x.shape[2] // 4
+    patches = x.reshape(len(x), rows, 4, columns, 4, -1).transpose(0, 1, 3, 2, 4, 5)
+    x = patches.reshape(len(x), rows * columns, -1) @ kernel + embedding["Conv_0"]["bias"]
+    token = np.broadcast_to(embedding["cls_token"], (len(x), 1, 192))
+    x = np.concatenate([token, x], axis=1) + embedding["pos_embed"]
+    for i in range(12):
+        block = f"EncoderBlock_{i}"
+        y = attention(net.dense(net.layer_norm(x, block), block), heads=3)
+        x = x + net.dense(y, block)
+        y = net.dense(net.layer_norm(x, block), block)
+        y = y * special.ndtr(y)  # GELU
+        x = net.stage(x + net.dense(y, block))
+    return net.dense(net.layer_norm(x)[:, 0])
+
+
 FORWARD = {
+    "vit": vit,
     "mlp": mlp,
     "small_cnn": small_cnn,
     "wide_resnet": wide_resnet,
@@ -219,6 +258,9 @@ def test_forward_by_hand(name, train):
         ("resnet18", 28, 10, 11_173_962),
         # torchvision's resnet50, documented with its weights; 10 classes in place of 1,000.
         ("resnet50", 28, 10, 25_557_032 - 990 * 2049),
+        # timm's vit_tiny_patch16_224 with its 1,000 classes has 5,717,416; here it has 10 classes,
+        # 65 tokens in place of 197, and patches of 4 pixels in place of 16.
+        ("vit", 28, 10, 5_717_416 - 990 * 193 - 132 * 192 - 3 * 240 * 192),
         ("small_cnn", 28, 16, 27 * 16 + 9 * (16 * 32 + 2 * 32 * 32) + 2 * 112 + 33 * 10),
         ("mlp", 28, 16, 3073 * 16 + 17 * 16 + 17 * 10),
     ],
@@ -248,7 +290,7 @@ def test_shapes_and_dtypes(name, shape, dtype):
     params, batch_stats = make_shapes(model, shape)
     variables = {"params": params, "batch_stats": batch_stats}
     assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
-    assert bool(batch_stats) == (name != "mlp")
+    assert bool(batch_stats) == (name not in WITHOUT_BATCH_NORM)
     image = jax.ShapeDtypeStruct((5, *shape), jnp.float32)
     logits, updated = jax.eval_shape(
         lambda v, x: model.apply(v, x, train=True, mutable=["batch_stats"]), variables, image
@@ -307,13 +349,47 @@ def test_only_training_looks_at_the_rest_of_the_batch(name):
         ("resnet18", ["Conv_0", "BatchNorm_0"], ["Block_7"]),
         ("small_cnn", ["Conv_0", "BatchNorm_0"], ["Conv_3", "BatchNorm_3"]),
         ("mlp", ["Dense_0"], ["Dense_1"]),
+        ("vit", ["Embedding_0"], ["EncoderBlock_11", "LayerNorm_0"]),
     ],
 )
 def test_layers_come_in_the_order_of_the_network(name, first, last):
     groups = models.layer_groups(make_model(name), (16, 16, 3))
     assert (groups[0], groups[-2]) == (first, last)
     assert groups[-1] == ["Dense_2" if name == "mlp" else "Dense_0"]
-    assert len(groups) == {"wide_resnet": 5, "resnet18": 10, "small_cnn": 5, "mlp": 3}[name]
+    count = {"wide_resnet": 5, "resnet18": 10, "small_cnn": 5, "mlp": 3, "vit": 14}
+    assert len(groups) == count[name]
+
+
+def test_sides_that_patches_do_not_divide_are_refused():
+    with pytest.raises(ValueError, match=r"model\.patch: got 4, must divide .* 8 and 6"):
+        make_shapes(make_model("vit"), (8, 6, 3))
+
+
+class Stem(nn.Module):
+    """The stem alone, where a classifier has its network."""
+
+    @nn.compact
+    def __call__(self, x, train=False):
+        return layers.photograph_stem(x, train, jnp.float32)
+
+
+def test_photograph_stem_by_hand():
+    image = make_images(2, (32, 32, 3))
+    variables = {name: {"net": tree} for name, tree in Stem().init(KEY, image).items()}
+    net = Reference(variables, train=False)
+    expected = max_pool(relu(net.norm(net.conv(image, 2))))
+    found = Stem().apply({name: tree["net"] for name, tree in variables.items()}, image)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_resnet18_takes_the_photograph_stem():
+    config = make_config("resnet18")
+    config.model.photograph_stem = True
+    spec = InputSpec("image", (64, 64, 3), "float32", 0, 1)
+    model = models.create(config, num_classes=1000, spec=spec, mean=MEAN, std=STD)
+    params, _ = models.shapes(model, (64, 64, 3))
+    # torchvision's resnet18, documented with its weights.
+    assert sum(leaf.size for leaf in jax.tree.leaves(params)) == 11_689_512
 
 
 def test_frozen_batch_norm_keeps_its_statistics_in_training():
@@ -353,6 +429,7 @@ def test_init_is_he_normal_and_follows_the_key():
         ({"name": "wide_resnet", "depth": 4}, r"model\.depth: got 4, must be 6n \+ 4"),
         ({"name": "small_cnn", "width": 0}, r"model\.width: got 0"),
         ({"name": "small_cnn", "kind": "features"}, r"accepts inputs of kind image, audio; got"),
+        ({"name": "vit", "kind": "audio"}, r"accepts inputs of kind image; got 'audio'"),
         ({"name": "mlp", "std": (0.2, 0.0, 0.2)}, r"std: got \(0\.2, 0\.0"),
     ],
 )
@@ -377,7 +454,7 @@ def test_features_by_hand(name):
     assert len(found.stages) == len(net.stages)
     for stage, by_hand in zip(found.stages, net.stages, strict=True):
         np.testing.assert_allclose(stage, by_hand, rtol=2e-3, atol=1e-3)
-    if name == "mlp":
+    if name in WITHOUT_BATCH_NORM:
         assert found.drift is None
     else:
         drift = np.mean(net.drift, axis=0).T  # over layers; [B, 2]

@@ -19,12 +19,13 @@ from numpy.typing import ArrayLike
 
 from autolabel_jax import registry
 from autolabel_jax.datasets import KINDS, InputSpec
-from autolabel_jax.models import preprocessing
+from autolabel_jax.models import preprocessing, pretrained
 from autolabel_jax.models.mlp import MLP
 from autolabel_jax.models.preprocessing import Preprocessing
 from autolabel_jax.models.resnet import ResNet18
 from autolabel_jax.models.resnet50 import ResNet50
 from autolabel_jax.models.small_cnn import SmallCNN
+from autolabel_jax.models.vit import ViT
 from autolabel_jax.models.wide_resnet import WideResNet
 
 # Maps the name in the config to the network.
@@ -32,10 +33,12 @@ TABLE: dict[str, type[nn.Module]] = {
     "wide_resnet": WideResNet,
     "resnet18": ResNet18,
     "resnet50": ResNet50,
+    "vit": ViT,
     "small_cnn": SmallCNN,
     "mlp": MLP,
 }
 
+AUTO = "auto"  # value of model.normalization
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 
@@ -81,7 +84,23 @@ def check(config: ConfigDict) -> type[nn.Module]:
     network = find(config.model.name)
     registry.check("model", network, config.model)
     registry.check_all("model", TABLE, config.model)
+    choices = (AUTO, "data", *preprocessing.STATISTICS)
+    registry.Setting(None, choices=choices).check("model.normalization", config.model.normalization)
+    if config.model.init_from:
+        pretrained.check(config.model.init_from, config.model.name, network)
     return network
+
+
+def normalization(config: ConfigDict) -> str:
+    """Returns the ``model.normalization`` of a config, 'data' or a key of STATISTICS, for 'auto'.
+
+    'auto' is 'data', but for pretrained weights what the network declares, or 'imagenet'.
+    """
+    if config.model.normalization != AUTO:
+        return config.model.normalization
+    if not config.model.init_from:
+        return "data"
+    return getattr(find(config.model.name), "normalization", "imagenet")
 
 
 def create(
@@ -113,6 +132,7 @@ def create(
             f"{spec.kind!r} of shape {list(spec.shape)}"
             + ("; grey images need a channel axis, x[..., None]" if len(spec.shape) == 2 else "")
         )
+    mean, std = preprocessing.statistics(normalization(config), spec, mean, std)
     others = {"num_classes": num_classes, "dtype": DTYPES[config.dtype]}
     return Classifier(
         net=registry.bind("model", network, config.model, **others),
@@ -134,6 +154,12 @@ def init(model: nn.Module, key: jax.Array, example_shape: Sequence[int]) -> tupl
     """
     variables = _init_variables(model, key, tuple(example_shape))
     return variables["params"], variables.get("batch_stats", {})
+
+
+def shapes(model: nn.Module, example_shape: Sequence[int]) -> tuple[Any, Any]:
+    """Returns the shapes of what ``init`` returns, without computing it."""
+    shape = tuple(example_shape)
+    return jax.eval_shape(lambda key: init(model, key, shape), jax.random.key(0))
 
 
 def layer_groups(model: Classifier, example_shape: Sequence[int]) -> list[list[str]]:

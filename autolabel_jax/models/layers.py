@@ -1,5 +1,6 @@
 """Defines the convolution and batch norm of all image models, and the features that they record."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -34,6 +35,44 @@ def conv(channels: int, size: int, stride: int, dtype: Any) -> nn.Conv:
         kernel_init=KERNEL_INIT,
         dtype=dtype,
     )
+
+
+def photograph_stem(x: jax.Array, train: bool, dtype: Any) -> jax.Array:
+    """Applies a 7 × 7 convolution of stride 2, batch norm, ReLU and 3 × 3 max-pooling of stride 2.
+
+    The calling module has the layers, with the names ``Conv_0`` and ``BatchNorm_0`` if they are
+    its first.
+    """
+    x = nn.relu(batch_norm(train, dtype)(conv(64, 7, 2, dtype)(x)))
+    # Padded apart, as jax2onnx ignores the padding of max_pool, and takes the window by name.
+    edges = ((0, 0), (1, 1), (1, 1), (0, 0))
+    x = jnp.pad(x, edges, constant_values=-jnp.inf)
+    return nn.max_pool(x, window_shape=(3, 3), strides=(2, 2))
+
+
+def torch_names(
+    blocks: Sequence[int], block: str, convolutions: int, *, widens: bool
+) -> dict[str, str]:
+    """Maps the layers of a residual network to their names in torchvision and timm.
+
+    Args:
+      blocks: number of blocks per stage.
+      block: name of the class of the blocks.
+      convolutions: number of convolutions of a block, without the shortcut.
+      widens: whether the first block has a convolution in its shortcut, as that of each later
+        stage has.
+    """
+    names = {"Conv_0": "conv1", "BatchNorm_0": "bn1", "Dense_0": "fc"}
+    places = [(stage, place) for stage, num in enumerate(blocks) for place in range(num)]
+    for number, (stage, place) in enumerate(places):
+        own, theirs = f"{block}_{number}", f"layer{stage + 1}.{place}"
+        for i in range(convolutions):
+            names[f"{own}/Conv_{i}"] = f"{theirs}.conv{i + 1}"
+            names[f"{own}/BatchNorm_{i}"] = f"{theirs}.bn{i + 1}"
+        if place == 0 and (stage > 0 or widens):
+            names[f"{own}/Conv_{convolutions}"] = f"{theirs}.downsample.0"
+            names[f"{own}/BatchNorm_{convolutions}"] = f"{theirs}.downsample.1"
+    return names
 
 
 class BatchNorm(nn.BatchNorm):

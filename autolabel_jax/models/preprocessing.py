@@ -8,7 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
 
-from autolabel_jax.datasets import InputSpec
+from autolabel_jax.datasets import PHOTOGRAPH_MEAN, PHOTOGRAPH_STD, InputSpec
+
+# Mean and standard deviation of the inputs of pretrained networks, per channel.
+STATISTICS = {
+    "imagenet": (PHOTOGRAPH_MEAN, PHOTOGRAPH_STD),  # of torchvision's and most of timm's
+    "half": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),  # of timm's vision transformers
+}
 
 
 class Preprocessing(Protocol):
@@ -41,6 +47,32 @@ class Unchanged:
         """Returns integers [B, L] unchanged."""
         del dtype
         return inputs
+
+
+def statistics(
+    choice: str, spec: InputSpec, mean: ArrayLike, std: ArrayLike
+) -> tuple[ArrayLike, ArrayLike]:
+    """Returns the mean and standard deviation that ``model.normalization`` asks for.
+
+    Args:
+      choice: 'data', or a key of STATISTICS.
+      spec: description of one input.
+      mean: mean of the training inputs, for 'data'.
+      std: standard deviation of the training inputs, for 'data'.
+
+    Raises:
+      ValueError: inputs are not RGB images in [0, 1], where the statistics are those of such ones.
+    """
+    if choice == "data":
+        return mean, std
+    in_range = spec.dtype == "uint8" or (spec.low >= 0 and spec.high <= 1)
+    if spec.kind != "image" or spec.shape[-1:] != (3,) or not in_range:
+        raise ValueError(
+            f"model.normalization: {choice!r} is for images of three channels in [0, 1]; got "
+            f"inputs of kind {spec.kind!r}, of shape {list(spec.shape)}, between {spec.low} and "
+            f"{spec.high}; use 'data'"
+        )
+    return STATISTICS[choice]
 
 
 def create(spec: InputSpec, mean: ArrayLike, std: ArrayLike) -> Preprocessing:

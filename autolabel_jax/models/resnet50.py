@@ -12,7 +12,15 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from autolabel_jax.models.layers import PENULTIMATE, STAGE, batch_norm, conv, record
+from autolabel_jax.models import layers
+from autolabel_jax.models.layers import (
+    PENULTIMATE,
+    STAGE,
+    batch_norm,
+    conv,
+    photograph_stem,
+    record,
+)
 
 BLOCKS = (3, 4, 6, 3)  # number of blocks per stage
 
@@ -50,15 +58,15 @@ class ResNet50(nn.Module):
     num_classes: int
     dtype: Any = jnp.float32
 
+    @staticmethod
+    def torch_names() -> dict[str, str]:
+        """Maps layers to their names in torchvision and timm."""
+        return layers.torch_names(BLOCKS, "Bottleneck", 3, widens=True)
+
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
         """Computes logits [B, K] of normalised images [B, height, width, channels]."""
-        x = conv(64, 7, 2, self.dtype)(x)
-        x = batch_norm(train, self.dtype)(x)
-        # Padded apart, as jax2onnx ignores the padding of max_pool, and takes the window by name.
-        edges = ((0, 0), (1, 1), (1, 1), (0, 0))
-        x = jnp.pad(nn.relu(x), edges, constant_values=-jnp.inf)
-        x = nn.max_pool(x, window_shape=(3, 3), strides=(2, 2))
+        x = photograph_stem(x, train, self.dtype)
         for stage, blocks in enumerate(BLOCKS):
             for block in range(blocks):
                 stride = 2 if stage > 0 and block == 0 else 1

@@ -212,8 +212,7 @@ def _info(
         "input": dataclasses.asdict(spec) | {"shape": list(spec.shape)},
         "preprocessing": {
             "middle": photographs.MIDDLE if streamed else 1.0,
-            "mean": run.dataset.mean.tolist(),
-            "std": run.dataset.std.tolist(),
+            **dataclasses.asdict(run.experiment.model.preprocess),
         },
         "class_names": names,
         "calibrator": {

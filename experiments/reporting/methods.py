@@ -36,10 +36,14 @@ def fields(field: str, config: Mapping[str, Any]) -> tuple[str, ...] | None:
 
 
 def model_name(config: Mapping[str, Any]) -> str:
-    """Returns the model's name and sizes: 'wide_resnet-28-10', 'mlp-256', 'resnet18'."""
-    sizes = (config.get(f"model.{field}") for field in fields("model.name", config) or ())
+    """Returns the model's name and sizes: 'wide_resnet-28-10', 'vit-tiny-16', 'resnet18'.
+
+    A switch that is on is there by its name: 'resnet18-photograph_stem'.
+    """
+    sizes = {field: config.get(f"model.{field}") for field in fields("model.name", config) or ()}
+    shown = (name if size is True else size for name, size in sizes.items() if size is not False)
     name = title("model.name", config["model.name"])
-    return "-".join([name, *(str(size) for size in sizes if size is not None)])
+    return "-".join([name, *(str(size) for size in shown if size is not None)])
 
 
 def learns(rule: str) -> bool:

@@ -31,6 +31,8 @@ OF_LABELS = ("labels.", "buckets.", "calibration.num_bins")
 OF_LABELS += ("calibration.exact", "calibration.share")
 # Fields that only a rule that learns reads.
 OF_LEARNING = ("labels.update_every", "labels.warmup_epochs", *OF_LABELS[1:])
+# Fields of the group of models that all of them read.
+OF_MODELS = ("model.init_from", "model.normalization", "model.freeze_batch_norm")
 SIZES = ("train_examples", "calibration_examples", "test_examples")  # of splits, in the result
 RESTORE = "restore the file, or move the folder away"
 
@@ -84,11 +86,12 @@ class RunRecord:
             unread += [name for name in config if name.startswith(OF_LEARNING)]
         for field in methods.TABLES:
             group, own = registry.GROUPS[field], methods.fields(field, config)
-            read = [field, *OF_LEARNING, *(f"{group}.{name}" for name in own or ())]
+            read = [field, *OF_LEARNING, *OF_MODELS, *(f"{group}.{name}" for name in own or ())]
             others = [name for name in config if name.startswith(f"{group}.") and name not in read]
             unread += others if own is not None else ()
         kept = {name: value for name, value in config.items() if name not in unread}
-        return kept | {n: result[n] for n in SIZES if n in result} | numerics(result)
+        measured = (*SIZES, run_dir.INIT_FROM)
+        return kept | {n: result[n] for n in measured if n in result} | numerics(result)
 
 
 def load(arguments: Sequence[str]) -> list[RunRecord]:
