@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike
 from autolabel_jax import registry
 from autolabel_jax.datasets import KINDS, InputSpec
 from autolabel_jax.models import preprocessing, pretrained
+from autolabel_jax.models.efficientnet import EfficientNetLite0
 from autolabel_jax.models.mlp import MLP
 from autolabel_jax.models.preprocessing import Preprocessing
 from autolabel_jax.models.resnet import ResNet18
@@ -33,6 +34,7 @@ TABLE: dict[str, type[nn.Module]] = {
     "wide_resnet": WideResNet,
     "resnet18": ResNet18,
     "resnet50": ResNet50,
+    "efficientnet_lite0": EfficientNetLite0,
     "vit": ViT,
     "small_cnn": SmallCNN,
     "mlp": MLP,

@@ -133,18 +133,19 @@ def record(module: nn.Module, name: str, x: jax.Array) -> jax.Array:
     return x
 
 
-def batch_norm(train: bool, dtype: Any, scale: float = 1.0) -> BatchNorm:
+def batch_norm(train: bool, dtype: Any, scale: float = 1.0, epsilon: float = 1e-5) -> BatchNorm:
     """Makes batch norm over all but the last axis; flax computes its statistics in float32.
 
     Args:
       train: whether to use the statistics of the batch and update the running ones.
       dtype: type of activations.
       scale: initial scale.
+      epsilon: added to the variance.
     """
     return BatchNorm(
         use_running_average=not train,
         momentum=0.9,
-        epsilon=1e-5,
+        epsilon=epsilon,
         dtype=dtype,
         scale_init=nn.initializers.constant(scale),
     )

@@ -69,7 +69,7 @@ def check(path: str, name: str, network: type) -> None:
     if not hasattr(network, "torch_names"):
         raise ValueError(
             f"model.init_from: got {path!r}, but model.name={name!r} reads no pretrained weights; "
-            "use resnet18, resnet50 or vit"
+            "see docs/pretrained.md"
         )
 
 
