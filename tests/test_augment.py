@@ -403,7 +403,7 @@ def test_none_and_given_leave_the_image():
 
 
 def test_unknown_name_lists_the_known():
-    with pytest.raises(ValueError, match="augment.name: got 'cutmix', expected one of: ") as error:
-        create("cutmix")
+    with pytest.raises(ValueError, match="augment.name: got 'cutmixx', expected one of: ") as error:
+        create("cutmixx")
     for name in ("none", "augmix", "mixup", "adversarial", "randaugment", "given"):
         assert name in str(error.value)

@@ -6,20 +6,30 @@ from autolabel_jax import registry
 from autolabel_jax.augment.adversarial import Adversarial
 from autolabel_jax.augment.augmix import AugMix
 from autolabel_jax.augment.base import Augmentation, one_group, unmixed
+from autolabel_jax.augment.cutmix import CutMix
+from autolabel_jax.augment.cutout import Cutout
 from autolabel_jax.augment.given import Given
 from autolabel_jax.augment.mixup import Mixup
+from autolabel_jax.augment.mixup_cutmix import MixupCutMix
 from autolabel_jax.augment.none import Identity
+from autolabel_jax.augment.patch_gaussian import PatchGaussian
 from autolabel_jax.augment.randaugment import RandAugment
+from autolabel_jax.augment.soft_crop import SoftCrop
 
 __all__ = [
     "TABLE",
     "Adversarial",
     "AugMix",
     "Augmentation",
+    "CutMix",
+    "Cutout",
     "Given",
     "Identity",
     "Mixup",
+    "MixupCutMix",
+    "PatchGaussian",
     "RandAugment",
+    "SoftCrop",
     "create",
     "find",
     "one_group",
@@ -33,6 +43,11 @@ TABLE: dict[str, type[Augmentation]] = {
     "mixup": Mixup,
     "randaugment": RandAugment,
     "adversarial": Adversarial,
+    "cutmix": CutMix,
+    "mixup_cutmix": MixupCutMix,
+    "cutout": Cutout,
+    "soft_crop": SoftCrop,
+    "patch_gaussian": PatchGaussian,
     "given": Given,
 }
 
