@@ -1,6 +1,7 @@
 """Augmentations that draw a box or an offset: against SciPy, and the published methods in NumPy."""
 
 import functools
+import json
 
 import jax
 import jax.numpy as jnp
@@ -8,11 +9,12 @@ import numpy as np
 import pytest
 from scipy import ndimage, stats
 
-from autolabel_jax import augment, buckets, labels
+from autolabel_jax import augment, buckets, labels, train
 from autolabel_jax.augment import boxes
 from autolabel_jax.datasets.split import spec_of
 from autolabel_jax.types import Distance
 from configs import digits_soft_crop
+from tests import helpers
 from tests.test_augment import assert_clean, create, make_batch, mixup_cdf, some_images
 
 BOXED = ("cutmix", "mixup_cutmix", "cutout", "soft_crop", "patch_gaussian")
@@ -439,3 +441,51 @@ def test_whole_sides_are_the_best_of_five_heights():
             if w <= 37 and (2 * h * w > 31 * 37) == (2 * wanted > 31 * 37)
         ]
         assert error(*found[:, i]) == pytest.approx(min(errors), abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [("cutout", {"max_side": 0.01}), ("patch_gaussian", {"patch_width": 0.01})],
+)
+def test_a_box_of_less_than_a_pixel_does_nothing(name, settings):
+    image = some_images(20, 8, 8)
+    done = moved(create(name, **settings), image, 1.0)
+    assert_clean(done.input, image)
+    np.testing.assert_array_equal(done.distance.value, np.zeros(20))
+
+
+@pytest.mark.slow
+def test_two_devices_do_the_same_as_one():
+    code = (
+        "import jax, numpy as np\n"
+        "from jax.sharding import NamedSharding, PartitionSpec\n"
+        "from autolabel_jax import input_pipeline\n"
+        "from tests.test_augment_boxes import BOXED, create, some_images\n"
+        "from tests.test_augment import make_batch\n"
+        "mesh = input_pipeline.make_mesh()\n"
+        "assert mesh.devices.size == 2\n"
+        "batch = make_batch(some_images(12, 8, 8))\n"
+        "half = NamedSharding(mesh, PartitionSpec(mesh.axis_names[0]))\n"
+        "for name in BOXED:\n"
+        "    method = create(name)\n"
+        "    run = jax.jit(lambda b, k: method.apply(k, b, method.draw(k, 12)))\n"
+        "    one = run(batch, jax.random.key(0))\n"
+        "    two = run(jax.device_put(batch, half), jax.random.key(0))\n"
+        "    assert len(two.input.sharding.device_set) == 2\n"
+        "    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(two)):\n"
+        "        np.testing.assert_allclose(a, b, atol=1e-6)\n"
+    )
+    done = helpers.process("-c", code, devices=2)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("name", BOXED)
+def test_trains(name, tmp_path):
+    """Each bucket is measured, and training counts by the distance in whole pixels."""
+    config = helpers.small_config(augment__name=name)
+    found = train.train(config, tmp_path, progress=False)
+    assert found["augmentation"] == name
+    line = json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[-1])
+    groups = augment.create(config).num_groups
+    assert np.size(line["bucket_accuracy"]) == 2 * groups
+    assert np.isfinite(line["train_loss"])

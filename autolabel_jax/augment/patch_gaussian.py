@@ -64,8 +64,10 @@ class PatchGaussian(base.Augmentation):
         side = jnp.full_like(share, width)
         box = boxes.place(place_key, share, side, (depths[0], depths[1]), shape)
         # With the area in whole pixels, the root mean square is that of the distance.
-        sigma = self.max_sigma * root / jnp.sqrt(jnp.maximum(box.area(shape), boxes.TINY))
+        area = box.area(shape)
+        sigma = self.max_sigma * root / jnp.sqrt(jnp.maximum(area, boxes.TINY))
         noise = sigma[:, None, None, None] * jax.random.normal(noise_key, batch.input.shape)
         clean = image_ops.to_float(batch.input)
         moved = jnp.where(box.mask(shape), jnp.clip(clean + noise, 0, 1), clean)
-        return base.unmixed(moved, batch.label, distance)
+        value = jnp.where(area > 0, distance.value, 0)
+        return base.unmixed(moved, batch.label, distance.replace(value=value))
