@@ -5,6 +5,7 @@ from ml_collections import ConfigDict
 from autolabel_jax import registry
 from autolabel_jax.augment.adversarial import Adversarial
 from autolabel_jax.augment.augmix import AugMix
+from autolabel_jax.augment.auto_augment import AutoAugment
 from autolabel_jax.augment.base import Augmentation, one_group, unmixed
 from autolabel_jax.augment.cutmix import CutMix
 from autolabel_jax.augment.cutout import Cutout
@@ -15,12 +16,14 @@ from autolabel_jax.augment.none import Identity
 from autolabel_jax.augment.patch_gaussian import PatchGaussian
 from autolabel_jax.augment.randaugment import RandAugment
 from autolabel_jax.augment.soft_crop import SoftCrop
+from autolabel_jax.augment.trivial_augment import TrivialAugment
 
 __all__ = [
     "TABLE",
     "Adversarial",
     "AugMix",
     "Augmentation",
+    "AutoAugment",
     "CutMix",
     "Cutout",
     "Given",
@@ -30,6 +33,7 @@ __all__ = [
     "PatchGaussian",
     "RandAugment",
     "SoftCrop",
+    "TrivialAugment",
     "create",
     "find",
     "one_group",
@@ -48,6 +52,8 @@ TABLE: dict[str, type[Augmentation]] = {
     "cutout": Cutout,
     "soft_crop": SoftCrop,
     "patch_gaussian": PatchGaussian,
+    "auto_augment": AutoAugment,
+    "trivial_augment": TrivialAugment,
     "given": Given,
 }
 
