@@ -12,6 +12,7 @@ from scipy import stats
 from autolabel_jax import buckets, train
 from autolabel_jax.augment import auto_augment, operations, policies, randaugment, trivial_augment
 from autolabel_jax.types import Distance
+from benchmarks import augmentation_peers
 from tests import helpers
 from tests.test_augment import (
     assert_clean,
@@ -74,6 +75,7 @@ def test_drawn_distances_of_trivial_augment():
 @pytest.mark.skipif(not importlib.util.find_spec("torchvision"), reason="needs torchvision")
 @pytest.mark.parametrize("name", NAMES)
 def test_policies_and_magnitudes_are_those_of_torchvision(name):
+    augmentation_peers.torchvision_v2()
     from torchvision.transforms import autoaugment
 
     theirs = autoaugment.AutoAugment(autoaugment.AutoAugmentPolicy(name))
@@ -114,11 +116,14 @@ def test_auto_augment_is_its_operations_in_sequence(name):
 
 
 def test_sub_policies_of_one_distance_keep_their_probabilities():
-    """P(sub-policy | distance), where both operations have no magnitude."""
-    rows = enumerate(policies.IMAGENET)
-    chance = {i: p * q for i, ((a, p, _), (b, q, _)) in rows if a in FULL and b in FULL}
-    assert len(chance) == 5
-    with_invert = sum(chance[i] for i in chance if policies.IMAGENET[i][0][0] == "invert")
+    """P(sub-policy | distance), where both operations have the largest strength."""
+    rows = [
+        (first, p * q)
+        for (first, p, m), (second, q, n) in policies.IMAGENET
+        if (first in FULL or m == 9) and (second in FULL or n == 9)
+    ]
+    assert len(rows) == 6
+    with_invert = sum(probability for first, probability in rows if first == "invert")
     distance = distances(np.ones(4000), np.ones(4000))
     code, amount, number, value = auto_augment.draw_operations(
         jax.random.key(0), distance, (4000, 8, 8, 3), policy="imagenet"
@@ -127,7 +132,7 @@ def test_sub_policies_of_one_distance_keep_their_probabilities():
     assert not np.any(amount[0][inverted])
     np.testing.assert_array_equal(number, np.full(4000, 2))
     np.testing.assert_allclose(value, np.ones(4000))
-    share = with_invert / sum(chance.values())
+    share = with_invert / sum(probability for _, probability in rows)
     assert stats.binomtest(int(inverted.sum()), 4000, share).pvalue > 1e-3
 
 
