@@ -78,6 +78,8 @@ def base() -> ConfigDict:
     config.checkpoint = ConfigDict()
     config.checkpoint.keep = 2  # Number of checkpoints that are kept
     config.checkpoint.every_epochs = 1  # Number of epochs between checkpoints
+    config.checkpoint.best = False  # Use the checkpoint of the lowest calibration NLL, not the last
+    config.checkpoint.patience = 0  # best: stop after N epochs without a lower one (0 = never)
     return config
 
 

@@ -20,6 +20,7 @@ from ml_collections import ConfigDict
 from autolabel_jax import (
     accumulation,
     augment,
+    best,
     buckets,
     calibration,
     input_pipeline,
@@ -96,6 +97,7 @@ def check(config: ConfigDict) -> tuple[augment.Augmentation, labels.LabelRule]:
       ValueError: a field of the config is not valid.
     """
     limits.check(config)
+    best.check(config)
     augmentation, rule = augment.create(config), labels.create(config)
     models.check(config)
     optimizer.check(config)

@@ -20,7 +20,7 @@ ORDER = (
     ("buckets", "calibration"),
     ("labels",),
     ("defaults",),
-    ("losses", "models", "optimizer", "visits"),
+    ("losses", "models", "optimizer", "visits", "best"),
     ("metrics", "calibrators"),
     ("experiment",),
     ("train_step", "calibration_step"),
