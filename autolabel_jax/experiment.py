@@ -68,6 +68,7 @@ class Experiment:
     ema: float
     visits: int  # in an update of the labels; 0 = a full pass
     mesh: Mesh
+    class_weights: np.ndarray | None = None  # float32 [K], factors of the loss; None = 1
 
     @property
     def num_buckets(self) -> int:
@@ -98,6 +99,7 @@ def check(config: ConfigDict) -> tuple[augment.Augmentation, labels.LabelRule]:
     """
     limits.check(config)
     best.check(config)
+    losses.given_weights(config)
     augmentation, rule = augment.create(config), labels.create(config)
     models.check(config)
     optimizer.check(config)
@@ -169,6 +171,9 @@ def create(config: ConfigDict, dataset: Dataset, mesh: Mesh) -> Experiment:
         visits=0,
         mesh=mesh,
     )
+    if config.class_weights != "none":
+        weights = losses.class_weights(config, dataset.train.label, dataset.num_classes)
+        experiment = dataclasses.replace(experiment, class_weights=weights)
     if config.calibration.exact:
         return experiment
     num_visits = visits.count(

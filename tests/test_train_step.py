@@ -119,6 +119,26 @@ def test_loss_is_the_cross_entropy_with_the_labels_of_the_state(dataset):
     np.testing.assert_allclose(metrics.loss[0], -(soft * log_prob).sum(), rtol=1e-5)
 
 
+@pytest.mark.parametrize("accumulate", [1, 4])
+def test_class_weights_multiply_the_loss_of_each_example(dataset, accumulate):
+    plain = {"optimizer__weight_decay": 0.0, "optimizer__nesterov": False}
+    steps, state, whole = start(
+        dataset, class_weights="0.5,1,2,4", accumulate=accumulate, **SGD | plain
+    )
+    before = jax.device_get(state.params)
+    after, metrics = run_steps(steps, state, whole, 1)
+    label = dataset.train.label[:16]
+    logits = np.asarray(mlp_logits(before, dataset.train.input[:16]), np.float64)
+    probability = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    weight = np.array([0.5, 1, 2, 4])[label]
+    loss = -weight * np.log(probability[np.arange(16), label])
+    np.testing.assert_allclose(metrics.loss[0], loss.sum(), rtol=1e-5)
+    # The gradient in the last bias, and one step of SGD at the rate 0.1.
+    gradient = (weight[:, None] * (probability - np.eye(4)[label])).mean(0)
+    moved = before["net"]["Dense_2"]["bias"] - after.params["net"]["Dense_2"]["bias"]
+    np.testing.assert_allclose(moved, 0.1 * gradient, rtol=1e-4, atol=1e-6)
+
+
 def test_each_given_distance_takes_the_label_of_its_bucket():
     dataset = helpers.make_dataset(SHAPE, distance=True)
     steps, state, whole = start(
