@@ -141,8 +141,10 @@ def create(config: ConfigDict, dataset: Dataset, mesh: Mesh) -> Experiment:
     if augmentation.distance_is_given and dataset.train.distance is None:
         raise ValueError(
             "augment.name: got 'given', but the data set has no distances; "
-            "use dataset='arrays' with an array `distance` in train.npz"
+            "use a manifest with a column `distance`, or dataset='arrays' with such an array"
         )
+    if isinstance(augmentation, augment.Given) and dataset.group_names:
+        augmentation = augment.GivenInGroups(len(dataset.group_names))
     edges, calibration_edges = _make_edges(config, augmentation, dataset.train.distance)
     model = models.create(
         config,

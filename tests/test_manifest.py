@@ -98,6 +98,45 @@ def test_copies_of_a_source_never_lie_on_both_sides(tmp_path):
         assert dataset.train.distance.dtype == np.float32
 
 
+MOVED = {"distance": [0.1, 0.9] * 10, "split": SPLIT}
+
+
+@pytest.mark.parametrize("values", [["tilt", "blur", "noise"], [10, 2, 3]])
+def test_groups_are_numbered_by_sorted_name(tmp_path, pictures, values):
+    group = [values[i % 3] for i in range(19)] + [values[0]]
+    path = write(tmp_path / "m.parquet", rows_of(group=group, **MOVED))
+    dataset = datasets.load(config_of(path))
+    assert dataset.group_names == tuple(map(str, sorted(values)))
+    for name, rows in {"train": range(12), "calibration": range(12, 15)}.items():
+        expected = [sorted(values).index(group[i]) for i in rows]
+        np.testing.assert_array_equal(getattr(dataset, name).group, expected)
+    assert dataset.test.group is None
+
+
+def test_groups_of_test_rows_alone_do_not_count(tmp_path, pictures):
+    path = write(tmp_path / "m.csv", rows_of(group=["a"] * 15 + ["b"] * 5, **MOVED))
+    dataset = datasets.load(config_of(path))
+    assert dataset.group_names == ("a",) and not dataset.train.group.any()
+
+
+def test_a_group_without_held_out_examples_is_named(tmp_path, pictures):
+    path = write(tmp_path / "m.csv", rows_of(group=["a"] * 11 + ["b"] + ["a"] * 8, **MOVED))
+    with pytest.warns(UserWarning, match="no calibration example of 1 of 2 groups: b; their labe"):
+        datasets.load(config_of(path))
+
+
+def test_groups_without_distances_are_not_read(tmp_path, pictures):
+    path = write(tmp_path / "m.csv", rows_of(group=["a"] * 20))
+    with pytest.warns(UserWarning, match="'group' is not read without a column 'distance'"):
+        assert datasets.load(config_of(path)).group_names == ()
+
+
+def test_too_many_groups_are_refused(tmp_path):
+    rows = [{"input": [1.0], "label": i % 2, "distance": 0.5, "group": i} for i in range(200)]
+    with pytest.raises(ValueError, match=r"column 'group' has 160 values, must be at most 100"):
+        manifest.read(str(write(tmp_path / "m.jsonl", rows)), image_size=32)
+
+
 def test_a_folder_with_and_without_splits(tmp_path, pictures):
     for i in range(20):
         for root in ("plain", "train" if i < 15 else "test"):
@@ -135,6 +174,7 @@ def test_unreadable_images_are_named_or_left_out(tmp_path, pictures):
         ({"split": ["train"] * 19 + ["dev"]}, "column 'split' has dev, expected one of: train"),
         ({"distance": [0.5] * 19 + [1.5]}, r"'distance' must be in \[0, 1\]; got 1.5 in row 20"),
         ({"distance": [0.5] * 19 + [None]}, "column 'distance' is empty in row 20"),
+        ({"group": [0.5] * 20}, "column 'group' must hold names, or whole numbers; got float"),
         ({"label": ["a"] * 20}, "has one class, 'a'"),
         ({"label": [0.5] * 20}, "column 'label' must hold names, or whole numbers"),
         ({"source": ["x"] * 20, "split": SPLIT}, "copies of source 'x' are in the splits"),

@@ -1,5 +1,6 @@
 """train_step against a plain optax loop, a soft cross-entropy by hand, and its own scan."""
 
+import dataclasses
 import functools
 
 import helpers
@@ -139,19 +140,25 @@ def test_class_weights_multiply_the_loss_of_each_example(dataset, accumulate):
     np.testing.assert_allclose(moved, 0.1 * gradient, rtol=1e-4, atol=1e-6)
 
 
-def test_each_given_distance_takes_the_label_of_its_bucket():
+@pytest.mark.parametrize("groups", [1, 2])
+def test_each_given_distance_takes_the_label_of_its_bucket(groups):
     dataset = helpers.make_dataset(SHAPE, distance=True)
+    group = np.arange(len(dataset.train), dtype=np.int32) % groups
+    if groups > 1:
+        train = dataclasses.replace(dataset.train, group=group)
+        dataset = dataclasses.replace(dataset, train=train, group_names=("a", "b"))
     steps, state, whole = start(
         dataset, labels__rule="autolabel", buckets__num=3, augment__name="given"
     )
-    confidence = np.array([1.0, 0.4, 0.6], np.float32)
+    confidence = np.array([1.0, 0.4, 0.6, 0.3, 0.8, 0.5][: 3 * groups], np.float32)
+    assert state.labels.confidence.shape == confidence.shape
     state = state.replace(labels=LabelState(confidence=jnp.asarray(confidence)))
     logits = np.asarray(mlp_logits(state.params, dataset.train.input[:16]), np.float64)
     log_prob = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
     _, metrics = run_steps(steps, state, whole, 1)
     expected = 0.0
     for i in range(16):
-        p = confidence[int(np.ceil(3 * float(dataset.train.distance[i]))) - 1]
+        p = confidence[3 * group[i] + int(np.ceil(3 * float(dataset.train.distance[i]))) - 1]
         soft = np.full(4, (1 - p) / 3)
         soft[dataset.train.label[i]] = p
         expected -= soft @ log_prob[i]

@@ -81,6 +81,7 @@ def load(config: ConfigDict) -> Dataset:
         std=std,
         kind=source.kind,
         superclass=superclasses.of(config.dataset),
+        group_names=source.group_names,
     )
     checks.check_dataset(dataset)
     return dataset

@@ -8,6 +8,8 @@ A manifest is a table, .csv, .parquet or .jsonl, with a row for each example. It
 - ``split``, optional: train, calibration or test. Without it, or without test rows, 20 % of the
   sources are test examples; without calibration rows, calibration is cut from train;
 - ``distance``, optional, in [0, 1]: how far the example was moved; read by ``augment.name=given``;
+- ``group``, optional beside ``distance``: name or number of the kind of move. Each has buckets
+  of its own;
 - ``source``, optional: name of the example that the row is a copy of. Copies of a source never lie
   on both sides of a cut.
 
@@ -29,6 +31,7 @@ from autolabel_jax.datasets.split import Source, Split
 
 TEST_SHARE = 0.2
 SEED = 0  # draws the test examples; independent of the seed of a run
+MOST_GROUPS = 100  # each has buckets, and needs held-out examples in them
 MOST_BYTES = 8 * 2**30  # of decoded images
 SHOWN = 5  # values in a message
 SILENT_SECONDS = 5  # before progress is shown
@@ -51,6 +54,7 @@ def read(data_dir: str, *, image_size: int, skip_unreadable: bool = False) -> So
     label, names = _classes(rows)
     source = _sources(rows)
     split = _splits(rows, source)
+    group, group_names = _groups(rows, split)
     inputs, kept = rows.input, np.arange(len(rows))
     if inputs is None:
         inputs, kept = _decode(rows, image_size, skip_unreadable)
@@ -60,7 +64,8 @@ def read(data_dir: str, *, image_size: int, skip_unreadable: bool = False) -> So
         at = kept[chosen]
         distance = None if rows.distance is None else rows.distance[at]
         copies = None if rows.source is None else source[at]
-        parts[name] = Split(inputs[chosen], label[at], distance, at, copies)
+        of_group = None if group is None or name == "test" else group[at]
+        parts[name] = Split(inputs[chosen], label[at], distance, at, copies, of_group)
     calibration = parts["calibration"]
     for name in ("train", "test"):
         if not len(parts[name]):
@@ -71,6 +76,7 @@ def read(data_dir: str, *, image_size: int, skip_unreadable: bool = False) -> So
         num_classes=len(names) if names else int(label.max()) + 1,
         class_names=names,
         calibration=calibration if len(calibration) else None,
+        group_names=group_names,
     )
 
 
@@ -91,6 +97,29 @@ def _sources(rows: Rows) -> np.ndarray:
     if rows.source is None:
         return np.arange(len(rows))
     return np.unique([str(name) for name in rows.source], return_inverse=True)[1].astype(np.int64)
+
+
+def _groups(rows: Rows, split: np.ndarray) -> tuple[np.ndarray | None, tuple[str, ...]]:
+    """Returns the group of each row, int32 [n], and the sorted names of groups.
+
+    Groups that are in test rows alone do not count; test rows have no group.
+    """
+    if rows.group is None:
+        return None, ()
+    if rows.distance is None:
+        warnings.warn(
+            f"data_dir: {rows.where}: column 'group' is not read without a column 'distance'",
+            stacklevel=5,
+        )
+        return None, ()
+    values = np.array(rows.group)
+    names = np.unique(values[split != "test"])
+    if len(names) > MOST_GROUPS:
+        raise ValueError(
+            f"data_dir: {rows.where}: column 'group' has {len(names)} values, must be at most "
+            f"{MOST_GROUPS}, as each group has buckets of its own"
+        )
+    return np.searchsorted(names, values).astype(np.int32), tuple(map(str, names))
 
 
 def _splits(rows: Rows, source: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ import numpy as np
 from autolabel_jax.datasets.folder import ENDINGS, HELD_OUT
 
 TABLES = (".csv", ".parquet", ".jsonl")
-COLUMNS = ("path", "input", "label", "split", "distance", "source")
+COLUMNS = ("path", "input", "label", "split", "distance", "group", "source")
 SPLITS = ("train", "calibration", "test")
 
 
@@ -26,6 +26,7 @@ class Rows:
     split: list[str] | None
     distance: np.ndarray | None
     source: list[Any] | None
+    group: list[Any] | None = None  # text or int
 
     def __len__(self) -> int:
         return len(self.label)
@@ -93,6 +94,7 @@ def _table_rows(path: pathlib.Path, columns: dict[str, list[Any]]) -> Rows:
         split=columns.get("split"),
         distance=_distances(where, columns["distance"]) if "distance" in columns else None,
         source=columns.get("source"),
+        group=_groups(where, columns["group"]) if "group" in columns else None,
     )
 
 
@@ -129,6 +131,16 @@ def _distances(where: str, values: list[Any]) -> np.ndarray:
                 f"{_line(values, value)}"
             )
     return np.array(values, np.float32)
+
+
+def _groups(where: str, values: list[Any]) -> list[Any]:
+    kinds = {type(value) for value in values}
+    if kinds in ({int}, {str}):
+        return values
+    raise ValueError(
+        f"data_dir: {where}: column 'group' must hold names, or whole numbers; got "
+        f"{', '.join(sorted(kind.__name__ for kind in kinds))}"
+    )
 
 
 def _folder_rows(root: pathlib.Path) -> Rows:

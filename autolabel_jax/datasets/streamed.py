@@ -32,6 +32,7 @@ class StreamedSplit:
     image_size: int  # side of the decoded squares in pixels
     workers: int  # number of processes that read and decode (0 = threads of this process)
     distance: None = None
+    group: None = None
 
     def __len__(self) -> int:
         return len(self.index)

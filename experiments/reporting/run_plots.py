@@ -15,6 +15,7 @@ from scipy.special import softmax
 
 from autolabel_jax import augment, buckets, datasets, files, image_ops, input_pipeline, trained
 from autolabel_jax import experiment as experiment_lib
+from autolabel_jax.augment import given
 from autolabel_jax.commands import diagram
 from autolabel_jax.metrics import bootstrap
 from autolabel_jax.run_dir import RunDir
@@ -202,7 +203,7 @@ def _moved(
 
 def _given(experiment: experiment_lib.Experiment, split: datasets.Split) -> np.ndarray:
     """Returns the same for data with given distances; missing and clean images are NaN."""
-    bucket = np.asarray(buckets.bucket_index(jnp.asarray(split.distance), experiment.edges))
+    bucket = np.asarray(buckets.bucket_index(given.distances(split), experiment.edges))
     image = np.asarray(image_ops.to_float(split.input))
     shown = np.full((experiment.num_buckets + 1, IMAGES, *image.shape[1:]), np.nan, np.float32)
     for n in range(experiment.num_buckets):
