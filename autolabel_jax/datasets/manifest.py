@@ -13,12 +13,14 @@ A manifest is a table, .csv, .parquet or .jsonl, with a row for each example. It
 - ``source``, optional: name of the example that the row is a copy of. Copies of a source never lie
   on both sides of a cut.
 
-A folder has the images in CLASS/ or in train/CLASS/ and val/ (or validation/, test/) CLASS/. Images
-are decoded into memory, as in evaluation.
+A folder has the images in CLASS/ or in train/CLASS/ and val/ (or validation/, test/) CLASS/, or is
+one of ``hugging_face``. Images are decoded into memory, as in evaluation.
 """
 
+import io
 import os
 import warnings
+from collections.abc import Sequence
 from multiprocessing.pool import ThreadPool
 
 import numpy as np
@@ -83,7 +85,7 @@ def read(data_dir: str, *, image_size: int, skip_unreadable: bool = False) -> So
 def _classes(rows: Rows) -> tuple[np.ndarray, tuple[str, ...] | None]:
     """Returns labels, int32 [n], and the sorted names of classes; None if labels are numbers."""
     if isinstance(rows.label, np.ndarray):
-        return rows.label, None
+        return rows.label, rows.class_names
     names, label = np.unique(rows.label, return_inverse=True)
     if len(names) < 2:
         raise ValueError(
@@ -185,7 +187,7 @@ def _decode(rows: Rows, image_size: int, skip_unreadable: bool) -> tuple[np.ndar
         unreadable = {row: why for row, why in enumerate(shown) if why is not None}
     if not unreadable:
         return out, np.arange(len(rows))
-    named = [f"{rows.paths[row]} ({why})" for row, why in unreadable.items()]
+    named = [f"{rows.name(row)} ({why})" for row, why in unreadable.items()]
     message = f"data_dir: {rows.where}: {len(named)} of {len(rows)} images cannot be decoded: "
     message += ", ".join(named[:SHOWN]) + (" and more" if len(named) > SHOWN else "")
     if not skip_unreadable:
@@ -197,7 +199,7 @@ def _decode(rows: Rows, image_size: int, skip_unreadable: bool) -> tuple[np.ndar
     return out[kept], kept
 
 
-def _size(paths: list[str], most: int) -> tuple[int, int]:
+def _size(paths: Sequence[str | bytes], most: int) -> tuple[int, int]:
     """Returns height and width of the decoded images."""
     sizes = image_sizes(paths)
     if len({*sizes}) == 1 and max(sizes[0]) <= most:
@@ -205,12 +207,12 @@ def _size(paths: list[str], most: int) -> tuple[int, int]:
     return most, most
 
 
-def image_sizes(paths: list[str]) -> list[tuple[int, int]]:
+def image_sizes(paths: Sequence[str | bytes]) -> list[tuple[int, int]]:
     """Returns height and width of each image that can be opened, from its header."""
     sizes = []
     for path in paths:
         try:
-            with Image.open(path) as image:
+            with Image.open(path if isinstance(path, str) else io.BytesIO(path)) as image:
                 sizes.append((image.height, image.width))
         except Exception:  # ``_decode`` says why
             continue
