@@ -10,7 +10,7 @@ from autolabel_jax.datasets.split import Dataset, Source, Split, kind_of
 from autolabel_jax.datasets.streamed import StreamedSplit
 
 CALIBRATION_SOURCES = ("heldout", "train")
-IN_MEMORY = ("digits", "arrays", "manifest")  # data sets that cannot be streamed
+IN_MEMORY = ("digits", "arrays")  # data sets that cannot be streamed
 OF_FILES = ("folder", "manifest")  # data sets whose images are files
 MAX_CLASSES = 1_000_000  # larger labels are probably not class indices
 # Axes of one input by its kind, for messages.

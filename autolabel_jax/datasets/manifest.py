@@ -14,14 +14,17 @@ A manifest is a table, .csv, .parquet or .jsonl, with a row for each example. It
   on both sides of a cut.
 
 A folder has the images in CLASS/ or in train/CLASS/ and val/ (or validation/, test/) CLASS/, or is
-one of ``hugging_face``. Images are decoded into memory, as in evaluation.
+one of ``hugging_face``. Images are decoded into memory, as in evaluation. ``manifest_streamed``
+reads them as needed.
 """
 
+import functools
 import io
 import os
 import warnings
 from collections.abc import Sequence
 from multiprocessing.pool import ThreadPool
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -53,9 +56,9 @@ def read(data_dir: str, *, image_size: int, skip_unreadable: bool = False) -> So
       ValueError: a column or a row does not fit the description above; the message names it.
     """
     rows = list_rows(data_dir)
-    label, names = _classes(rows)
-    source = _sources(rows)
-    split = _splits(rows, source)
+    label, names = classes(rows)
+    source = sources(rows)
+    split = splits(rows, source)
     group, group_names = _groups(rows, split)
     inputs, kept = rows.input, np.arange(len(rows))
     if inputs is None:
@@ -68,6 +71,21 @@ def read(data_dir: str, *, image_size: int, skip_unreadable: bool = False) -> So
         copies = None if rows.source is None else source[at]
         of_group = None if group is None or name == "test" else group[at]
         parts[name] = Split(inputs[chosen], label[at], distance, at, copies, of_group)
+    return make_source(rows, parts, label, names, group_names)
+
+
+def make_source(
+    rows: Rows,
+    parts: dict[str, Any],
+    label: np.ndarray,
+    class_names: tuple[str, ...] | None,
+    group_names: tuple[str, ...] = (),
+) -> Source:
+    """Makes the data set of the splits in ``parts``.
+
+    Raises:
+      ValueError: the training or the test split has no examples.
+    """
     calibration = parts["calibration"]
     for name in ("train", "test"):
         if not len(parts[name]):
@@ -75,15 +93,19 @@ def read(data_dir: str, *, image_size: int, skip_unreadable: bool = False) -> So
     return Source(
         train=parts["train"],
         test=parts["test"],
-        num_classes=len(names) if names else int(label.max()) + 1,
-        class_names=names,
+        num_classes=len(class_names) if class_names else int(label.max()) + 1,
+        class_names=class_names,
         calibration=calibration if len(calibration) else None,
         group_names=group_names,
     )
 
 
-def _classes(rows: Rows) -> tuple[np.ndarray, tuple[str, ...] | None]:
-    """Returns labels, int32 [n], and the sorted names of classes; None if labels are numbers."""
+def classes(rows: Rows) -> tuple[np.ndarray, tuple[str, ...] | None]:
+    """Returns labels, int32 [n], and the names of classes; None if labels are numbers.
+
+    Raises:
+      ValueError: there is one class.
+    """
     if isinstance(rows.label, np.ndarray):
         return rows.label, rows.class_names
     names, label = np.unique(rows.label, return_inverse=True)
@@ -94,7 +116,7 @@ def _classes(rows: Rows) -> tuple[np.ndarray, tuple[str, ...] | None]:
     return label.astype(np.int32), tuple(map(str, names))
 
 
-def _sources(rows: Rows) -> np.ndarray:
+def sources(rows: Rows) -> np.ndarray:
     """Returns an integer for each row, int64 [n], which copies of one example share."""
     if rows.source is None:
         return np.arange(len(rows))
@@ -124,8 +146,12 @@ def _groups(rows: Rows, split: np.ndarray) -> tuple[np.ndarray | None, tuple[str
     return np.searchsorted(names, values).astype(np.int32), tuple(map(str, names))
 
 
-def _splits(rows: Rows, source: np.ndarray) -> np.ndarray:
-    """Returns the split of each row, str [n]; draws test sources if there are none."""
+def splits(rows: Rows, source: np.ndarray) -> np.ndarray:
+    """Returns the split of each row, str [n]; draws test sources if there are none.
+
+    Raises:
+      ValueError: a split is unknown, or copies of a source are in several.
+    """
     split = np.array(["train"] * len(rows) if rows.split is None else rows.split)
     if unknown := sorted({*split.tolist()} - {*SPLITS}):
         raise ValueError(
@@ -140,11 +166,10 @@ def _splits(rows: Rows, source: np.ndarray) -> np.ndarray:
         test = np.isin(source[cut], order[: max(1, round(TEST_SHARE * len(names)))])
         split = split.astype("<U11")
         split[cut[test]] = "test"
-        if processes.is_first():
-            processes.say(
-                f"data_dir: {rows.where} has no test rows; {test.sum()} of {len(cut)} training "
-                "examples are the test split, the same in every run"
-            )
+        _say_once(
+            f"data_dir: {rows.where} has no test rows; {test.sum()} of {len(cut)} training "
+            "examples are the test split, the same in every run"
+        )
     for name in np.unique(source[split != "train"]) if rows.source is not None else ():
         if len(found := np.unique(split[source == name])) > 1:
             copy = rows.source[int(np.flatnonzero(source == name)[0])] if rows.source else name
@@ -162,7 +187,7 @@ def _decode(rows: Rows, image_size: int, skip_unreadable: bool) -> tuple[np.ndar
     if (needed := len(rows) * height * width * 3) > MOST_BYTES:
         raise ValueError(
             f"image_size: {len(rows)} images of {height} × {width} pixels would take "
-            f"{needed / 2**30:.0f} GiB of memory; use a smaller image_size, or dataset='folder'"
+            f"{needed / 2**30:.0f} GiB of memory; use a smaller image_size, or stream=True"
         )
     out = np.zeros((len(rows), height, width, 3), np.uint8)
 
@@ -185,18 +210,37 @@ def _decode(rows: Rows, image_size: int, skip_unreadable: bool) -> tuple[np.ndar
             shown=processes.is_first(),
         )
         unreadable = {row: why for row, why in enumerate(shown) if why is not None}
+    kept = leave_out(rows, unreadable, skip_unreadable)
+    return (out if len(kept) == len(rows) else out[kept]), kept
+
+
+def leave_out(rows: Rows, unreadable: dict[int, str], skip: bool) -> np.ndarray:
+    """Returns the rows without those whose images cannot be decoded, int [m].
+
+    Args:
+      rows: all rows.
+      unreadable: reason for each row that cannot be decoded.
+      skip: whether these rows may be left out.
+
+    Raises:
+      ValueError: there are some, and they may not be left out.
+    """
     if not unreadable:
-        return out, np.arange(len(rows))
+        return np.arange(len(rows))
     named = [f"{rows.name(row)} ({why})" for row, why in unreadable.items()]
     message = f"data_dir: {rows.where}: {len(named)} of {len(rows)} images cannot be decoded: "
     message += ", ".join(named[:SHOWN]) + (" and more" if len(named) > SHOWN else "")
-    if not skip_unreadable:
+    if not skip:
         raise ValueError(
             f"{message}; repair or remove them, or leave them out with data.skip_unreadable=True"
         )
     warnings.warn(f"{message}; left out", stacklevel=5)
-    kept = np.setdiff1d(np.arange(len(rows)), list(unreadable))
-    return out[kept], kept
+    return np.setdiff1d(np.arange(len(rows)), list(unreadable))
+
+
+@functools.cache  # the data of a run are read several times
+def _say_once(text: str) -> None:
+    processes.say(text)
 
 
 def _size(paths: Sequence[str | bytes], most: int) -> tuple[int, int]:

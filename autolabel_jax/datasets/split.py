@@ -92,7 +92,9 @@ class Source:
     num_classes: int
     class_names: tuple[str, ...] | None
     kind: str | None = None  # kind of the inputs, see ``InputSpec``; None = by their shape
-    calibration: Split | None = None  # held-out examples of the user; None = cut from ``train``
+    calibration: Split | StreamedSplit | None = (
+        None  # held-out examples of the user; None = cut from ``train``
+    )
     group_names: tuple[str, ...] = ()  # of ``Split.group``
 
 
