@@ -123,6 +123,10 @@ def test_a_manifest_of_moved_examples_uses_its_distances(tmp_path, capfd):
     assert (config["augment"]["name"], config["model"]["name"]) == ("given", "mlp")
     line = json.loads((tmp_path / "run/metrics.jsonl").read_text().splitlines()[-1])
     assert len(line["label_confidence"]) == 3 and sum(line["bucket_count"]) > 0
+    capfd.readouterr()
+    model = f"--model={tmp_path / 'run/predictor'}"
+    assert autolabel("evaluate", model, f"--data={tmp_path / 'm.parquet'}") == 0
+    assert capfd.readouterr().out.startswith("240 examples, 3 classes")
 
 
 @pytest.mark.parametrize(

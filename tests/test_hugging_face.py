@@ -13,12 +13,16 @@ import pyarrow
 import pytest
 from PIL import Image
 from pyarrow import ipc
+from sklearn.datasets import load_digits
 
-from autolabel_jax import datasets, defaults
+import autolabel_jax
+from autolabel_jax import datasets, defaults, files
+from autolabel_jax.commands import main
 from autolabel_jax.datasets import hugging_face, manifest, manifest_rows
 
 # Not in order of name: the numbers of the classes are those of the list.
 CLASSES = ["wasp", "ant", "bee"]
+NUMBERS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 LABEL = {"names": CLASSES, "_type": "ClassLabel"}
 IMAGE = {"_type": "Image"}
 
@@ -178,6 +182,53 @@ def test_an_image_that_cannot_be_decoded_is_named_by_its_row(tmp_path):
     root = write(tmp_path / "d", columns, {"image": IMAGE, "label": LABEL})
     with pytest.raises(ValueError, match=r"1 of 30 images cannot be decoded: row 5 \(no image"):
         manifest.read(str(root), image_size=32)
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory):
+    """Folder of 300 digits with the names of numbers, of which 100 are the test split."""
+    root, data = tmp_path_factory.mktemp("digits"), load_digits()
+    pictures = (data.images[:300] * 15).astype(np.uint8)
+    columns = {
+        "img": [{"bytes": png(image), "path": None} for image in pictures],
+        "digit": data.target[:300].tolist(),
+    }
+    features = {"img": IMAGE, "digit": {"names": NUMBERS, "_type": "ClassLabel"}}
+    return write_splits(
+        root / "d", {"train": range(200), "test": range(200, 300)}, columns, features
+    )
+
+
+def test_names_of_classes_reach_every_command(digits, tmp_path, capsys):
+    short = ["--config.epochs=4", "--config.model.width=8", "--config.augment.name=none"]
+    run, csv_file = tmp_path / "run", tmp_path / "m.csv"
+    assert main.main(["train", f"--data={digits}", f"--out={run}", *short]) == 0
+    out, err = capsys.readouterr()
+    assert "has no test rows" not in err and "--config.stream" not in err
+    assert files.read_json(run / "dataset.json")["class_names"] == NUMBERS
+    model = [f"--model={run / 'predictor'}"]
+    assert autolabel_jax.load_predictor(run / "predictor").class_names == tuple(NUMBERS)
+    assert main.main(["evaluate", *model, f"--data={digits}"]) == 0
+    out, err = capsys.readouterr()
+    assert "takes its 100 test rows of 300" in err and out.startswith("100 examples, 10 classes")
+    result = files.read_json(run / "result.json")
+    (accuracy,) = (line for line in out.splitlines() if line.startswith("accuracy"))
+    assert float(accuracy.split()[2]) == pytest.approx(100 * result["accuracy"], abs=0.005)
+    rows = manifest_rows.list_rows(str(digits))
+    lines = ["path,label"]
+    for i in range(200, 300):
+        (tmp_path / f"{i}.png").write_bytes(rows.paths[i])
+        lines.append(f"{i}.png,{NUMBERS[rows.label[i]]}")
+    csv_file.write_text("\n".join(lines))
+    assert main.main(["evaluate", *model, f"--data={csv_file}"]) == 0
+    assert capsys.readouterr().out == out  # the same images as files of a manifest
+    assert main.main(["predict", *model, f"--data={tmp_path / '200.png'}"]) == 0
+    assert capsys.readouterr().out.splitlines()[1].split(",")[1] in NUMBERS
+    csv_file.write_text("path,label\n200.png,eleven\n201.png,one")
+    assert main.main(["evaluate", *model, f"--data={csv_file}"]) == 1
+    assert (
+        "has classes that the predictor lacks: eleven; it has zero, one" in capsys.readouterr().err
+    )
 
 
 # Writes folders with the package itself.

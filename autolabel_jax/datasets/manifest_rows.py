@@ -38,6 +38,19 @@ class Rows:
         path = self.paths and self.paths[row]
         return path if isinstance(path, str) else f"row {row + 1}"
 
+    def encoded(self, row: int) -> str | bytes | np.ndarray:
+        """Returns path or content of the image file of a row, or its input."""
+        if self.paths is not None:
+            return self.paths[row]
+        assert self.input is not None
+        return self.input[row]
+
+
+def is_table(data: str) -> bool:
+    """Whether a path is that of a manifest, or of a folder of Hugging Face."""
+    path = pathlib.Path(data).expanduser()
+    return path.suffix.lower() in TABLES or any((path / name).is_file() for name in SAVED)
+
 
 def list_rows(data_dir: str) -> Rows:
     """Reads the table, or lists the folder; decodes no image.
@@ -51,8 +64,7 @@ def list_rows(data_dir: str) -> Rows:
         )
     path = pathlib.Path(data_dir).expanduser()
     if path.is_dir():
-        is_saved = any((path / name).is_file() for name in SAVED)
-        return _saved_rows(path) if is_saved else _folder_rows(path)
+        return _saved_rows(path) if is_table(data_dir) else _folder_rows(path)
     if not path.is_file():
         raise FileNotFoundError(f"data_dir: {path} does not exist, or is not a regular file")
     if path.suffix.lower() not in TABLES:
