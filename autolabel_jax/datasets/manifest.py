@@ -185,9 +185,10 @@ def _decode(rows: Rows, image_size: int, skip_unreadable: bool) -> tuple[np.ndar
     assert rows.paths is not None
     height, width = _size(rows.paths, image_size)
     if (needed := len(rows) * height * width * 3) > MOST_BYTES:
+        other = ", or stream=True" if isinstance(rows.paths[0], str) else ""
         raise ValueError(
             f"image_size: {len(rows)} images of {height} × {width} pixels would take "
-            f"{needed / 2**30:.0f} GiB of memory; use a smaller image_size, or stream=True"
+            f"{needed / 2**30:.0f} GiB of memory; use a smaller image_size{other}"
         )
     out = np.zeros((len(rows), height, width, 3), np.uint8)
 
