@@ -66,6 +66,12 @@ def test_the_best_epoch_is_kept_and_evaluated(plain, kept):
     assert 1 < epoch < EPOCHS, "the run should get worse again"
     assert (result["kept_epoch"], result["epochs"]) == (epoch, EPOCHS)
     assert result["kept_calibration_nll"] == losses(plain).min()
+    # Of the epochs that were saved, those that are best so far, each fifth and the last: the last
+    # two are kept, and the best one.
+    values = losses(plain)
+    is_best = [n == np.argmin(values[: n + 1]) for n in range(EPOCHS)]
+    saved = [n + 1 for n in range(EPOCHS) if is_best[n] or n + 1 in (5, 10, 12)]
+    assert helpers.whole_steps(folder) == [(STEPS + 1) * e for e in sorted({epoch, *saved[-2:]})]
     config = RunDir(folder).load_config()
     restored = trained.restore(folder, config)
     saved = helpers.read_checkpoint(plain / f"checkpoints/{epoch * (STEPS + 1)}")

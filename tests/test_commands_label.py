@@ -8,6 +8,7 @@ import pyarrow
 import pytest
 from pyarrow import parquet
 
+from autolabel_jax import files
 from autolabel_jax.commands import main
 
 CLASSES, GROUPS = ("ant", "bee", "cat"), ("far", "near")
@@ -75,6 +76,22 @@ def test_the_statistics_count_each_group_by_itself(written):
         inside = [other for other in held if other["bucket"] == row["bucket"]]
         assert row["count"] == len(inside) > 0
         assert {other["group"] for other in inside} == {row["group"]}
+
+
+def test_labels_are_those_of_the_kept_epoch(written, tmp_path):
+    parquet.write_table(pyarrow.Table.from_pylist(written[0]), tmp_path / "moved.parquet")
+    paths = [f"--data={tmp_path / 'moved.parquet'}", f"--out={tmp_path / 'labels.parquet'}"]
+    rough = ["--config.epochs=6", "--config.optimizer.learning_rate=1.0"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        assert main.main(["label", *paths, *rough, "--config.checkpoint.best=True"]) == 0
+    kept = files.read_json(tmp_path / "labels_run/result.json")["kept_epoch"]
+    lines = files.read_json_lines(tmp_path / "labels_run/metrics.jsonl")
+    assert kept == 1 + np.argmin([line["calibration_nll"] for line in lines]) < 6
+    for row in parquet.read_table(tmp_path / "labels.parquet").to_pylist():
+        assert row["update"] == kept
+        expected = lines[kept - 1]["label_confidence"][row["bucket"]]
+        assert row["confidence"] == pytest.approx(expected, abs=1e-6)
 
 
 def test_each_example_outside_the_test_split_has_one_label(written):

@@ -103,6 +103,8 @@ def test_a_run_of_minutes_is_resumed_with_its_epochs(tmp_path, capfd):
     err = capfd.readouterr().err
     epochs = files.read_json(tmp_path / "run/config.json")["epochs"]
     assert f"--config.epochs={epochs} " in err and "0.004 minutes, " in err
+    assert err.count("--config.epochs=") == 1
+    assert f"--config.checkpoint.every_epochs={max(1, epochs // 10)} " in err
     assert autolabel("train", *given) == 0
     err = capfd.readouterr().err
     assert f"--config.epochs={epochs} " in err and "those of the run in" in err

@@ -60,6 +60,7 @@ def choose(
     training = max(1, facts.num - held_out)
     num_epochs = round((steps or STEPS) * batch / training)
     num_epochs = max(1, num_epochs) if steps else int(np.clip(num_epochs, 10, 200))
+    num_epochs = asked("epochs", num_epochs)
     gib, most = facts.files * size**2 * 3 / 2**30, manifest.MOST_BYTES / 2**30
     stream = asked("stream", gib > most and not facts.distance)
     chosen: dict[str, tuple[Any, str]] = {}

@@ -26,6 +26,8 @@ from autolabel_jax.datasets import manifest, manifest_rows
 from autolabel_jax.predictor import exporting
 from autolabel_jax.run_dir import RunDir
 
+EPOCHS = ("epochs", "checkpoint.every_epochs")  # fields that follow --minutes
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of the command."""
@@ -129,16 +131,26 @@ def make_config(
         "" if facts.dataset == data else str(pathlib.Path(data).expanduser().resolve())
     )
     output.say(f"settings for {facts.num} examples; each flag changes one:")
-    for name, (value, why) in settings.choose(facts, given, steps).items():
-        if name not in given:
-            config.update_from_flattened_dict({name: value})
-            output.say(f"  --config.{name}={value}".ljust(44) + why)
+    chosen = settings.choose(facts, given, steps)
+    later = EPOCHS if minutes is not None else ()  # fields that need the others
+    for name, (value, why) in chosen.items():
+        if name not in given and name not in later:
+            _set(config, name, value, why)
     for name, text in given.items():
-        config.update_from_flattened_dict({name: settings.parse(name, text, _flat(config)[name])})
-        output.say(f"  --config.{name}={_flat(config)[name]}".ljust(44) + "given")
+        _set(config, name, settings.parse(name, text, _flat(config)[name]), "given")
     if minutes is not None:
-        _set_epochs(config, facts.num, minutes, folder)
+        num_epochs, why = _epochs_in(config, facts.num, minutes, folder)
+        _set(config, "epochs", num_epochs, why)
+        chosen = settings.choose(facts, {**given, "epochs": str(num_epochs)})
+        for name in set(EPOCHS[1:]) - set(given):
+            _set(config, name, *chosen[name])
     return config
+
+
+def _set(config: ConfigDict, name: str, value: Any, why: str) -> None:
+    """Sets a field of the config, and says the flag that changes it."""
+    config.update_from_flattened_dict({name: value})
+    output.say(f"  --config.{name}={value}".ljust(44) + why)
 
 
 def _check_budget(given: dict[str, str], steps: int | None, minutes: float | None) -> None:
@@ -151,15 +163,14 @@ def _check_budget(given: dict[str, str], steps: int | None, minutes: float | Non
             raise ValueError(f"--{name}: give one of --steps, --minutes and --config.epochs")
 
 
-def _set_epochs(config: ConfigDict, num: int, minutes: float, folder: pathlib.Path | None) -> None:
-    """Sets the epochs that fit into the time, or those of the run that is in the folder."""
+def _epochs_in(
+    config: ConfigDict, num: int, minutes: float, folder: pathlib.Path | None
+) -> tuple[int, str]:
+    """Returns the epochs that fit into the time, or those of the run in the folder, and why."""
     if folder is not None and RunDir(folder).is_claimed:
-        config.epochs, why = RunDir(folder).read_config()["epochs"], f"those of the run in {folder}"
-    else:
-        config.epochs, seconds = budget.epochs(config, num, minutes)
-        why = f"{minutes:g} minutes, {seconds:.3g} seconds an epoch here"
-    config.checkpoint.every_epochs = max(1, config.epochs // settings.CHECKPOINTS)
-    output.say(f"  --config.epochs={config.epochs}".ljust(44) + why)
+        return RunDir(folder).read_config()["epochs"], f"those of the run in {folder}"
+    num_epochs, seconds = budget.epochs(config, num, minutes)
+    return num_epochs, f"{minutes:g} minutes, {seconds:.3g} seconds an epoch here"
 
 
 def look_at(data: str) -> settings.Facts:
