@@ -153,10 +153,10 @@ class Checkpoints:
           best_epoch: epoch whose checkpoint is not deleted, counted from 0; None = no such epoch.
         """
         place = int(snapshot.epoch) * (steps_per_epoch + 1) + int(snapshot.step)
-        if self._preserved is not None and best_epoch is not None:
-            self._preserved.best = _end_of(best_epoch, steps_per_epoch)
         if place != self._manager.latest_step():
             self._wait()
+            if self._preserved is not None and best_epoch is not None:
+                self._preserved.best = _end_of(best_epoch, steps_per_epoch)
             self._place, self._lines = place, list(lines)
             # Copied, because the next step may reuse the snapshot's memory during the write.
             copy = jax.tree.map(jnp.copy, snapshot)

@@ -106,10 +106,7 @@ def _train(
                 snapshot = epochs.train_epochs(run, snapshot, run_dir)
         kept: dict[str, Any] = {}
         if config.checkpoint.best:
-            lines = checkpoint.read_lines(saved.latest())
-            order = best.ranking(best.losses(lines))
-            snapshot = saved.restore_best(snapshot, order, experiment.steps_per_epoch) or snapshot
-            kept = best.of_result(lines, int(snapshot.epoch))
+            snapshot, kept = _restore_best(saved, snapshot, experiment.steps_per_epoch)
             processes.say(best.sentence(kept, config))
     began, variables = time.perf_counter(), experiment_lib.inference_variables(snapshot.state)
     predictor = predict.create(experiment, variables, dataset.calibration)
@@ -117,6 +114,16 @@ def _train(
         predictor, config, dataset, run_dir, lines=run_dir.read_metrics(), began=began
     )
     return run_dir.write_result(result | kept)
+
+
+def _restore_best(
+    saved: checkpoint.Checkpoints, last: checkpoint.Snapshot, steps_per_epoch: int
+) -> tuple[checkpoint.Snapshot, dict[str, Any]]:
+    """Returns the best snapshot of a run, and what ``result.json`` says of it."""
+    lines = checkpoint.read_lines(saved.latest())
+    order = best.ranking(best.losses(lines))
+    kept = saved.restore_best(last, order, steps_per_epoch) or last
+    return kept, best.of_result(lines, int(kept.epoch))
 
 
 def _warn_of_still_labels(config: ConfigDict, experiment: experiment_lib.Experiment) -> None:

@@ -98,12 +98,27 @@ def restore(workdir: str | pathlib.Path, config: ConfigDict) -> Trained:
             f"--workdir={workdir}: found no checkpoint there; train it first, with "
             f"`python -m experiments.train --config=… --workdir={workdir}`"
         )
-    if int(last.epoch) < (run_dir.result() or {"epochs": 0})["epochs"]:
-        raise ValueError(
-            f"{run_dir.checkpoints}: the last checkpoint of this finished run is damaged; delete "
-            "its result.json and run the training command again, which resumes from the one before"
-        )
+    _check_finished(run_dir, int(last.epoch), int(snapshot.epoch))
     return Trained(run_dir, config, experiment, dataset, snapshot, lines, int(last.epoch))
+
+
+def _check_finished(run_dir: RunDir, epochs: int, kept: int) -> None:
+    """Checks that a finished run still has the checkpoint of its result.
+
+    Raises:
+      ValueError: it does not.
+    """
+    result = run_dir.result() or {}
+    if epochs < result.get("epochs", 0):
+        which, then = "last checkpoint", "resumes from the one before"
+    elif kept != result.get("kept_epoch", kept):
+        which, then = f"best checkpoint, of epoch {result['kept_epoch']},", "keeps the next best"
+    else:
+        return
+    raise ValueError(
+        f"{run_dir.checkpoints}: the {which} of this finished run is damaged; delete its "
+        f"result.json and run the training command again, which {then}"
+    )
 
 
 def evaluate(

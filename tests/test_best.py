@@ -7,7 +7,16 @@ import numpy as np
 import pytest
 from scipy import special
 
-from autolabel_jax import best, datasets, experiment, files, processes, train, trained
+from autolabel_jax import (
+    best,
+    datasets,
+    experiment,
+    files,
+    metric_writer,
+    processes,
+    train,
+    trained,
+)
 from autolabel_jax.predictor import exporting
 from autolabel_jax.run_dir import RunDir
 
@@ -116,6 +125,7 @@ def test_patience_ends_training(plain, tmp_path, capfd):
     ) in said
     assert run(tmp_path / "run", **early) == result  # finished: nothing is trained or said to lack
     assert "missing" not in capfd.readouterr().err
+    assert metric_writer.missing_epochs(RunDir(tmp_path / "run")) == ""
     assert trained.evaluate(tmp_path / "run", helpers.small_config(**early)) == result
 
 
@@ -171,9 +181,16 @@ def test_a_damaged_best_checkpoint_is_named_and_the_next_one_taken(tmp_path, cap
     )
     path.write_bytes(b"")
     ranked = np.argsort(losses(tmp_path), kind="stable") + 1
-    restored = trained.restore(tmp_path, config)
-    assert int(restored.snapshot.epoch) == next(e for e in ranked if (STEPS + 1) * e in others)
-    assert f"checkpoints/{best_place}: this checkpoint is damaged" in capfd.readouterr().err
+    message = f"the best checkpoint, of epoch {ranked[0]}, of this finished run is damaged; delete"
+    with pytest.raises(ValueError, match=message):
+        trained.restore(tmp_path, config)
+    (tmp_path / "result.json").unlink()
+    again = run(tmp_path, **KEEP)
+    assert again["kept_epoch"] == next(e for e in ranked if (STEPS + 1) * e in others)
+    said = capfd.readouterr().err
+    assert f"checkpoints/{best_place}: this checkpoint is damaged" in said
+    assert f"kept epoch {again['kept_epoch']} of {EPOCHS}" in said.splitlines()[-1]
+    assert trained.evaluate(tmp_path, config) == again
 
 
 def test_the_settings_are_checked():
