@@ -68,7 +68,7 @@ def test_labels_follow_from_the_statistics(written):
 
 
 def test_the_statistics_count_each_group_by_itself(written):
-    rows, labels, stats = written
+    _, labels, stats = written[:3]
     held = [row for row in labels.to_pylist() if row["split"] == "calibration"]
     of_last = [row for row in stats.to_pylist() if row["update"] == 6]
     assert [row["group"] for row in of_last] == ["far"] * 3 + ["near"] * 3
