@@ -87,13 +87,13 @@ $(VENV)/.sweep: requirements-sweep.txt $(VENV)/.runtime
 	@$(VENV)/bin/python $(PIP) -r requirements-sweep.txt
 	@touch $@
 
-$(VENV)/.dev: requirements-dev.txt $(VENV)/.runtime
+$(VENV)/.dev: requirements-dev.txt requirements-serve.txt $(VENV)/.runtime
 	@echo "Installing requirements-dev.txt into $(VENV) ..."
 	@$(VENV)/bin/python $(PIP) -r requirements-dev.txt
 	@touch $@
 
 PEERS := requirements-dev.txt requirements-sweep.txt requirements-peers.txt
-$(PEERS_VENV)/.peers: requirements.txt $(PEERS) | $(PEERS_VENV)/bin/python
+$(PEERS_VENV)/.peers: requirements.txt requirements-serve.txt $(PEERS) | $(PEERS_VENV)/bin/python
 	@echo "Installing $(PEERS) into $(PEERS_VENV): several GB, minutes ..."
 	@$(PEERS_VENV)/bin/python $(PIP) -r requirements-dev.txt -r requirements-sweep.txt
 	@$(PEERS_VENV)/bin/python $(PIP) -r requirements-peers.txt

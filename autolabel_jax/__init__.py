@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 # Raised when a change moves bits of a run: runs compare when config and this number agree.
-NUMERICS_VERSION = 2
+NUMERICS_VERSION = 3
 
 
 def load_predictor(folder: str | pathlib.Path) -> "LoadedPredictor":

@@ -6,6 +6,7 @@ Neural Networks", eq. 3. All functions are pure and jittable; those that read
 sums accept JAX and NumPy arrays with any leading axes.
 """
 
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import jax
@@ -150,19 +151,54 @@ def merge(a: BucketStats, b: BucketStats) -> BucketStats:
     return jax.tree.map(jnp.add, a, b)
 
 
-def carry(carried: CarriedStats, stats: BucketStats, *, share: float) -> CarriedStats:
+def carry(
+    carried: CarriedStats,
+    stats: BucketStats,
+    visited_clean: BucketStats,
+    clean: BucketStats,
+    *,
+    share: float,
+) -> CarriedStats:
     """Adds the visits of an update to carried sums.
 
     Args:
       carried: sums before the update.
       stats: sums [N, R] over the visits of the update.
+      visited_clean: sums [N, 1] over the same examples, unmoved.
+      clean: sums [1, 1] over all held-out examples, unmoved.
       share: number of these visits, as a share of those of a full pass.
     """
 
-    def add(sums: BucketStats, keep: float) -> BucketStats:
-        return jax.tree.map(lambda old, new: keep * old + new, sums, stats)
+    def add(sums: BucketStats, new: BucketStats, keep: float) -> BucketStats:
+        return jax.tree.map(lambda old, more: keep * old + more, sums, new)
 
-    return CarriedStats(recent=add(carried.recent, KEEP), lasting=add(carried.lasting, 1 - share))
+    return CarriedStats(
+        recent=add(carried.recent, stats, KEEP),
+        lasting=add(carried.lasting, stats, 1 - share),
+        recent_clean=add(carried.recent_clean, visited_clean, KEEP),
+        lasting_clean=add(carried.lasting_clean, visited_clean, 1 - share),
+        clean=clean,
+    )
+
+
+def correction(
+    read: Callable[[BucketStats], Array], visited_clean: BucketStats, clean: BucketStats
+) -> Array:
+    """Returns what to add to ``read`` of visits, to remove the chance of which examples visited.
+
+    It is the control variate read(clean) - read(visited_clean): the unmoved examples are all
+    measured anyway, and the visited ones among them differ from all as they do when moved.
+
+    Args:
+      read: ``accuracy``, ``confidence`` or ``gap``.
+      visited_clean: sums [N, R] over the visiting examples, unmoved.
+      clean: sums [1, R] over all held-out examples, unmoved.
+
+    Returns:
+      float32 [N]; 0 where a bucket has no visits, or if nothing is known of unmoved examples.
+    """
+    change = read(clean) - read(visited_clean)
+    return jnp.where(jnp.isnan(change), 0, change)
 
 
 def ratio(numerator: A, count: Array) -> A:
@@ -184,6 +220,11 @@ def accuracy(stats: BucketStats) -> Array:
 def confidence(stats: BucketStats) -> Array:
     """Returns the mean top probability of each bucket [...]; NaN if it is empty."""
     return ratio(stats.confidence.sum(-1), count(stats))
+
+
+def gap(stats: BucketStats) -> Array:
+    """Returns confidence - accuracy of each bucket [...]; NaN if it is empty."""
+    return confidence(stats) - accuracy(stats)
 
 
 def ece(stats: BucketStats) -> Array:

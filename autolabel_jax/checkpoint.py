@@ -18,8 +18,8 @@ import orbax.checkpoint as ocp
 from flax import struct
 from ml_collections import ConfigDict
 
+from autolabel_jax import calibration, files, processes, run_dir
 from autolabel_jax import experiment as experiment_lib
-from autolabel_jax import files, processes, run_dir
 from autolabel_jax.types import Array, CarriedStats, StepMetrics, TrainState
 
 CHECKSUMS = "checksums.json"  # in the folder of a checkpoint
@@ -61,7 +61,9 @@ def first_snapshot(
         metrics=no_metrics(),
     )
     if experiment.visits:
-        carried = CarriedStats(*(experiment.empty_stats() for _ in range(2)))
+        num = experiment.num_buckets
+        clean = (calibration.empty_stats(buckets, num_bins=1) for buckets in (num, num, 1))
+        carried = CarriedStats(experiment.empty_stats(), experiment.empty_stats(), *clean)
         snapshot = CarryingSnapshot(**vars(snapshot), carried=carried)
     return processes.replicate(snapshot, experiment.mesh)
 

@@ -257,9 +257,11 @@ def _measure(
 ) -> tuple[BucketStats | CarriedStats, dict[str, float]]:
     """Measures calibration on augmented held-out inputs by bucket, and on all clean ones."""
     carried = snapshot.carried if isinstance(snapshot, CarryingSnapshot) else None
-    measured = run.label_updates.measure(snapshot.state, epoch, carried, run.progress.advance)
     variables = experiment_lib.inference_variables(snapshot.state)
     logits = run.predict(variables, run.calibration)
+    measured = run.label_updates.measure(
+        snapshot.state, epoch, logits, carried, run.progress.advance
+    )
     return measured, clean.scores(logits, np.asarray(run.calibration.label))
 
 

@@ -9,10 +9,11 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from autolabel_jax import calibration, calibration_step, input_pipeline
+from autolabel_jax import calibration, calibration_step, input_pipeline, visits
 from autolabel_jax.experiment import Experiment
 from autolabel_jax.types import Array, Batch, BucketStats, CarriedStats, TrainState
 
@@ -34,17 +35,26 @@ class LabelUpdates:
     experiment: Experiment
     whole: Batch  # calibration split on the device
     step: calibration_step.CalibrationStep
-    carry: Callable[[CarriedStats, BucketStats], CarriedStats]
+    carry: Callable[..., CarriedStats]  # ``_carry`` with its settings bound
     apply: Callable[[Any, Any], Any]  # (state of the label rule, result of ``measure``) → state
 
     def measure(
         self,
         state: TrainState,
         epoch: int,
+        clean: np.ndarray,
         carried: CarriedStats | None,
         on_step: Callable[[], None] = lambda: None,
     ) -> BucketStats | CarriedStats:
-        """Returns the sums of a full pass or, with ``carried``, of the visits up to this epoch."""
+        """Returns the sums of a full pass or, with ``carried``, of the visits up to this epoch.
+
+        Args:
+          state: state after the epoch.
+          epoch: index of the epoch.
+          clean: float32 [n, K], logits of the unmoved examples.
+          carried: sums before the epoch; None for a full pass.
+          on_step: called after each step, to show progress.
+        """
         seed, num = self.config.seed, self.whole.label.shape[0]
         key = input_pipeline.epoch_key(seed, epoch, CALIBRATION)
         fixed: dict[str, Any] = {"step": self.step, "experiment": self.experiment}
@@ -54,11 +64,13 @@ class LabelUpdates:
             return calibration_step.calibrate(
                 state, self.whole, key, chosen=chosen, on_step=on_step, **fixed
             )
-        order = jax.random.permutation(input_pipeline.epoch_key(seed, 0, ORDER), num)
+        order = np.asarray(jax.random.permutation(input_pipeline.epoch_key(seed, 0, ORDER), num))
         stats = calibration_step.visit(
-            state, self.whole, key, order=np.asarray(order), epoch=epoch, on_step=on_step, **fixed
+            state, self.whole, key, order=order, epoch=epoch, on_step=on_step, **fixed
         )
-        return self.carry(carried, stats)
+        size = self.experiment.visits
+        visited = visits.place(epoch * size, size, order, self.experiment.num_buckets)
+        return self.carry(carried, stats, clean, self.whole.label, *visited)
 
 
 def create(
@@ -78,9 +90,31 @@ def create(
         experiment=experiment,
         whole=whole,
         step=jit(step),
-        carry=jit(functools.partial(calibration.carry, share=share)),
+        carry=jit(functools.partial(_carry, share=share, experiment=experiment)),
         apply=jit(functools.partial(update, num_groups=num_groups, **settings)),
     )
+
+
+def _carry(
+    carried: CarriedStats,
+    stats: BucketStats,
+    logits: jax.Array,
+    label: jax.Array,
+    rows: jax.Array,
+    bucket: jax.Array,
+    *,
+    share: float,
+    experiment: Experiment,
+) -> CarriedStats:
+    """Adds visits to carried sums; ``logits`` and ``label`` are those of the unmoved examples."""
+    if experiment.augmentation.distance_is_given:  # no example is unmoved
+        visited, clean = carried.recent_clean, carried.clean
+    else:
+        clean_stats = functools.partial(calibration.bucket_stats, num_bins=1)
+        num_buckets = experiment.num_buckets
+        visited = clean_stats(logits[rows], label[rows], bucket, num_buckets=num_buckets)
+        clean = clean_stats(logits, label, jnp.zeros_like(label), num_buckets=1)
+    return calibration.carry(carried, stats, visited, clean, share=share)
 
 
 def columns(sums: BucketStats | CarriedStats) -> dict[str, Array]:
@@ -89,4 +123,11 @@ def columns(sums: BucketStats | CarriedStats) -> dict[str, Array]:
         parts = {"bucket": sums.recent, "lasting": sums.lasting}
     else:
         parts = {"bucket": sums}
-    return {f"{p}_{name}": read(s) for p, s in parts.items() for name, read in COLUMNS.items()}
+    shown = {f"{p}_{name}": read(s) for p, s in parts.items() for name, read in COLUMNS.items()}
+    if isinstance(sums, CarriedStats):
+        for name, read, of in (
+            ("bucket_gap", calibration.gap, sums.recent_clean),
+            ("lasting_accuracy", calibration.accuracy, sums.lasting_clean),
+        ):
+            shown[f"{name}_correction"] = calibration.correction(read, of, sums.clean)
+    return shown

@@ -80,6 +80,9 @@ class CarriedStats(struct.PyTreeNode):
 
     recent: BucketStats  # of a few epochs
     lasting: BucketStats  # of about as many visits as a full pass makes
+    recent_clean: BucketStats  # [N, 1], of the same examples unmoved; zeros if they are not known
+    lasting_clean: BucketStats
+    clean: BucketStats  # [1, 1], of all held-out examples unmoved, this epoch
 
 
 class StepMetrics(struct.PyTreeNode):

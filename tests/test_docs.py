@@ -38,7 +38,7 @@ RECORDED = ("python", "python3.11", ".venv/bin/python", ".venv-bench/bin/python"
 RECORDED += ("autolabel",)
 STARTERS = ("taskset", "srun", "mpirun")
 PIP = ("pip", ".venv/bin/pip", ".venv-bench/bin/pip")
-IGNORED = (*PIP, "git", "tfds", "ray", "source", "cd", "ls", "paste")
+IGNORED = (*PIP, "git", "tfds", "ray", "source", "cd", "ls", "paste", "curl")
 STUBS = "\n".join(
     [
         *(f"{name}() {{ printf '%s\\0' {name} \"$@\"; echo; }}" for name in RECORDED),

@@ -281,9 +281,35 @@ def test_errors_name_the_field_and_what_would_do(settings, message):
 # --- updates from carried sums ---------------------------------------------------------------
 
 
-def carried_by_hand(state, recent, lasting, num_examples, alpha=1.0, step="ece", excess=None):
-    """The update of the class's documentation in NumPy, one bucket at a time."""
+def carried_sums(recent, lasting, recent_clean=None, lasting_clean=None, clean=None):
+    """Carried sums, in which nothing is known of unmoved examples unless it is given."""
+    unknown = calibration.empty_stats(len(recent.count), 1)
+    return CarriedStats(
+        recent=recent,
+        lasting=lasting,
+        recent_clean=recent_clean or unknown,
+        lasting_clean=lasting_clean or unknown,
+        clean=clean or calibration.empty_stats(1, 1),
+    )
+
+
+def carried_by_hand(
+    state,
+    recent,
+    lasting,
+    num_examples,
+    alpha=1.0,
+    step="ece",
+    excess=None,
+    of_gap=0,
+    of_accuracy=0,
+):
+    """The update of the class's documentation in NumPy, one bucket at a time.
+
+    ``of_gap`` and ``of_accuracy`` are the corrections, one for each bucket or for all.
+    """
     labels = []
+    of_gap, of_accuracy = (np.broadcast_to(x, len(state)) for x in (of_gap, of_accuracy))
     for n, label in enumerate(np.asarray(state, np.float64)):
 
         def sums(stats, n=n):
@@ -295,8 +321,8 @@ def carried_by_hand(state, recent, lasting, num_examples, alpha=1.0, step="ece",
         if count.sum() == 0:
             labels.append(label)
             continue
-        gap = (confidence.sum() - correct.sum()) / count.sum()
-        accuracy = right.sum() / m.sum()
+        gap = (confidence.sum() - correct.sum()) / count.sum() + of_gap[n]
+        accuracy = np.clip(right.sum() / m.sum() + of_accuracy[n], 0, 1)
         extra = np.abs(right - sure).sum() / m.sum() - abs(right.sum() - sure.sum()) / m.sum()
         extra *= np.sqrt(min(m.sum() / num_examples, 1))
         extra = extra if excess is None else excess[n]
@@ -317,15 +343,67 @@ def test_update_from_carried_sums(settings, num_examples):
     start = np.linspace(1, 0.6, 6)
     for seed in range(4):
         recent, lasting = draw_stats(seed), draw_stats(seed + 6)
-        carried = CarriedStats(recent=recent, lasting=lasting)
+        carried = carried_sums(recent, lasting)
         state = made.update_carried(init(made, start), carried, num_examples=num_examples)
         expected = carried_by_hand(start, recent, lasting, num_examples, **settings)
         np.testing.assert_allclose(state.confidence, expected, atol=1e-6)
 
 
+@pytest.mark.parametrize("step", ["ece", "signed_gap"])
+def test_update_with_the_unmoved_examples_as_control_variate(step):
+    """The mean over visits of (moved - unmoved), plus the unmoved value of all examples."""
+    made, start = rule(step=step, alpha=0.5), np.linspace(1, 0.6, 6)
+    for seed in range(4):
+        recent, lasting, of_recent, of_lasting = (draw_stats(seed + 6 * i) for i in range(4))
+        clean = jax.tree.map(lambda x: x[:1], draw_stats(seed + 31))
+        three = (of_recent, of_lasting, clean)
+        total = [np.maximum(np.asarray(s.count).sum(-1), 1e-30) for s in three]
+        right, sure = (
+            [np.asarray(getattr(s, name)).sum(-1) / m for s, m in zip(three, total, strict=True)]
+            for name in ("correct", "confidence")
+        )
+        seen = [m > 1e-30 for m in total]
+        state = made.update_carried(
+            init(made, start),
+            carried_sums(recent, lasting, of_recent, of_lasting, clean),
+            num_examples=50,
+        )
+        expected = carried_by_hand(
+            start,
+            recent,
+            lasting,
+            50,
+            alpha=0.5,
+            step=step,
+            of_gap=((sure[2] - right[2]) - (sure[0] - right[0])) * seen[0],
+            of_accuracy=(right[2] - right[1]) * seen[1],
+        )
+        np.testing.assert_allclose(state.confidence, expected, atol=1e-6)
+
+
+def test_visits_that_do_not_move_examples_give_the_gap_of_all_of_them():
+    """Whichever examples visit a bucket: their own chance cancels."""
+    random = np.random.default_rng(0)
+    probabilities = random.dirichlet(np.ones(3), 500).astype(np.float32)
+    label = random.integers(0, 3, 500)
+    everything = calibration.stats_from_probabilities(
+        probabilities, label, np.zeros(500, np.int32), num_buckets=1, num_bins=1
+    )
+    rows, bucket = random.choice(500, 40, replace=False), np.repeat(np.arange(4), 10)
+    some = calibration.stats_from_probabilities(
+        probabilities[rows], label[rows], bucket, num_buckets=4, num_bins=1
+    )
+    for read in (calibration.gap, calibration.accuracy, calibration.confidence):
+        found = read(some) + calibration.correction(read, some, everything)
+        np.testing.assert_allclose(found, np.full(4, read(everything)[0]), atol=1e-6)
+        assert np.abs(read(some) - read(everything)).max() > 0.02
+    empty = calibration.empty_stats(4, 1)
+    assert not calibration.correction(calibration.gap, empty, everything).any()
+
+
 def test_debiased_and_decaying_update_from_carried_sums():
     made = rule(ece_estimate="debiased", alpha_decay=1.0, alpha=0.6)
-    carried = CarriedStats(recent=FIRST, lasting=SECOND)
+    carried = carried_sums(FIRST, SECOND)
     state, expected = init(made, np.ones(1)), [1.0]
     gap = np.abs(calibration.confidence(SECOND) - calibration.accuracy(SECOND))
     excess = np.maximum(np.asarray(calibration.debiased_ece(SECOND)) - gap, 0)
@@ -338,7 +416,7 @@ def test_debiased_and_decaying_update_from_carried_sums():
 
 def test_monotone_update_from_carried_sums():
     plain, pooled = rule(), rule(monotone=True)
-    carried = CarriedStats(recent=draw_stats(0), lasting=draw_stats(6))
+    carried = carried_sums(draw_stats(0), draw_stats(6))
     moved = plain.update_carried(init(plain, np.ones(6)), carried, num_examples=50)
     found = pooled.update_carried(init(pooled, np.ones(6)), carried, num_examples=50, num_groups=2)
     fit = IsotonicRegression(increasing=False)
@@ -353,7 +431,7 @@ def test_with_many_visits_the_update_is_that_of_a_full_pass():
     stats = jax.tree.map(lambda x: 1e6 * x, draw_stats(2))
     for own in (np.ones(6), np.full(6, 0.9)):
         full = made.update(init(made, own), stats)
-        carried = CarriedStats(recent=stats, lasting=stats)
+        carried = carried_sums(stats, stats)
         some = made.update_carried(init(made, own), carried, num_examples=1)
         np.testing.assert_allclose(some.confidence, full.confidence, atol=2e-6)
 
@@ -362,13 +440,13 @@ def test_a_gap_that_may_be_chance_does_not_move_a_label_by_the_whole_ece():
     made = rule()
     recent = stats_of([(8, 0.8, 0.81), (8, 0.8, 0.81)])
     lasting = stats_of([(500, 0.5, 0.7), (500, 0.9, 0.7)])  # ECE .2, no gap
-    carried = CarriedStats(recent=recent, lasting=lasting)
+    carried = carried_sums(recent, lasting)
     state = made.update_carried(init(made, np.ones(1)), carried, num_examples=1000)
     assert 0.97 < float(state.confidence[0]) < 0.98  # .01 + .2 · P(sign), not .8
 
 
 def test_other_rules_read_the_recent_sums():
-    carried = CarriedStats(recent=FIRST, lasting=SECOND)
+    carried = carried_sums(FIRST, SECOND)
     for name in ("bucket_accuracy", "bucket_temperature", "one_hot"):
         made = rule(name)
         state = init(made, np.ones(1))
@@ -381,9 +459,9 @@ def test_the_confusion_is_that_of_the_lasting_sums():
     confusion = np.random.default_rng(0).uniform(0, 5, (2, 1, 3, 3)) * (1 - np.eye(3))
     both = [ConfusionStats(**vars(s), confusion=c) for s, c in zip((FIRST, SECOND), confusion)]
     state = made.init(np.ones(1), num_bins=2, num_classes=3)
-    found = made.update_carried(state, CarriedStats(*both), num_examples=9)
+    found = made.update_carried(state, carried_sums(*both), num_examples=9)
     np.testing.assert_array_equal(found.rest, made.update(state, both[1]).rest)
     plain = rule().update_carried(
-        init(rule(), np.ones(1)), CarriedStats(FIRST, SECOND), num_examples=9
+        init(rule(), np.ones(1)), carried_sums(FIRST, SECOND), num_examples=9
     )
     np.testing.assert_array_equal(found.confidence, plain.confidence)

@@ -32,6 +32,7 @@ ORDER = (
     ("epochs",),
     ("train", "trained"),
     ("predictor",),
+    ("serving",),
     ("commands",),
 )
 RANK = {module: rank for rank, row in enumerate(ORDER) for module in row}

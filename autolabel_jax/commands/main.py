@@ -20,6 +20,7 @@ COMMANDS = {
     "predict": "classify images or arrays with a predictor",
     "evaluate": "measure a predictor on labelled data, before and after calibration",
     "export": "write the predictor of a finished run",
+    "serve": "serve a predictor over HTTP, with a page for pictures",
 }
 AS_WRITTEN: Any = {
     "formatter_class": argparse.RawDescriptionHelpFormatter,  # keeps the lines of a description
@@ -78,3 +79,7 @@ def _chosen(argv: Sequence[str]) -> str:
     commands.add_argument("--version", action="version", version=autolabel_jax.__version__)
     commands.add_argument("command", choices=COMMANDS, metavar="COMMAND", help=argparse.SUPPRESS)
     return commands.parse_args(argv[:1]).command
+
+
+if __name__ == "__main__":
+    sys.exit(main())

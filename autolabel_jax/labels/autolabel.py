@@ -127,7 +127,7 @@ class AutoLabel(base.LabelRule):
             stats = jax.tree.map(lambda old, new: self.momentum * old + new, state.stats, stats)
             state = state.replace(stats=stats)
         accuracy = calibration.accuracy(stats)
-        gap = calibration.confidence(stats) - accuracy
+        gap = calibration.gap(stats)
         debiased = self.ece_estimate == "debiased"
         ece = calibration.debiased_ece(stats) if debiased else calibration.ece(stats)
         if self._reads_other_ece:
@@ -147,16 +147,22 @@ class AutoLabel(base.LabelRule):
 
         confidence[n] ← clip(confidence[n] - α · (g + s · e), Acc_n, 1)
 
-        with the gap g = Conf - Acc of the recent sums, and Acc_n of the lasting ones. With
+        with the gap g = Conf - Acc of the recent sums, and Acc_n of the lasting ones, both with
+        ``calibration.correction`` for the examples that happened to visit the bucket. With
         step='signed_gap', e = 0. With step='ece', e is the part of the ECE beyond the gap,
         ECE - |Conf - Acc| of the lasting sums; for the plug-in ECE, whose bias falls with the
         number of examples, it is scaled to those of a full pass. s is the expected sign of the
-        gap, erf(g / (σ√2)), where σ² = Acc_n (1 - Acc_n) / m is the variance of g over the
+        gap, erf(g / (σ√2)), where σ² = Acc_n (1 - Acc_n) / m bounds the variance of g over the
         effective number m of recent visits.
         """
         measured = calibration.count(carried.recent) > 0
-        accuracy = calibration.accuracy(carried.lasting)
-        move = gap = calibration.confidence(carried.recent) - calibration.accuracy(carried.recent)
+        accuracy = calibration.accuracy(carried.lasting) + calibration.correction(
+            calibration.accuracy, carried.lasting_clean, carried.clean
+        )
+        accuracy = jnp.clip(accuracy, 0, 1)
+        move = gap = calibration.gap(carried.recent) + calibration.correction(
+            calibration.gap, carried.recent_clean, carried.clean
+        )
         if self.step == "ece":
             # (Σw)² / Σw² of geometric weights is Σw · (1 + KEEP).
             visits = calibration.count(carried.recent) * (1 + calibration.KEEP)
@@ -169,7 +175,7 @@ class AutoLabel(base.LabelRule):
 
     def _excess(self, stats: BucketStats, num_examples: float) -> jax.Array:
         """Returns the part of the ECE beyond the gap in a full pass, estimated from ``stats``."""
-        gap = jnp.abs(calibration.confidence(stats) - calibration.accuracy(stats))
+        gap = jnp.abs(calibration.gap(stats))
         if self.ece_estimate == "debiased":
             return jnp.maximum(calibration.debiased_ece(stats) - gap, 0)
         shrink = jnp.sqrt(jnp.minimum(calibration.count(stats) / num_examples, 1))

@@ -105,7 +105,7 @@ class AutoLabelConfusion(autolabel.AutoLabel):
         self, state: Any, carried: CarriedStats, *, num_examples: float, num_groups: int = 1
     ) -> Any:
         """Returns the labels after some visits; the confusion is that of the lasting sums."""
-        plain = CarriedStats(recent=_plain(carried.recent), lasting=_plain(carried.lasting))
+        plain = carried.replace(recent=_plain(carried.recent), lasting=_plain(carried.lasting))
         moved = super().update_carried(
             state.autolabel, plain, num_examples=num_examples, num_groups=num_groups
         )
