@@ -176,6 +176,18 @@ def test_a_damaged_folder_is_named(tmp_path):
         hugging_face.read(root)
 
 
+def test_names_that_lead_out_of_the_folder_are_refused(tmp_path):
+    root = write(tmp_path / "d", images(), {"image": IMAGE, "label": LABEL})
+    state = json.loads((root / "state.json").read_text())
+    state["_data_files"][0]["filename"] = "../other.arrow"
+    (root / "state.json").write_text(json.dumps(state))
+    with pytest.raises(ValueError, match=r"d names '../other.arrow', which is not in it"):
+        hugging_face.read(root)
+    (root / "dataset_dict.json").write_text(json.dumps({"splits": [".."]}))
+    with pytest.raises(ValueError, match=r"d names '..', which is not in it"):
+        hugging_face.read(root)
+
+
 def test_an_image_that_cannot_be_decoded_is_named_by_its_row(tmp_path):
     columns = images()
     columns["image"][4]["bytes"] = b"no image"

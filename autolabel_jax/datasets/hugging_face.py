@@ -53,7 +53,15 @@ def _parts(root: pathlib.Path) -> dict[str, pathlib.Path]:
     """Returns the folder of each split."""
     if not (root / SPLITS).is_file():
         return {"": root}
-    return {name: root / name for name in files.read_json(root / SPLITS)["splits"]}
+    names = files.read_json(root / SPLITS)["splits"]
+    return {name: root / _plain(root, name) for name in names}
+
+
+def _plain(folder: pathlib.Path, name: str) -> str:
+    """Returns the name of a file or folder in a folder, after a check that it is one."""
+    if name == ".." or pathlib.PurePath(name).name != name:
+        raise ValueError(f"data_dir: {folder} names {name!r}, which is not in it")
+    return name
 
 
 def _split(name: str, parts: dict[str, pathlib.Path]) -> str:
@@ -67,7 +75,7 @@ def _table(folder: pathlib.Path) -> pyarrow.Table:
         names = [entry["filename"] for entry in files.read_json(folder / SPLIT)["_data_files"]]
         tables = []
         for name in names:
-            with pyarrow.memory_map(str(folder / name)) as source:
+            with pyarrow.memory_map(str(folder / _plain(folder, name))) as source:
                 tables.append(ipc.open_stream(source).read_all())
         return pyarrow.concat_tables(tables)
     except (OSError, KeyError, TypeError, pyarrow.ArrowInvalid) as error:
