@@ -1,6 +1,7 @@
 """The command ``autolabel label``: every label follows from the two files, with NumPy alone."""
 
 import json
+import pathlib
 import warnings
 
 import numpy as np
@@ -16,7 +17,7 @@ CLASSES, GROUPS = ("ant", "bee", "cat"), ("far", "near")
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
-    """(examples, labels, statistics): three copies each of 200 examples, moved by a distance."""
+    """(examples, labels, statistics, arguments): three moved copies each of 200 examples."""
     root, rng = tmp_path_factory.mktemp("labels"), np.random.default_rng(0)
     clean = rng.integers(0, 3, 200)
     rows = []
@@ -31,12 +32,12 @@ def written(tmp_path_factory):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         assert main.main(["label", "--full", *arguments]) == 0
-    tables = (parquet.read_table(root / f"labels{end}.parquet") for end in ("", "_stats"))
-    return rows, *tables
+    tables = (parquet.read_table(root / f"{name}.parquet") for name in ("labels", "bucket_stats"))
+    return rows, *tables, arguments
 
 
 def test_labels_follow_from_the_statistics(written):
-    rows, labels, stats = written
+    rows, labels, stats, _ = written
     described = {k.decode(): v.decode() for k, v in stats.schema.metadata.items() if k != b"ARROW:"}
     settings = json.loads(described["labels"])
     assert (described["rule"], settings["alpha"], settings["step"]) == ("autolabel", 0.5, "ece")
@@ -95,13 +96,33 @@ def test_labels_are_those_of_the_kept_epoch(written, tmp_path):
 
 
 def test_each_example_outside_the_test_split_has_one_label(written):
-    rows, labels, _ = written
+    rows, labels, *_ = written
     found = labels["row"].to_pylist()
     assert found == sorted(set(found)) and len(found) == 0.8 * len(rows)
     sides = {}
     for row in labels.to_pylist():
         sides.setdefault(rows[row["row"]]["source"], set()).add(row["split"])
     assert {len(splits) for splits in sides.values()} == {1}
+
+
+def test_files_of_another_run_are_not_replaced(written, capsys):
+    """Else the labels of a run would stand beside the statistics of another."""
+    arguments = written[-1]
+    out = pathlib.Path(arguments[1].removeprefix("--out="))
+    other, before = out.with_name("other.parquet"), out.read_bytes()
+    assert main.main(["label", "--full", *arguments]) == 0  # of the same run
+    assert out.read_bytes() == before
+    for changed, named in (
+        ([arguments[0], f"--out={other}"], out.with_name("bucket_stats.parquet")),
+        ([*arguments[:2], "--config.seed=1"], out),
+    ):
+        assert main.main(["label", *changed]) == 1
+        message = f"error: {named}: is of a run with other settings or data; give --out in another"
+        assert message in capsys.readouterr().err
+    assert not other.exists() and not other.with_name("other_run").exists()
+    out.with_name("text.parquet").write_text("text")
+    assert main.main(["label", arguments[0], f"--out={out.with_name('text.parquet')}"]) == 1
+    assert "text.parquet: is no Parquet file; give another --out" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ ORDER = (
     ("augment",),
     ("buckets", "calibration"),
     ("labels",),
-    ("defaults",),
+    ("defaults", "labeler"),
     ("losses", "models", "optimizer", "visits", "best"),
     ("metrics", "calibrators"),
     ("experiment",),

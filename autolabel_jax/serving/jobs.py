@@ -1,6 +1,6 @@
 """Jobs: manifests below a folder → labels and predictors, one at a time, in own processes.
 
-A job is a folder: job.json with its state, log.txt, run/, labels.parquet, labels_stats.parquet and
+A job is a folder: job.json with its state, log.txt, run/, labels.parquet, bucket_stats.parquet and
 predictor/. The commands of a job resume where a process before them was stopped, so a job that was
 running when the service ended is run again by the next service.
 """
