@@ -99,10 +99,14 @@ def test_each_example_outside_the_test_split_has_one_label(written):
     rows, labels, *_ = written
     found = labels["row"].to_pylist()
     assert found == sorted(set(found)) and len(found) == 0.8 * len(rows)
-    sides = {}
+    sides, numbers = {}, {}
     for row in labels.to_pylist():
-        sides.setdefault(rows[row["row"]]["source"], set()).add(row["split"])
+        name = rows[row["row"]]["source"]
+        sides.setdefault(name, set()).add(row["split"])
+        numbers.setdefault(name, set()).add(row["source"])
     assert {len(splits) for splits in sides.values()} == {1}
+    assert {len(same) for same in numbers.values()} == {1}
+    assert len(set.union(*numbers.values())) == len(numbers)
 
 
 def test_files_of_another_run_are_not_replaced(written, capsys):

@@ -87,9 +87,9 @@ def check_replaceable(path: pathlib.Path, config: ConfigDict) -> None:
 def labels(restored: trained.Trained, *, full: bool = False) -> pyarrow.Table:
     """Returns a row for each training and calibration example, with the label of its bucket.
 
-    The columns are row (of the data), split, label, class, distance, group (null if the data have
-    none), bucket, confidence (the probability of the true class) and update (number of epochs);
-    with ``full`` also distribution.
+    The columns are row (of the data), split, label, class, distance, group and source (a number,
+    the same for copies of one example; both null if the data have none), bucket, confidence (the
+    probability of the true class) and update (number of epochs); with ``full`` also distribution.
     """
     experiment, dataset = restored.experiment, restored.dataset
     columns: dict[str, list[Any]] = {}
@@ -114,6 +114,7 @@ def labels(restored: trained.Trained, *, full: bool = False) -> pyarrow.Table:
             "class": [names[k] for k in split.label],
             "distance": split.distance,
             "group": [groups[g] for g in distance.group],
+            "source": [None] * len(split) if split.source is None else split.source,
             "bucket": np.asarray(bucket),
             "confidence": soft[np.arange(len(split)), split.label],
             "update": [int(restored.snapshot.epoch)] * len(split),
