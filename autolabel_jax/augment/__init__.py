@@ -9,7 +9,7 @@ from autolabel_jax.augment.auto_augment import AutoAugment
 from autolabel_jax.augment.base import Augmentation, one_group, unmixed
 from autolabel_jax.augment.cutmix import CutMix
 from autolabel_jax.augment.cutout import Cutout
-from autolabel_jax.augment.given import Given
+from autolabel_jax.augment.given import Given, GivenInGroups
 from autolabel_jax.augment.mixup import Mixup
 from autolabel_jax.augment.mixup_cutmix import MixupCutMix
 from autolabel_jax.augment.none import Identity
@@ -27,6 +27,7 @@ __all__ = [
     "CutMix",
     "Cutout",
     "Given",
+    "GivenInGroups",
     "Identity",
     "Mixup",
     "MixupCutMix",
