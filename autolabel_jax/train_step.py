@@ -51,9 +51,12 @@ def train_step(
         **teacher,
     )
     scale = experiment.rule.loss_scale(state.labels, bucket)
+    weight = None
+    if experiment.class_weights is not None:
+        weight = jnp.asarray(experiment.class_weights)[augmented.label]
 
     def mean_loss(params: Any, part: Any) -> tuple[jax.Array, Any]:
-        image, soft_label, scale = part
+        image, soft_label, scale, weight = part
         logits, updated = experiment.model.apply(
             {"params": params, "batch_stats": state.batch_stats},
             image,
@@ -61,6 +64,7 @@ def train_step(
             mutable=["batch_stats"],
         )
         loss = losses.cross_entropy(logits, soft_label, scale)
+        loss = loss if weight is None else weight * loss
         return jnp.mean(loss), (loss, logits.argmax(-1), updated.get("batch_stats", {}))
 
     def gradient_of(part: Any) -> tuple[Any, Any]:
@@ -68,7 +72,10 @@ def train_step(
         return (gradient, batch_stats), (loss, top)
 
     (gradient, batch_stats), (loss, top) = accumulation.mean(
-        gradient_of, (augmented.input, soft_label, scale), experiment.accumulate, experiment.mesh
+        gradient_of,
+        (augmented.input, soft_label, scale, weight),
+        experiment.accumulate,
+        experiment.mesh,
     )
     updates, opt_state = experiment.optimizer.update(gradient, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)

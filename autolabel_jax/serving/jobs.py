@@ -212,7 +212,7 @@ def check(root: pathlib.Path, given: str) -> pathlib.Path:
     if rows.distance is None:
         raise ValueError(f"manifest: {given!r} has no column 'distance'")
     for image in rows.paths or ():
-        if not pathlib.Path(image).resolve().is_relative_to(root):
+        if isinstance(image, str) and not pathlib.Path(image).resolve().is_relative_to(root):
             raise OutsideError(f"manifest: {given!r} names an image outside of the data root")
     return path
 
