@@ -53,6 +53,7 @@ class Experiment:
     model: nn.Module
     augmentation: augment.Augmentation
     rule: labels.LabelRule
+    loss: losses.Loss
     optimizer: optax.GradientTransformation
     edges: np.ndarray  # float32 [M + 1], buckets of distances in training
     calibration_edges: np.ndarray  # float32 [M + 1], buckets of distances in calibration
@@ -97,6 +98,7 @@ def check(config: ConfigDict) -> tuple[augment.Augmentation, labels.LabelRule]:
     """
     limits.check(config)
     augmentation, rule = augment.create(config), labels.create(config)
+    losses.create(config)
     models.check(config)
     optimizer.check(config)
     for field in ("edges", "calibration_edges"):
@@ -152,6 +154,7 @@ def create(config: ConfigDict, dataset: Dataset, mesh: Mesh) -> Experiment:
         model=model,
         augmentation=augmentation,
         rule=rule,
+        loss=losses.create(config),
         optimizer=optimizer.create(config, steps_per_epoch)[0],
         edges=edges,
         calibration_edges=calibration_edges,

@@ -1,7 +1,7 @@
 """Finds methods by name, and reads the settings that their classes declare.
 
-An augmentation, a label rule, a model or a data set is a class whose dataclass fields are its
-settings. A config names a built-in class by its key in a table, and a class from outside the
+An augmentation, a label rule, a loss, a model or a data set is a class whose dataclass fields are
+its settings. A config names a built-in class by its key in a table, and a class from outside the
 project as ``module:Class``; the settings are fields of the config next to the name.
 """
 
@@ -18,6 +18,7 @@ from ml_collections import ConfigDict
 GROUPS = {
     "augment.name": "augment",
     "labels.rule": "labels",
+    "loss.name": "loss",
     "model.name": "model",
     "dataset": "data",
 }

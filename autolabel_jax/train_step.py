@@ -14,7 +14,6 @@ from autolabel_jax import (
     buckets,
     image_ops,
     input_pipeline,
-    losses,
     optimizer,
 )
 from autolabel_jax.experiment import Experiment, apply_augmentation, inference_variables
@@ -60,7 +59,7 @@ def train_step(
             train=True,
             mutable=["batch_stats"],
         )
-        loss = losses.cross_entropy(logits, soft_label, scale)
+        loss = experiment.loss(logits, soft_label, scale)
         return jnp.mean(loss), (loss, logits.argmax(-1), updated.get("batch_stats", {}))
 
     def gradient_of(part: Any) -> tuple[Any, Any]:

@@ -10,7 +10,7 @@ from absl import flags
 from flax import traverse_util
 from ml_collections import ConfigDict
 
-from autolabel_jax import augment, defaults, labels, registry
+from autolabel_jax import augment, defaults, labels, losses, registry
 
 HELP = ("-h", "-help", "--help", "--helpshort", "--helpfull")
 FIELD = re.compile(r"^    config\.([\w.]+) = .*?  # (.+)$", re.MULTILINE)  # in defaults.py
@@ -69,7 +69,8 @@ def describe(config: ConfigDict) -> dict[str, str]:
     """Maps fields to their help: comments of configs/base.py, and help of declared settings."""
     flat = traverse_util.flatten_dict(config.to_dict(), sep=".")
     comments = dict.fromkeys(flat, "") | dict(FIELD.findall(inspect.getsource(defaults)))
-    comments |= _declared("augment", augment.TABLE) | _declared("labels", labels.TABLE)
+    for package, group in ((augment, "augment"), (labels, "labels"), (losses, "loss")):
+        comments |= _declared(group, package.TABLE)
     for field, group in registry.GROUPS.items():
         *groups, last = field.split(".")
         name = (config[groups[0]] if groups else config)[last]

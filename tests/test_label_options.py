@@ -173,7 +173,7 @@ def test_loss_with_a_temperature_and_its_gradient_by_hand(divide):
 
     def total(z):
         scale = made.loss_scale(state, jnp.asarray(bucket))
-        found = losses.cross_entropy(z, jnp.asarray(one_hot), scale)
+        found = losses.CrossEntropy()(z, jnp.asarray(one_hot), scale)
         return found.sum(), found
 
     found_gradient, found = jax.grad(total, has_aux=True)(jnp.asarray(z, jnp.float32))

@@ -5,22 +5,16 @@ import jax.numpy as jnp
 import optax
 
 
-def cross_entropy(
-    logits: jax.Array, soft_label: jax.Array, scale: tuple[jax.Array, jax.Array] | None = None
-) -> jax.Array:
+def cross_entropy(logits: jax.Array, soft_label: jax.Array) -> jax.Array:
     """Returns -Σ_k ỹ_k log f_k with f = softmax(logits), in nats.
 
     Args:
       logits: float [B, K].
       soft_label: float [B, K], whose rows sum to 1.
-      scale: factor of the logits, float32 [B], and divisor of the loss, float32 [B].
 
     Returns:
       float32 [B].
     """
-    if scale is not None:
-        factor, divisor = scale
-        return cross_entropy(factor[:, None] * logits, soft_label) / divisor
     return optax.losses.softmax_cross_entropy(
         logits.astype(jnp.float32), soft_label.astype(jnp.float32)
     )
