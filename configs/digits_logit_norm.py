@@ -1,0 +1,16 @@
+"""Trains the network of configs/digits.py with normalised logits in the loss, and one-hot labels.
+
+python -m experiments.train --config=configs/digits_logit_norm.py --workdir=runs/digits_logit_norm
+"""
+
+from ml_collections import ConfigDict
+
+from configs import base, digits
+
+
+def get_config(arg: str | None = None) -> ConfigDict:
+    config = digits.get_config()
+    config.name = "digits_logit_norm"
+    config.labels.rule = "one_hot"
+    config.loss.name = "logit_norm"
+    return base.variant(config, arg)
