@@ -1,6 +1,9 @@
-"""Trains the network of configs/digits.py with the focal loss, γ by the schedule FLSD-53, and one-hot labels.
+"""Trains the network of configs/digits.py with the focal loss.
 
-python -m experiments.train --config=configs/digits_focal.py --workdir=runs/digits_focal
+    python -m experiments.train --config=configs/digits_focal.py \
+        --workdir=runs/digits_focal
+
+The labels are one-hot, and γ follows the schedule FLSD-53.
 """
 
 from ml_collections import ConfigDict

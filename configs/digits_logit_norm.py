@@ -1,6 +1,9 @@
-"""Trains the network of configs/digits.py with normalised logits in the loss, and one-hot labels.
+"""Trains the network of configs/digits.py with normalised logits in the loss.
 
-python -m experiments.train --config=configs/digits_logit_norm.py --workdir=runs/digits_logit_norm
+    python -m experiments.train --config=configs/digits_logit_norm.py \
+        --workdir=runs/digits_logit_norm
+
+The labels are one-hot.
 """
 
 from ml_collections import ConfigDict

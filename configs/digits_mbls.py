@@ -1,6 +1,9 @@
-"""Trains the network of configs/digits.py with margin-based label smoothing, and one-hot labels.
+"""Trains the network of configs/digits.py with margin-based label smoothing.
 
-python -m experiments.train --config=configs/digits_mbls.py --workdir=runs/digits_mbls
+    python -m experiments.train --config=configs/digits_mbls.py \
+        --workdir=runs/digits_mbls
+
+The labels are one-hot.
 """
 
 from ml_collections import ConfigDict
