@@ -62,6 +62,7 @@ class Experiment:
     batch_size: int  # global, in training
     accumulate: int  # number of parts of a training batch, which run one after another
     eval_batch_size: int  # global
+    num_train: int
     steps_per_epoch: int
     crop_pad: int
     flip: bool
@@ -142,6 +143,7 @@ def create(config: ConfigDict, dataset: Dataset, mesh: Mesh) -> Experiment:
             "use dataset='arrays' with an array `distance` in train.npz"
         )
     edges, calibration_edges = _make_edges(config, augmentation, dataset.train.distance)
+    _check_mixing(augmentation, rule, edges)
     model = models.create(
         config,
         num_classes=dataset.num_classes,
@@ -163,6 +165,7 @@ def create(config: ConfigDict, dataset: Dataset, mesh: Mesh) -> Experiment:
         batch_size=config.batch_size,
         accumulate=config.accumulate,
         eval_batch_size=config.eval_batch_size,
+        num_train=num_train,
         steps_per_epoch=steps_per_epoch,
         crop_pad=config.crop_pad if cropped else 0,
         flip=config.flip and cropped,
@@ -194,7 +197,11 @@ def init_state(experiment: Experiment, seed: int, example_shape: tuple[int, ...]
     params, batch_stats = models.init(experiment.model, jax.random.key(seed), example_shape)
     middles = buckets.middles(experiment.edges, experiment.augmentation.num_groups)
     rule = experiment.rule
-    sizes = {"num_classes": experiment.num_classes} if rule.reads_confusion else {}
+    sizes = {}
+    if rule.reads_confusion or rule.reads_examples:
+        sizes["num_classes"] = experiment.num_classes
+    if rule.reads_examples:
+        sizes["num_examples"] = experiment.num_train
     state = TrainState(
         step=jnp.zeros((), jnp.int32),
         params=params,
@@ -264,6 +271,19 @@ def _make_edges(
         drawn = np.asarray(augmentation.draw(jax.random.key(config.seed), EDGE_DRAWS).value)
     edges = buckets.make_edges(kind, num, drawn)
     return edges, buckets.make_edges(calibration_kind, num, drawn)
+
+
+def _check_mixing(
+    augmentation: augment.Augmentation, rule: labels.LabelRule, edges: np.ndarray
+) -> None:
+    """Checks that each input shows one example, if each example has a label of its own."""
+    own = augmentation.own_confidence(buckets.middles(edges, augmentation.num_groups))
+    if rule.reads_examples and np.any(np.asarray(own) < 1):
+        raise ValueError(
+            f"labels.rule: got {rule.name!r} with augment.name={augmentation.name!r}, whose inputs "
+            "are mixtures of two examples; each example has a label of its own; use another "
+            "augmentation"
+        )
 
 
 def _check_visits(config: ConfigDict, rule: labels.LabelRule) -> None:

@@ -216,7 +216,8 @@ def rule_of(name):
 
 
 def first_state(made):
-    return made.init(np.ones(1), **({"num_classes": 3} if made.reads_confusion else {}))
+    sizes = {"num_classes": 3} if made.reads_confusion or made.reads_examples else {}
+    return made.init(np.ones(1), **sizes | ({"num_examples": 2} if made.reads_examples else {}))
 
 
 # --- all of them -----------------------------------------------------------------------------

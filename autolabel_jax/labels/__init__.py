@@ -12,6 +12,7 @@ from autolabel_jax.labels.ccat import CCAT
 from autolabel_jax.labels.ema_teacher import EMATeacher
 from autolabel_jax.labels.one_hot import OneHot
 from autolabel_jax.labels.polynomial import Polynomial
+from autolabel_jax.labels.self_adaptive import SelfAdaptive
 from autolabel_jax.labels.smoothing import Smoothing
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "LabelState",
     "OneHot",
     "Polynomial",
+    "SelfAdaptive",
     "Smoothing",
     "create",
     "find",
@@ -43,6 +45,7 @@ TABLE: dict[str, type[LabelRule]] = {
     "bucket_accuracy": BucketAccuracy,
     "polynomial": Polynomial,
     "ccat": CCAT,
+    "self_adaptive": SelfAdaptive,
 }
 
 
