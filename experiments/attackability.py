@@ -10,12 +10,11 @@ has almost 1. configs/digits_ar_adals.py trains on them.
 
 import pathlib
 
-import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
 from autolabel_jax import files, trained
-from autolabel_jax.datasets import Split, StreamedSplit
+from autolabel_jax.datasets import StreamedSplit
 from autolabel_jax.diagnosis import attackability
 from autolabel_jax.run_dir import RunDir
 from configs import base
@@ -51,8 +50,8 @@ def main(argv: list[str]) -> None:
             arrays |= {"distance": attackability.rank_distance(found), "perturbation": found}
             inside = found[np.isfinite(found) & (found > 0)]
             print(
-                f"{name}: {len(split)} images, {np.mean(found == 0):.1%} misclassified, median "
-                f"perturbation {np.median(inside) if inside.size else np.nan:.4f}"
+                f"{name}: {len(split)} images, {np.mean(found == 0):.1%} misclassified, "
+                f"{np.mean(np.isinf(found)):.1%} not broken, median perturbation {np.median(inside) if inside.size else np.nan:.4f}"
             )
         files.write_npz(out / f"{name}.npz", **arrays)
 

@@ -32,19 +32,17 @@ def smallest_perturbation(
       num_steps: number of steps for each of the 9 most likely wrong classes.
     """
     minimal = fab.make_minimal(logits_fn, num_steps=num_steps)
-    target_of = jax.jit(
-        lambda image, label, rank: search.other_class(logits_fn(image), label, rank)
-    )
-    is_wrong = jax.jit(lambda image, label: logits_fn(image).argmax(-1) != label)
+    logits_of = jax.jit(logits_fn)
     found = np.empty(len(split), np.float32)
     for start in range(0, len(split), BATCH):
         rows = np.arange(start, min(start + BATCH, len(split)))
         padded = np.resize(rows, BATCH)  # one program for all batches
         image = image_ops.to_float(jnp.asarray(split.input[padded]))
         label = jnp.asarray(split.label[padded])
-        distance = jnp.where(is_wrong(image, label), 0, jnp.inf)
+        logits = logits_of(image)
+        distance = jnp.where(logits.argmax(-1) != label, 0, jnp.inf)
         for rank in range(min(MOST_TARGETS, num_classes - 1)):
-            target = target_of(image, label, rank)
+            target = search.other_class(logits, label, rank)
             distance = jnp.minimum(distance, minimal(image, label, target)[1])
         found[rows] = np.asarray(distance)[: len(rows)]
     return found
