@@ -235,6 +235,15 @@ def ece(stats: BucketStats) -> Array:
     return ece_of_gaps(stats.correct - stats.confidence, count(stats))
 
 
+# What is written of each bucket, by name.
+COLUMNS: dict[str, Callable[[BucketStats], Array]] = {
+    "accuracy": accuracy,
+    "confidence": confidence,
+    "ece": ece,
+    "count": count,
+}
+
+
 def ece_of_gaps(gap: A, total: Array) -> A:
     """Returns the ECE from the gap of each bin.
 

@@ -68,13 +68,27 @@ def first_snapshot(
     return processes.replicate(snapshot, experiment.mesh)
 
 
+class _LastAndBest:
+    """Tells orbax which checkpoints to preserve: the last ones, and that of the best epoch."""
+
+    def __init__(self, keep: int):
+        self.best: int | None = None  # place of the checkpoint
+        self._keep = keep
+
+    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
+        """Returns a value for each checkpoint, in the order of their places."""
+        del context
+        old = len(checkpoints) - self._keep
+        return [i >= old or saved.step == self.best for i, saved in enumerate(checkpoints)]
+
+
 class Checkpoints:
     """The checkpoints of one run.
 
     Args:
       folder: ``RunDir.checkpoints``.
-      keep: number of last checkpoints to keep; None opens them for reading only, for example
-        while a run is writing there.
+      keep: number of last checkpoints to keep, besides the best one that ``save`` names; None opens
+        them for reading only, for example while a run is writing there.
       data: record of the data, ``RunDir.read_dataset``, that new checkpoints get.
       config: config of the run, that new checkpoints get.
 
@@ -97,13 +111,14 @@ class Checkpoints:
         config_record = None if config is None else json.loads(config.to_json())
         self._records = {run_dir.DATASET: data, run_dir.CONFIG: config_record}
         self._writes = keep is not None
+        self._preserved = None if keep is None else _LastAndBest(keep)
         self._place, self._lines = 0, [{}]  # of the checkpoint that is written
         self._manager = ocp.CheckpointManager(
             self.folder,
             # Named, because orbax would otherwise infer it from the newest folder, whole or not.
             item_handlers=ocp.StandardCheckpointHandler(),
             options=ocp.CheckpointManagerOptions(
-                max_to_keep=keep,
+                preservation_policy=self._preserved,
                 cleanup_tmp_directories=self._writes,
                 create=True,
                 async_options=ocp.AsyncOptions(post_finalization_callback=self._complete),
@@ -122,7 +137,11 @@ class Checkpoints:
         self._manager.close()
 
     def save(
-        self, snapshot: Snapshot, steps_per_epoch: int, lines: Sequence[dict[str, Any]] = ()
+        self,
+        snapshot: Snapshot,
+        steps_per_epoch: int,
+        lines: Sequence[dict[str, Any]] = (),
+        best_epoch: int | None = None,
     ) -> None:
         """Starts writing a snapshot, named by its position in the run.
 
@@ -133,10 +152,13 @@ class Checkpoints:
           snapshot: state and its position.
           steps_per_epoch: number of steps per epoch.
           lines: metrics of the epochs so far, for ``read_lines``.
+          best_epoch: epoch whose checkpoint is not deleted, counted from 0; None = no such epoch.
         """
         place = int(snapshot.epoch) * (steps_per_epoch + 1) + int(snapshot.step)
         if place != self._manager.latest_step():
             self._wait()
+            if self._preserved is not None and best_epoch is not None:
+                self._preserved.best = _end_of(best_epoch, steps_per_epoch)
             self._place, self._lines = place, list(lines)
             # Copied, because the next step may reuse the snapshot's memory during the write.
             copy = jax.tree.map(jnp.copy, snapshot)
@@ -171,8 +193,28 @@ class Checkpoints:
         Raises:
           ValueError: a checkpoint holds another kind of state.
         """
+        return self._restore(like, sorted(self._manager.all_steps()))
+
+    def restore_best(
+        self, like: Snapshot, epochs: Sequence[int], steps_per_epoch: int
+    ) -> Snapshot | None:
+        """Restores the snapshot after the best epoch that has a whole one; see ``restore``.
+
+        Args:
+          like: as in ``restore``.
+          epochs: epochs, counted from 0, the best first.
+          steps_per_epoch: number of steps per epoch.
+        """
+        self._wait()
+        saved = {*self._manager.all_steps()}
+        places = [_end_of(epoch, steps_per_epoch) for epoch in epochs]
+        if places and places[0] not in saved:
+            processes.say(f"{self.folder / str(places[0])}: this checkpoint is missing")
+        return self._restore(like, [place for place in reversed(places) if place in saved])
+
+    def _restore(self, like: Snapshot, places: list[int]) -> Snapshot | None:
+        """Restores the last of some checkpoints that is whole; see ``restore``."""
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
-        places = sorted(self._manager.all_steps())
         while places:
             place = places.pop()
             folder = self.folder / str(place)
@@ -209,6 +251,11 @@ class Checkpoints:
         self._wait()
         step = self._manager.latest_step()
         return None if step is None else self.folder / str(step)
+
+
+def _end_of(epoch: int, steps_per_epoch: int) -> int:
+    """Returns the place of the checkpoint after an epoch."""
+    return (epoch + 1) * (steps_per_epoch + 1)
 
 
 def read_lines(folder: pathlib.Path | None) -> list[dict[str, Any]]:

@@ -32,6 +32,7 @@ def base() -> ConfigDict:
     config.epochs = 200  # Number of training epochs
     config.batch_size = 128  # Training batch size, over all devices
     config.accumulate = 1  # Split each batch into this many parts, computed one after another
+    config.class_weights = "none"  # In the loss: 'none', 'balanced', or numbers: '1,2.5' by class
     config.eval_batch_size = 1000  # Batch size of calibration and evaluation, over all devices
 
     config.crop_pad = 4  # Zero padding before random crops in training, pixels (0 = no crop)
@@ -82,6 +83,8 @@ def base() -> ConfigDict:
     config.checkpoint = ConfigDict()
     config.checkpoint.keep = 2  # Number of checkpoints that are kept
     config.checkpoint.every_epochs = 1  # Number of epochs between checkpoints
+    config.checkpoint.best = False  # Use the checkpoint of the lowest calibration NLL, not the last
+    config.checkpoint.patience = 0  # best: stop after N epochs without a lower one (0 = never)
     return config
 
 

@@ -13,6 +13,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
 from autolabel_jax import (
+    best,
     checkpoint,
     datasets,
     input_pipeline,
@@ -114,28 +115,37 @@ def make_run(
 
 
 def train_epochs(run: Run, snapshot: Snapshot, run_dir: RunDir) -> Snapshot:
-    """Runs all epochs that remain after the snapshot."""
-    config = run.config
+    """Runs all epochs that remain after the snapshot, or those up to an early stop."""
+    config, patience = run.config, run.config.checkpoint.patience
     first_epoch = int(snapshot.epoch)
     saved_lines = checkpoint.read_lines(run.saved.latest())
     writer = metric_writer.MetricWriter(run_dir, first_epoch, saved_lines)
-    while (epoch := int(snapshot.epoch)) < config.epochs:
+    # The writer has lines in the first process alone, but all processes must decide alike.
+    losses = best.losses(saved_lines) if config.checkpoint.best else []
+    over = best.is_over(losses, patience)
+    while (epoch := int(snapshot.epoch)) < config.epochs and not over:
         began, steps_before = time.perf_counter(), int(snapshot.step)
         run.progress.begin(f"epoch {epoch + 1}/{config.epochs}")
         if epoch == first_epoch:
             run.progress.compiling()
-        snapshot = _train_epoch(run, snapshot, writer.lines)
+        snapshot = _train_epoch(run, snapshot, writer.lines, losses)
         trained = time.perf_counter() - began
         if epoch == first_epoch:
             run.progress.compiling()
         state, measured, clean = snapshot.state, *_measure(run, snapshot, epoch)
+        losses += [clean["nll"]] if config.checkpoint.best else []
+        over = best.is_over(losses, patience)
+        is_last, is_best = over or epoch + 1 == config.epochs, best.ranking(losses)[:1] == [epoch]
         if update_is_due(config, epoch):
             state = state.replace(labels=run.label_updates.apply(state.labels, measured))
         images = (run.experiment.steps_per_epoch - steps_before) * run.experiment.batch_size
         writer.write(
             {
                 **_epoch_line(run, epoch, snapshot.metrics, state, measured, clean),
-                **beyond.metrics(config, epoch, run.experiment, state, run.calibration, run.spec),
+                **beyond.metrics(
+                    *(config, epoch, run.experiment, state, run.calibration, run.spec),
+                    is_last=is_last,
+                ),
                 "images_per_second": images / trained,
                 "seconds": time.perf_counter() - began,
             }
@@ -151,13 +161,15 @@ def train_epochs(run: Run, snapshot: Snapshot, run_dir: RunDir) -> Snapshot:
             metrics=checkpoint.no_metrics(),
             **({"carried": measured} if isinstance(measured, CarriedStats) else {}),
         )
-        if (epoch + 1) % config.checkpoint.every_epochs == 0 or epoch + 1 == config.epochs:
-            _save(run, snapshot, writer.lines)
+        if (epoch + 1) % config.checkpoint.every_epochs == 0 or is_best or is_last:
+            _save(run, snapshot, writer.lines, losses)
     writer.close()
     return snapshot
 
 
-def _train_epoch(run: Run, snapshot: Snapshot, lines: list[dict[str, Any]]) -> Snapshot:
+def _train_epoch(
+    run: Run, snapshot: Snapshot, lines: list[dict[str, Any]], losses: list[float | None]
+) -> Snapshot:
     """Runs the rest of an epoch; sums are read one dispatch late, so the device never waits."""
     epoch, step = int(snapshot.epoch), int(snapshot.step)
     batches = run.batches.epoch(epoch, step)
@@ -188,7 +200,7 @@ def _train_epoch(run: Run, snapshot: Snapshot, lines: list[dict[str, Any]]) -> S
         metrics=sums,
     )
     if stop:
-        _save(run, snapshot, lines)
+        _save(run, snapshot, lines, losses)
         raise processes.Stopped(
             f"stopped in epoch {epoch + 1} of {run.config.epochs} after step {step} of "
             f"{run.experiment.steps_per_epoch}; saved {run.saved.latest()}; "
@@ -211,13 +223,16 @@ def _add_metrics(
     return sums
 
 
-def _save(run: Run, snapshot: Snapshot, lines: list[dict[str, Any]]) -> None:
+def _save(
+    run: Run, snapshot: Snapshot, lines: list[dict[str, Any]], losses: list[float | None]
+) -> None:
     """Saves a finite state; the last update can overflow after a finite loss."""
     steps, state = run.experiment.steps_per_epoch, snapshot.state
     if not run.is_finite(state):
         done = int(state.step) - 1  # number of updates before the last one
         raise _diverged(run, "the state is not finite", done // steps, done % steps + 1)
-    run.saved.save(processes.replicate(snapshot, run.experiment.mesh), steps, lines)
+    best_epoch = next(iter(best.ranking(losses)), None)
+    run.saved.save(processes.replicate(snapshot, run.experiment.mesh), steps, lines, best_epoch)
 
 
 def _diverged(run: Run, what: str, epoch: int, step: int) -> NonFiniteLossError:

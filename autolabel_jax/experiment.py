@@ -20,6 +20,7 @@ from ml_collections import ConfigDict
 from autolabel_jax import (
     accumulation,
     augment,
+    best,
     buckets,
     calibration,
     input_pipeline,
@@ -69,6 +70,7 @@ class Experiment:
     ema: float
     visits: int  # in an update of the labels; 0 = a full pass
     mesh: Mesh
+    class_weights: np.ndarray | None = None  # float32 [K], factors of the loss; None = 1
 
     @property
     def num_buckets(self) -> int:
@@ -98,6 +100,8 @@ def check(config: ConfigDict) -> tuple[augment.Augmentation, labels.LabelRule]:
       ValueError: a field of the config is not valid.
     """
     limits.check(config)
+    best.check(config)
+    losses.given_weights(config)
     augmentation, rule = augment.create(config), labels.create(config)
     losses.create(config)
     models.check(config)
@@ -140,8 +144,10 @@ def create(config: ConfigDict, dataset: Dataset, mesh: Mesh) -> Experiment:
     if augmentation.distance_is_given and dataset.train.distance is None:
         raise ValueError(
             "augment.name: got 'given', but the data set has no distances; "
-            "use dataset='arrays' with an array `distance` in train.npz"
+            "use a manifest with a column `distance`, or dataset='arrays' with such an array"
         )
+    if isinstance(augmentation, augment.Given) and dataset.group_names:
+        augmentation = augment.GivenInGroups(len(dataset.group_names))
     edges, calibration_edges = _make_edges(config, augmentation, dataset.train.distance)
     _check_mixing(augmentation, rule, edges)
     model = models.create(
@@ -173,6 +179,9 @@ def create(config: ConfigDict, dataset: Dataset, mesh: Mesh) -> Experiment:
         visits=0,
         mesh=mesh,
     )
+    if config.class_weights != "none":
+        weights = losses.class_weights(config, dataset.train.label, dataset.num_classes)
+        experiment = dataclasses.replace(experiment, class_weights=weights)
     if config.calibration.exact:
         return experiment
     num_visits = visits.count(

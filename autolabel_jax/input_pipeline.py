@@ -63,6 +63,8 @@ def put_split(split: Split | StreamedSplit, mesh: Mesh) -> Batch | StreamedSplit
         "mask": np.ones(n, np.float32),
         "distance": np.asarray(distance, np.float32),
     }
+    if split.group is not None:
+        arrays["group"] = np.asarray(split.group, np.int32)
     return Batch(**processes.replicate(arrays, mesh))
 
 

@@ -18,13 +18,6 @@ from autolabel_jax.experiment import Experiment
 from autolabel_jax.types import Array, Batch, BucketStats, CarriedStats, TrainState
 
 CALIBRATION, ORDER = 2, 3  # purposes of an epoch's random numbers
-# Columns of metrics.jsonl with a number for each bucket.
-COLUMNS: dict[str, Callable[[BucketStats], Array]] = {
-    "accuracy": calibration.accuracy,
-    "confidence": calibration.confidence,
-    "ece": calibration.ece,
-    "count": calibration.count,
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,7 +116,8 @@ def columns(sums: BucketStats | CarriedStats) -> dict[str, Array]:
         parts = {"bucket": sums.recent, "lasting": sums.lasting}
     else:
         parts = {"bucket": sums}
-    shown = {f"{p}_{name}": read(s) for p, s in parts.items() for name, read in COLUMNS.items()}
+    each = calibration.COLUMNS.items()
+    shown = {f"{p}_{name}": read(s) for p, s in parts.items() for name, read in each}
     if isinstance(sums, CarriedStats):
         for name, read, of in (
             ("bucket_gap", calibration.gap, sums.recent_clean),

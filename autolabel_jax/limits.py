@@ -30,6 +30,7 @@ LIMITS: dict[str, tuple[int, int | None]] = {  # smallest and largest value (Non
     "calibration.num_bins": (1, 10_000),
     "checkpoint.keep": (1, 10**6),
     "checkpoint.every_epochs": (1, None),
+    "checkpoint.patience": (0, None),
 }
 
 

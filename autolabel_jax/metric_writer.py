@@ -98,7 +98,8 @@ def restore_metrics(run: RunDir, num_epochs: int, saved: Sequence[dict[str, Any]
 def missing_epochs(run: RunDir) -> str:
     """Returns which epochs, from 1, the metrics of the finished run lack, such as '3, 7-9'."""
     own = _by_epoch(run.read_metrics())
-    return _ranges([n + 1 for n in range(run.read_config()["epochs"]) if n not in own])
+    num_epochs = (run.read_result() or run.read_config())["epochs"]
+    return _ranges([n + 1 for n in range(num_epochs) if n not in own])
 
 
 def changed_epochs(run: RunDir) -> str:

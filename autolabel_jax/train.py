@@ -10,6 +10,7 @@ import jax
 from ml_collections import ConfigDict
 
 from autolabel_jax import (
+    best,
     calibration_step,
     checkpoint,
     claim,
@@ -62,7 +63,7 @@ def train(
         if finished := run_dir.result():
             if processes.is_first():
                 saved = checkpoint.read_lines(run_dir.last_checkpoint())
-                metric_writer.restore_metrics(run_dir, config.epochs, saved)
+                metric_writer.restore_metrics(run_dir, finished["epochs"], saved)
             return finished
         return _train(config, run_dir, dataset, experiment, should_stop, progress)
 
@@ -103,12 +104,26 @@ def _train(
             run = epochs.make_run(config, experiment, dataset, saved, agreed, display)
             with contextlib.closing(run.batches):
                 snapshot = epochs.train_epochs(run, snapshot, run_dir)
+        kept: dict[str, Any] = {}
+        if config.checkpoint.best:
+            snapshot, kept = _restore_best(saved, snapshot, experiment.steps_per_epoch)
+            processes.say(best.sentence(kept, config))
     began, variables = time.perf_counter(), experiment_lib.inference_variables(snapshot.state)
     predictor = predict.create(experiment, variables, dataset.calibration)
     result = metric_writer.evaluate_clean(
         predictor, config, dataset, run_dir, lines=run_dir.read_metrics(), began=began
     )
-    return run_dir.write_result(result)
+    return run_dir.write_result(result | kept)
+
+
+def _restore_best(
+    saved: checkpoint.Checkpoints, last: checkpoint.Snapshot, steps_per_epoch: int
+) -> tuple[checkpoint.Snapshot, dict[str, Any]]:
+    """Returns the best snapshot of a run, and what ``result.json`` says of it."""
+    lines = checkpoint.read_lines(saved.latest())
+    order = best.ranking(best.losses(lines))
+    kept = saved.restore_best(last, order, steps_per_epoch) or last
+    return kept, best.of_result(lines, int(kept.epoch))
 
 
 def _warn_of_still_labels(config: ConfigDict, experiment: experiment_lib.Experiment) -> None:

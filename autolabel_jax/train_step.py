@@ -52,9 +52,12 @@ def train_step(
         **read,
     )
     scale = rule.loss_scale(state.labels, bucket)
+    weight = None
+    if experiment.class_weights is not None:
+        weight = jnp.asarray(experiment.class_weights)[augmented.label]
 
     def mean_loss(params: Any, part: Any) -> tuple[jax.Array, Any]:
-        image, soft_label, scale = part
+        image, soft_label, scale, weight = part
         logits, updated = experiment.model.apply(
             {"params": params, "batch_stats": state.batch_stats},
             image,
@@ -68,6 +71,7 @@ def train_step(
             loss = followed[1] * experiment.loss(logits, followed[0], scale)
         else:
             loss = experiment.loss(logits, soft_label, scale)
+        loss = loss if weight is None else weight * loss
         rows = (loss, logits.argmax(-1), followed)
         return jnp.mean(loss), (rows, updated.get("batch_stats", {}))
 
@@ -76,12 +80,15 @@ def train_step(
         return (gradient, batch_stats), rows
 
     (gradient, batch_stats), (loss, top, followed) = accumulation.mean(
-        gradient_of, (augmented.input, soft_label, scale), experiment.accumulate, experiment.mesh
+        gradient_of,
+        (augmented.input, soft_label, scale, weight),
+        experiment.accumulate,
+        experiment.mesh,
     )
     if followed is not None:
-        target, weight = followed
+        target, trust = followed
         state = state.replace(labels=rule.store(state.labels, batch.index, target))
-        loss, gradient = jax.tree.map(lambda x: x / weight.mean(), (loss, gradient))
+        loss, gradient = jax.tree.map(lambda x: x / trust.mean(), (loss, gradient))
     updates, opt_state = experiment.optimizer.update(gradient, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     if isinstance(state, AveragedTrainState):

@@ -1,4 +1,4 @@
-"""Restores the last checkpoint of a run with its data, and evaluates it."""
+"""Restores the last checkpoint of a run, or the best one, with its data, and evaluates it."""
 
 import dataclasses
 import pathlib
@@ -9,7 +9,15 @@ from typing import Any, cast
 import flax.linen as nn
 from ml_collections import ConfigDict
 
-from autolabel_jax import checkpoint, claim, datasets, input_pipeline, metric_writer, processes
+from autolabel_jax import (
+    best,
+    checkpoint,
+    claim,
+    datasets,
+    input_pipeline,
+    metric_writer,
+    processes,
+)
 from autolabel_jax import experiment as experiment_lib
 from autolabel_jax.checkpoint import Checkpoints, Snapshot
 from autolabel_jax.corruptions import published
@@ -20,14 +28,18 @@ from autolabel_jax.run_dir import RunDir
 
 @dataclasses.dataclass(frozen=True)
 class Trained:
-    """The last checkpoint of a run, ready for evaluation."""
+    """A checkpoint of a run, ready for evaluation: the best one with checkpoint.best, or the last.
+
+    ``epochs`` and ``lines`` are of the last checkpoint.
+    """
 
     run_dir: RunDir
     config: ConfigDict
     experiment: experiment_lib.Experiment
     dataset: datasets.Dataset
     snapshot: Snapshot
-    lines: list[dict[str, Any]]  # metrics of the epochs before it
+    lines: list[dict[str, Any]]  # metrics of the epochs so far
+    epochs: int  # number of epochs so far
 
     @property
     def variables(self) -> dict[str, Any]:
@@ -57,7 +69,7 @@ class Trained:
 
 
 def restore(workdir: str | pathlib.Path, config: ConfigDict) -> Trained:
-    """Restores the last checkpoint of a run, with its data.
+    """Restores the last checkpoint of a run, or the best one, with its data.
 
     Args:
       workdir: folder of the run.
@@ -75,19 +87,38 @@ def restore(workdir: str | pathlib.Path, config: ConfigDict) -> Trained:
     experiment = experiment_lib.create(config, dataset, input_pipeline.make_mesh())
     like = checkpoint.first_snapshot(experiment, config.seed, dataset.train.input.shape[1:])
     with Checkpoints(run_dir.checkpoints, keep=None) as saved:
-        snapshot = saved.restore(like)
-    if snapshot is None:
+        last = saved.restore(like)
+        lines = checkpoint.read_lines(saved.restored) or run_dir.read_metrics()
+        snapshot = last
+        if config.checkpoint.best:
+            order, steps = best.ranking(best.losses(lines)), experiment.steps_per_epoch
+            snapshot = saved.restore_best(like, order, steps) or last
+    if last is None or snapshot is None:
         raise FileNotFoundError(
             f"--workdir={workdir}: found no checkpoint there; train it first, with "
             f"`python -m experiments.train --config=… --workdir={workdir}`"
         )
-    if run_dir.is_finished and int(snapshot.epoch) < config.epochs:
-        raise ValueError(
-            f"{run_dir.checkpoints}: the last checkpoint of this finished run is damaged; delete "
-            "its result.json and run the training command again, which resumes from the one before"
-        )
-    lines = checkpoint.read_lines(saved.restored) or run_dir.read_metrics()
-    return Trained(run_dir, config, experiment, dataset, snapshot, lines)
+    _check_finished(run_dir, int(last.epoch), int(snapshot.epoch))
+    return Trained(run_dir, config, experiment, dataset, snapshot, lines, int(last.epoch))
+
+
+def _check_finished(run_dir: RunDir, epochs: int, kept: int) -> None:
+    """Checks that a finished run still has the checkpoint of its result.
+
+    Raises:
+      ValueError: it does not.
+    """
+    result = run_dir.result() or {}
+    if epochs < result.get("epochs", 0):
+        which, then = "last checkpoint", "resumes from the one before"
+    elif kept != result.get("kept_epoch", kept):
+        which, then = f"best checkpoint, of epoch {result['kept_epoch']},", "keeps the next best"
+    else:
+        return
+    raise ValueError(
+        f"{run_dir.checkpoints}: the {which} of this finished run is damaged; delete its "
+        f"result.json and run the training command again, which {then}"
+    )
 
 
 def evaluate(
@@ -103,7 +134,7 @@ def evaluate(
     should_stop: Callable[[], bool] = lambda: False,
     view_names: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Evaluates the last checkpoint; updates ``result.json`` of a finished run.
+    """Evaluates the checkpoint of ``restore``; updates ``result.json`` of a finished run.
 
     Args:
       workdir: folder of the run.
@@ -154,13 +185,15 @@ def evaluate(
     if view_names:
         viewed = trained.predictor(vector=vector_scaling, view_names=view_names)
         result |= _of_views(viewed, predictor, trained.dataset, of_units(viewed))
-    epoch = int(trained.snapshot.epoch)
-    if epoch == config.epochs:
+    if config.checkpoint.best and trained.lines:
+        result |= best.of_result(trained.lines, int(trained.snapshot.epoch))
+    before = run_dir.result() or {"epochs": config.epochs}
+    if trained.epochs == before["epochs"]:
         kinds = {unit.kind for unit in units} | ({summary.VIEWS} if view_names else set())
         result = run_dir.write_result(
             result, replaced=lambda name: summary.is_replaced(name, kinds)
         )
-    return {**result, "epochs": epoch}
+    return {**result, "epochs": trained.epochs}
 
 
 def _of_views(

@@ -33,6 +33,7 @@ class Batch(struct.PyTreeNode):
     index: jax.Array  # int32 [B], row of the example in its split
     mask: jax.Array  # float32 [B], 1 or 0
     distance: jax.Array  # float32 [B] in [0, 1], given with the data or 0
+    group: jax.Array | None = None  # int32 [B], of a distance given with the data; None = 0
 
 
 class Distance(struct.PyTreeNode):

@@ -51,7 +51,8 @@ def main(argv: list[str]) -> None:
             inside = found[np.isfinite(found) & (found > 0)]
             print(
                 f"{name}: {len(split)} images, {np.mean(found == 0):.1%} misclassified, "
-                f"{np.mean(np.isinf(found)):.1%} not broken, median perturbation {np.median(inside) if inside.size else np.nan:.4f}"
+                f"{np.mean(np.isinf(found)):.1%} not broken, median perturbation "
+                f"{np.median(inside) if inside.size else np.nan:.4f}"
             )
         files.write_npz(out / f"{name}.npz", **arrays)
 

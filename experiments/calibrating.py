@@ -47,7 +47,7 @@ def evaluate(
     measured = calibrated.evaluate(calibrated.fit(pool, table), clean, shifted, table)
     described = describe(config, view_names) | {
         "train_examples": len(run.dataset.train),
-        "epochs": int(run.snapshot.epoch),
+        "epochs": run.epochs,
         "calibration_examples": len(run.dataset.calibration),
         "corrupted_examples": len(few) if corrupted else 0,
         "numerics_version": autolabel_jax.NUMERICS_VERSION,

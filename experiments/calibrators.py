@@ -19,8 +19,8 @@ from absl import flags
 from autolabel_jax import files
 from autolabel_jax.run_dir import RunDir
 from configs import base
-from experiments import calibrating, launch
-from experiments.reporting import calibrator_rows, printing
+from experiments import calibrating, calibrator_tables, launch
+from experiments.reporting import printing
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a training run.")
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of the data sets, if it has moved.")
@@ -52,7 +52,7 @@ COLUMNS = {
 def main(argv: list[str]) -> None:
     if _COMPARE.value:
         launch.no_more(argv)
-        print(calibrator_rows.markdown(pathlib.Path(_COMPARE.value)), end="")
+        print(calibrator_tables.markdown(pathlib.Path(_COMPARE.value)), end="")
         return
     folders = [*([_WORKDIR.value] if _WORKDIR.value else []), *argv[1:]]
     if not folders:

@@ -31,7 +31,7 @@ from experiments.diagnosing import affinity as diagnose_affinity
 from experiments.diagnosing import figures as diagnose_figures
 from experiments.diagnosing import parts as diagnose_parts
 from experiments.diagnosing import tables as diagnose_tables
-from experiments.reporting import plots, run_files, run_plots
+from experiments.reporting import plots, run_files
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a training run.")
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of the data sets, if it has moved.")
@@ -114,8 +114,8 @@ def _keep(workdir: pathlib.Path, name: str, measure: Measure) -> Any:
 def _restore(workdir: pathlib.Path) -> Trained:
     """Restores the last checkpoint; prints a line if the run is not finished."""
     trained = trained_lib.restore(workdir, _load(workdir))
-    done, epochs = int(trained.snapshot.epoch), trained.config.epochs
-    if done < epochs:
+    done, epochs = trained.epochs, trained.config.epochs
+    if not trained.run_dir.is_finished and done < epochs:
         print(f"{workdir} is not finished: {done} of {epochs} epochs trained", flush=True)
     return trained
 
@@ -135,7 +135,7 @@ def _beyond(trained: Trained, folder: pathlib.Path) -> None:
     measured = _keep(trained.run_dir.path, "beyond", measure)
     print(f"\n{diagnose_tables.beyond(measured)}")
     columns = {name: values for name, values in measured.items() if name != "stamp"}
-    figure = run_plots.temperature_by_distance(columns, run)
+    figure = diagnose_figures.temperature_by_distance(columns, run)
     path = plots.save(figure, folder, "temperature_by_distance")
     print(f"written: {path}.png, .pdf")
 

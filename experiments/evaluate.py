@@ -40,7 +40,7 @@ def main(argv: list[str]) -> None:
     result = trained.evaluate(run_dir.path, config, **asked)
     if not processes.is_first():
         return
-    if result["epochs"] < config.epochs:
+    if not run_dir.is_finished and result["epochs"] < config.epochs:
         print(f"not finished: {result['epochs']} of {config.epochs} epochs trained")
     print(printing.result_table([result]))
     print(f"\n{printing.evaluation_table(result)}")

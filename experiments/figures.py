@@ -2,13 +2,10 @@
 
     python -m experiments.figures runs/*/ --out=figures/ [--format=png,pdf] [--data_dir=…]
     python -m experiments.figures runs/*/ --out=figures/ --vary=labels.alpha[,buckets.num,…]
-    python -m experiments.figures results/digits results/cifar10_5000 --out=docs/ --summary
 
-The figures show labels over epochs, buckets against distance, reliability (if a run has
-test_logits.npz), accuracy against ECE, ECE against severity (if runs have it), sample images per
-bucket, and the effect of each setting of the method that AutoLabel runs differ in alone.
-With --vary, only the effect of the given config fields is drawn, beside one-hot and smoothing;
-with --summary, only three charts that sum up the studies.
+The figures show accuracy against ECE, ECE against severity (if runs have it), differences to the
+baselines, labels over epochs, reliability (if a run has test_logits.npz), and sample images per
+bucket. With --vary, only the effect of the given config fields on AutoLabel is drawn.
 """
 
 import pathlib
@@ -18,7 +15,7 @@ import matplotlib
 from absl import flags
 
 from experiments import launch
-from experiments.reporting import catalogue, frame, plots
+from experiments.reporting import catalogue, comparison_plots, frame, plots
 
 _OUT = flags.DEFINE_string("out", "figures", "Folder to write the figures to.")
 _FORMAT = flags.DEFINE_list(
@@ -27,7 +24,6 @@ _FORMAT = flags.DEFINE_list(
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of the data sets, if it has moved.")
 _IMAGES = flags.DEFINE_bool("images", True, "Draw sample images too, for which the data are read.")
 _VARY = flags.DEFINE_list("vary", [], "Draw only the effect of these config fields.")
-_SUMMARY = flags.DEFINE_bool("summary", False, "Draw only the three charts of several studies.")
 
 
 def main(argv: list[str]) -> None:
@@ -39,13 +35,11 @@ def main(argv: list[str]) -> None:
     comparable, left_out = frame.load(argv[1:])
     for run, reason in zip(left_out["run"], left_out["reason"], strict=True):
         print(f"left out of the comparisons: {run}: {reason}", file=sys.stderr)
-    if _SUMMARY.value:
-        drawings = catalogue.summary(comparable)
-    elif _VARY.value:
-        drawings = [catalogue.of_setting(comparable, f, report=True) for f in _VARY.value]
-    else:
-        options = {"data_dir": _DATA_DIR.value, "images": _IMAGES.value}
-        drawings = catalogue.everything(comparable, left_out, **options)
+    vary = comparison_plots.vary
+    drawings = [catalogue.drawing(vary, comparable, field, name=field) for field in _VARY.value]
+    if not drawings:
+        images = catalogue.of_images(comparable, _DATA_DIR.value) if _IMAGES.value else ()
+        drawings = [*catalogue.everything(comparable, left_out), *images]
     for drawing in drawings:
         try:
             figure = drawing.draw()

@@ -17,12 +17,13 @@ from absl import flags
 from scipy.special import softmax
 
 from autolabel_jax import image_ops, train, trained
+from autolabel_jax.commands import diagram
 from autolabel_jax.corruptions import noise
 from autolabel_jax.evaluation import clean
 from autolabel_jax.evaluation.predict import Transform
 from configs import digits_augmix
 from experiments import launch
-from experiments.reporting import printing, run_plots
+from experiments.reporting import plots, printing, run_files, run_plots
 
 _WORKDIR = flags.DEFINE_string("workdir", "runs/quickstart", "Folder of the runs.")
 
@@ -100,8 +101,13 @@ def compare(root: pathlib.Path) -> None:
     sizes = results[RULES[0]][0]
     print(f"\n{table(results)}\n\n{EXPLANATION.format(seeds=SEEDS, noise=NOISE, **sizes)}")
     figure = root / "quickstart.png"
-    run_plots.quickstart({rule: root / f"{rule}_0" for rule in RULES}, figure)
-    print(f"\nfigure of seed 0: {figure}\ntraining curves: tensorboard --logdir {root}")
+    bins = {rule: run_plots.reliability_bins(root / f"{rule}_0") for rule in RULES}
+    figure.write_bytes(diagram.png(bins))
+    labels = run_plots.label_confidence(run_files.read(root / "autolabel_0"))
+    curves = plots.save(labels, root, "label_confidence", ["png"])
+    print(
+        f"\nfigures of seed 0: {figure}, {curves}.png\ntraining curves: tensorboard --logdir {root}"
+    )
 
 
 def main(argv: list[str]) -> None:

@@ -14,7 +14,7 @@ import sys
 from absl import flags
 
 from autolabel_jax import run_dir
-from experiments import launch
+from experiments import launch, packing
 from experiments.reporting import run_files
 
 _OUT = flags.DEFINE_string("out", None, "File of the study, in which to pack the runs.")
@@ -37,7 +37,7 @@ def main(argv: list[str]) -> None:
             print(f"left out: {workdir}: {reason}", file=sys.stderr)
     if not workdirs:
         raise ValueError(f"{' '.join(folders)}: found no finished run there")
-    new = run_files.pack(workdirs, study)
+    new = packing.pack(workdirs, study)
     print(f"{study}: {new} new runs, {len(workdirs) - new} there before")
 
 

@@ -53,13 +53,13 @@ def main(argv: list[str]) -> None:
         "html": lambda: rendering.html(tables),
     }
     for form in forms:
-        if _OUT.value is None:
-            print(make[form]())
-            continue
-        path = pathlib.Path(_OUT.value) / f"tables.{ENDINGS[form]}"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        files.write_text(path, make[form]())
-        print(path)
+        made = make[form]()
+        if _OUT.value is not None:
+            path = pathlib.Path(_OUT.value) / f"tables.{ENDINGS[form]}"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            files.write_text(path, made)
+            made = path
+        print(made)
 
 
 if __name__ == "__main__":

@@ -168,7 +168,9 @@ def test_when_it_is_due(beyond_at_end, every, due):
     config = helpers.small_config(
         epochs=4, calibration__beyond=beyond_at_end, calibration__beyond_every=every
     )
-    assert [epoch + 1 for epoch in range(4) if beyond.is_due(config, epoch)] == due
+    assert [
+        epoch + 1 for epoch in range(4) if beyond.is_due(config, epoch, is_last=epoch == 3)
+    ] == due
 
 
 def test_vectors_have_their_own_family_alone(tmp_path):

@@ -7,6 +7,7 @@ import json
 import pathlib
 import shutil
 import sys
+import warnings
 
 import helpers
 import numpy as np
@@ -315,6 +316,22 @@ def test_a_wrong_command_line_ends_with_2(arguments, capsys):
         main.main(arguments)
     assert end.value.code == 2
     assert "error: " in capsys.readouterr().err
+
+
+def test_a_warning_is_one_line_without_a_place_in_the_program(autolabel, monkeypatch):
+    class Command:
+        add_arguments = staticmethod(lambda parser: None)
+
+        @staticmethod
+        def run(arguments):
+            text = warnings.formatwarning("calibration: is small", UserWarning, "a.py", 7, "x = 1")
+            print(text, end="", file=sys.stderr)
+            return 0
+
+    before = warnings.formatwarning
+    monkeypatch.setattr(main, "_module", lambda name: Command)
+    assert autolabel("train") == (0, "", "warning: calibration: is small\n")
+    assert warnings.formatwarning is before
 
 
 def test_every_command_is_a_module():

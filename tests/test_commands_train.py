@@ -11,9 +11,10 @@ from pyarrow import parquet
 from sklearn.datasets import load_digits
 
 import autolabel_jax
-from autolabel_jax import files
-from autolabel_jax.commands import main, train
-from autolabel_jax.commands.train import Facts, choose
+from autolabel_jax import defaults, files
+from autolabel_jax.commands import budget, main, settings
+from autolabel_jax.commands.settings import Facts, choose
+from autolabel_jax.datasets import manifest
 
 SHORT = ("--config.epochs=2", "--config.model.width=4", "--config.batch_size=32")
 
@@ -43,6 +44,8 @@ def test_a_folder_of_images_becomes_a_predictor(photographs, tmp_path, capfd):
     out, err = capfd.readouterr()
     assert "--config.image_size=32" in err and "median of the shorter sides is 8 pixels" in err
     assert "--config.epochs=2" in err and "given" in err
+    assert "--config.stream=False" in err and "decoded into memory: 0.00086 GiB decoded, in" in err
+    assert err.count("has no test rows") == 1  # though the data are read again for the predictor
     result = files.read_json(tmp_path / "run/result.json")
     assert f"{result['accuracy']:.4f}" in out and f"{result['nll_ts']:.4f}" in out
     model = autolabel_jax.load_predictor(tmp_path / "run/predictor")
@@ -53,6 +56,58 @@ def test_a_folder_of_images_becomes_a_predictor(photographs, tmp_path, capfd):
     before = (tmp_path / "run/predictor/predictor.json").read_bytes()
     assert autolabel("train", *given) == 0
     assert (tmp_path / "run/predictor/predictor.json").read_bytes() == before
+
+
+def test_what_does_not_fit_into_memory_is_streamed(photographs, tmp_path, capfd, monkeypatch):
+    monkeypatch.setattr(manifest, "MOST_BYTES", 300 * 32**2 * 3 - 1)
+    given = [f"--data={photographs}", f"--out={tmp_path / 'run'}", "--config.image_size=16", *SHORT]
+    assert autolabel("train", *given) == 0
+    assert "--config.stream=False" in capfd.readouterr().err  # a quarter of the pixels
+    given = [f"--data={photographs}", f"--out={tmp_path / 'streamed'}", *SHORT]
+    assert autolabel("train", *given) == 0
+    err = capfd.readouterr().err
+    assert "--config.stream=True" in err and "read from disk as needed: " in err
+    config = files.read_json(tmp_path / "streamed/config.json")
+    assert (config["stream"], config["dataset"], config["crop_pad"]) == (True, "manifest", 0)
+    model = autolabel_jax.load_predictor(tmp_path / "streamed/predictor")
+    assert model.class_names == tuple(f"digit {k}" for k in range(10))
+
+
+def test_the_epochs_follow_a_number_of_steps():
+    facts = Facts("manifest", 1000, "image", 32, False)
+    for batch in ("16", "50"):
+        chosen = choose(facts, {"batch_size": batch}, steps=400)
+        assert chosen["epochs"][0] == round(400 / (800 / int(batch)))
+    own = Facts("manifest", 1000, "image", 32, False, held_out=600)
+    chosen = choose(own, {"batch_size": "40"}, steps=400)
+    assert chosen["epochs"][0] == 40 and "calibration.fraction" not in chosen
+
+
+def test_the_epochs_follow_a_time(monkeypatch):
+    config = defaults.base()
+    config.batch_size = 10
+    timed = []
+    monkeypatch.setattr(budget, "_timed", lambda c, _: timed.append(c) or [9.0, 2.0, 2.5])
+    # A quarter of the examples is timed: 8 seconds an epoch, and 7 to compile.
+    assert budget.epochs(config, 2000, minutes=10) == ((600 - 7) // 8, 8.0)
+    assert (timed[0].train_examples, timed[0].epochs, config.epochs) == (500, 4, 200)
+    assert budget.epochs(config, 2000, minutes=0.01) == (1, 8.0)
+    assert budget.epochs(config, 100, minutes=1) == (26, 2.0)
+
+
+def test_a_run_of_minutes_is_resumed_with_its_epochs(tmp_path, capfd):
+    rows = [{"input": [float(i % 3), i / 90], "label": i % 3} for i in range(90)]
+    parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "m.parquet")
+    given = [f"--data={tmp_path / 'm.parquet'}", f"--out={tmp_path / 'run'}", "--minutes=0.004"]
+    assert autolabel("train", *given) == 0
+    err = capfd.readouterr().err
+    epochs = files.read_json(tmp_path / "run/config.json")["epochs"]
+    assert f"--config.epochs={epochs} " in err and "0.004 minutes, " in err
+    assert err.count("--config.epochs=") == 1
+    assert f"--config.checkpoint.every_epochs={max(1, epochs // 10)} " in err
+    assert autolabel("train", *given) == 0
+    err = capfd.readouterr().err
+    assert f"--config.epochs={epochs} " in err and "those of the run in" in err
 
 
 def test_a_manifest_of_moved_examples_uses_its_distances(tmp_path, capfd):
@@ -70,6 +125,10 @@ def test_a_manifest_of_moved_examples_uses_its_distances(tmp_path, capfd):
     assert (config["augment"]["name"], config["model"]["name"]) == ("given", "mlp")
     line = json.loads((tmp_path / "run/metrics.jsonl").read_text().splitlines()[-1])
     assert len(line["label_confidence"]) == 3 and sum(line["bucket_count"]) > 0
+    capfd.readouterr()
+    model = f"--model={tmp_path / 'run/predictor'}"
+    assert autolabel("evaluate", model, f"--data={tmp_path / 'm.parquet'}") == 0
+    assert capfd.readouterr().out.startswith("240 examples, 3 classes")
 
 
 @pytest.mark.parametrize(
@@ -79,6 +138,9 @@ def test_a_manifest_of_moved_examples_uses_its_distances(tmp_path, capfd):
         (["--data=digits", "--config.epochs=many"], "--config.epochs: got 'many', expected int"),
         (["--data=digits", "--config.epochs=1.5"], "--config.epochs: got '1.5', expected int"),
         (["--data=digits", "--config.flip=perhaps"], "--config.flip: got 'perhaps', expected bool"),
+        (["--data=digits", "--minutes=0"], "--minutes: got 0.0, must be above 0"),
+        (["--data=digits", "--steps=5", "--minutes=1"], "give one of --steps, --minutes and"),
+        (["--data=digits", "--steps=5", "--config.epochs=2"], "--steps: give one of --steps, "),
         (["--data=digits", "--config.labels.rule=best"], "labels.rule: got 'best'"),
     ],
 )
@@ -92,10 +154,12 @@ def test_mistakes_are_answered_in_one_line(tmp_path, capfd, arguments, message):
 @pytest.mark.parametrize("num", [10, 100, 5000, 50_000, 1_000_000])
 @pytest.mark.parametrize("side", [8, 32, 200])
 def test_choices_stay_in_their_ranges(num, side):
-    chosen = {k: v for k, (v, _) in choose(Facts("manifest", num, "image", side, False)).items()}
+    chosen = {
+        k: v for k, (v, _) in choose(Facts("manifest", num, "image", side, False), {}).items()
+    }
     assert 8 <= chosen["batch_size"] <= 128 and 10 <= chosen["epochs"] <= 200
-    assert chosen["image_size"] == (32 if side <= train.SMALL else 64)
+    assert chosen["image_size"] == (32 if side <= settings.SMALL else 64)
     steps = chosen["epochs"] * num * (1 - chosen["calibration.fraction"]) / chosen["batch_size"]
     if 10 < chosen["epochs"] < 200:
-        assert 0.8 * train.STEPS < steps < 1.2 * train.STEPS
+        assert 0.8 * settings.STEPS < steps < 1.2 * settings.STEPS
     assert chosen["flip"] is True and chosen["augment.name"] == "augmix"

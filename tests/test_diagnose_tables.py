@@ -95,3 +95,24 @@ def test_the_affinity_table(tmp_path):
     lines = diagnose_tables.affinity(found | reason, [OWN], other).splitlines()
     assert lines[-1] == "diversity left out: nobody trained it"
     assert "this run's" not in lines[2]
+
+
+def test_temperature_against_distance_and_accuracy(tmp_path):
+    columns = {
+        "family": ["clean", "augmix, training", "noise", "noise"],
+        "inside": [1, 1, 0, 0],
+        "low": [0.0, 0.0, 0.0, 0.5],
+        "high": [0.0, 1.0, 0.5, 1.0],
+        "accuracy": [0.9, 0.8, 0.7, 0.3],
+        "temperature": [1.2, 1.25, 1.6, 4.0],
+    }
+    run = run_files.RunRecord(tmp_path / "a", {}, [], None)
+    left, right = diagnose_figures.temperature_by_distance(columns, run).axes
+    of_left, of_right = ({line.get_label(): line for line in a.lines} for a in (left, right))
+    noise = of_left["noise"]
+    assert noise.get_xdata().tolist() == [0.25, 0.75]
+    assert noise.get_ydata().tolist() == [1.6, 4.0]
+    assert noise.get_fillstyle() == "none"
+    assert of_left["augmix, training"].get_fillstyle() == "full"
+    np.testing.assert_allclose(of_right["noise"].get_xdata(), [70, 30])
+    assert right.xaxis_inverted() and left.get_yscale() == "log"

@@ -135,6 +135,21 @@ def test_two_processes_equal_one(tmp_path, undisturbed):
         np.testing.assert_allclose(both[name], alone[name], atol=1e-5, err_msg=name)
 
 
+@pytest.mark.slow
+def test_two_processes_stop_early_and_keep_one_epoch(tmp_path):
+    """A learning rate so high that the held-out loss goes up and down, see test_best.py."""
+    rough = {"optimizer__learning_rate": 0.03, "optimizer__schedule": "step", "model__width": 32}
+    early = {"epochs": 12, "seed": 2, "checkpoint__best": True, "checkpoint__patience": 2}
+    first, second = train_two(tmp_path / "two", **rough, **early)
+    expected = train.train(helpers.small_config(**rough, **early), tmp_path / "one", progress=False)
+    found = files.read_json(tmp_path / "two/result.json")
+    for name in ("epochs", "kept_epoch"):
+        assert found[name] == expected[name] < 12
+    assert found["nll"] == pytest.approx(expected["nll"], abs=1e-4)
+    assert f"kept epoch {found['kept_epoch']} of {found['epochs']}" in first.stderr
+    assert "kept epoch" not in second.stderr
+
+
 def test_only_the_first_process_prints_and_writes(undisturbed):
     workdir, (first, second) = undisturbed
     assert f"results are in {workdir}" in first.stdout

@@ -37,7 +37,7 @@ INDENTED = r"(?:^    .*\n)*^    (?:\S+=\S+ )?(?:python|make|pip|git|\.venv\S*) .
 RECORDED = ("python", "python3.11", ".venv/bin/python", ".venv-bench/bin/python", "make")
 RECORDED += ("autolabel",)
 STARTERS = ("taskset", "srun", "mpirun")
-PIP = ("pip", ".venv/bin/pip", ".venv-bench/bin/pip")
+PIP = ("pip", ".venv/bin/pip", ".venv-bench/bin/pip", ".venv-onnx/bin/pip")
 IGNORED = (*PIP, "git", "tfds", "ray", "source", "cd", "ls", "paste", "curl")
 STUBS = "\n".join(
     [
@@ -173,7 +173,8 @@ def test_a_wrong_command_is_found(command, tmp_path, monkeypatch):
 def python_blocks(path):
     """Programs of a document, but for files of a package, and what needs a cluster or results/."""
     blocks = re.findall(r"^```python\n(.*?)^```", text_of(path), re.DOTALL | re.MULTILINE)
-    needs = ("import ray", '"results/')  # test_results.py runs the second kind
+    # test_labeler.py and test_results.py run the last two kinds.
+    needs = ("import ray", "import torch", '"results/')
     return [
         b for b in blocks if not b.startswith("# my_pkg/") and not any(need in b for need in needs)
     ]

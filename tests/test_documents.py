@@ -32,8 +32,7 @@ def document(marker, inside=""):
 def made(root, marker):
     """Lines between the markers."""
     text = run_folders.regenerated(document(marker, "\nold\n"), "doc.md", root)
-    ((begin, end),) = documents.find(text, "doc.md")
-    inside = text[begin.end() + 1 : end.start()]
+    inside = documents.split(text, "doc.md")[2].removeprefix("\n")
     assert text == document(marker, inside)
     return inside.splitlines()
 
@@ -90,7 +89,7 @@ def test_without_a_choice_all_tables_and_what_was_left_out(root):
 def test_what_stands_between_no_markers_is_left_alone(root):
     text = "    <!-- tables shown -->\n\n| a | 1 ± 2 |\n"
     assert run_folders.regenerated(text, "doc.md", root) == text
-    assert documents.find(text, "doc.md") == []
+    assert documents.split(text, "doc.md") == [text]
 
 
 @pytest.mark.parametrize(

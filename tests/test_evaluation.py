@@ -215,13 +215,3 @@ def test_the_result_says_where_the_best_temperature_is(capsys):
     sharp = scaling.fit(3 * logits, (3 * logits + rng.gumbel(size=(200, 3))).argmax(-1))
     assert sharp.optima == {"temperature_optimum": "finite"}
     assert capsys.readouterr().err == ""
-
-
-def test_training_imports_no_attack_and_no_corruption():
-    program = (
-        "import sys; import autolabel_jax.train; print([name for name in sys.modules if "
-        "name.startswith(('autolabel_jax.attacks', 'autolabel_jax.corruptions'))])"
-    )
-    done = helpers.command("-c", program)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == "[]"

@@ -1,5 +1,6 @@
 """The commands as a person runs them, each in a process of its own."""
 
+import functools
 import re
 import shutil
 
@@ -161,6 +162,8 @@ def test_table_of_one_evaluation_by_hand():
 def test_the_quickstart_explains_its_table(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(quickstart, "SEEDS", 2)
     monkeypatch.setattr(quickstart, "EPOCHS", 1)
+    small = functools.partial(helpers.small_config, augment__name="mixup", test_examples=0)
+    monkeypatch.setattr(quickstart.digits_augmix, "get_config", small)
     quickstart.compare(tmp_path)
     printed = capsys.readouterr().out
     rows = [line for line in printed.splitlines() if re.match("(clean|noisy) .* ± ", line)]
@@ -173,4 +176,5 @@ def test_the_quickstart_explains_its_table(tmp_path, monkeypatch, capsys):
     for column in ("accuracy ", "confidence ", "ECE ", "(TS) ", "noisy "):
         assert f"\n{column}" in printed
     assert "2 seeds; 599 test images" in printed and "under-confident" in printed
-    assert (tmp_path / "quickstart.png").stat().st_size > 10_000
+    for name in ("quickstart.png", "label_confidence.png"):
+        assert (tmp_path / name).stat().st_size > 10_000

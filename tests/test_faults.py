@@ -19,7 +19,7 @@ from pyarrow import parquet
 
 from autolabel_jax import corruptions, files, train
 from autolabel_jax.run_dir import RunDir
-from experiments.reporting import run_files
+from experiments import packing
 
 SEED = 2611
 SETTINGS = {"epochs": 3, "augment__name": "mixup", "crop_pad": 2, "flip": True}
@@ -70,9 +70,7 @@ PROGRAMS = {
         "documented",
     ),
     "report": Program(
-        lambda folder: [
-            *("experiments.report", f"{folder}/runs", f"--out={folder}/report.html", "--noimages")
-        ],
+        lambda folder: ["experiments.report", f"{folder}/runs", f"--out={folder}/report.html"],
         "documented",
     ),
 }
@@ -177,7 +175,7 @@ def stages(tmp_path_factory):
     runs = root / "documented" / "runs"
     shutil.copytree(runs / "a", root / "trained" / "run")
     shutil.copytree(runs, root / "packed" / "runs")
-    run_files.pack([runs / "a"], root / "packed" / "results" / "all.jsonl")
+    packing.pack([runs / "a"], root / "packed" / "results" / "all.jsonl")
     (root / "documented" / "README.md").write_text(DOCUMENT.format(runs=runs))
     (root / "empty").mkdir()
     return root

@@ -15,7 +15,7 @@ from matplotlib.container import BarContainer
 from PIL import Image
 from scipy import stats
 
-from autolabel_jax import checkpoint, datasets
+from autolabel_jax import datasets
 from experiments.reporting import (
     catalogue,
     comparison_plots,
@@ -77,26 +77,7 @@ def test_a_null_label_is_a_gap(tmp_path):
     assert np.isnan(line.get_ydata()[1]) and line.get_ydata()[0] == 1
 
 
-def test_buckets_against_distance(tmp_path):
-    figure = run_plots.bucket_distance(one(tmp_path))
-    (axes,) = figure.axes
-    assert axes.get_xlabel() == "distance" and axes.get_xlim() == (0, 1)
-    assert figure.get_suptitle() == "digits, mlp-16, augmix, one_hot, seed 0, after epoch 2"
-    expected = {
-        "accuracy": [0.9, 0.85, 0.7],
-        "confidence": [0.95, 0.9, 0.8],
-        "label confidence": [1.0, 0.95, 0.8],
-    }
-    assert figure_checks.legend_texts(figure) == list(expected)
-    for label, values in expected.items():
-        np.testing.assert_allclose(curves(axes)[label].get_xdata(), [1 / 6, 1 / 2, 5 / 6])
-        np.testing.assert_allclose(curves(axes)[label].get_ydata(), values)
-
-
-@pytest.mark.parametrize(
-    ("edges", "calibration"),
-    [("equal_width", ""), ("kmeans", "equal_width"), ("equal_mass", ""), ("equal_width", "kmeans")],
-)
+@pytest.mark.parametrize(("edges", "calibration"), [("equal_width", ""), ("kmeans", "equal_width")])
 def test_edges_are_those_of_the_training(tmp_path, edges, calibration):
     changes = {"augment__name": "mixup", "buckets__num": 3, "augment__concentration": 0.5}
     changes |= {"buckets__edges": edges, "buckets__calibration_edges": calibration}
@@ -115,9 +96,6 @@ def test_buckets_of_distances_in_the_data_are_numbered(tmp_path):
         "interval 2 of 3",
         "interval 3 of 3",
     ]
-    (axes,) = run_plots.bucket_distance(run).axes
-    assert axes.get_xlabel() == "interval of the distance"
-    np.testing.assert_array_equal(axes.lines[0].get_xdata(), [1, 2, 3])
 
 
 def test_buckets_that_do_not_fit_are_refused(tmp_path):
@@ -144,7 +122,7 @@ def test_reliability_bars_counts_and_bands(tmp_path):
     run_folders.write_logits(run.workdir, n=1500)
     with np.load(run.workdir / "test_logits.npz") as saved:
         count, accuracy, confidence = by_hand(saved["logits"], saved["label"])
-    figure = run_plots.reliability_diagram(run)
+    figure = run_plots.reliability(run)
     diagram, counts = figure.axes
     filled = count > 0
     bars = [c for c in diagram.containers if isinstance(c, BarContainer)]
@@ -158,7 +136,7 @@ def test_reliability_bars_counts_and_bands(tmp_path):
     title = f"digits, mlp-16, augmix, one_hot, seed 0\nECE {100 * ece:.1f} %"
     assert diagram.get_title() == title
     # A binomial bin's 95 % band has a half width near 1.96 standard errors.
-    bins = run_plots.reliability(run.workdir)
+    bins = run_plots.reliability_bins(run.workdir)
     large = (count >= 40) & (accuracy < 0.95)
     assert large.any()
     half = 1.96 * np.sqrt(accuracy * (1 - accuracy) / np.maximum(count, 1))
@@ -175,7 +153,7 @@ def test_reliability_bars_counts_and_bands(tmp_path):
 def test_logits_that_do_not_fit_are_refused(tmp_path, arrays, message):
     np.savez(tmp_path / "test_logits.npz", **arrays)
     with pytest.raises(ValueError, match=f"{re.escape(str(tmp_path))}.*{message}"):
-        run_plots.reliability(tmp_path)
+        run_plots.reliability_bins(tmp_path)
 
 
 def some_runs(tmp_path, seeds=(0, 1, 2), eces=(0.06, 0.03), settings=None, **extra):
@@ -237,97 +215,109 @@ def test_ece_against_severity(tmp_path):
     assert colors[0] == colors[1] and len(set(colors[0])) == 2
 
 
-def test_without_the_ece_of_clean_images_severities_begin_at_1(tmp_path):
-    runs = frame.make(some_runs(tmp_path, **SEVERITIES | {"ece_ts": None}))
-    after = comparison_plots.ece_against_severity(runs).axes[1]
-    assert [t.get_text() for t in after.get_xticklabels()] == ["1", "2", "3", "4", "5"]
-
-
 def test_no_severities_no_figure(tmp_path):
     drawings = catalogue.of_runs(frame.make(some_runs(tmp_path)))
-    assert [d.name for d in drawings] == ["accuracy_against_ece"]
+    assert [d.name for d in drawings] == ["accuracy_against_ece", "differences"]
+    (alone,) = catalogue.of_runs(frame.make(some_runs(tmp_path, seeds=[0])[:1]))
+    assert alone.name == "accuracy_against_ece"
 
 
-def several_studies(tmp_path):
-    """Two augmentations of digits, α = 0.3, and another network with one; AutoLabel is better."""
-    rng, runs = np.random.default_rng(0), []
-    for i, augmentation in enumerate(("augmix", "mixup", "augmix")):
-        settings = {"augment__name": augmentation, "labels__alpha": 0.3 if i < 2 else 1.0}
-        settings |= {"model__width": 16 if i < 2 else 8}
-        for rule, seed in itertools.product(("one_hot", "autolabel", "polynomial"), range(3)):
-            given = {"nll": rng.uniform(0.3, 0.4), "nll_ts": rng.uniform(0.3, 0.4)}
-            given |= SEVERITIES | {"ece_ts": rng.uniform(0.02, 0.04)}
-            name = f"{i}_{rule}_{seed}"
-            runs.append(one(tmp_path, name, rule=rule, seed=seed, settings=settings, **given))
-    return runs
+def test_differences_are_those_of_the_table_with_scipys_intervals(tmp_path):
+    rng = np.random.default_rng(0)
+    nll, scaled = rng.uniform(0.3, 0.4, (2, 2, 3))
+    for i, augmentation in enumerate(("augmix", "mixup")):
+        for rule, seed in itertools.product(("one_hot", "autolabel"), range(3)):
+            given = {"nll": nll[i, seed], "nll_ts": scaled[i, seed]}
+            settings = {"augment__name": augmentation}
+            name = f"{augmentation}_{rule}_{seed}"
+            one(tmp_path, name, rule=rule, seed=seed, settings=settings, **given)
+    runs, _ = frame.load([str(tmp_path)])
+    figure = comparison_plots.differences(runs)
+    ece, axes = figure.axes
+    assert [place.get_xlabel() for place in figure.axes] == ["ECE %", "NLL"]
+    names = [text.get_text() for text in ece.get_yticklabels()]
+    assert names == [f"digits, mlp-16, {m}\n300 images, autolabel" for m in ("augmix", "mixup")]
+    assert figure_checks.legend_texts(figure) == ["one_hot (TS)"]
+    ((bars,),) = [container.lines[2] for container in axes.containers]
+    for row, ((low, high), at) in enumerate((s[:, 0], s[:, 1]) for s in bars.get_segments()):
+        expected = stats.ttest_rel(nll[row], scaled[row]).confidence_interval(0.95)
+        np.testing.assert_allclose([low, high], expected)
+        assert at[0] == pytest.approx(row - 0.15)
+    figure_checks.assert_readable(figure)
 
 
-def test_the_summary_of_ece_after_temperature_scaling(tmp_path):
-    runs = frame.make(several_studies(tmp_path))
-    figure = comparison_plots.ece_by_rule(runs)
-    assert [axes.get_title() for axes in figure.axes] == ["augmix", "mixup"]
-    (part,) = figure.subfigs
-    assert part.get_suptitle() == "digits, mlp-16, 300 images, 2 epochs, seeds: 3"
-    assert part.get_supxlabel() == "ECE % after temperature scaling"
-    rules = [text.get_text() for text in figure.axes[0].get_yticklabels()]
-    assert rules == ["one_hot", "autolabel", "polynomial"]
-    cells = runs[runs["model"] == "mlp-16"].groupby(["augmentation", "label_rule"])["ece_ts"]
-    for axes in figure.axes:
-        assert axes.get_xlim()[0] == 0 and axes.get_ylim() == (2.5, -0.5)
-        for rule, bar in zip(rules, axes.containers, strict=True):
-            ((low, high),) = bar.lines[2][0].get_segments()
-            own = 100 * cells.get_group((axes.get_title(), rule)).to_numpy(float)
-            expected = stats.t.interval(0.95, 2, own.mean(), stats.sem(own))
-            np.testing.assert_allclose([low[0], high[0]], expected)
-            assert low[1] == rules.index(rule)
+def test_without_a_baseline_there_are_no_differences(tmp_path):
+    with pytest.raises(ValueError, match="no AutoLabel run has a baseline"):
+        comparison_plots.differences(frame.make(some_runs(tmp_path)[3:]))
 
 
-def test_the_summary_of_nll_differences(tmp_path):
-    runs = frame.make(several_studies(tmp_path))
-    figure = comparison_plots.nll_differences(runs)
-    (axes,) = figure.axes
-    titles = ["mlp-16, augmix", "mlp-16, mixup", "mlp-8, augmix"]
-    budget = "300 images, 2 epochs, seeds: 3"
-    shown = [text.get_text() for text in axes.get_yticklabels()]
-    assert shown == [f"digits, {title}\n{budget}" for title in titles]
-    assert "one_hot after temperature scaling" in axes.get_xlabel()
-    assert figure_checks.legend_texts(figure) == ["one_hot", "autolabel"]  # not polynomial
-    bars = iter(axes.containers)
-    for row, (_, block) in enumerate(runs.groupby("block")):
-        nll = block.pivot(index="seed", columns="label_rule", values="nll")
-        base = block[block["label_rule"] == "one_hot"].set_index("seed")["nll_ts"]
-        for rule in ("one_hot", "autolabel"):
-            expected = stats.ttest_rel(nll[rule], base).confidence_interval(0.95)
-            ((low, high),) = next(bars).lines[2][0].get_segments()
-            np.testing.assert_allclose([low[0], high[0]], expected)
-            assert round(low[1]) == row
+def write_alphas(tmp_path, **settings):
+    """α = .01 and .1 with two seeds each."""
+    for alpha, eces in {0.1: [0.03, 0.05], 0.01: [0.06, 0.08]}.items():
+        for seed, ece in enumerate(eces):
+            lines = [run_folders.line(e, label_confidence=[alpha, 0.4, 0.6]) for e in range(10)]
+            lines[8]["label_confidence"] = [0.9, 0.7, 0.5]  # the last fifth of ten is two
+            own = settings | {"labels__alpha": alpha, "epochs": 10}
+            name = "_".join(map(str, [*own.values(), seed]))
+            given = {"rule": "autolabel", "seed": seed, "lines": lines, "ece": ece}
+            run_folders.write(tmp_path / name, settings=own, **given)
 
 
-def test_the_summary_of_severities(tmp_path):
-    figure = comparison_plots.severity(frame.make(several_studies(tmp_path)))
-    assert len(figure.axes) == 3 and {axes.get_yscale() for axes in figure.axes} == {"log"}
-    after = "one_hot after temperature scaling"
-    assert figure_checks.legend_texts(figure) == ["one_hot", "autolabel", after]
-    means = {c.get_label(): c.lines[0].get_ydata() for c in figure.axes[2].containers}
-    np.testing.assert_allclose(means["autolabel"], [5, 10, 12, 15, 20, 30])
-    np.testing.assert_allclose(means[after][1:], [5, 6, 7, 8, 9])
+def test_what_a_setting_moves(tmp_path):
+    write_alphas(tmp_path)
+    run_folders.write(tmp_path / "other", rule="autolabel", settings={"buckets__num": 1})
+    run_folders.write(tmp_path / "one_hot")
+    figure = comparison_plots.vary(frame.load([str(tmp_path)])[0], "labels.alpha")
+    panels = {axes.get_ylabel(): axes for axes in figure.axes}
+    assert [text.get_text() for text in panels["ECE %"].get_xticklabels()] == ["0.01", "0.1"]
+    (bars,) = panels["ECE %"].containers
+    np.testing.assert_allclose(bars.lines[0].get_ydata(orig=False), [7, 4])
+    lengths = [np.ptp(segment[:, 1]) for segment in bars.lines[2][0].get_segments()]
+    # The sample standard deviation of two is their gap over the root of two.
+    np.testing.assert_allclose(lengths, 2 * np.array([2, 2]) / np.sqrt(2))
+    (labels,) = panels[comparison_plots.LABEL].containers
+    expected = [(0.9 + 0.7 + 0.5 + alpha + 0.4 + 0.6) / 6 for alpha in (0.01, 0.1)]
+    np.testing.assert_allclose(labels.lines[0].get_ydata(orig=False), expected)
+    assert panels.keys() == {"ECE %", "NLL", "accuracy %", comparison_plots.LABEL}
+    figure_checks.assert_readable(figure)
 
 
-def test_summaries_that_cannot_be(tmp_path):
-    few = frame.make(some_runs(tmp_path, seeds=(0, 1)))
-    with pytest.raises(ValueError, match="no label rule has nll_ts of 3 seeds"):
-        comparison_plots.nll_differences(few)
-    for runs in (few, frame.make([])):
-        with pytest.raises(ValueError, match="no run has corrupted_ece_by_severity"):
-            comparison_plots.severity(runs)
-    alone = frame.make(several_studies(tmp_path))
-    with pytest.raises(ValueError, match="compared with one_hot"):
-        comparison_plots.nll_differences(alone[alone["label_rule"] != "one_hot"])
-    runs = some_runs(tmp_path) + some_runs(tmp_path, settings={"labels__alpha": 0.3})[3:]
-    with pytest.raises(ValueError, match="several augmentations"):
-        comparison_plots.ece_by_rule(frame.make(runs[:6]))
-    with pytest.raises(ValueError, match="autolabel has several values of labels.alpha"):
-        comparison_plots.nll_differences(frame.make(runs))
+def test_other_settings_that_differ_make_other_curves(tmp_path):
+    write_alphas(tmp_path, buckets__num=3)
+    write_alphas(tmp_path, buckets__num=1)
+    figure = comparison_plots.vary(frame.load([str(tmp_path)])[0], "labels.alpha")
+    names = ["buckets.num=1", "buckets.num=3"]
+    assert figure_checks.legend_texts(figure) == names
+
+
+@pytest.mark.parametrize("field", ["labels.alhpa", "labels.smoothing", "seed", "buckets.num"])
+def test_fields_that_no_runs_differ_in_alone(tmp_path, field):
+    write_alphas(tmp_path)
+    for runs in (frame.load([str(tmp_path)])[0], frame.make([])):
+        with pytest.raises(ValueError, match=f"--vary={field}: no two AutoLabel runs differ in it"):
+            comparison_plots.vary(runs, field)
+
+
+def test_sizes_that_follow_from_a_setting_do_not_split_its_curve(tmp_path):
+    """And all images, 0, are more than some."""
+    for images, size in ((0, 150), (30, 30), (100, 100)):
+        settings = {"calibration__images": images}
+        given = {"rule": "autolabel", "calibration_examples": size, "train_examples": 300 - size}
+        run_folders.write(tmp_path / f"{images}", settings=settings, **given)
+    figure = comparison_plots.vary(frame.load([str(tmp_path)])[0], "calibration.images")
+    ticks = [text.get_text() for text in figure.axes[0].get_xticklabels()]
+    assert ticks == ["30", "100", "all"]
+
+
+def test_the_command_draws_what_is_asked_for(tmp_path):
+    write_alphas(tmp_path / "runs")
+    out = tmp_path / "figures"
+    command = ("-m", "experiments.figures", tmp_path / "runs", f"--out={out}", "--format=png,svg")
+    done = helpers.command(*command, "--vary=labels.alpha,seed")
+    assert done.returncode == 0, done.stderr
+    files = {path.name for path in out.iterdir()}
+    assert files == {"vary_labels.alpha.png", "vary_labels.alpha.svg"}
+    assert "not drawn: vary_seed: --vary=seed: no two AutoLabel runs" in done.stderr
 
 
 def shown(figure):
@@ -360,52 +350,23 @@ def test_sample_images_of_mixup_are_mixtures(tmp_path):
             assert low < shares[best] <= low + 0.25 + 1e-6
 
 
-def test_sample_images_of_an_adversary_are_inside_its_balls(tmp_path):
-    changes = {"augment__max_epsilon": 0.2, "augment__num_steps": 1, "augment__step_ratio": 0.25}
-    config = helpers.small_config(augment__name="adversarial", buckets__num=2, **changes)
-    (tmp_path / "config.json").write_text(config.to_json())
-    run = run_files.read(tmp_path)
-    assert run_plots.same_picture(run) == ""  # without a model to attack
-    experiment, _, snapshot = helpers.saved_experiment(config)
-    with checkpoint.Checkpoints(tmp_path / "checkpoints", keep=1) as saved:
-        saved.save(snapshot, experiment.steps_per_epoch)
-    assert run_plots.same_picture(run)
-    pictures = shown(run_plots.bucket_images(run))
-    moved = abs(pictures[:, 1:] - pictures[:, :1]).max(axis=(2, 3, 4))
-    assert (moved[:, 0] > 0).all() and (moved[:, 0] <= 0.1 + 1e-6).all()
-    assert (moved[:, 1] > moved[:, 0]).all() and (moved[:, 1] <= 0.2 + 1e-6).all()
+def test_sample_images_are_of_a_run_that_learns_in_each_block(tmp_path):
+    for method, rule in itertools.product(("augmix", "none"), ("one_hot", "autolabel")):
+        settings = {"augment__name": method}
+        run_folders.write(tmp_path / method / rule, rule=rule, settings=settings)
+    settings = {"augment__name": "augmix", "labels__alpha": 2.0}
+    run_folders.write(tmp_path / "augmix" / "other", rule="autolabel", settings=settings)
+    runs, _ = frame.load([str(tmp_path)])
+    names = [drawing.name for drawing in catalogue.of_images(runs)]
+    assert names == ["bucket_images_augmix_autolabel"]
+    assert list(catalogue.of_images(frame.make([]))) == []
 
 
-def test_sample_images_that_came_with_distances(tmp_path):
-    """Grey level tells the distance; there is no clean twin, and no image in the last bucket."""
-    distance = np.linspace(0, 0.6, 64).astype(np.float32)
-    folder = helpers.write_arrays(
-        tmp_path,
-        sizes={"train": 64, "test": 64},
-        image=lambda n: np.broadcast_to(distance[:, None, None, None], (n, 8, 8, 1)),
-        distance=lambda n: distance,
-    )
-    changes = {"dataset": "arrays", "augment__name": "given", "buckets__num": 3, "data_dir": "gone"}
-    (tmp_path / "config.json").write_text(helpers.small_config(**changes).to_json())
-    figure = run_plots.bucket_images(run_files.read(tmp_path), folder)
-    levels = [axes.images[0].get_array().mean() if axes.images else None for axes in figure.axes]
-    first, second = levels[:4], levels[4:]
-    assert first[0] is second[0] is first[3] is second[3] is None
-    assert 0 <= first[1] < second[1] <= 1 / 3 < first[2] < second[2] <= 2 / 3
-
-
-def test_sample_images_that_cannot_be(tmp_path):
-    for name in ("none", "adversarial"):
-        run = one(tmp_path, name, settings={"augment__name": name})
-        assert run_plots.same_picture(run) == ""
-    assert list(catalogue.of_buckets([run])) == []
-
-
-def test_runs_that_differ_in_labels_share_their_sample_images(tmp_path):
-    runs = [one(tmp_path, rule, rule=rule) for rule in ("one_hot", "autolabel", "smoothing")]
-    runs.append(one(tmp_path, "wide", settings={"buckets__num": 1}))
-    names = [d.name for d in catalogue.of_buckets(runs)]
-    assert names == ["bucket_images_autolabel", "bucket_images_wide"]
+@pytest.mark.parametrize("name", ["adversarial", "given"])
+def test_sample_images_that_cannot_be(tmp_path, name):
+    run = one(tmp_path, settings={"augment__name": name})
+    with pytest.raises(ValueError, match=f"augment.name: '{name}' cannot move images alone"):
+        run_plots.bucket_images(run)
 
 
 def test_label_confidence_is_below_the_sample_images(tmp_path):
@@ -434,10 +395,9 @@ def test_all_figures_are_readable(tmp_path, num_rules):
         for settings in [{"labels__rho": float(rho), "model__width": width}]
     ]
     run_folders.write_logits(runs[0].workdir)
-    own = frame.make(runs + several_studies(tmp_path))
+    own = frame.make(runs + some_runs(tmp_path, **SEVERITIES))
     drawings = [*catalogue.of_runs(own), *catalogue.of_run(runs[0], "run")]
-    drawings += catalogue.summary(own)
-    assert len(drawings) == 8
+    assert len(drawings) == 5
     for drawing in drawings:
         figure_checks.assert_readable(drawing.draw())
         assert drawing.alt and drawing.title
@@ -451,29 +411,10 @@ def test_colours_are_okabe_and_itos():
     assert set(plots.COLORS) < known and len(set(plots.COLORS)) == 7
 
 
-def test_the_quickstart_figure(tmp_path, monkeypatch):
-    workdirs, settings = {}, {"augment__max_depth": 2}
-    labels = [1, 0.9, 0.8, 0.7, 0.6, 0.5]
-    for rule in ("one_hot", "autolabel"):
-        lines = [run_folders.line(e, label_confidence=labels) for e in range(2)]
-        own = {"rule": rule, "settings": settings, "lines": lines}
-        workdirs[rule] = run_folders.write(tmp_path / rule, **own)
-        run_folders.write_logits(workdirs[rule], n=200)
-    drawn = []
-    monkeypatch.setattr(plots, "save", lambda figure, *_: drawn.append(figure))
-    run_plots.quickstart(workdirs, tmp_path / "quickstart.png")
-    near, far, *diagrams = drawn[0].axes
-    assert near.get_ylabel() == "label confidence" and near.get_ylim() == far.get_ylim()
-    assert [axes.get_title() for axes in (near, far)] == ["chain depth 1", "chain depth 2"]
-    titles = [d.get_title().split("\n")[0] for d in diagrams]
-    assert titles == ["one_hot, 200 test images", "autolabel, 200 test images"]
-    figure_checks.assert_readable(drawn[0])
-
-
 def test_saved_figures_are_the_same_in_every_byte_and_closed(tmp_path):
     run = one(tmp_path)
     for name in ("a", "b"):
-        path = plots.save(run_plots.bucket_distance(run), tmp_path / "out", name, plots.FORMATS)
+        path = plots.save(run_plots.label_confidence(run), tmp_path / "out", name, plots.FORMATS)
         assert path == tmp_path / "out" / name
     for form in plots.FORMATS:
         one_file, other = (tmp_path / "out" / f"{name}.{form}" for name in ("a", "b"))
@@ -496,33 +437,10 @@ def test_the_command_draws_what_can_be_drawn(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     names = {"accuracy_against_ece", "reliability_good"}
-    names |= {"label_confidence_good", "bucket_distance_good"}
+    names |= {"label_confidence_good"}
     files = {f"{name}.{form}" for name in names for form in ("png", "pdf", "svg")}
     assert {path.name for path in out.iterdir()} == files
     assert (out / "reliability_good.pdf").read_bytes().startswith(b"%PDF")
     assert "<svg" in (out / "reliability_good.svg").read_text()
     assert f"{tmp_path / 'runs' / 'begun'}: not finished: no result.json" in done.stderr
     assert "not drawn: reliability_begun: " in done.stderr and "lacks label" in done.stderr
-
-
-def test_temperature_against_distance_and_accuracy(tmp_path):
-    columns = {
-        "family": ["clean", "augmix, training", "noise", "noise"],
-        "inside": [1, 1, 0, 0],
-        "low": [0.0, 0.0, 0.0, 0.5],
-        "high": [0.0, 1.0, 0.5, 1.0],
-        "accuracy": [0.9, 0.8, 0.7, 0.3],
-        "temperature": [1.2, 1.25, 1.6, 4.0],
-    }
-    lines = [run_folders.line(e) for e in range(3)]
-    lines[1] |= {f"beyond_{name}": values for name, values in columns.items()}
-    run = one(tmp_path, lines=lines)
-    (drawing,) = [d for d in catalogue.of_run(run, "r") if d.name == "temperature_by_distance_r"]
-    left, right = drawing.draw().axes
-    noise = curves(left)["noise"]
-    assert noise.get_xdata().tolist() == [0.25, 0.75]
-    assert noise.get_ydata().tolist() == [1.6, 4.0]
-    assert noise.get_fillstyle() == "none"
-    assert curves(left)["augmix, training"].get_fillstyle() == "full"
-    np.testing.assert_allclose(curves(right)["noise"].get_xdata(), [70, 30])
-    assert right.xaxis_inverted() and left.get_yscale() == "log"

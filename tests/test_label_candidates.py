@@ -237,8 +237,10 @@ VISITS = {  # 128 visits an update, of 64 held-out images in three buckets
     **{"labels__rule": "autolabel_confusion", "calibration__exact": False},
     **{"train_examples": 96, "calibration__fraction": 2 / 3, "buckets__num": 3},
 }
+# Visits hold the state of the exact pass, and more.
+SLOW = pytest.param(CONFUSION, id="confusion", marks=pytest.mark.slow)
 EACH = pytest.mark.parametrize(
-    "changes", [CONFUSION, TEACHER, VISITS], ids=["confusion", "teacher", "visits"]
+    "changes", [SLOW, pytest.param(TEACHER, id="teacher"), pytest.param(VISITS, id="visits")]
 )
 
 

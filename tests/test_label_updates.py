@@ -64,7 +64,7 @@ def test_sums_are_carried_from_epoch_to_epoch(whole):
     np.testing.assert_allclose(counts, [whole[1][-1]["lasting_count"]] * 2, rtol=1e-6)
 
 
-@pytest.mark.parametrize("stop_at", [3, 7, 10])
+@pytest.mark.parametrize("stop_at", [3, pytest.param(7, marks=pytest.mark.slow), 10])
 def test_stopped_and_resumed_ends_with_the_same_bits(tmp_path, whole, stop_at):
     calls = iter(range(100))
     with pytest.raises(processes.Stopped):
@@ -85,7 +85,12 @@ def test_two_devices_agree_with_one(tmp_path, whole):
             np.testing.assert_allclose(a[name], b[name], rtol=1e-3, atol=1e-4, err_msg=name)
 
 
-@pytest.mark.parametrize("changes", [{"calibration.share": 100.0}, {"train_examples": 50}])
+SLOW = {"marks": pytest.mark.slow}
+
+
+@pytest.mark.parametrize(
+    "changes", [{"calibration.share": 100.0}, pytest.param({"train_examples": 50}, **SLOW)]
+)
 def test_where_visits_would_be_no_fewer_the_pass_is_exact(tmp_path, changes):
     """To the bit: all fields of the file and the checkpoint."""
     exact = run(tmp_path / "exact", **changes, **{"calibration.exact": True})
@@ -113,11 +118,11 @@ def test_a_bucket_without_visits_keeps_its_label(tmp_path):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"labels.rule": "autolabel_confusion"},
         {"labels.rule": "ema_teacher", "optimizer.ema": 0.5},
         {"labels.rule": "bucket_temperature"},
-        {"labels.rule": "bucket_accuracy"},
-        {"augment.name": "adversarial", "augment.num_steps": 1},
+        pytest.param({"labels.rule": "autolabel_confusion"}, **SLOW),
+        pytest.param({"labels.rule": "bucket_accuracy"}, **SLOW),
+        pytest.param({"augment.name": "adversarial", "augment.num_steps": 1}, **SLOW),
     ],
 )
 def test_every_rule_learns_from_visits_and_resumes(tmp_path, changes):

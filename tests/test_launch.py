@@ -58,14 +58,20 @@ def test_a_field_that_is_not_there_is_named_with_the_nearest(flag, message, tmp_
 
 
 @pytest.mark.parametrize(
-    "program", ["train", pytest.param("evaluate", marks=pytest.mark.slow), "sweep"]
+    ("program", "unused"),
+    [
+        ("train", ("autolabel_jax.attacks", "autolabel_jax.corruptions")),
+        pytest.param("evaluate", (), marks=pytest.mark.slow),
+        ("sweep", ()),
+    ],
 )
-def test_a_program_starts_without_slow_imports(program):
+def test_a_program_starts_without_slow_imports_and_takes_no_device(program, unused):
     """They are imported where they are used, see ``benchmarks.start --imports``."""
     slow = ("sklearn", "tensorflow_datasets", "scipy.stats", "tensorboardX", "matplotlib", "grain")
-    code = f"import sys, experiments.{program}; print([m for m in {slow} if m in sys.modules])"
+    code = f"import sys, experiments.{program}, jax._src.xla_bridge as x\n"
+    code += f"print([m for m in {slow + unused} if m in sys.modules], x.backends_are_initialized())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    assert done.stdout.strip() == "[] False"
 
 
 def pipe_without_reader(monkeypatch):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from scipy.special import log_softmax
 from sklearn.metrics import log_loss
+from sklearn.utils.class_weight import compute_class_weight
 
 from autolabel_jax import losses, processes, train
 from configs import base
@@ -72,6 +73,30 @@ def test_bfloat16_logits_are_summed_in_float32():
     ):
         assert loss.dtype == jnp.float32
         np.testing.assert_allclose(loss, np.log(1000), rtol=1e-5)
+
+
+def test_balanced_weights_are_sklearns():
+    rng = np.random.default_rng(0)
+    label = rng.choice(6, 500, p=[0.5, 0.3, 0.1, 0.05, 0.03, 0.02])
+    config = helpers.small_config(class_weights="balanced")
+    found = losses.class_weights(config, label, 6)
+    expected = compute_class_weight("balanced", classes=np.arange(6), y=label)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    assert found[label].mean() == pytest.approx(1)
+    # A class that nobody has leaves the others as they are.
+    np.testing.assert_allclose(losses.class_weights(config, label, 7), [*expected, 1], rtol=1e-6)
+
+
+def test_weights_are_checked():
+    config = helpers.small_config(class_weights="0.5, 2,1")
+    found = losses.class_weights(config, np.zeros(3, int), 3)
+    np.testing.assert_array_equal(found, np.float32([0.5, 2, 1]))
+    with pytest.raises(ValueError, match="class_weights: got 3 numbers for 4 classes"):
+        losses.class_weights(config, np.zeros(3, int), 4)
+    for text in ("even", "1,0", "1,-2", "1,nan", "1,,2", "", "inf"):
+        with pytest.raises(ValueError, match=f"class_weights: got '{text}', expected 'none'"):
+            losses.given_weights(helpers.small_config(class_weights=text))
 
 
 # --- the table -------------------------------------------------------------------------------

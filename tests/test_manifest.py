@@ -10,7 +10,7 @@ from PIL import Image
 from pyarrow import parquet
 
 from autolabel_jax import datasets, defaults
-from autolabel_jax.datasets import manifest, manifest_rows
+from autolabel_jax.datasets import StreamedSplit, fingerprint, manifest, manifest_rows, photographs
 
 CLASSES = ("ant", "bee")
 
@@ -98,6 +98,45 @@ def test_copies_of_a_source_never_lie_on_both_sides(tmp_path):
         assert dataset.train.distance.dtype == np.float32
 
 
+MOVED = {"distance": [0.1, 0.9] * 10, "split": SPLIT}
+
+
+@pytest.mark.parametrize("values", [["tilt", "blur", "noise"], [10, 2, 3]])
+def test_groups_are_numbered_by_sorted_name(tmp_path, pictures, values):
+    group = [values[i % 3] for i in range(19)] + [values[0]]
+    path = write(tmp_path / "m.parquet", rows_of(group=group, **MOVED))
+    dataset = datasets.load(config_of(path))
+    assert dataset.group_names == tuple(map(str, sorted(values)))
+    for name, rows in {"train": range(12), "calibration": range(12, 15)}.items():
+        expected = [sorted(values).index(group[i]) for i in rows]
+        np.testing.assert_array_equal(getattr(dataset, name).group, expected)
+    assert dataset.test.group is None
+
+
+def test_groups_of_test_rows_alone_do_not_count(tmp_path, pictures):
+    path = write(tmp_path / "m.csv", rows_of(group=["a"] * 15 + ["b"] * 5, **MOVED))
+    dataset = datasets.load(config_of(path))
+    assert dataset.group_names == ("a",) and not dataset.train.group.any()
+
+
+def test_a_group_without_held_out_examples_is_named(tmp_path, pictures):
+    path = write(tmp_path / "m.csv", rows_of(group=["a"] * 11 + ["b"] + ["a"] * 8, **MOVED))
+    with pytest.warns(UserWarning, match="no calibration example of 1 of 2 groups: b; their labe"):
+        datasets.load(config_of(path))
+
+
+def test_groups_without_distances_are_not_read(tmp_path, pictures):
+    path = write(tmp_path / "m.csv", rows_of(group=["a"] * 20))
+    with pytest.warns(UserWarning, match="'group' is not read without a column 'distance'"):
+        assert datasets.load(config_of(path)).group_names == ()
+
+
+def test_too_many_groups_are_refused(tmp_path):
+    rows = [{"input": [1.0], "label": i % 2, "distance": 0.5, "group": i} for i in range(200)]
+    with pytest.raises(ValueError, match=r"column 'group' has 160 values, must be at most 100"):
+        manifest.read(str(write(tmp_path / "m.jsonl", rows)), image_size=32)
+
+
 def test_a_folder_with_and_without_splits(tmp_path, pictures):
     for i in range(20):
         for root in ("plain", "train" if i < 15 else "test"):
@@ -135,6 +174,7 @@ def test_unreadable_images_are_named_or_left_out(tmp_path, pictures):
         ({"split": ["train"] * 19 + ["dev"]}, "column 'split' has dev, expected one of: train"),
         ({"distance": [0.5] * 19 + [1.5]}, r"'distance' must be in \[0, 1\]; got 1.5 in row 20"),
         ({"distance": [0.5] * 19 + [None]}, "column 'distance' is empty in row 20"),
+        ({"group": [0.5] * 20}, "column 'group' must hold names, or whole numbers; got float"),
         ({"label": ["a"] * 20}, "has one class, 'a'"),
         ({"label": [0.5] * 20}, "column 'label' must hold names, or whole numbers"),
         ({"source": ["x"] * 20, "split": SPLIT}, "copies of source 'x' are in the splits"),
@@ -167,3 +207,66 @@ def test_unknown_columns_are_said(tmp_path, pictures):
     path = write(tmp_path / "m.csv", rows_of(weight=range(20)))
     with pytest.warns(UserWarning, match="columns that are not read: weight"):
         manifest.read(str(path), image_size=32)
+
+
+# --- streamed ------------------------------------------------------------------------------------
+
+STREAMED = {"stream": True, "crop_pad": 0, "image_size": 8}
+
+
+@pytest.mark.parametrize("name", ["m.csv", "m.jsonl"])
+def test_streamed_splits_are_those_in_memory(tmp_path, pictures, name):
+    path = write(tmp_path / name, rows_of(split=SPLIT))
+    memory, streamed = datasets.load(config_of(path)), datasets.load(config_of(path, **STREAMED))
+    assert streamed.class_names == CLASSES and isinstance(streamed.train, StreamedSplit)
+    for part in manifest_rows.SPLITS:
+        one, other = getattr(memory, part), getattr(streamed, part)
+        order = np.argsort(other.index)
+        np.testing.assert_array_equal(other.index[order], one.index)
+        np.testing.assert_array_equal(other.label[order], one.label)
+        expected = [
+            photographs.evaluation_square(str(tmp_path / f"img/{row:02}.png"), 8)
+            for row in other.index
+        ]
+        np.testing.assert_array_equal(other.input[:], expected)
+    described = fingerprint.describe(streamed)["splits"]
+    assert [described[part]["examples"] for part in manifest_rows.SPLITS] == [12, 3, 5]
+    again = datasets.load(config_of(path, **STREAMED))
+    np.testing.assert_array_equal(again.train.index, streamed.train.index)
+    assert streamed.train.index.tolist() != sorted(streamed.train.index)
+
+
+def test_a_streamed_cut_keeps_sources_together(tmp_path, pictures):
+    path = write(tmp_path / "m.csv", rows_of(source=[i // 2 for i in range(20)]))
+    dataset = datasets.load(config_of(path, **STREAMED))
+    held = [{row // 2 for row in getattr(dataset, n).index.tolist()} for n in manifest_rows.SPLITS]
+    assert sum(map(len, held)) == len(set.union(*held)) == 10 and all(held)
+
+
+def test_a_streamed_folder_needs_no_splits(tmp_path, pictures):
+    for i in range(20):
+        (tmp_path / "plain" / CLASSES[i % 2]).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pictures[i]).save(tmp_path / f"plain/{CLASSES[i % 2]}/{i}.png")
+    (tmp_path / "plain/ant/bad.png").write_bytes(b"no image")
+    config = config_of(tmp_path / "plain", **STREAMED)
+    with pytest.raises(ValueError, match=r"1 of 21 images cannot be decoded: .*bad\.png"):
+        datasets.load(config)
+    config.data.skip_unreadable = True
+    with pytest.warns(UserWarning, match=r"bad\.png .*left out"):
+        dataset = datasets.load(config)
+    assert sum(len(getattr(dataset, part)) for part in manifest_rows.SPLITS) == 20
+    assert (tmp_path / "plain/autolabel_jax_cache").is_dir()
+    assert manifest.read(config.data_dir, image_size=8, skip_unreadable=True).class_names == CLASSES
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (rows_of(distance=[0.5] * 20), "stream: got True, but .* has a column 'distance', which"),
+        ([{"input": [1.0], "label": 0}] * 9, "stream: got True, but the examples of .* are no fil"),
+    ],
+)
+def test_what_cannot_be_streamed_is_named(tmp_path, pictures, rows, message):
+    path = write(tmp_path / "m.jsonl", rows)
+    with pytest.raises(ValueError, match=message):
+        datasets.load(config_of(path, **STREAMED))

@@ -49,7 +49,7 @@ CASES = {
     "one class present": (random_logits(150, 4, seed=6)[0], np.full(150, 2)),
     "one example, right": (np.array([[2.0, 1.0, 0.0]], np.float32), np.array([0])),
     "one example, wrong": (np.array([[2.0, 1.0, 0.0]], np.float32), np.array([2])),
-    "100,000 classes": random_logits(50, 100_000, seed=7, skill=12.0),
+    "100,000 classes": random_logits(12, 100_000, seed=7, skill=12.0),
 }
 
 

@@ -9,6 +9,7 @@ import pytest
 import run_folders
 from pyarrow import parquet
 
+from experiments import packing
 from experiments.reporting import catalogue, documents, run_files
 from experiments.reporting import frame as frames
 
@@ -36,7 +37,7 @@ def runs(tmp_path):
 def study(runs, tmp_path):
     """The same runs packed, without the folders."""
     path = tmp_path / "results" / "study.jsonl"
-    assert run_files.pack(sorted(runs.iterdir()), path) == 3
+    assert packing.pack(sorted(runs.iterdir()), path) == 3
     return path
 
 
@@ -62,7 +63,7 @@ def test_fields_that_only_some_lines_have_stay_so(tmp_path):
     lines = [run_folders.line(e) for e in range(3)]
     lines[1] |= {"beyond_family": ["clean", "noise"], "beyond_temperature": [1.5, 2.5]}
     folder = run_folders.write(tmp_path / "runs" / "a", lines=lines, settings={"epochs": 3})
-    assert run_files.pack([folder], tmp_path / "study.jsonl") == 1
+    assert packing.pack([folder], tmp_path / "study.jsonl") == 1
     (run,) = records(tmp_path / "study").values()
     assert run.lines == run_files.read(folder).lines
     assert ["beyond_family" in line for line in run.lines] == [False, True, False]
@@ -83,7 +84,7 @@ def test_the_files_hold_sorted_rows_and_exact_numbers(runs, study):
 
 def test_an_exact_repeat_changes_nothing(runs, study):
     before = {path: path.read_bytes() for path in study.parent.iterdir()}
-    assert run_files.pack([runs / NAMES[0]], study) == 0
+    assert packing.pack([runs / NAMES[0]], study) == 0
     assert {path: path.read_bytes() for path in study.parent.iterdir()} == before
 
 
@@ -93,15 +94,15 @@ def test_another_run_of_a_name_is_refused(runs, study, name):
     path.write_text(path.read_text().replace("0.9", "0.91").replace('"seed": 1', '"seed": 2'))
     before = {path: path.read_bytes() for path in study.parent.iterdir()}
     with pytest.raises(ValueError, match=f"{runs}/autolabel_1: {study} has another run of the nam"):
-        run_files.pack(sorted(runs.iterdir()), study)
+        packing.pack(sorted(runs.iterdir()), study)
     assert {path: path.read_bytes() for path in study.parent.iterdir()} == before
 
 
 def test_runs_and_studies_are_added_to_what_is_there(runs, study):
     run_folders.write(runs / "smoothing_0", rule="smoothing")
     other = study.with_name("other.jsonl")
-    assert run_files.pack([runs / "smoothing_0"], other) == 1
-    assert run_files.pack([runs / "smoothing_0", runs / "one_hot_0"], study) == 1
+    assert packing.pack([runs / "smoothing_0"], other) == 1
+    assert packing.pack([runs / "smoothing_0", runs / "one_hot_0"], study) == 1
     assert set(records(study)) == {*NAMES, "smoothing_0"}
     assert text(records(other)["smoothing_0"]) == text(records(runs)["smoothing_0"])
     assert text(records(study)["autolabel_1"]) == text(records(runs)["autolabel_1"])
@@ -110,7 +111,7 @@ def test_runs_and_studies_are_added_to_what_is_there(runs, study):
 
 def test_what_a_kill_left_between_the_two_files_is_replaced(runs, study):
     study.unlink()
-    assert run_files.pack([runs / NAMES[0]], study) == 1
+    assert packing.pack([runs / NAMES[0]], study) == 1
     assert parquet.read_table(study.with_name("curves.parquet"))["name"].to_pylist() == (
         [NAMES[0]] * 2
     )
@@ -124,10 +125,10 @@ def test_lines_come_back_or_are_refused(tmp_path, value):
     study = tmp_path / "study.jsonl"
     if value is None:  # like a field that is not there
         with pytest.raises(ValueError, match=r"a line of metrics\.jsonl cannot be stored exactly"):
-            run_files.pack([folder], study)
+            packing.pack([folder], study)
         assert not list(tmp_path.glob("*.*")) and not list(tmp_path.glob(".*"))
     else:
-        run_files.pack([folder], study)
+        packing.pack([folder], study)
         assert records(tmp_path / "study" / "a")["a"].lines == lines
 
 
@@ -176,8 +177,7 @@ def test_figures_are_those_of_the_folders_but_for_files_that_are_not_packed(runs
     run_folders.write_logits(runs / "one_hot_0")
 
     def names(folder):
-        drawings = catalogue.everything(*frames.load([str(folder)]), data_dir=None, images=True)
-        return {drawing.name for drawing in drawings}
+        return {drawing.name for drawing in catalogue.everything(*frames.load([str(folder)]))}
 
     assert names(runs) - names(study) == {"reliability_one_hot_0"}
     assert names(study) < names(runs)

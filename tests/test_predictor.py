@@ -101,7 +101,10 @@ def test_probabilities_are_those_of_the_run(run, predictor, images):
     assert found.probabilities.dtype == np.float32
 
 
-@pytest.mark.parametrize("name", MODELS)
+SLOW = pytest.param("wide_resnet", marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize("name", [*(name for name in MODELS if name != "wide_resnet"), SLOW])
 def test_any_model_has_the_logits_and_probabilities_of_its_run(name, others, tmp_path):
     workdir, inputs = others(**MODELS[name])
     exporting.export_run(workdir, tmp_path / "predictor")
@@ -159,8 +162,7 @@ def test_calibrators_bring_the_features_that_they_read(
     calibrator, has_features, has_reference, others, tmp_path
 ):
     """Export compares the probabilities with those that the run's own evaluation has."""
-    settings = {"model__name": "small_cnn", "model__width": 4, "augment__max_operations": 1}
-    workdir, inputs = others(**settings)
+    workdir, inputs = others(**MODELS["small_cnn"])
     info = exporting.export_run(workdir, tmp_path / "predictor", calibrator=calibrator)
     weights = safetensors.numpy.load_file(tmp_path / "predictor" / "weights.safetensors")
     assert any(name.startswith("reference/") for name in weights) == has_reference

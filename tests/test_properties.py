@@ -22,7 +22,7 @@ from autolabel_jax import augment, buckets, datasets, input_pipeline, labels, lo
 from autolabel_jax import experiment as experiment_lib
 from configs import base
 
-LANES = [pytest.param(50, id="short"), pytest.param(500, id="long", marks=pytest.mark.slow)]
+LANES = [pytest.param(30, id="short"), pytest.param(500, id="long", marks=pytest.mark.slow)]
 FIELDS = traverse_util.flatten_dict(base.base().to_dict(), sep=".")
 SETUP = {"train_examples": 100, "test_examples": 50, "batch_size": 2}
 

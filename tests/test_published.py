@@ -49,8 +49,8 @@ def test_every_row_has_a_source_and_fractions_and_none_is_of_the_autolabel_paper
     ],
 )
 def test_row_beside_a_run(changes, model, metric, value):
-    metrics, footnote = columns.published_beside(changed(**changes), model)
-    assert metrics[metric] == Decimal(value) and f", {model}): " in footnote
+    row = columns.published_beside(changed(**changes), model)
+    assert Decimal(row[metric]) == Decimal(value) and row["model"] == model
 
 
 @pytest.mark.parametrize(
@@ -65,4 +65,4 @@ def test_row_beside_a_run(changes, model, metric, value):
     ],
 )
 def test_no_row_beside_another_run(changes, model):
-    assert columns.published_beside(changed(**changes), model) == ({}, "")
+    assert columns.published_beside(changed(**changes), model) is None

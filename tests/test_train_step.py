@@ -1,5 +1,6 @@
 """train_step against a plain optax loop, a soft cross-entropy by hand, and its own scan."""
 
+import dataclasses
 import functools
 
 import helpers
@@ -119,19 +120,45 @@ def test_loss_is_the_cross_entropy_with_the_labels_of_the_state(dataset):
     np.testing.assert_allclose(metrics.loss[0], -(soft * log_prob).sum(), rtol=1e-5)
 
 
-def test_each_given_distance_takes_the_label_of_its_bucket():
+@pytest.mark.parametrize("accumulate", [1, 4])
+def test_class_weights_multiply_the_loss_of_each_example(dataset, accumulate):
+    plain = {"optimizer__weight_decay": 0.0, "optimizer__nesterov": False}
+    steps, state, whole = start(
+        dataset, class_weights="0.5,1,2,4", accumulate=accumulate, **SGD | plain
+    )
+    before = jax.device_get(state.params)
+    after, metrics = run_steps(steps, state, whole, 1)
+    label = dataset.train.label[:16]
+    logits = np.asarray(mlp_logits(before, dataset.train.input[:16]), np.float64)
+    probability = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    weight = np.array([0.5, 1, 2, 4])[label]
+    loss = -weight * np.log(probability[np.arange(16), label])
+    np.testing.assert_allclose(metrics.loss[0], loss.sum(), rtol=1e-5)
+    # The gradient in the last bias, and one step of SGD at the rate 0.1.
+    gradient = (weight[:, None] * (probability - np.eye(4)[label])).mean(0)
+    moved = before["net"]["Dense_2"]["bias"] - after.params["net"]["Dense_2"]["bias"]
+    np.testing.assert_allclose(moved, 0.1 * gradient, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_each_given_distance_takes_the_label_of_its_bucket(groups):
     dataset = helpers.make_dataset(SHAPE, distance=True)
+    group = np.arange(len(dataset.train), dtype=np.int32) % groups
+    if groups > 1:
+        train = dataclasses.replace(dataset.train, group=group)
+        dataset = dataclasses.replace(dataset, train=train, group_names=("a", "b"))
     steps, state, whole = start(
         dataset, labels__rule="autolabel", buckets__num=3, augment__name="given"
     )
-    confidence = np.array([1.0, 0.4, 0.6], np.float32)
+    confidence = np.array([1.0, 0.4, 0.6, 0.3, 0.8, 0.5][: 3 * groups], np.float32)
+    assert state.labels.confidence.shape == confidence.shape
     state = state.replace(labels=LabelState(confidence=jnp.asarray(confidence)))
     logits = np.asarray(mlp_logits(state.params, dataset.train.input[:16]), np.float64)
     log_prob = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
     _, metrics = run_steps(steps, state, whole, 1)
     expected = 0.0
     for i in range(16):
-        p = confidence[int(np.ceil(3 * float(dataset.train.distance[i]))) - 1]
+        p = confidence[3 * group[i] + int(np.ceil(3 * float(dataset.train.distance[i]))) - 1]
         soft = np.full(4, (1 - p) / 3)
         soft[dataset.train.label[i]] = p
         expected -= soft @ log_prob[i]

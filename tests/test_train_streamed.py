@@ -11,8 +11,10 @@ import jax
 import numpy as np
 import photograph_folders
 import pytest
+from sklearn.utils.class_weight import compute_class_weight
 
-from autolabel_jax import datasets, processes, train, trained
+from autolabel_jax import datasets, input_pipeline, processes, train, trained
+from autolabel_jax import experiment as experiment_lib
 
 # Two epochs of two steps on 24 photographs, four of them held out, twelve to test on.
 STREAMED = {
@@ -115,3 +117,15 @@ def test_an_update_may_take_a_part_of_the_calibration_images(tmp_path, settings)
     run(tmp_path, settings, calibration__images_per_update=4, epochs=1)
     for line in helpers.read_metrics(tmp_path):
         assert line["bucket_count"] == [4, 4]
+
+
+def test_balanced_weights_count_the_streamed_labels(tmp_path, settings):
+    """Two classes of 8 images and one of 2."""
+    folder = photograph_folders.write(tmp_path / "photos")
+    for i in range(2, 8):
+        (tmp_path / f"photos/train/cat/{i}.jpg").unlink()
+    config = helpers.small_config(**settings | {"data_dir": folder, "class_weights": "balanced"})
+    dataset = datasets.load(config)
+    experiment = experiment_lib.create(config, dataset, input_pipeline.make_mesh())
+    expected = compute_class_weight("balanced", classes=np.arange(3), y=dataset.train.label)
+    np.testing.assert_allclose(experiment.class_weights, expected, rtol=1e-6)

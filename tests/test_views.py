@@ -92,7 +92,7 @@ def test_a_moved_view_depends_on_the_image_alone(name):
 def test_a_view_at_almost_no_distance_is_the_image():
     image = jnp.asarray(np.random.default_rng(1).integers(0, 256, (4, 8, 8, 3)) / 255)
     view = views.Moved(views.MOVES["augmix"](), 1e-6)
-    np.testing.assert_allclose(view(image), image, atol=1e-5)
+    np.testing.assert_allclose(jax.jit(view)(image), image, atol=1e-5)
 
 
 @pytest.mark.parametrize(

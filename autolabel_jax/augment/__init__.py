@@ -6,7 +6,7 @@ from autolabel_jax import registry
 from autolabel_jax.augment.adversarial import Adversarial
 from autolabel_jax.augment.augmix import AugMix
 from autolabel_jax.augment.base import Augmentation, one_group, unmixed
-from autolabel_jax.augment.given import Given
+from autolabel_jax.augment.given import Given, GivenInGroups
 from autolabel_jax.augment.mixup import Mixup
 from autolabel_jax.augment.none import Identity
 from autolabel_jax.augment.randaugment import RandAugment
@@ -17,6 +17,7 @@ __all__ = [
     "AugMix",
     "Augmentation",
     "Given",
+    "GivenInGroups",
     "Identity",
     "Mixup",
     "RandAugment",

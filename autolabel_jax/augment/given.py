@@ -4,8 +4,10 @@ import dataclasses
 from typing import ClassVar
 
 import jax
+import numpy as np
 
 from autolabel_jax.augment import none
+from autolabel_jax.datasets import Split
 from autolabel_jax.types import Augmented, Batch, Distance, InputGradient
 
 
@@ -25,6 +27,26 @@ class Given(none.Identity):
         distance: Distance,
         input_gradient: InputGradient | None = None,
     ) -> Augmented:
-        """Returns the inputs with the distances from the data."""
-        given = distance.replace(value=batch.distance)
+        """Returns the inputs with the distances, and groups if there are some, from the data."""
+        group = distance.group if batch.group is None else batch.group
+        given = Distance(group=group, value=batch.distance)
         return super().apply(key, batch, given, input_gradient)
+
+
+@dataclasses.dataclass(frozen=True)
+class GivenInGroups(Given):
+    """Reads distances in several groups; it is ``augment.name='given'`` of data with groups."""
+
+    number: int = 1
+
+    @property
+    def num_groups(self) -> int:
+        """Number of groups in the data."""
+        return self.number
+
+
+def distances(split: Split) -> Distance:
+    """Returns the distances [n] that come with a split."""
+    assert split.distance is not None
+    group = np.zeros(len(split), np.int32) if split.group is None else split.group
+    return Distance(group=group, value=split.distance)

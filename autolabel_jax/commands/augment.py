@@ -62,7 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
     if listed.distance is not None:
         raise ValueError(f"--data: {arguments.data} has a column 'distance': it is moved already")
     source = manifest.read(arguments.data, image_size=arguments.image_size)
-    stems = [_name(pathlib.Path(path).stem) for path in listed.paths]
+    stems = [_name(pathlib.Path(listed.name(row)).stem) for row in range(len(listed))]
     splits = {"train": source.train, "calibration": source.calibration, "test": source.test}
     splits = {name: part for name, part in splits.items() if isinstance(part, datasets.Split)}
     names = source.class_names or tuple(map(str, range(source.num_classes)))

@@ -2,14 +2,14 @@
 
     autolabel evaluate --model=run/predictor --data=photos/test/ --out=evaluation
 
-The data are a folder with one folder of images for each class, or a .npz file with 'input' (or
-'image') and 'label'. Brackets hold 95 % intervals over the examples. --out gets metrics.json, and
+The data are a folder with one folder of images for each class, a manifest, a folder of Hugging Face
+(of both, the test rows if there are some), or a .npz file with 'input' (or 'image') and 'label'.
+Brackets hold 95 % intervals over the examples. --out gets metrics.json, and
 reliability.png if matplotlib is installed. Images that cannot be read are named on standard error
 and left out; the exit code is then 1.
 """
 
 import argparse
-import os
 import pathlib
 from collections.abc import Mapping
 from typing import Any
@@ -17,20 +17,19 @@ from typing import Any
 import numpy as np
 
 from autolabel_jax import files, metrics, predictor
-from autolabel_jax.commands import diagram, inputs, output
+from autolabel_jax.commands import diagram, labelled, output
 from autolabel_jax.evaluation import clean
 from autolabel_jax.metrics import bootstrap
-from autolabel_jax.predictor import LoadedPredictor, Outputs
+from autolabel_jax.predictor import Outputs
 
 PER_CENT = ("accuracy", "ece", "ece_equal_mass", "ece_class_wise", "mce")
-SHOWN = 10  # largest number of names in a message
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of the command."""
     add = parser.add_argument
     add("--model", required=True, metavar="FOLDER", help="predictor that a run or export wrote")
-    help = "folder with a folder of images for each class, or a .npz file"
+    help = "folder with a folder of images for each class, manifest, or .npz file"
     add("--data", required=True, metavar="PATH", help=help)
     help = "folder for metrics.json and reliability.png (default: print the metrics alone)"
     add("--out", type=pathlib.Path, metavar="FOLDER", help=help)
@@ -43,8 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
       ValueError, OSError: the data do not fit the predictor, or a file cannot be read or written.
     """
     model = predictor.load(arguments.model)
-    label_of = _labels(arguments.data, model)
-    reader = inputs.Reader(model, list(_paths(label_of, arguments.data)))
+    label_of, reader = labelled.find(arguments.data, model)
     found, names = [], []
     for part, batch in reader.batches():
         names += part
@@ -61,62 +59,6 @@ def run(arguments: argparse.Namespace) -> int:
         values = {"examples": len(label), **measured, "unreadable": dict(reader.unreadable)}
         _write(arguments.out, values, outputs, label)
     return 1 if reader.unreadable else 0
-
-
-def _labels(data: str, model: LoadedPredictor) -> dict[str, int]:
-    """Returns the label of each input, by the name that ``inputs.Reader`` gives it.
-
-    Raises:
-      ValueError: a class or label is unknown.
-      FileNotFoundError: there are no data.
-    """
-    if os.path.isdir(data):
-        return _labels_of_folder(data, model)
-    if not os.path.isfile(data):
-        raise FileNotFoundError(f"--data: {data}: no such file or folder")
-    stored = files.read_npz(pathlib.Path(data)) if data.lower().endswith(".npz") else {}
-    label, num = stored.get("label"), len(model.class_names)
-    if label is None or label.ndim != 1 or label.dtype.kind not in "iu":
-        raise ValueError(
-            f"--data: {data}: expected a folder, or a .npz file with integers [n] as 'label'"
-        )
-    if len(label) and not 0 <= label.min() <= label.max() < num:
-        raise ValueError(
-            f"--data: {data}: labels are {label.min()} to {label.max()}; the predictor has {num} "
-            f"classes, 0 to {num - 1}"
-        )
-    if len(label) != len(inputs.read_array(data)):
-        raise ValueError(f"--data: {data}: has {len(label)} labels for another number of inputs")
-    return {f"{data}:{i}": int(k) for i, k in enumerate(label)}
-
-
-def _labels_of_folder(data: str, model: LoadedPredictor) -> dict[str, int]:
-    classes = {name: k for k, name in enumerate(model.class_names)}
-    folders = sorted(e.name for e in os.scandir(data) if e.is_dir() and not e.name.startswith("."))
-    unknown = [name for name in folders if name not in classes]
-    if unknown or not folders:
-        raise ValueError(
-            f"--data: {data}: expected a folder for each class, with names from: "
-            f"{_some(list(classes))}; got {_some(unknown) or 'no folder'}"
-        )
-    if missing := sorted(set(classes) - set(folders)):
-        output.say(f"{data}: has no examples of {len(missing)} classes: {_some(missing)}")
-    found = {name: inputs.find([os.path.join(data, name)]) for name in folders}
-    return {
-        path: classes[name]
-        for name, paths in found.items()
-        for path in paths
-        if not inputs.is_array(path)
-    }
-
-
-def _paths(label_of: Mapping[str, int], data: str) -> list[str]:
-    return list(label_of) if os.path.isdir(data) else [data]
-
-
-def _some(names: list[str]) -> str:
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(map(output.printable, names[:SHOWN])) + more
 
 
 def _measure(outputs: Outputs, label: np.ndarray) -> dict[str, dict[str, Any]]:

@@ -56,15 +56,21 @@ class Reader:
 
     Args:
       predictor: predictor whose inputs are read.
-      paths: files from ``find``.
+      paths: files from ``find``, or names of inputs in ``contents``.
+      contents: for names that are no paths, the content of an image file or an input.
 
     Attributes:
       unreadable: reason for each image that could not be decoded, so far.
     """
 
-    def __init__(self, predictor: LoadedPredictor, paths: Sequence[str]):
+    def __init__(
+        self,
+        predictor: LoadedPredictor,
+        paths: Sequence[str],
+        contents: Mapping[str, str | bytes | np.ndarray] | None = None,
+    ):
         """Prepares; files are read with the batches."""
-        self._predictor, self._paths = predictor, paths
+        self._predictor, self._paths, self._contents = predictor, paths, contents or {}
         self.unreadable: dict[str, str] = {}
 
     def batches(self) -> Iterator[tuple[list[str], np.ndarray]]:
@@ -81,7 +87,8 @@ class Reader:
             shown = progress.each(parts, "reading", len(parts), "batch", delay=SILENT_SECONDS)
             for paths in shown:
                 images = [path for path in paths if not is_array(path)]
-                decoded = dict(zip(images, pool.map(read, images), strict=True))
+                contents = [self._contents.get(path, path) for path in images]
+                decoded = dict(zip(images, pool.map(read, contents), strict=True))
                 ready: dict[str, np.ndarray] = {}
                 for path in paths:
                     if is_array(path):
@@ -121,12 +128,14 @@ def read_array(path: str) -> np.ndarray:
     return stored[keys[0]]
 
 
-def _read(predictor: LoadedPredictor, path: str) -> np.ndarray | str:
+def _read(predictor: LoadedPredictor, encoded: str | bytes | np.ndarray) -> np.ndarray | str:
     """Returns the input of an image file, or why it cannot be decoded."""
+    if isinstance(encoded, np.ndarray):
+        return encoded
     if not predictor.reads_pictures:
-        predictor.read_picture(path)  # says what it takes instead
+        predictor.read_picture(encoded)  # says what it takes instead
     try:
-        return predictor.read_picture(path)
+        return predictor.read_picture(encoded)
     except Exception as error:  # decoders of damaged files raise many types
         return photographs.reason(error)
 

@@ -4,9 +4,11 @@ Arguments are parsed by argparse, as flags of absl are global and know no comman
 """
 
 import argparse
+import contextlib
 import importlib
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Generator, Sequence
 from typing import Any
 
 import autolabel_jax
@@ -42,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     name = _chosen(argv)
     arguments = parser(name).parse_args(argv[1:])
     try:
-        with output.ending_with_reader():
+        with _plain_warnings(), output.ending_with_reader():
             return _module(name).run(arguments)
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
@@ -60,6 +62,17 @@ def parser(name: str) -> argparse.ArgumentParser:
     )
     command.add_arguments(made)
     return made
+
+
+@contextlib.contextmanager
+def _plain_warnings() -> Generator[None]:
+    """Shows warnings without the file and line of the program that they come from."""
+    before = warnings.formatwarning
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"  # ty: ignore[invalid-assignment]
+    try:
+        yield
+    finally:
+        warnings.formatwarning = before
 
 
 def _module(name: str) -> Any:

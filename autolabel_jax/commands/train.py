@@ -3,52 +3,30 @@
     autolabel train --data=photos/ --out=run
 
 --data is a folder with a folder of images for each class, a manifest (.csv, .parquet or .jsonl with
-the columns path and label), a folder with train.npz and test.npz, or the name of a data set such as
-digits. Settings are printed with the flags that change them; --config.FIELD=VALUE sets any
-field of the config. The run resumes if the same command is given again. The predictor is in
-OUT/predictor.
+the columns path and label), a folder that save_to_disk of Hugging Face wrote, a folder with
+train.npz and test.npz, or the name of a data set such as digits. Settings are printed with the
+flags that change them; --config.FIELD=VALUE sets any field of the config. The run resumes if the
+same command is given again. The predictor is in OUT/predictor.
 """
 
 import argparse
-import ast
-import dataclasses
 import logging
+import math
 import pathlib
 import signal
 from typing import Any
 
-import jax
 import numpy as np
 from flax import traverse_util
 from ml_collections import ConfigDict
 
 from autolabel_jax import datasets, defaults, epochs, processes, train
-from autolabel_jax.commands import output
+from autolabel_jax.commands import budget, output, settings
 from autolabel_jax.datasets import manifest, manifest_rows
 from autolabel_jax.predictor import exporting
+from autolabel_jax.run_dir import RunDir
 
-STEPS = 3000  # training steps that the number of epochs aims at
-SMALL = 48  # pixels; images with a shorter side up to this are decoded to 32 pixels, others to 64
-FEW = 2000  # held-out examples, below which three intervals of the distance are enough
-
-
-@dataclasses.dataclass(frozen=True)
-class Facts:
-    """Describes data before they are decoded.
-
-    Attributes:
-      dataset: value of ``config.dataset``.
-      num: number of examples that training and calibration share.
-      kind: kind of the inputs.
-      side: median of the images' shorter sides in pixels; 0 if the inputs are no images.
-      distance: whether the examples come with their distances.
-    """
-
-    dataset: str
-    num: int
-    kind: str
-    side: int
-    distance: bool
+EPOCHS = ("epochs", "checkpoint.every_epochs")  # fields that follow --minutes
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -57,6 +35,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--data", required=True, metavar="PATH", help="folder, manifest, or name of a data set")
     add("--out", required=True, type=pathlib.Path, metavar="FOLDER", help="folder of the run")
     add("--licence", default="", help="licence of the model, kept in predictor.json")
+    help = f"training steps that the epochs aim at (default: {settings.STEPS}, 10 to 200 epochs)"
+    add("--steps", type=int, metavar="N", help=help)
+    help = "time that the epochs aim at; a few short epochs are timed first"
+    add("--minutes", type=float, metavar="M", help=help)
     add_fields(parser)
 
 
@@ -80,7 +62,13 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
       ValueError, OSError: the data or a setting cannot be used.
     """
-    config = make_config(arguments.data, given_fields(arguments))
+    config = make_config(
+        arguments.data,
+        given_fields(arguments),
+        steps=arguments.steps,
+        minutes=arguments.minutes,
+        folder=arguments.out,
+    )
     result = fit(config, arguments.out)
     if isinstance(result, int):
         return result
@@ -114,16 +102,27 @@ def fit(config: ConfigDict, folder: pathlib.Path) -> dict[str, Any] | int:
     return result
 
 
-def make_config(data: str, given: dict[str, str]) -> ConfigDict:
+def make_config(
+    data: str,
+    given: dict[str, str],
+    *,
+    steps: int | None = None,
+    minutes: float | None = None,
+    folder: pathlib.Path | None = None,
+) -> ConfigDict:
     """Makes the config of a run from its data, and says what was chosen and why.
 
     Args:
       data: value of --data.
       given: values of fields that the user sets, as text.
+      steps: number of training steps that the epochs aim at, instead of the default.
+      minutes: time that the epochs aim at.
+      folder: folder of the run; one that is there keeps its number of epochs with ``minutes``.
 
     Raises:
       ValueError, OSError: the data or a value cannot be used.
     """
+    _check_budget(given, steps, minutes)
     config = defaults.base()
     config.name = "autolabel"
     facts = look_at(data)
@@ -132,17 +131,49 @@ def make_config(data: str, given: dict[str, str]) -> ConfigDict:
         "" if facts.dataset == data else str(pathlib.Path(data).expanduser().resolve())
     )
     output.say(f"settings for {facts.num} examples; each flag changes one:")
-    for name, (value, why) in choose(facts).items():
-        if name not in given:
-            config.update_from_flattened_dict({name: value})
-            output.say(f"  --config.{name}={value}".ljust(44) + why)
+    chosen = settings.choose(facts, given, steps)
+    later = EPOCHS if minutes is not None else ()  # fields that need the others
+    for name, (value, why) in chosen.items():
+        if name not in given and name not in later:
+            _set(config, name, value, why)
     for name, text in given.items():
-        config.update_from_flattened_dict({name: _parse(name, text, _flat(config)[name])})
-        output.say(f"  --config.{name}={_flat(config)[name]}".ljust(44) + "given")
+        _set(config, name, settings.parse(name, text, _flat(config)[name]), "given")
+    if minutes is not None:
+        num_epochs, why = _epochs_in(config, facts.num, minutes, folder)
+        _set(config, "epochs", num_epochs, why)
+        chosen = settings.choose(facts, {**given, "epochs": str(num_epochs)})
+        for name in set(EPOCHS[1:]) - set(given):
+            _set(config, name, *chosen[name])
     return config
 
 
-def look_at(data: str) -> Facts:
+def _set(config: ConfigDict, name: str, value: Any, why: str) -> None:
+    """Sets a field of the config, and says the flag that changes it."""
+    config.update_from_flattened_dict({name: value})
+    output.say(f"  --config.{name}={value}".ljust(44) + why)
+
+
+def _check_budget(given: dict[str, str], steps: int | None, minutes: float | None) -> None:
+    for name, value in (("steps", steps), ("minutes", minutes)):
+        if value is None:
+            continue
+        if not 0 < value < math.inf:
+            raise ValueError(f"--{name}: got {value}, must be above 0")
+        if "epochs" in given or None not in (steps, minutes):
+            raise ValueError(f"--{name}: give one of --steps, --minutes and --config.epochs")
+
+
+def _epochs_in(
+    config: ConfigDict, num: int, minutes: float, folder: pathlib.Path | None
+) -> tuple[int, str]:
+    """Returns the epochs that fit into the time, or those of the run in the folder, and why."""
+    if folder is not None and RunDir(folder).is_claimed:
+        return RunDir(folder).read_config()["epochs"], f"those of the run in {folder}"
+    num_epochs, seconds = budget.epochs(config, num, minutes)
+    return num_epochs, f"{minutes:g} minutes, {seconds:.3g} seconds an epoch here"
+
+
+def look_at(data: str) -> settings.Facts:
     """Finds out what kind of data is given, without decoding images.
 
     Raises:
@@ -154,14 +185,17 @@ def look_at(data: str) -> Facts:
         has_test = rows.split is not None and "test" in rows.split
         num = sum(name != "test" for name in rows.split or ["train"] * len(rows))
         num = num if has_test else round(num * (1 - manifest.TEST_SHARE))
-        side, kind = 0, "features"
+        side, kind, num_files = 0, "features", 0
         if rows.paths is not None:
+            num_files = len(rows) * isinstance(rows.paths[0], str)
             sampled = rows.paths[:: max(1, len(rows) // 500)]
             side = int(np.median([min(size) for size in manifest.image_sizes(sampled)]))
             kind = "image"
         elif rows.input is not None and rows.input.ndim == 4:
             kind, side = "image", min(rows.input.shape[1:3])
-        return Facts("manifest", num, kind, side, rows.distance is not None)
+        held_out = (rows.split or []).count("calibration")
+        distance = rows.distance is not None
+        return settings.Facts("manifest", num, kind, side, distance, num_files, held_out)
     # A name of TFDS may have a slash inside, as in 'imagenette/320px'.
     is_path = path.suffix or data.endswith("/") or data.startswith((".", "/", "~"))
     if not path.exists() and is_path:
@@ -171,65 +205,13 @@ def look_at(data: str) -> Facts:
     loaded = datasets.load(config)
     spec, num = loaded.spec, len(loaded.train) + len(loaded.calibration)
     side = min(spec.shape[:2]) if spec.kind == "image" else 0
-    return Facts(config.dataset, num, spec.kind, side, loaded.calibration.distance is not None)
-
-
-def choose(facts: Facts) -> dict[str, tuple[Any, str]]:
-    """Returns the value of each field that depends on the data, and the reason."""
-    image, accelerator = facts.kind == "image", jax.default_backend() != "cpu"
-    size = 32 if facts.side <= SMALL else 64
-    batch = int(np.clip(2 ** round(np.log2(max(facts.num, 1) / 30)), 8, 128))
-    share = 0.1 if facts.num >= 10 * FEW else 0.2
-    training = max(1, round(facts.num * (1 - share)))
-    num_epochs = int(np.clip(round(STEPS * batch / training), 10, 200))
-    chosen: dict[str, tuple[Any, str]] = {}
-    if facts.dataset == "manifest" and image:
-        chosen["image_size"] = size, f"the median of the shorter sides is {facts.side} pixels"
-    model = ("resnet18" if accelerator else "small_cnn") if image else "mlp"
-    chosen["model.name"] = (
-        model,
-        f"for inputs of kind {facts.kind!r}" + ("" if accelerator else ", on a CPU"),
+    return settings.Facts(
+        config.dataset, num, spec.kind, side, loaded.calibration.distance is not None
     )
-    if model != "resnet18":
-        chosen["model.width"] = (32 if image else 256), "a small network"
-        chosen["optimizer.weight_decay"] = 0.0, "a small network"
-    chosen["optimizer.learning_rate"] = (0.1 if image else 0.02), f"for {model}"
-    chosen["batch_size"] = batch, f"about 30 steps an epoch, 8 to 128, {facts.num} examples"
-    chosen["epochs"] = num_epochs, f"about {STEPS} steps, 10 to 200 epochs"
-    chosen["crop_pad"] = (size // 8 if image and facts.side > 16 else 0), "an eighth of the image"
-    chosen["flip"] = (
-        image and facts.dataset == "manifest",
-        "mirror images keep their class in photographs; not in text or digits",
-    )
-    name = "given" if facts.distance else ("augmix" if image else "mixup")
-    why = "the data have distances" if facts.distance else f"for inputs of kind {facts.kind!r}"
-    chosen["augment.name"] = name, why
-    chosen["calibration.fraction"] = share, "held out from training, to learn labels from"
-    few = facts.num * share < FEW
-    chosen["buckets.num"] = (3 if few else 10), f"{round(facts.num * share)} held-out examples"
-    chosen["eval_batch_size"] = 250, "small enough for a CPU"
-    chosen["checkpoint.every_epochs"] = max(1, num_epochs // 10), "ten checkpoints in a run"
-    return chosen
 
 
 def _flat(config: ConfigDict) -> dict[str, Any]:
     return traverse_util.flatten_dict(config.to_dict(), sep=".")
-
-
-def _parse(name: str, text: str, now: Any) -> Any:
-    """Reads a value as the type that the field has."""
-    kind = type(now)
-    if kind is str:
-        return text
-    try:
-        if kind is bool:
-            return {"true": True, "false": False}[text.lower()]
-        value = ast.literal_eval(text)
-        if kind is int and value != int(value):
-            raise ValueError(f"{value} is no whole number")
-        return kind(value)
-    except (ValueError, SyntaxError, KeyError, TypeError) as error:
-        raise ValueError(f"--config.{name}: got {text!r}, expected {kind.__name__}") from error
 
 
 def _table(result: dict[str, Any]) -> str:

@@ -14,6 +14,7 @@ from autolabel_jax.datasets import (
     folder,
     loader,
     manifest,
+    manifest_streamed,
     superclasses,
 )
 from autolabel_jax.datasets.sample import first
@@ -81,6 +82,7 @@ def load(config: ConfigDict) -> Dataset:
         std=std,
         kind=source.kind,
         superclass=superclasses.of(config.dataset),
+        group_names=source.group_names,
     )
     checks.check_dataset(dataset)
     return dataset
@@ -103,15 +105,18 @@ def _read(config: ConfigDict) -> Source:
 
 
 def _streamed(config: ConfigDict) -> Source:
+    skip, workers = config.data.skip_unreadable, config.loader_workers
+    if config.dataset == "manifest":
+        settings = {"image_size": config.image_size, "workers": workers, "skip_unreadable": skip}
+        return manifest_streamed.read(config.data_dir, **settings)
     if config.dataset == "folder":
-        skip = config.data.skip_unreadable
         train, test, names = folder.read(config.data_dir, skip_unreadable=skip)
     else:
         from autolabel_jax.datasets import tfds_streamed  # as in ``_read``
 
         train, test, names = tfds_streamed.read(config.dataset, config.data_dir)
     splits = [
-        StreamedSplit(records, np.arange(len(records)), config.image_size, config.loader_workers)
+        StreamedSplit(records, np.arange(len(records)), config.image_size, workers)
         for records in (train, test)
     ]
     return Source(*splits, num_classes=len(names), class_names=names)
@@ -143,9 +148,8 @@ def _cut(
         chosen = np.random.default_rng(config.seed).permutation(len(split))[:most]
         return split, split.take(np.sort(chosen))
     num = min(round(fraction * len(split)), most)
-    copies = split.source if isinstance(split, Split) else None
-    if copies is not None:
-        return _cut_sources(split, copies, num, config)
+    if split.source is not None:
+        return _cut_sources(split, split.source, num, config)
     if not 0 < num < len(split):
         raise ValueError(
             f"calibration.fraction: got {fraction}, which cuts {num} of {len(split)} training "

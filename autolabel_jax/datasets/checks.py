@@ -10,7 +10,7 @@ from autolabel_jax.datasets.split import Dataset, Source, Split, kind_of
 from autolabel_jax.datasets.streamed import StreamedSplit
 
 CALIBRATION_SOURCES = ("heldout", "train")
-IN_MEMORY = ("digits", "arrays", "manifest")  # data sets that cannot be streamed
+IN_MEMORY = ("digits", "arrays")  # data sets that cannot be streamed
 OF_FILES = ("folder", "manifest")  # data sets whose images are files
 MAX_CLASSES = 1_000_000  # larger labels are probably not class indices
 # Axes of one input by its kind, for messages.
@@ -138,6 +138,7 @@ def check_dataset(dataset: Dataset) -> None:
             f"{MAX_CLASSES:,}"
         )
     _warn_of_missing_classes(dataset)
+    _warn_of_missing_groups(dataset)
 
 
 def _warn_of_missing_classes(dataset: Dataset) -> None:
@@ -150,6 +151,24 @@ def _warn_of_missing_classes(dataset: Dataset) -> None:
     _warn_of(dataset, "calibration", lacking, "raise calibration.fraction")
     untested = np.setdiff1d(every, dataset.test.label)
     _warn_of(dataset, "test", untested, "the metrics say nothing about them")
+
+
+def _warn_of_missing_groups(dataset: Dataset) -> None:
+    advice = {
+        "training": "no example is trained with their labels",
+        "calibration": "their labels stay as they are; raise calibration.fraction",
+    }
+    for what, split in (("training", dataset.train), ("calibration", dataset.calibration)):
+        if split.group is None:
+            continue
+        missing = np.setdiff1d(np.arange(len(dataset.group_names)), split.group)
+        if len(missing):
+            names = ", ".join(dataset.group_names[g] for g in missing)
+            warnings.warn(
+                f"dataset: {dataset.name!r}: no {what} example of {len(missing)} of "
+                f"{len(dataset.group_names)} groups: {names}; {advice[what]}",
+                stacklevel=4,
+            )
 
 
 def _warn_of(dataset: Dataset, what: str, classes: np.ndarray, advice: str) -> None:

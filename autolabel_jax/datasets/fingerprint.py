@@ -22,7 +22,7 @@ SHOWN = 12  # hexadecimal digits of a fingerprint in messages
 def of_split(split: Split | StreamedSplit) -> str:
     """Computes the SHA-256 of a split, in hexadecimal.
 
-    For a split in memory, it covers inputs, labels and distances, with their shapes and types. For
+    For a split in memory, it covers inputs, labels, distances and groups with shapes and types. For
     a split on disk, whose decoding can differ between versions of a library, it covers the
     ``fingerprint`` of the records and the rows of the split.
     """
@@ -36,6 +36,8 @@ def of_split(split: Split | StreamedSplit) -> str:
             digest.update(b"none")
         else:
             add_array(digest, array)
+    if split.group is not None:
+        add_array(digest, split.group)
     return digest.hexdigest()
 
 

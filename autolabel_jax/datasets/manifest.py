@@ -8,16 +8,23 @@ A manifest is a table, .csv, .parquet or .jsonl, with a row for each example. It
 - ``split``, optional: train, calibration or test. Without it, or without test rows, 20 % of the
   sources are test examples; without calibration rows, calibration is cut from train;
 - ``distance``, optional, in [0, 1]: how far the example was moved; read by ``augment.name=given``;
+- ``group``, optional beside ``distance``: name or number of the kind of move. Each has buckets
+  of its own;
 - ``source``, optional: name of the example that the row is a copy of. Copies of a source never lie
   on both sides of a cut.
 
-A folder has the images in CLASS/ or in train/CLASS/ and val/ (or validation/, test/) CLASS/. Images
-are decoded into memory, as in evaluation.
+A folder has the images in CLASS/ or in train/CLASS/ and val/ (or validation/, test/) CLASS/, or is
+one of ``hugging_face``. Images are decoded into memory, as in evaluation. ``manifest_streamed``
+reads them as needed.
 """
 
+import functools
+import io
 import os
 import warnings
+from collections.abc import Sequence
 from multiprocessing.pool import ThreadPool
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -29,6 +36,7 @@ from autolabel_jax.datasets.split import Source, Split
 
 TEST_SHARE = 0.2
 SEED = 0  # draws the test examples; independent of the seed of a run
+MOST_GROUPS = 100  # each has buckets, and needs held-out examples in them
 MOST_BYTES = 8 * 2**30  # of decoded images
 SHOWN = 5  # values in a message
 SILENT_SECONDS = 5  # before progress is shown
@@ -48,9 +56,10 @@ def read(data_dir: str, *, image_size: int, skip_unreadable: bool = False) -> So
       ValueError: a column or a row does not fit the description above; the message names it.
     """
     rows = list_rows(data_dir)
-    label, names = _classes(rows)
-    source = _sources(rows)
-    split = _splits(rows, source)
+    label, names = classes(rows)
+    source = sources(rows)
+    split = splits(rows, source)
+    group, group_names = _groups(rows, split)
     inputs, kept = rows.input, np.arange(len(rows))
     if inputs is None:
         inputs, kept = _decode(rows, image_size, skip_unreadable)
@@ -60,7 +69,23 @@ def read(data_dir: str, *, image_size: int, skip_unreadable: bool = False) -> So
         at = kept[chosen]
         distance = None if rows.distance is None else rows.distance[at]
         copies = None if rows.source is None else source[at]
-        parts[name] = Split(inputs[chosen], label[at], distance, at, copies)
+        of_group = None if group is None or name == "test" else group[at]
+        parts[name] = Split(inputs[chosen], label[at], distance, at, copies, of_group)
+    return make_source(rows, parts, label, names, group_names)
+
+
+def make_source(
+    rows: Rows,
+    parts: dict[str, Any],
+    label: np.ndarray,
+    class_names: tuple[str, ...] | None,
+    group_names: tuple[str, ...] = (),
+) -> Source:
+    """Makes the data set of the splits in ``parts``.
+
+    Raises:
+      ValueError: the training or the test split has no examples.
+    """
     calibration = parts["calibration"]
     for name in ("train", "test"):
         if not len(parts[name]):
@@ -68,16 +93,21 @@ def read(data_dir: str, *, image_size: int, skip_unreadable: bool = False) -> So
     return Source(
         train=parts["train"],
         test=parts["test"],
-        num_classes=len(names) if names else int(label.max()) + 1,
-        class_names=names,
+        num_classes=len(class_names) if class_names else int(label.max()) + 1,
+        class_names=class_names,
         calibration=calibration if len(calibration) else None,
+        group_names=group_names,
     )
 
 
-def _classes(rows: Rows) -> tuple[np.ndarray, tuple[str, ...] | None]:
-    """Returns labels, int32 [n], and the sorted names of classes; None if labels are numbers."""
+def classes(rows: Rows) -> tuple[np.ndarray, tuple[str, ...] | None]:
+    """Returns labels, int32 [n], and the names of classes; None if labels are numbers.
+
+    Raises:
+      ValueError: there is one class.
+    """
     if isinstance(rows.label, np.ndarray):
-        return rows.label, None
+        return rows.label, rows.class_names
     names, label = np.unique(rows.label, return_inverse=True)
     if len(names) < 2:
         raise ValueError(
@@ -86,15 +116,42 @@ def _classes(rows: Rows) -> tuple[np.ndarray, tuple[str, ...] | None]:
     return label.astype(np.int32), tuple(map(str, names))
 
 
-def _sources(rows: Rows) -> np.ndarray:
+def sources(rows: Rows) -> np.ndarray:
     """Returns an integer for each row, int64 [n], which copies of one example share."""
     if rows.source is None:
         return np.arange(len(rows))
     return np.unique([str(name) for name in rows.source], return_inverse=True)[1].astype(np.int64)
 
 
-def _splits(rows: Rows, source: np.ndarray) -> np.ndarray:
-    """Returns the split of each row, str [n]; draws test sources if there are none."""
+def _groups(rows: Rows, split: np.ndarray) -> tuple[np.ndarray | None, tuple[str, ...]]:
+    """Returns the group of each row, int32 [n], and the sorted names of groups.
+
+    Groups that are in test rows alone do not count; test rows have no group.
+    """
+    if rows.group is None:
+        return None, ()
+    if rows.distance is None:
+        warnings.warn(
+            f"data_dir: {rows.where}: column 'group' is not read without a column 'distance'",
+            stacklevel=5,
+        )
+        return None, ()
+    values = np.array(rows.group)
+    names = np.unique(values[split != "test"])
+    if len(names) > MOST_GROUPS:
+        raise ValueError(
+            f"data_dir: {rows.where}: column 'group' has {len(names)} values, must be at most "
+            f"{MOST_GROUPS}, as each group has buckets of its own"
+        )
+    return np.searchsorted(names, values).astype(np.int32), tuple(map(str, names))
+
+
+def splits(rows: Rows, source: np.ndarray) -> np.ndarray:
+    """Returns the split of each row, str [n]; draws test sources if there are none.
+
+    Raises:
+      ValueError: a split is unknown, or copies of a source are in several.
+    """
     split = np.array(["train"] * len(rows) if rows.split is None else rows.split)
     if unknown := sorted({*split.tolist()} - {*SPLITS}):
         raise ValueError(
@@ -109,11 +166,10 @@ def _splits(rows: Rows, source: np.ndarray) -> np.ndarray:
         test = np.isin(source[cut], order[: max(1, round(TEST_SHARE * len(names)))])
         split = split.astype("<U11")
         split[cut[test]] = "test"
-        if processes.is_first():
-            processes.say(
-                f"data_dir: {rows.where} has no test rows; {test.sum()} of {len(cut)} training "
-                "examples are the test split, the same in every run"
-            )
+        _say_once(
+            f"data_dir: {rows.where} has no test rows; {test.sum()} of {len(cut)} training "
+            "examples are the test split, the same in every run"
+        )
     for name in np.unique(source[split != "train"]) if rows.source is not None else ():
         if len(found := np.unique(split[source == name])) > 1:
             copy = rows.source[int(np.flatnonzero(source == name)[0])] if rows.source else name
@@ -129,9 +185,10 @@ def _decode(rows: Rows, image_size: int, skip_unreadable: bool) -> tuple[np.ndar
     assert rows.paths is not None
     height, width = _size(rows.paths, image_size)
     if (needed := len(rows) * height * width * 3) > MOST_BYTES:
+        other = ", or stream=True" if isinstance(rows.paths[0], str) else ""
         raise ValueError(
             f"image_size: {len(rows)} images of {height} × {width} pixels would take "
-            f"{needed / 2**30:.0f} GiB of memory; use a smaller image_size, or dataset='folder'"
+            f"{needed / 2**30:.0f} GiB of memory; use a smaller image_size{other}"
         )
     out = np.zeros((len(rows), height, width, 3), np.uint8)
 
@@ -154,21 +211,40 @@ def _decode(rows: Rows, image_size: int, skip_unreadable: bool) -> tuple[np.ndar
             shown=processes.is_first(),
         )
         unreadable = {row: why for row, why in enumerate(shown) if why is not None}
+    kept = leave_out(rows, unreadable, skip_unreadable)
+    return (out if len(kept) == len(rows) else out[kept]), kept
+
+
+def leave_out(rows: Rows, unreadable: dict[int, str], skip: bool) -> np.ndarray:
+    """Returns the rows without those whose images cannot be decoded, int [m].
+
+    Args:
+      rows: all rows.
+      unreadable: reason for each row that cannot be decoded.
+      skip: whether these rows may be left out.
+
+    Raises:
+      ValueError: there are some, and they may not be left out.
+    """
     if not unreadable:
-        return out, np.arange(len(rows))
-    named = [f"{rows.paths[row]} ({why})" for row, why in unreadable.items()]
+        return np.arange(len(rows))
+    named = [f"{rows.name(row)} ({why})" for row, why in unreadable.items()]
     message = f"data_dir: {rows.where}: {len(named)} of {len(rows)} images cannot be decoded: "
     message += ", ".join(named[:SHOWN]) + (" and more" if len(named) > SHOWN else "")
-    if not skip_unreadable:
+    if not skip:
         raise ValueError(
             f"{message}; repair or remove them, or leave them out with data.skip_unreadable=True"
         )
     warnings.warn(f"{message}; left out", stacklevel=5)
-    kept = np.setdiff1d(np.arange(len(rows)), list(unreadable))
-    return out[kept], kept
+    return np.setdiff1d(np.arange(len(rows)), list(unreadable))
 
 
-def _size(paths: list[str], most: int) -> tuple[int, int]:
+@functools.cache  # the data of a run are read several times
+def _say_once(text: str) -> None:
+    processes.say(text)
+
+
+def _size(paths: Sequence[str | bytes], most: int) -> tuple[int, int]:
     """Returns height and width of the decoded images."""
     sizes = image_sizes(paths)
     if len({*sizes}) == 1 and max(sizes[0]) <= most:
@@ -176,12 +252,12 @@ def _size(paths: list[str], most: int) -> tuple[int, int]:
     return most, most
 
 
-def image_sizes(paths: list[str]) -> list[tuple[int, int]]:
+def image_sizes(paths: Sequence[str | bytes]) -> list[tuple[int, int]]:
     """Returns height and width of each image that can be opened, from its header."""
     sizes = []
     for path in paths:
         try:
-            with Image.open(path) as image:
+            with Image.open(path if isinstance(path, str) else io.BytesIO(path)) as image:
                 sizes.append((image.height, image.width))
         except Exception:  # ``_decode`` says why
             continue

@@ -1,4 +1,4 @@
-"""Lists the rows of a manifest or of a folder of images by class; see ``manifest``."""
+"""Lists the rows of a manifest, a folder of images or one of Hugging Face; see ``manifest``."""
 
 import dataclasses
 import os
@@ -11,8 +11,9 @@ import numpy as np
 from autolabel_jax.datasets.folder import ENDINGS, HELD_OUT
 
 TABLES = (".csv", ".parquet", ".jsonl")
-COLUMNS = ("path", "input", "label", "split", "distance", "source")
+COLUMNS = ("path", "input", "label", "split", "distance", "group", "source")
 SPLITS = ("train", "calibration", "test")
+SAVED = ("dataset_dict.json", "state.json")  # in a folder of Hugging Face
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,15 +21,35 @@ class Rows:
     """Holds the columns of a manifest, one value for each row."""
 
     where: str  # for messages
-    paths: list[str] | None
+    paths: list[str | bytes] | None  # paths or contents of image files
     input: np.ndarray | None
     label: list[str] | np.ndarray  # names, or int
     split: list[str] | None
     distance: np.ndarray | None
     source: list[Any] | None
+    group: list[Any] | None = None  # text or int
+    class_names: tuple[str, ...] | None = None  # of labels that are int, if they have names
 
     def __len__(self) -> int:
         return len(self.label)
+
+    def name(self, row: int) -> str:
+        """Names a row in messages: by its path, or its number."""
+        path = self.paths and self.paths[row]
+        return path if isinstance(path, str) else f"row {row + 1}"
+
+    def encoded(self, row: int) -> str | bytes | np.ndarray:
+        """Returns path or content of the image file of a row, or its input."""
+        if self.paths is not None:
+            return self.paths[row]
+        assert self.input is not None
+        return self.input[row]
+
+
+def is_table(data: str) -> bool:
+    """Whether a path is that of a manifest, or of a folder of Hugging Face."""
+    path = pathlib.Path(data).expanduser()
+    return path.suffix.lower() in TABLES or any((path / name).is_file() for name in SAVED)
 
 
 def list_rows(data_dir: str) -> Rows:
@@ -43,7 +64,7 @@ def list_rows(data_dir: str) -> Rows:
         )
     path = pathlib.Path(data_dir).expanduser()
     if path.is_dir():
-        return _folder_rows(path)
+        return _saved_rows(path) if is_table(data_dir) else _folder_rows(path)
     if not path.is_file():
         raise FileNotFoundError(f"data_dir: {path} does not exist, or is not a regular file")
     if path.suffix.lower() not in TABLES:
@@ -51,7 +72,15 @@ def list_rows(data_dir: str) -> Rows:
             f"data_dir: {path} ends in {path.suffix!r}, expected one of: {', '.join(TABLES)}, or a "
             "folder"
         )
-    return _table_rows(path, _columns(path))
+    return _table_rows(path, _columns(path), path.parent)
+
+
+def _saved_rows(root: pathlib.Path) -> Rows:
+    from autolabel_jax.datasets import hugging_face  # imports pyarrow, which is slow
+
+    columns, class_names, unread = hugging_face.read(root)
+    _warn_of_unread(root, unread)
+    return dataclasses.replace(_table_rows(root, columns, root), class_names=class_names)
 
 
 def _columns(path: pathlib.Path) -> dict[str, list[Any]]:
@@ -63,16 +92,20 @@ def _columns(path: pathlib.Path) -> dict[str, list[Any]]:
     except Exception as error:  # pyarrow raises many types
         reason = " ".join(str(error).split())
         raise ValueError(f"data_dir: {path} cannot be read as a table ({reason})") from error
-    if unknown := [name for name in table.column_names if name not in COLUMNS]:
-        warnings.warn(
-            f"data_dir: {path}: columns that are not read: {', '.join(unknown)}; it reads "
-            f"{', '.join(COLUMNS)}",
-            stacklevel=5,
-        )
+    _warn_of_unread(path, [name for name in table.column_names if name not in COLUMNS])
     return {name: table[name].to_pylist() for name in table.column_names if name in COLUMNS}
 
 
-def _table_rows(path: pathlib.Path, columns: dict[str, list[Any]]) -> Rows:
+def _warn_of_unread(path: pathlib.Path, columns: list[str]) -> None:
+    if columns:
+        warnings.warn(
+            f"data_dir: {path}: columns that are not read: {', '.join(columns)}; it reads "
+            f"{', '.join(COLUMNS)}",
+            stacklevel=6,
+        )
+
+
+def _table_rows(path: pathlib.Path, columns: dict[str, Any], root: pathlib.Path) -> Rows:
     where = str(path)
     if ("path" in columns) == ("input" in columns) or "label" not in columns:
         raise ValueError(
@@ -82,17 +115,18 @@ def _table_rows(path: pathlib.Path, columns: dict[str, list[Any]]) -> Rows:
     if not columns["label"]:
         raise ValueError(f"data_dir: {path} has no rows")
     for name, values in columns.items():
-        if None in values:
+        if isinstance(values, list) and None in values:
             raise ValueError(f"data_dir: {path}: column {name!r} is empty in {_line(values, None)}")
     paths = columns.get("path")
     return Rows(
         where=where,
-        paths=None if paths is None else [str(path.parent / p) for p in paths],
+        paths=paths and [p if isinstance(p, bytes) else str(root / p) for p in paths],
         input=_inputs(where, columns["input"]) if "input" in columns else None,
         label=_labels(where, columns["label"]),
         split=columns.get("split"),
         distance=_distances(where, columns["distance"]) if "distance" in columns else None,
         source=columns.get("source"),
+        group=_groups(where, columns["group"]) if "group" in columns else None,
     )
 
 
@@ -100,7 +134,9 @@ def _line(values: list[Any], value: Any) -> str:
     return f"row {values.index(value) + 1}"
 
 
-def _inputs(where: str, values: list[Any]) -> np.ndarray:
+def _inputs(where: str, values: list[Any] | np.ndarray) -> np.ndarray:
+    if isinstance(values, np.ndarray):
+        return values
     try:
         return np.array(values, np.float32)
     except (ValueError, TypeError) as error:
@@ -129,6 +165,16 @@ def _distances(where: str, values: list[Any]) -> np.ndarray:
                 f"{_line(values, value)}"
             )
     return np.array(values, np.float32)
+
+
+def _groups(where: str, values: list[Any]) -> list[Any]:
+    kinds = {type(value) for value in values}
+    if kinds in ({int}, {str}):
+        return values
+    raise ValueError(
+        f"data_dir: {where}: column 'group' must hold names, or whole numbers; got "
+        f"{', '.join(sorted(kind.__name__ for kind in kinds))}"
+    )
 
 
 def _folder_rows(root: pathlib.Path) -> Rows:

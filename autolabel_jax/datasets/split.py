@@ -71,15 +71,16 @@ class Split:
     distance: np.ndarray | None  # float32 [n] in [0, 1], if the data are already augmented
     index: np.ndarray  # int64 [n]
     source: np.ndarray | None = None  # int64 [n], equal for copies of one example; None = all apart
+    group: np.ndarray | None = None  # int32 [n], of distances that come with the data; None = one
 
     def __len__(self) -> int:
         return len(self.label)
 
     def take(self, rows: np.ndarray | slice) -> "Split":
         """Returns the given rows, in the given order."""
-        optional = (None if x is None else x[rows] for x in (self.distance, self.source))
-        distance, source = optional
-        return Split(self.input[rows], self.label[rows], distance, self.index[rows], source)
+        optional = (self.distance, self.source, self.group)
+        distance, source, group = (None if x is None else x[rows] for x in optional)
+        return Split(self.input[rows], self.label[rows], distance, self.index[rows], source, group)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,7 +92,10 @@ class Source:
     num_classes: int
     class_names: tuple[str, ...] | None
     kind: str | None = None  # kind of the inputs, see ``InputSpec``; None = by their shape
-    calibration: Split | None = None  # held-out examples of the user; None = cut from ``train``
+    calibration: Split | StreamedSplit | None = (
+        None  # held-out examples of the user; None = cut from ``train``
+    )
+    group_names: tuple[str, ...] = ()  # of ``Split.group``
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,6 +117,7 @@ class Dataset:
     std: np.ndarray  # float32 [last axis], positive
     superclass: np.ndarray | None = None  # int32 [K], superclass of each class, if defined
     kind: str | None = None  # kind of the inputs, see ``InputSpec``; None = by their shape
+    group_names: tuple[str, ...] = ()  # of ``Split.group``
 
     @functools.cached_property
     def spec(self) -> InputSpec:

@@ -31,14 +31,17 @@ class StreamedSplit:
     index: np.ndarray  # int64 [n], rows of the records
     image_size: int  # side of the decoded squares in pixels
     workers: int  # number of processes that read and decode (0 = threads of this process)
+    source: np.ndarray | None = None  # int64 [n], as in ``Split``
     distance: None = None
+    group: None = None
 
     def __len__(self) -> int:
         return len(self.index)
 
     def take(self, rows: np.ndarray | slice) -> "StreamedSplit":
         """Returns the given rows, in the given order."""
-        return dataclasses.replace(self, index=self.index[rows])
+        source = None if self.source is None else self.source[rows]
+        return dataclasses.replace(self, index=self.index[rows], source=source)
 
     @functools.cached_property
     def label(self) -> np.ndarray:

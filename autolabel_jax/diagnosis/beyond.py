@@ -83,11 +83,10 @@ def families(augmentation: Augmentation, spec: InputSpec) -> list[Family]:
     return [*(own if augmentation.moves_inputs else []), *beyond]
 
 
-def is_due(config: ConfigDict, epoch: int) -> bool:
+def is_due(config: ConfigDict, epoch: int, *, is_last: bool) -> bool:
     """Whether training measures after this epoch, by calibration.beyond and beyond_every."""
-    settings, done = config.calibration, epoch + 1
-    every = settings.beyond_every or config.epochs
-    return settings.beyond and (done == config.epochs or done % every == 0)
+    every = config.calibration.beyond_every
+    return config.calibration.beyond and (is_last or (every > 0 and (epoch + 1) % every == 0))
 
 
 def num_buckets(augmentation: Augmentation, spec: InputSpec) -> int:
@@ -103,9 +102,11 @@ def metrics(
     state: TrainState,
     whole: Batch,
     spec: InputSpec,
+    *,
+    is_last: bool,
 ) -> dict[str, list[Any]]:
     """Returns the columns of ``measure`` for ``metrics.jsonl`` if they are due; {} if not."""
-    if not is_due(config, epoch):
+    if not is_due(config, epoch, is_last=is_last):
         return {}
     key = input_pipeline.epoch_key(config.seed, epoch + 1, PURPOSE)
     variables = experiment_lib.inference_variables(state)

@@ -8,6 +8,7 @@ from autolabel_jax.losses.cross_entropies import cross_entropy, integer_cross_en
 from autolabel_jax.losses.focal import Focal
 from autolabel_jax.losses.logit_norm import LogitNorm
 from autolabel_jax.losses.mbls import MbLS
+from autolabel_jax.losses.weights import class_weights, given_weights
 
 __all__ = [
     "TABLE",
@@ -16,9 +17,11 @@ __all__ = [
     "LogitNorm",
     "Loss",
     "MbLS",
+    "class_weights",
     "create",
     "cross_entropy",
     "find",
+    "given_weights",
     "integer_cross_entropy",
 ]
 

@@ -55,7 +55,10 @@ class ResNet50(nn.Module):
         """Computes logits [B, K] of normalised images [B, height, width, channels]."""
         x = conv(64, 7, 2, self.dtype)(x)
         x = batch_norm(train, self.dtype)(x)
-        x = nn.max_pool(nn.relu(x), (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
+        # Padded apart, as jax2onnx ignores the padding of max_pool, and takes the window by name.
+        edges = ((0, 0), (1, 1), (1, 1), (0, 0))
+        x = jnp.pad(nn.relu(x), edges, constant_values=-jnp.inf)
+        x = nn.max_pool(x, window_shape=(3, 3), strides=(2, 2))
         for stage, blocks in enumerate(BLOCKS):
             for block in range(blocks):
                 stride = 2 if stage > 0 and block == 0 else 1

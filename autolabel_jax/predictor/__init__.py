@@ -2,8 +2,8 @@
 
 - ``exporting``: a finished run → the folder.
 - ``program``: the exported program and its weights.
+- ``onnx_model``, ``onnx_worker``: the ONNX form of the program.
 - ``loading``: the folder → a function of inputs; needs neither Flax nor the data of the run.
-- ``pictures``: an image file → an input.
 - ``standalone``: is copied into the folder as predict.py.
 
 The folder holds:
@@ -13,6 +13,7 @@ The folder holds:
 - program.jax: the program (``jax.export``) from weights and a batch of inputs to probabilities.
 - weights.safetensors: the weights.
 - predict.py, flatbuffers.zip: classifies files where only jax, numpy and pillow are installed.
+- model.onnx: the program with its weights for ONNX Runtime, where it was asked for.
 """
 
 from autolabel_jax.predictor.loading import LoadedPredictor, Outputs, load

@@ -17,7 +17,7 @@ from autolabel_jax.evaluation import calibrated, held_out
 from autolabel_jax.evaluation.calibrated import Outputs
 from autolabel_jax.evaluation.predict import Predictor
 from autolabel_jax.evaluation.scaling import Scaling
-from autolabel_jax.predictor import loading, program, writing
+from autolabel_jax.predictor import loading, onnx_model, program, writing
 from autolabel_jax.predictor.program import Calibrated
 from autolabel_jax.run_dir import RunDir
 from autolabel_jax.trained import Trained
@@ -25,8 +25,9 @@ from autolabel_jax.trained import Trained
 DEFAULT = "temperature"
 ON_CLEAN = ("temperature", "vector")  # calibrators that are fitted on clean examples alone
 CHECKED = 64  # held-out inputs
-TOLERANCE = 1e-4  # of a probability
+TOLERANCE, ONNX_TOLERANCE = 1e-4, 1e-5  # of a probability
 OF_RUN = ("name", "dataset", "model", "augmentation", "label_rule", "seed", "epochs", "revision")
+OF_RUN += ("kept_epoch",)  # None if it is the last one
 
 
 def export_run(
@@ -35,6 +36,7 @@ def export_run(
     *,
     calibrator: str = DEFAULT,
     licence: str = "",
+    onnx_python: str | None = None,
     data_dir: str | None = None,
     defaults: ConfigDict | None = None,
 ) -> dict[str, Any]:
@@ -45,6 +47,7 @@ def export_run(
       folder: folder of the predictor; one that is there already is replaced.
       calibrator: key of ``calibrators.TABLE``.
       licence: licence of the model.
+      onnx_python: as in ``export``.
       data_dir: folder of the data, if it has moved.
       defaults: config with the defaults of fields, for a run that is older than some of them.
 
@@ -55,12 +58,19 @@ def export_run(
     config = RunDir(pathlib.Path(workdir)).load_config(defaults)
     if data_dir is not None:
         config.data_dir = data_dir
+    if onnx_python is not None:
+        onnx_model.check(onnx_python)
     run = trained.restore(workdir, config)
-    return export(run, folder, calibrator=calibrator, licence=licence)
+    return export(run, folder, calibrator=calibrator, licence=licence, onnx_python=onnx_python)
 
 
 def export(
-    run: Trained, folder: str | pathlib.Path, *, calibrator: str = DEFAULT, licence: str = ""
+    run: Trained,
+    folder: str | pathlib.Path,
+    *,
+    calibrator: str = DEFAULT,
+    licence: str = "",
+    onnx_python: str | None = None,
 ) -> dict[str, Any]:
     """Writes the predictor of a finished run.
 
@@ -72,14 +82,17 @@ def export(
       folder: folder of the predictor; one that is there already is replaced.
       calibrator: key of ``calibrators.TABLE``.
       licence: licence of the model.
+      onnx_python: Python program of an environment with jax2onnx, which adds an ONNX model; None
+        for no such model. See ``onnx_model``.
 
     Returns:
       The content of predictor.json.
 
     Raises:
       ValueError: the run is not finished, the calibrator is unknown or cannot be fitted, the folder
-        holds other files, or the written predictor differs from the run: a probability of CHECKED
-        held-out inputs by more than TOLERANCE, or a class.
+        holds other files, the model has no ONNX form, or the written predictor differs from the
+        run: a probability of CHECKED held-out inputs by more than TOLERANCE, or ONNX_TOLERANCE by
+        ONNX Runtime, or a class.
     """
     folder = pathlib.Path(folder)
     result = _check(run.run_dir, folder, calibrator)
@@ -89,11 +102,16 @@ def export(
         "metrics": measured,
         "licence": licence or None,
     }
+    inputs, onnx = run.dataset.calibration.input[:CHECKED], None
+    expected = _softmax(_apply(fitted, outputs))
+    if onnx_python is not None:
+        onnx, found, versions = onnx_model.convert(fitted, run.dataset.spec, inputs, onnx_python)
+        _compare(folder, found, expected, what="ONNX Runtime", tolerance=ONNX_TOLERANCE)
+        info["versions"] = run_dir.library_versions() | versions
     with writing.replacing(folder) as new:
-        writing.write(new, bytes(exported.serialize()), weights, info)
+        writing.write(new, bytes(exported.serialize()), weights, info, onnx)
         loaded = loading.load(new)
-        inputs = run.dataset.calibration.input[:CHECKED]
-        _compare(folder, loaded(inputs), _softmax(_apply(fitted, outputs)))
+        _compare(folder, loaded(inputs), expected)
     return loaded.info
 
 
@@ -209,13 +227,20 @@ def _info(
     }
 
 
-def _compare(folder: pathlib.Path, found: np.ndarray, expected: np.ndarray) -> None:
+def _compare(
+    folder: pathlib.Path,
+    found: np.ndarray,
+    expected: np.ndarray,
+    *,
+    what: str = "the written predictor",
+    tolerance: float = TOLERANCE,
+) -> None:
     """Checks the probabilities of the written predictor against those of the run."""
     moved = float(np.abs(found - expected).max())
     changed = int((found.argmax(-1) != expected.argmax(-1)).sum())
-    if not moved <= TOLERANCE or changed:  # NaN is no match
+    if not moved <= tolerance or changed:  # NaN is no match
         raise ValueError(
-            f"{folder}: not exported, as the written predictor differs from the run on "
-            f"{len(found)} held-out inputs: probabilities by up to {moved:.2g}, at most "
-            f"{TOLERANCE:g} is allowed, and {changed} classes"
+            f"{folder}: not exported, as {what} differs from the run on {len(found)} held-out "
+            f"inputs: probabilities by up to {moved:.2g}, at most {tolerance:g} is allowed, and "
+            f"{changed} classes"
         )

@@ -60,7 +60,7 @@ def export(calibrated: Calibrated, spec: InputSpec) -> tuple[jax.export.Exported
     Raises:
       ValueError: the model cannot be exported, such as one whose shapes depend on the batch size.
     """
-    apply, tree = _smallest(calibrated, spec)
+    apply, tree = smallest(calibrated, spec)
     leaves, structure = jax.tree_util.tree_flatten_with_path(jax.device_get(tree))
     named = {_name(path): np.asarray(leaf) for path, leaf in leaves}
     types = [leaf.dtype for leaf in named.values()]
@@ -83,21 +83,17 @@ def export(calibrated: Calibrated, spec: InputSpec) -> tuple[jax.export.Exported
     return exported, weights
 
 
-@contextlib.contextmanager
-def _without_locations() -> Generator[None]:
-    """Keeps paths of source files out of the program; equal runs then export equal files."""
-    before = getattr(jax.config, LOCATIONS)
-    jax.config.update(LOCATIONS, 0)
-    try:
-        yield
-    finally:
-        jax.config.update(LOCATIONS, before)
-
-
-def _smallest(calibrated: Calibrated, spec: InputSpec) -> tuple[Any, dict[str, Any]]:
+def smallest(calibrated: Calibrated, spec: InputSpec) -> tuple[Any, dict[str, Any]]:
     """Returns the function (tree, inputs) → outputs that computes only the features it needs.
 
     A calibrator says by MissingFeatureError that it needs more of them.
+
+    Args:
+      calibrated: model and calibrator.
+      spec: description of one input.
+
+    Returns:
+      The function, and the tree of all arrays that it needs.
     """
     tree = {"model": calibrated.variables, "calibrator": calibrated.params}
     with_reference = {**tree, "reference": calibrated.reference}
@@ -110,6 +106,17 @@ def _smallest(calibrated: Calibrated, spec: InputSpec) -> tuple[Any, dict[str, A
         except MissingFeatureError:
             continue
     return apply, with_reference
+
+
+@contextlib.contextmanager
+def _without_locations() -> Generator[None]:
+    """Keeps paths of source files out of the program; equal runs then export equal files."""
+    before = getattr(jax.config, LOCATIONS)
+    jax.config.update(LOCATIONS, 0)
+    try:
+        yield
+    finally:
+        jax.config.update(LOCATIONS, before)
 
 
 def _apply(

@@ -1,8 +1,6 @@
-"""Classifies images, or arrays in .npy files, with the model in this folder.
+"""Classifies images, or arrays in .npy files, where jax, numpy and pillow are installed.
 
 python predict.py FILE [FILE ...]
-
-It needs jax, numpy and pillow, and nothing else.
 """
 
 import json
@@ -13,41 +11,33 @@ import jax.export
 import numpy as np
 from PIL import Image, ImageOps
 
-FOLDER = pathlib.Path(__file__).resolve().parent
-TYPES = {"F32": "<f4", "I32": "<i4"}  # of weights
-
 
 def read(path, info):
-    """Returns a batch of inputs: the middle of one image, or the array of a .npy file."""
+    """Returns a batch of inputs: the middle of an image, turned upright, or an array."""
     if str(path).endswith(".npy"):
         return np.load(path)
-    (height, width, channels), middle = info["input"]["shape"], info["preprocessing"]["middle"]
+    (height, width, channels), share = info["input"]["shape"], info["preprocessing"]["middle"]
     image = ImageOps.exif_transpose(Image.open(path)).convert("RGB")
-    (w, h), tall, wide = image.size, round(height / middle), round(width / middle)
+    (w, h), tall, wide = image.size, round(height / share), round(width / share)
     wide, tall = max((int(tall * w / h), tall), (wide, int(wide * h / w)))  # as w : h, covers both
     left, top = round((wide - width) / 2), round((tall - height) / 2)
     image = image.resize((wide, tall), Image.Resampling.BILINEAR)
     image = image.crop((left, top, left + width, top + height))
-    image = image.convert("L") if channels == 1 else image
+    image = image.convert("L" if channels == 1 else "RGB")
     return np.asarray(image).reshape(1, height, width, channels)
 
 
-def load():
-    """Returns predictor.json, and the function from inputs [n, ...] to probabilities [n, K]."""
-    sys.path.append(str(FOLDER / "flatbuffers.zip"))  # jax.export needs it; jax does not bring it
-    program = jax.export.deserialize(bytearray((FOLDER / "program.jax").read_bytes()))
-    content, weights = (FOLDER / "weights.safetensors").read_bytes(), {}
-    start = 8 + int.from_bytes(content[:8], "little")
-    for name, x in json.loads(content[8:start]).items():
-        begin, end = x["data_offsets"]
-        values = np.frombuffer(content[start + begin : start + end], TYPES[x["dtype"]])
-        weights[name] = values.reshape(x["shape"])
-    info = json.loads((FOLDER / "predictor.json").read_text("utf-8"))
-    return info, lambda inputs: np.asarray(program.call(weights, inputs)["probabilities"])
-
-
 if __name__ == "__main__":
-    info, predict = load()
+    folder = pathlib.Path(__file__).resolve().parent
+    sys.path.append(str(folder / "flatbuffers.zip"))  # jax.export needs it; jax does not bring it
+    info = json.loads((folder / "predictor.json").read_text("utf-8"))
+    program = jax.export.deserialize(bytearray((folder / "program.jax").read_bytes()))
+    content = (folder / "weights.safetensors").read_bytes()
+    end, weights = 8 + int.from_bytes(content[:8], "little"), {}
+    for name, x in json.loads(content[8:end]).items():
+        first, last = (end + offset for offset in x["data_offsets"])
+        kind = {"F32": "<f4", "I32": "<i4"}[x["dtype"]]
+        weights[name] = np.frombuffer(content[first:last], kind).reshape(x["shape"])
     for path in sys.argv[1:]:
-        for row in predict(read(path, info)):
+        for row in np.asarray(program.call(weights, read(path, info))["probabilities"]):
             print(path, info["class_names"][row.argmax()], f"{row.max():.4f}", sep="\t")

@@ -17,13 +17,25 @@ from autolabel_jax import files
 from autolabel_jax.predictor import standalone
 from autolabel_jax.predictor.loading import INFO, PROGRAM, WEIGHTS
 
-SCRIPT, PACKAGE = "predict.py", "flatbuffers.zip"
-OWN = (INFO, PROGRAM, WEIGHTS, SCRIPT, PACKAGE, "__pycache__")  # what a predictor's folder holds
+SCRIPT, PACKAGE, ONNX = "predict.py", "flatbuffers.zip", "model.onnx"
+OWN = (
+    INFO,
+    PROGRAM,
+    WEIGHTS,
+    SCRIPT,
+    PACKAGE,
+    ONNX,
+    "__pycache__",
+)  # what a predictor's folder holds
 LEFT_OUT = "flexbuffers.py"  # another format, larger than the rest of the package
 
 
 def write(
-    folder: pathlib.Path, program: bytes, weights: Mapping[str, Any], info: Mapping[str, Any]
+    folder: pathlib.Path,
+    program: bytes,
+    weights: Mapping[str, Any],
+    info: Mapping[str, Any],
+    onnx: bytes | None = None,
 ) -> None:
     """Writes all files; predictor.json gets size and SHA-256 of the others."""
     content = {
@@ -31,6 +43,7 @@ def write(
         WEIGHTS: safetensors.numpy.save(dict(weights)),
         SCRIPT: pathlib.Path(standalone.__file__).read_bytes(),
         PACKAGE: _zipped("flatbuffers"),
+        **({} if onnx is None else {ONNX: onnx}),
     }
     for name, data in content.items():
         with files.replacing(folder / name) as file:

@@ -1,6 +1,6 @@
 """Jobs: manifests below a folder → labels and predictors, one at a time, in own processes.
 
-A job is a folder: job.json with its state, log.txt, run/, labels.parquet, labels_stats.parquet and
+A job is a folder: job.json with its state, log.txt, run/, labels.parquet, bucket_stats.parquet and
 predictor/. The commands of a job resume where a process before them was stopped, so a job that was
 running when the service ended is run again by the next service.
 """
@@ -212,7 +212,7 @@ def check(root: pathlib.Path, given: str) -> pathlib.Path:
     if rows.distance is None:
         raise ValueError(f"manifest: {given!r} has no column 'distance'")
     for image in rows.paths or ():
-        if not pathlib.Path(image).resolve().is_relative_to(root):
+        if isinstance(image, str) and not pathlib.Path(image).resolve().is_relative_to(root):
             raise OutsideError(f"manifest: {given!r} names an image outside of the data root")
     return path
 

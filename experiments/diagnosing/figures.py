@@ -1,8 +1,10 @@
 """Draws the figures of a diagnosis: the Fourier heat map, and metrics by distance."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from matplotlib.figure import Figure
 
 from experiments.reporting import plots
@@ -68,6 +70,25 @@ def buckets(part: dict[str, Any], run: RunRecord) -> Figure:
         axes[-1, g].set_xlabel("distance")
     for place in axes[1:, 0]:
         place.set_ylim(bottom=0)  # once all panels of the row have set its top
-    figure.suptitle(plots.run_title(run))
-    plots.legend(figure, axes[0, :1])
-    return figure
+    return plots.finish(figure, axes[0, :1], plots.run_title(run))
+
+
+@plots.STYLE
+def temperature_by_distance(columns: Mapping[str, Sequence], run: RunRecord) -> Figure:
+    """Draws ``diagnosis.beyond.measure``: temperature by distance and accuracy of each bucket."""
+    table = pd.DataFrame(columns).assign(accuracy=lambda own: 100 * own["accuracy"])
+    table["distance"] = (table["low"] + table["high"]) / 2
+    figure, (axes,) = plots.panels(1, 2, 3.2, sharey=True)
+    for i, (family, own) in enumerate(table.groupby("family", sort=False)):
+        look = plots.style(i) | {"linestyle": "none", "label": family}
+        look["fillstyle"] = "full" if own["inside"].all() else "none"
+        for place, name in zip(axes, ("distance", "accuracy"), strict=True):
+            place.plot(own[name], own["temperature"], **look)
+    axes[0].set(xlabel="distance, of the family's range", ylabel="temperature", xlim=(-0.03, 1))
+    axes[0].set_yscale("log")
+    axes[0].yaxis.set_major_formatter("{x:g}")
+    axes[0].yaxis.set_minor_formatter("{x:g}")
+    axes[1].set(xlabel="accuracy %")
+    axes[1].invert_xaxis()
+    title = f"{plots.run_title(run)}: full markers inside the training range"
+    return plots.finish(figure, axes[:1], title)

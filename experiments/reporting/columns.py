@@ -26,11 +26,6 @@ PUBLISHED = pd.read_csv(HERE / "published.csv", dtype=str, keep_default_na=False
 PUBLISHED_METRICS = tuple(PUBLISHED.columns[PUBLISHED.columns.get_loc("settings") + 1 :])
 
 
-def is_higher_better(metric: str) -> bool:
-    """Whether higher is better, as for accuracies."""
-    return "accuracy" in metric
-
-
 def shown(name: str, *values: float | None, sign: str = "", spread: str = "[{}, {}]") -> str:
     """Formats a metric and what it is known to: '93.12 ± 0.20', '93.10 [92.61, 93.58]', ''.
 
@@ -50,24 +45,26 @@ def with_interval(result: Mapping[str, Any], name: str, like: str) -> str:
     return shown(like, result.get(name), *result.get(f"{name}_interval", ()))
 
 
-def published_beside(config: Mapping[str, Any], model: str) -> tuple[dict[str, Decimal], str]:
-    """Returns published metrics beside a run of a whole split, and a footnote; else {}, ''."""
+def published_beside(config: Mapping[str, Any], model: str) -> pd.Series | None:
+    """Returns the row of ``published.csv`` that may stand beside a run of a whole split."""
     own = [config["dataset"], model, config["augment.name"], config["labels.rule"]]
     same = (PUBLISHED[["dataset", "model", "augmentation", "label_rule"]] == own).all(axis=1)
     for _, row in PUBLISHED[same].iterrows() if not config.get("train_examples") else ():
         if json.loads(row["settings"] or "{}").items() <= config.items():
-            metrics = {name: Decimal(row[name]) for name in PUBLISHED_METRICS if row[name]}
-            return metrics, f"{row['row']} ({row['dataset']}, {row['model']}): {row['source']}"
-    return {}, ""
+            return row
+    return None
 
 
 def published(cells: pd.DataFrame, sets: Collection[str]) -> tuple[dict[int, str], list[str]]:
-    """Returns 'accuracy 96.0, ECE 2.31 [1]' or '' by cell, of sets of images, and footnotes."""
+    """Returns 'accuracy 96.0, ECE 2.31 [1]' by cell, of sets of images, and footnotes."""
     texts, footnotes = {}, []
     for cell, run in cells["record"].items():
-        metrics, footnote = published_beside(run.config, cells.loc[cell, "model"])
-        own = {HEADERS[m]: value for m, value in metrics.items() if IMAGES.get(m) in sets}
-        text = ", ".join(f"{name.removesuffix(' %')} {v.scaleb(2)}" for name, v in own.items())
-        footnotes += [footnote] * (bool(own) and footnote not in footnotes)
-        texts[cell] = f"{text} [{footnotes.index(footnote) + 1}]" if own else ""
+        row = published_beside(run.config, cells.loc[cell, "model"])
+        metrics = [m for m in PUBLISHED_METRICS if row is not None and IMAGES.get(m) in sets]
+        own = {HEADERS[m].removesuffix(" %"): row[m] for m in metrics if row[m]}
+        if own:
+            note = "{row} ({dataset}, {model}): {source}".format_map(row)
+            footnotes += [note] * (note not in footnotes)
+            text = ", ".join(f"{name} {Decimal(value).scaleb(2)}" for name, value in own.items())
+            texts[cell] = f"{text} [{footnotes.index(note) + 1}]"
     return texts, [f"[{i}] published: {note}" for i, note in enumerate(footnotes, 1)]

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from experiments.reporting import columns, methods
 from experiments.reporting import frame as frames
+from experiments.reporting import methods
 from experiments.reporting.run_files import CURVES, RunRecord
 
 LEVEL = 0.95  # confidence level of intervals; 1 - LEVEL is that of the paired t test
@@ -54,7 +54,7 @@ def best(frame: pd.DataFrame, metrics: Sequence[str]) -> set[tuple[int, str]]:
     means = frame.groupby("cell")[list(metrics)].mean()
     for _, cells in frame.groupby("block")["cell"].unique().items():
         for metric in metrics:
-            higher = columns.is_higher_better(metric)
+            higher = "accuracy" in metric
             own = means.loc[cells, metric].dropna()
             ranked = own.sort_values(ascending=not higher, kind="stable").index[:2]
             if len(ranked) == 2:
@@ -143,26 +143,24 @@ def _has_course(run: RunRecord) -> bool:
 
 def _by_third(run: RunRecord) -> pd.DataFrame:
     """Averages over the epochs of each third; averaged sums have another accuracy to clip at."""
-    parts = np.array_split(np.arange(1, len(run.lines) + 1), THIRDS)
-    thirds = [f"{part[0]}-{part[-1]}" for part in parts for _ in part]
-    curves = pd.DataFrame(run.lines)[list(CURVES)].assign(third=thirds)
-    long = curves.explode(list(CURVES)).reset_index(drop=True)
-    bucket = long.index % len(run.lines[0][CURVES[0]])
-    label, accuracy, confidence, ece = (long[name].astype(float) for name in CURVES)
-    gap = confidence - accuracy
-    turn = gap * gap.groupby(bucket).shift()
-    settings = methods.DEFAULTS | run.config
+    curves = (pd.DataFrame([line[name] for line in run.lines], dtype=float) for name in CURVES)
+    label, accuracy, confidence, ece = curves
+    gap, settings = confidence - accuracy, methods.DEFAULTS | run.config
+    turn = gap * gap.shift()
     averaged = settings["labels.momentum"] > 0 or not settings["calibration.exact"]
     clipped = ((label - accuracy).abs() <= EQUAL) & (label < 1 - EQUAL)
     values = {
-        "mean label": label,
-        "lowest bucket": label.groupby([long["third"], bucket]).transform("mean"),
-        "mean change": label.groupby(bucket).diff().abs(),
-        "sign turns": (turn < 0).astype(float).where(turn.notna()),
-        "at the clip": clipped.astype(float).where(accuracy.notna() & (not averaged)),
-        "at 1": (label >= 1 - EQUAL).astype(float),
+        "mean change": label.diff().abs(),
+        "sign turns": (turn < 0).where(turn.notna()),
+        "at the clip": clipped.where(accuracy.notna() & (not averaged)),
+        "at 1": label >= 1 - EQUAL,
         "gap": gap.abs(),
         "ECE less gap": ece - gap.abs(),
     }
-    values = pd.DataFrame(values).groupby(long["third"], sort=False)
-    return values.mean().assign(**{"lowest bucket": values["lowest bucket"].min()})
+    rows = {}
+    for part in np.array_split(np.arange(len(label)), THIRDS):
+        own = label.iloc[part].mean()
+        row = {"mean label": own.mean(), "lowest bucket": own.min()}
+        row |= {name: value.iloc[part].stack().mean() for name, value in values.items()}
+        rows[f"{part[0] + 1}-{part[-1] + 1}"] = row
+    return pd.DataFrame.from_dict(rows, orient="index", dtype=float)

@@ -8,38 +8,39 @@ The fields of a marker are described in docs/sweeps.md.
 """
 
 import difflib
+import functools
 import pathlib
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from autolabel_jax import files
 from experiments.reporting import frame as frames
 from experiments.reporting import rendering, run_files, summary
-from experiments.reporting.rendering import escape_markdown
 
 BEGIN, END = "<!-- tables", "<!-- end of tables -->"
-MARKER = re.compile(rf"^(?:{BEGIN}|{END}).*$", re.MULTILINE)
+MARKER = re.compile(rf"^((?:{BEGIN}|{END}).*)$", re.MULTILINE)
 # Arguments of ``summary.tables`` → their separator.
 LISTS = {"show": None, "columns": None, "rows": ";", "augmentations": None}
 FIELDS = (*LISTS, "title", "notes")
 EXAMPLE = f'{BEGIN} results/FOLDER columns="accuracy ece" -->'
 
 
-def find(text: str, name: str) -> list[tuple[re.Match, re.Match]]:
-    """Finds the pairs of markers in the text of a document; an error gives document and line."""
-    found = list(MARKER.finditer(text))
-    for i, marker in enumerate(found):
-        if marker.group().startswith(END) != bool(i % 2):
-            what = f"{marker.group()!r} without {END if i % 2 else EXAMPLE} before it"
-            raise ValueError(f"{_place(name, marker)}: {what}")
-    if len(found) % 2:
-        raise ValueError(f"{_place(name, found[-1])}: the block has no end; write {END} below it")
-    return list(zip(found[::2], found[1::2], strict=True))
+def split(text: str, name: str) -> list[str]:
+    """Splits a document into text, marker, tables, end marker, text, …, text."""
+    parts = MARKER.split(text)
+    for i in range(1, len(parts), 2):
+        if parts[i].startswith(END) != (i % 4 == 3):
+            what = f"{parts[i]!r} without {END if i % 4 == 3 else EXAMPLE} before it"
+            raise ValueError(f"{_place(name, parts, i)}: {what}")
+    if len(parts) % 4 == 3:
+        place = _place(name, parts, len(parts) - 2)
+        raise ValueError(f"{place}: the block has no end; write {END} below it")
+    return parts
 
 
-def _place(name: str, marker: re.Match) -> str:
-    return f"{name}:{marker.string.count(chr(10), 0, marker.start()) + 1}"
+def _place(name: str, parts: list[str], i: int) -> str:
+    return f"{name}:{sum(part.count(chr(10)) for part in parts[:i]) + 1}"
 
 
 def _parse(marker: str) -> tuple[list[str], dict[str, str]]:
@@ -61,28 +62,23 @@ def _parse(marker: str) -> tuple[list[str], dict[str, str]]:
     return folders, given
 
 
-def _content(folders: list[str], given: dict[str, str], root: pathlib.Path) -> str:
+def _content(folders: list[str], given: dict[str, str], root: pathlib.Path, load: Callable) -> str:
     """Makes the text between two markers: what all rows share, the tables, the notes."""
     asked = {field: given[field].split(LISTS[field]) for field in LISTS if field in given}
     asked = {field: list(filter(None, map(str.strip, own))) for field, own in asked.items()}
-    frame, left_out = frames.load([str(root / folder) for folder in folders])
-    left_out["run"] = left_out["run"].str.removeprefix(f"{root}/")
+    frame, left_out = load(tuple(str(root / folder) for folder in folders))
+    left_out = left_out.assign(run=left_out["run"].str.removeprefix(f"{root}/"))
     tables = summary.tables(frame, left_out, **asked)
     tables, apart = (tables[:-1], tables[-1:]) if len(left_out) else (tables, [])
     if not tables or ("title" in given and len(tables) != 1):
         titles = ", ".join(table.title for table in tables) or "none"
         what = "choose one with show and columns"
         raise ValueError(f"title needs exactly one table, got {titles}; {what}")
-    if "title" in given:
-        tables = [tables[0]._replace(title=given["title"])]
-    shared, tables = rendering.without_shared(tables)
-    lines = [f"All rows: {escape_markdown(shared)}.\n"] * bool(shared)
-    for table in (*tables, *apart):
-        lines += [f"#### {escape_markdown(table.title)}\n"] * bool(table.title)
-        lines += [f"{rendering.markdown_table(table)}\n"]
-    notes = [note for table in tables for note in table.notes if "notes" not in given]
-    lines += [f"- {escape_markdown(note)}" for note in dict.fromkeys(notes)]
-    return "\n\n" + "\n".join([*lines, *[""] * bool(notes)]) + "\n"
+    changes = {"title": given["title"]} if "title" in given else {}
+    changes |= {"notes": ()} if "notes" in given else {}
+    shared, tables = rendering.without_shared([table._replace(**changes) for table in tables])
+    shared = f"All rows: {shared.translate(rendering.MARKDOWN)}.\n\n" * bool(shared)
+    return f"\n\n{shared}{rendering.markdown([*tables, *apart], '####')}\n"
 
 
 def update(
@@ -93,25 +89,22 @@ def update(
     Returns messages about runs in ``arguments`` that no document shows, and tables that differ.
     Paths in markers are relative to ``root``.
     """
-    faults, shown, made = [], set(), {}
+    faults, shown, made, load = [], set(), {}, functools.cache(frames.load)
     for name in names:
-        old, made[name], done = files.read_text(pathlib.Path(name)), "", 0
-        for begin, end in find(old, name):
-            place = _place(name, begin)
+        parts = split(files.read_text(pathlib.Path(name)), name)
+        for i in range(1, len(parts), 4):
+            place, old = _place(name, parts, i), parts[i + 1]
             try:
-                folders, given = _parse(begin.group())
-                new = _content(folders, given, root)
+                folders, given = _parse(parts[i])
+                parts[i + 1] = _content(folders, given, root, load)
             except ValueError as error:
                 raise ValueError(f"{place}: {error}") from error
-            made[name] += old[done : begin.end()] + new
-            done = end.start()
             shown |= {(root / own.removesuffix(run_files.SUFFIX)).resolve() for own in folders}
-            if check and old[begin.end() : done] != new:
-                lines = old[begin.end() : done].splitlines(), new.splitlines()
-                differing = difflib.unified_diff(*lines, name, "run files", lineterm="", n=0)
-                what = f"not what the run files in {', '.join(folders)} give"
-                faults += [f"{place}: {what}", *differing]
-        made[name] += old[done:]
+            if check and old != parts[i + 1]:
+                lines = old.splitlines(), parts[i + 1].splitlines()
+                faults += [f"{place}: not what the run files in {', '.join(folders)} give"]
+                faults += difflib.unified_diff(*lines, name, "run files", lineterm="", n=0)
+        made[name] = "".join(parts)
     for name, new in made.items() if not check else ():
         files.write_text(pathlib.Path(name), new)
     workdirs = [run.workdir for run in run_files.load(arguments)] if arguments else []

@@ -11,10 +11,10 @@ block, labels, cell and seed. The columns are all entries of ``result.json``, me
 So ``frame.groupby("cell")["ece"].agg(["mean", "std", "count"])`` is a column of a table.
 """
 
-import collections
 import json
 import math
 from collections.abc import Iterator, Sequence
+from types import NoneType
 from typing import Any
 
 import pandas as pd
@@ -29,7 +29,7 @@ BUDGET = ["dataset", "model", "train_examples"]
 TEXTS = ("dataset", "model", "augmentation", "label_rule", "revision")
 METRICS = ("accuracy", "ece", "nll", "brier")
 NUMBERS = ("seed", "epochs", *METRICS)
-LISTS = ("_interval", "_by_severity")
+NUMERIC = (*NUMBERS, *SIZES, *HEADERS)
 NEEDED_CONFIG = ("dataset", "epochs", "model.name", "augment.name", "labels.rule")
 LINE_METRICS = ("train_loss", "calibration_accuracy", "calibration_ece", "label_confidence")
 
@@ -42,25 +42,23 @@ def load(arguments: Sequence[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
     with the same settings and seed the first one counts.
     """
     records = run_files.load(arguments)
-    runs = pd.DataFrame({"run": [str(run.workdir) for run in records]})
+    runs = pd.DataFrame({"run": [str(run.workdir) for run in records], "record": records})
     runs["reason"] = [next(filter(None, _reasons(run)), "") for run in records]
-    runs["record"] = records
     sound = runs.loc[runs["reason"] == "", "record"]
-    for _, own in sound.groupby(sound.map(lambda run: str(run.workdir.resolve().parent))):
-        versions = {i: tuple(run_files.numerics(run.result).items()) for i, run in own.items()}
-        counts = collections.Counter(versions.values())
-        usual = max(counts, key=lambda one: (counts[one], one))
-        for i, version in versions.items():
-            own, other = (", ".join(f"{n} {v}" for n, v in one) for one in (version, usual))
-            text = f"of {own}, the others are of {other}".replace("numerics_", "numerics ")
-            runs.loc[i, "reason"] = text if version != usual else ""
+    for _, own in sound.groupby(sound.map(lambda run: run.workdir.resolve().parent)):
+        versions = [tuple(run_files.numerics(run.result).items()) for run in own]
+        usual = max(versions, key=lambda one: (versions.count(one), one))
+        texts = [", ".join(f"{n} {v}" for n, v in one) for one in (*versions, usual)]
+        reasons = [f"of {text}, the others are of {texts[-1]}" for text in texts[:-1]]
+        other = [version != usual for version in versions]
+        reasons = pd.Series(reasons, own.index).str.replace("numerics_", "numerics ")[other]
+        runs.loc[reasons.index, "reason"] = reasons
     sound = runs.loc[runs["reason"] == "", "record"]
     seeded = sound.map(lambda run: json.dumps([run.settings, run.result["seed"]], sort_keys=True))
-    for i, first in sound.groupby(seeded).transform("first").items():
-        if (run := sound[i]) is not first:
-            same = all(run.result[name] == first.result[name] for name in METRICS)
-            what = f"with {'the same' if same else 'other'} metrics; counted once"
-            runs.loc[i, "reason"] = f"repeats config and seed of {first.workdir}, {what}"
+    for i, first in sound.groupby(seeded).transform("first")[seeded.duplicated()].items():
+        same = all(sound[i].result[name] == first.result[name] for name in METRICS)
+        what = f"with {'the same' if same else 'other'} metrics; counted once"
+        runs.loc[i, "reason"] = f"repeats config and seed of {first.workdir}, {what}"
     apart = runs["reason"] != ""
     return make(list(runs.loc[~apart, "record"])), runs[apart].reset_index(drop=True)
 
@@ -69,34 +67,24 @@ def _reasons(run: RunRecord) -> Iterator[str]:
     """Yields why a run cannot be compared, '' for a passed check; later ones need earlier ones."""
 
     def about(what: str, names: Sequence[str]) -> str:
-        return f"{what}{', '.join(dict.fromkeys(names))}; {RESTORE}" if names else ""
+        return f"{what} {', '.join(names)}; {RESTORE}" if names else ""
 
-    config, result, null = run.config, run.result or {}, type(None)
+    result, epochs = run.result or {}, (run.result or run.config).get("epochs")
     yield run.fault
-    epochs = f"{len(run.lines)} of {(result or config).get('epochs')} epochs in metrics.jsonl"
-    unfinished = f"{epochs}; run its command again to finish it"
-    yield f"not finished: no result.json; {unfinished}" if run.result is None else ""
-    yield about("result.json lacks ", [n for n in (*TEXTS, *NUMBERS) if n not in result])
-    yield about("config.json lacks ", [n for n in NEEDED_CONFIG if n not in config])
-    lists = [name for name in result if name.endswith(LISTS)]
-    wrong = [name for name in TEXTS if not isinstance(result[name], str)]
-    wrong += [name for name in lists if not isinstance(result[name], list)]
-    usual = {n: v for n, v in methods.DEFAULTS.items() if v is not None and n in config}
-    kinds = {n: (int, float) if type(v) in (int, float) else (type(v),) for n, v in usual.items()}
-    wrong += [name for name, kind in kinds.items() if type(config[name]) not in kind]
-    yield about("of a wrong type: ", wrong)
-    others = {n: null if n in lists else (null, str) for n in result}
+    done = f"{len(run.lines)} of {epochs} epochs in metrics.jsonl; run its command again"
+    yield f"not finished: no result.json; {done}" if run.result is None else ""
+    yield about("result.json lacks", [n for n in (*TEXTS, *NUMBERS) if n not in result])
+    yield about("config.json lacks", [n for n in NEEDED_CONFIG if n not in run.config])
+    others = {name: NoneType if name in NUMERIC else (NoneType, str) for name in result}
     wrong = [name for name, other in others.items() if not _is_finite(result[name], other)]
-    wrong += [n for n in (*NUMBERS, *SIZES) if not isinstance(result.get(n, 0), int | float)]
-    wrong += [n for n in HEADERS if not isinstance(result.get(n), int | float | None)]
-    yield about("not finite in result.json: ", wrong)
-    yield f"not finished: {unfinished}" if len(run.lines) < result["epochs"] else ""
+    wrong += [name for name in (*TEXTS, *NUMBERS) if result[name] is None]
+    yield about("not finite, or of a wrong type, in result.json:", wrong)
+    yield f"not finished: {done}" if len(run.lines) < epochs else ""
     for i, line in enumerate(run.lines):
         # JSON has no NaN: the writer stores null, which a curve also has for an empty bucket.
         wrong = [n for n in LINE_METRICS if n in line and not _is_finite(line[n])]
-        curves = {name: line.get(name, []) for name in CURVES}
-        wrong += [n for n, v in curves.items() if type(v) is not list or not _is_finite(v, null)]
-        yield about(f"not finite in epoch {i + 1} of metrics.jsonl: ", wrong)
+        wrong += [n for n in CURVES[1:] if not _is_finite(line.get(n), NoneType)]
+        yield about(f"not finite in epoch {i + 1} of metrics.jsonl:", wrong)
 
 
 def _is_finite(value: Any, other: type | tuple[type, ...] = ()) -> bool:
@@ -110,11 +98,11 @@ def _is_finite(value: Any, other: type | tuple[type, ...] = ()) -> bool:
 def make(runs: Sequence[RunRecord]) -> pd.DataFrame:
     """Makes the frame of runs that can be compared, see ``load``; empty if there are none."""
     if not runs:
-        return pd.DataFrame(columns=[*NAMES, "cell", "block", "rule", "varied", "run", "record"])
-    frame = pd.DataFrame([{"train_examples": ""} | run.result for run in runs])
-    known = list(methods.TABLES["augment.name"])
-    ranks = [[*known, name].index(name) for name in frame["augmentation"]]
+        names = (*NAMES, "cell", "block", "label_rule", "varied", "run", "record")
+        return pd.DataFrame(columns=list(names))
     rules = [methods.label_names(run.result["label_rule"], run.settings) for run in runs]
+    frame = pd.DataFrame([{"train_examples": ""} | run.result for run in runs])
+    ranks = [methods.rank("augment.name", name) for name in frame["augmentation"]]
     # The copy joins the columns that astype took apart, about which pandas would warn.
     frame = frame.astype(dict.fromkeys(HEADERS.keys() & frame.columns, float)).copy()
     frame = frame.assign(
@@ -126,20 +114,18 @@ def make(runs: Sequence[RunRecord]) -> pd.DataFrame:
     )
     settings = settings_of(frame)
     of_data = [name for name in settings if not name.startswith(run_files.OF_LABELS)]
-    frame["block"] = settings.groupby(of_data, sort=False, dropna=False).ngroup()
-    frame["cell"] = settings.groupby(list(settings), sort=False, dropna=False).ngroup()
+    for name, own in {"block": of_data, "cell": list(settings)}.items():
+        frame[name] = settings.groupby(own, sort=False, dropna=False).ngroup()
     budget = frame.groupby(BUDGET, sort=False).ngroup()
     orders = [order for _, order in rules]
-    keys = list(
-        zip(budget, ranks, frame["block"], orders, frame["cell"], frame["seed"], strict=True)
-    )
-    frame = frame.loc[sorted(frame.index, key=keys.__getitem__)].reset_index(drop=True)
+    keys = zip(budget, ranks, frame["block"], orders, frame["cell"], frame["seed"], strict=True)
+    order = [i for i, _ in sorted(enumerate(keys), key=lambda pair: pair[1])]
+    frame, settings = (own.iloc[order].reset_index(drop=True) for own in (frame, settings))
     frame[["block", "cell"]] = frame[["block", "cell"]].apply(lambda own: pd.factorize(own)[0])
     alike = frame.groupby([*BUDGET, "augmentation", "rule", "epochs"], sort=False)
-    frame["varied"] = pd.concat([told_apart(settings_of(own)) for _, own in alike])
-    return frame.assign(
-        labels=frame["rule"] + (", " + frame["varied"]).where(frame["varied"] != "", "")
-    )
+    varied = pd.concat([told_apart(settings.loc[own.index]) for _, own in alike])
+    labels = frame["rule"] + (", " + varied).where(varied != "", "")
+    return frame.assign(varied=varied, labels=labels)
 
 
 def settings_of(frame: pd.DataFrame) -> pd.DataFrame:

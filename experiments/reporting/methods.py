@@ -47,29 +47,37 @@ def model_name(config: Mapping[str, Any]) -> str:
     return "-".join([name, *(str(size) for size in sizes if size is not None)])
 
 
+def learns(rule: str) -> bool:
+    """Whether a label rule learns from buckets, which one that cannot be loaded may do."""
+    method = find("labels.rule", rule)
+    return method is None or method.learns
+
+
+def rank(field: str, name: str) -> int:
+    """Returns the place of a method in tables; external methods come last."""
+    return [*TABLES[field], name].index(name)
+
+
 def row_name(rule: str, settings: Mapping[str, Any]) -> str:
     """Returns the name of a label rule with some of its settings in tables."""
     method = find("labels.rule", rule)
     return rule if method is None else method.row_name(settings)
 
 
-def options(rule: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns fields of the label rule that differ from their defaults and are not in its name."""
+def label_names(rule: str, settings: Mapping[str, Any]) -> tuple[str, tuple]:
+    """Returns the name of a row, such as 'autolabel, labels.alpha=0.5', and its sort key.
+
+    It has the settings that differ from their defaults and are not in the rule's own name.
+    """
     method, named, usual = find("labels.rule", rule), ["labels.rule"], DEFAULTS
     if method is not None:
         named += [f"labels.{field}" for field in method.in_name]
         usual = usual | {f"labels.{n}": s.default for n, s in registry.settings(method).items()}
     own = sorted((n, v) for n, v in settings.items() if n.startswith("labels.") and n not in named)
-    return {name: value for name, value in own if value != usual.get(name)}
-
-
-def label_names(rule: str, settings: Mapping[str, Any]) -> tuple[str, tuple]:
-    """Returns the name of a row, such as 'autolabel, labels.alpha=0.5', and its sort key."""
+    own = [f"{field}={value}" for field, value in own if value != usual.get(field)]
     name = row_name(rule, {field.removeprefix("labels."): v for field, v in settings.items()})
-    own = [f"{field}={value}" for field, value in options(rule, settings).items()]
     places = (natural(", ".join(own)), natural(name), natural(sorted(settings.items())))
-    rank = [*TABLES["labels.rule"], rule].index(rule)  # external methods come last
-    return ", ".join([name, *own]), (rank, rule, *places)
+    return ", ".join([name, *own]), (rank("labels.rule", rule), rule, *places)
 
 
 def natural(value: Any) -> list[tuple[bool, float, str]]:

@@ -3,23 +3,20 @@
 Functions that draw are decorated with ``STYLE``: no text is smaller than eight points.
 """
 
-import functools
 import itertools
 import math
 import pathlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import jax
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure, FigureBase
+from matplotlib.figure import Figure
 from PIL import Image
 
-from autolabel_jax import augment, buckets
-from autolabel_jax import experiment as experiment_lib
+from autolabel_jax import buckets
 from experiments.reporting import frame as frames
 from experiments.reporting import methods
 from experiments.reporting.run_files import RunRecord
@@ -66,18 +63,19 @@ def lines(place: Axes, x: Any, series: Mapping[str, Any]) -> None:
         place.plot(x, values, **style(i), label=name)
 
 
-def legend(figure: FigureBase, axes: Iterable[Axes], title: str = "") -> None:
-    """Draws one legend for some axes below them, and makes the figure higher by its height."""
+def finish(figure: Figure, axes: Sequence[Axes], title: str = "") -> Figure:
+    """Adds a title, and one legend for some axes below them, which makes the figure higher."""
+    if title:
+        figure.suptitle(title)
     found = [place.get_legend_handles_labels() for place in axes]
     handles = {name: handle for pair in found for handle, name in zip(*pair, strict=True)}
-    root, names = figure.get_figure(root=True), list(handles)
-    longest = max(len(line) for name in names for line in name.split("\n"))
-    fit = max(1, int(root.get_figwidth() / (0.065 * longest + 0.5)))  # .065 inches a letter
-    rows = math.ceil(len(names) / fit)
-    high = rows * max(name.count("\n") + 1 for name in names) + bool(title)
-    root.set_figheight(root.get_figheight() + 0.17 * high + 0.1)
-    settings = {"ncols": math.ceil(len(names) / rows), "title": title, "title_fontsize": 8}
-    figure.legend(handles.values(), names, loc="outside lower center", **settings)
+    if names := list(handles):
+        fit = max(1, int(figure.get_figwidth() / (0.065 * max(map(len, names)) + 0.5)))
+        rows = math.ceil(len(names) / fit)  # .065 inches a letter
+        figure.set_figheight(figure.get_figheight() + 0.17 * rows + 0.1)
+        num = math.ceil(len(names) / rows)
+        figure.legend(handles.values(), names, loc="outside lower center", ncols=num)
+    return figure
 
 
 @plt.rc_context({"svg.hashsalt": "autolabel_jax"})
@@ -96,22 +94,12 @@ def save(
     return folder / name
 
 
-def finish(figure: Figure, axes: Sequence[Axes], title: str = "") -> Figure:
-    """Adds a title and one legend for some axes, where they are given."""
-    if title:
-        figure.suptitle(title)
-    if len(axes):
-        legend(figure, axes)
-    return figure
-
-
 def block_title(runs: pd.DataFrame) -> str:
     """Names data set, model, augmentation and budget of some runs, in two lines."""
     names = {name: span(runs[name]) for name in frames.NAMES}
-    return (
-        "{dataset}, {model}, {augmentation}\n"
-        "{train_examples} images, {epochs} epochs, seeds: {seeds}"
-    ).format(**names, seeds=span(runs.groupby("cell").size()))
+    names["seeds"] = span(runs.groupby("cell").size())
+    text = "{dataset}, {model}, {augmentation}\n{train_examples} images, {epochs} epochs, "
+    return (text + "seeds: {seeds}").format(**names)
 
 
 def span(values: pd.Series) -> str:
@@ -122,14 +110,12 @@ def span(values: pd.Series) -> str:
 
 def run_title(run: RunRecord) -> str:
     """Returns 'digits, mlp-256, augmix, autolabel, seed 0', of what the config holds."""
-    names = {
-        "dataset": str,
-        "model.name": lambda _: methods.model_name(run.config),
-        "augment.name": functools.partial(methods.title, "augment.name"),
-        "labels.rule": functools.partial(methods.title, "labels.rule"),
-        "seed": "seed {}".format,
-    }
-    return ", ".join(make(run.config[n]) for n, make in names.items() if n in run.config)
+    config = run.config
+    names = [config.get("dataset"), methods.model_name(config) if "model.name" in config else None]
+    for field in ("augment.name", "labels.rule"):
+        names.append(methods.title(field, config[field]) if field in config else None)
+    names.append(f"seed {config['seed']}" if "seed" in config else None)
+    return ", ".join(filter(None, names))
 
 
 def group_name(run: RunRecord, group: int, num_groups: int) -> str:
@@ -140,17 +126,11 @@ def group_name(run: RunRecord, group: int, num_groups: int) -> str:
 
 
 def edges(run: RunRecord) -> np.ndarray | None:
-    """Returns the edges of held-out images, float [M + 1], as in training; None if not drawn."""
-    config = run.full_config
-    num = config.buckets.num
-    kind = config.buckets.calibration_edges or config.buckets.edges
-    if kind == "equal_width" or num == 1:
-        return buckets.make_edges("equal_width", num)
-    augmentation = augment.create(config)
-    if augmentation.distance_is_given:
-        return None
-    drawn = augmentation.draw(jax.random.key(config.seed), experiment_lib.EDGE_DRAWS)
-    return buckets.make_edges(kind, num, np.asarray(drawn.value))
+    """Returns the edges of held-out images, float [M + 1]; None if they depend on the data."""
+    own = run.full_config.buckets
+    kind = own.calibration_edges or own.edges
+    is_known = kind == "equal_width" or own.num == 1
+    return buckets.make_edges("equal_width", own.num) if is_known else None
 
 
 def number(value: float | None, digits: int = 2) -> str:

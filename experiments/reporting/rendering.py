@@ -40,11 +40,6 @@ LATEX = str.maketrans(LATEX)
 HTML = {BOLD: "<b>", END: "</b>", "± ": "±\xa0", ", −": ",\xa0−", ", +": ",\xa0+"}
 
 
-def escape_markdown(text: str) -> str:
-    """Escapes text for Markdown, inside tables too."""
-    return text.translate(MARKDOWN)
-
-
 def _html(text: str) -> markupsafe.Markup:
     """Escapes text, in which lines break before ± and [ alone."""
     escaped = str(markupsafe.escape(text))
@@ -53,21 +48,26 @@ def _html(text: str) -> markupsafe.Markup:
     return markupsafe.Markup(escaped)
 
 
-def markdown_table(table: Table) -> str:
-    """Renders the rows of a table as Markdown, without title and notes."""
-    body, names = table.escaped(escape_markdown)
+def markdown_table(body: pd.DataFrame) -> str:
+    """Renders the body of a table as Markdown."""
+    body, names = Table("", body).escaped(lambda text: text.translate(MARKDOWN))
     lines = [f"| {' | '.join(row)} |" for row in [body.columns, *body.to_numpy()]]
     lines.insert(1, f"|{'---|' * names}{'---:|' * (len(body.columns) - names)}")
     return "\n".join(lines)
 
 
-def markdown(tables: Sequence[Table]) -> str:
-    """Renders tables as GitHub-flavoured Markdown."""
+def markdown(tables: Sequence[Table], heading: str = "###") -> str:
+    """Renders tables as GitHub-flavoured Markdown, with all notes below the last one."""
     parts = []
-    for table in tables:
-        notes = "".join(f"\n- {escape_markdown(note)}" for note in table.notes)
-        parts.append(f"### {escape_markdown(table.title)}\n\n{markdown_table(table)}\n{notes}\n")
-    return "\n".join(parts)
+    for title, body, _ in tables:
+        parts += [f"{heading} {title.translate(MARKDOWN)}\n"] * bool(title)
+        parts.append(f"{markdown_table(body)}\n")
+    parts += [f"- {note.translate(MARKDOWN)}" for note in _notes(tables)]
+    return "\n".join(parts).rstrip("\n") + "\n"
+
+
+def _notes(tables: Sequence[Table]) -> list[str]:
+    return list(dict.fromkeys(note for table in tables for note in table.notes))
 
 
 def latex(tables: Sequence[Table]) -> str:
@@ -87,8 +87,6 @@ def latex(tables: Sequence[Table]) -> str:
 
 def without_shared(tables: Sequence[Table]) -> tuple[str, list[Table]]:
     """Moves names that all rows of all tables share, but for ``KEPT``, to 'data set digits; …'."""
-    if not tables:
-        return "", []
     names = pd.concat([table.body.index.to_frame() for table in tables], join="inner")
     shared = [name for name in names if name not in KEPT and names[name].nunique() == 1]
     text = "; ".join(f"{name} {names[name].iloc[0]}" for name in shared)
@@ -109,8 +107,7 @@ def text(tables: Sequence[Table], wide: int) -> str:
         rows = [list(body), *body.to_numpy().tolist()]
         aligned = printing.aligned(rows, names, wide=wide, more="; --all shows them")
         parts += [f"{table.title}\n", f"{aligned}\n"]
-    notes = dict.fromkeys(note for table in tables for note in table.notes)
-    return "\n".join([*parts, *(textwrap.fill(f"- {note}", min(wide, 100)) for note in notes)])
+    return "\n".join([*parts, *(textwrap.fill(f"- {n}", min(wide, 100)) for n in _notes(tables))])
 
 
 def html(tables: Sequence[Table], *, title: str = "Results", **parts: Sequence[Any]) -> str:
@@ -121,9 +118,8 @@ def html(tables: Sequence[Table], *, title: str = "Results", **parts: Sequence[A
     split = []
     for name, body, notes in map(_with_title, tables):
         num = max(-(-len(body.columns) // PAGE_COLUMNS), 1)
-        for i, part in enumerate(np.array_split(np.arange(len(body.columns)), num)):
-            own = f"{name}, continued" if i else name
-            split.append(Table(own, body.iloc[:, part], notes if i + 1 == num else ()))
+        for part in np.array_split(np.arange(len(body.columns)), num):
+            split.append(Table(name, body.iloc[:, part], notes))
+            name, notes = f"{name.removesuffix(', continued')}, continued", ()
     shown = {"Summary": (), "Tables": split} | parts
-    shown = {name: own for name, own in shown.items() if own}
-    return template.render(title=title, parts=shown, escape=_html)
+    return template.render(title=title, parts={n: p for n, p in shown.items() if p}, escape=_html)

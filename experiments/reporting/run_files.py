@@ -17,7 +17,7 @@ from typing import Any
 import pyarrow as pa
 from flax import traverse_util
 from ml_collections import ConfigDict
-from pyarrow import compute, parquet
+from pyarrow import parquet
 
 from autolabel_jax import files, metric_writer, registry, run_dir
 from autolabel_jax.run_dir import RunDir
@@ -79,19 +79,15 @@ class RunRecord:
     def settings(self) -> dict[str, Any]:
         """What a finished run computes, without the seed and fields that no method of it reads."""
         config, result = methods.DEFAULTS | self.config, self.result or {}
-        declared = {registry.GROUPS[p]: methods.fields(p, config) for p in methods.TABLES}
-        rule = methods.find("labels.rule", config["labels.rule"])
-
-        def is_read(name: str) -> bool:
-            group, _, field = name.partition(".")
-            if name in BOOKKEEPING:
-                return name == "data_dir" and config["dataset"] == "arrays"
-            if name.startswith(OF_LEARNING):
-                return rule is None or rule.learns
-            fields = declared.get(group)
-            return fields is None or name in methods.TABLES or field in fields
-
-        kept = {name: value for name, value in config.items() if is_read(name)}
+        unread = [n for n in BOOKKEEPING if n != "data_dir" or config["dataset"] != "arrays"]
+        if not methods.learns(config["labels.rule"]):
+            unread += [name for name in config if name.startswith(OF_LEARNING)]
+        for field in methods.TABLES:
+            group, own = registry.GROUPS[field], methods.fields(field, config)
+            read = [field, *OF_LEARNING, *(f"{group}.{name}" for name in own or ())]
+            others = [name for name in config if name.startswith(f"{group}.") and name not in read]
+            unread += others if own is not None else ()
+        kept = {name: value for name, value in config.items() if name not in unread}
         return kept | {n: result[n] for n in SIZES if n in result} | numerics(result)
 
 
@@ -116,21 +112,18 @@ def load(arguments: Sequence[str]) -> list[RunRecord]:
 
 def read(workdir: pathlib.Path) -> RunRecord:
     """Reads the folder of one run; a file that cannot be read is named in ``fault``."""
-    run, values, faults = RunDir(workdir), [], []
+    run, values, faults = RunDir(workdir), {}, []
     names = {run_dir.CONFIG: run.read_config, run_dir.METRICS: run.read_metrics}
     for name, read_file in (names | {run_dir.RESULT: run.read_result}).items():
         try:
-            values.append(read_file())
+            values[name] = read_file()
         except (ValueError, OSError) as error:
             reason = getattr(error, "reason", "cannot be read").partition(";")[0]
             faults.append(f"its {name} {reason}; {RESTORE}")
-            values.append(None)
-    config, lines, result = values
     if not faults and (changed := metric_writer.changed_epochs(run)):
-        faults.append(
-            f"epochs {changed} of its {run_dir.METRICS} differ from those in its last checkpoint; "
-            "run the training command again, which restores them"
-        )
+        what = "differ from those in its last checkpoint; run the training command again"
+        faults.append(f"epochs {changed} of its {run_dir.METRICS} {what}, which restores them")
+    config, lines, result = map(values.get, (*names, run_dir.RESULT))
     return RunRecord(workdir, _flat(config or {}), lines or [], result, "; ".join(faults))
 
 
@@ -157,7 +150,7 @@ def read_study(study: pathlib.Path) -> dict[str, RunRecord]:
 @functools.lru_cache(maxsize=64)
 def _read_study(study: pathlib.Path, curves: pathlib.Path, *_: int) -> dict[str, RunRecord]:
     runs, folder = {}, study.with_suffix("")
-    lines = _curves_of(_read_curves(curves, "==", folder.name)) if curves.is_file() else {}
+    lines = lines_of(read_curves(curves, "==", folder.name)) if curves.is_file() else {}
     for i, line in enumerate(study.read_bytes().splitlines(), 1):
         try:
             row = files.parse(line)
@@ -175,7 +168,7 @@ def _read_study(study: pathlib.Path, curves: pathlib.Path, *_: int) -> dict[str,
     return runs
 
 
-def _read_curves(curves: pathlib.Path, compared: str, study: str) -> pa.Table:
+def read_curves(curves: pathlib.Path, compared: str, study: str) -> pa.Table:
     """Reads the curves whose study is ('==') or is not ('!=') the given one."""
     try:
         wanted = [("study", compared, study)]
@@ -184,7 +177,7 @@ def _read_curves(curves: pathlib.Path, compared: str, study: str) -> pa.Table:
         raise files.DamagedError(curves, "cannot be read as Parquet; restore the file") from error
 
 
-def _curves_of(table: pa.Table) -> dict[str, Lines]:
+def lines_of(table: pa.Table) -> dict[str, Lines]:
     """Returns the lines of each run, without fields that are null in all of them.
 
     A field of ``SOMETIMES`` is left out of each line where it is null.
@@ -202,45 +195,3 @@ def _curves_of(table: pa.Table) -> dict[str, Lines]:
 
 def _flat(config: dict[str, Any]) -> dict[str, Any]:
     return traverse_util.flatten_dict(config, sep=".")
-
-
-def pack(workdirs: Sequence[pathlib.Path], study: pathlib.Path) -> int:
-    """Adds folders of finished runs to a study, whole or not at all; returns how many are new."""
-    packed = read_study(study) if study.is_file() else {}
-    rows = {row["name"]: row for row in files.read_json_lines(study)} if packed else {}
-    lines = {name: run.lines for name, run in packed.items()}
-    for workdir in workdirs:
-        run, name = RunDir(workdir), workdir.resolve().name
-        curve = run.read_metrics()
-        # As in the file, but for a path on the machine that made the run.
-        config = files.read_json(workdir / run_dir.CONFIG) | {"data_dir": ""}
-        row = {"name": name, "config": config, "result": run.read_result(), "epochs": len(curve)}
-        if name in rows and (rows[name], lines[name]) != (row, curve):
-            raise ValueError(f"{workdir}: {study} has another run of the name {name}; rename one")
-        rows[name], lines[name] = row, curve
-    if len(rows) > len(packed):
-        study.parent.mkdir(parents=True, exist_ok=True)
-        if any(lines.values()):
-            _write_curves(study, {name: lines[name] for name in sorted(rows) if lines[name]})
-        files.rewrite_json_lines(study, [rows[name] for name in sorted(rows)], checksum=True)
-    return len(rows) - len(packed)
-
-
-def _write_curves(study: pathlib.Path, lines: dict[str, Lines]) -> None:
-    """Replaces the curves of a study; each study is a row group, so that it is read alone."""
-    curves, own = study.with_name(CURVES_FILE), study.stem
-    flat = [{"study": own, "name": name, **line} for name in lines for line in lines[name]]
-    fields = dict.fromkeys(["study", "name", *(field for line in flat for field in line)])
-    tables = [pa.table({field: [line.get(field) for line in flat] for field in fields})]
-    tables += [_read_curves(curves, "!=", own)] if curves.is_file() else []
-    table = pa.concat_tables(tables, promote_options="permissive").sort_by("study")
-    if _curves_of(table.filter(compute.equal(table["study"], own))) != lines:
-        raise ValueError(f"{study}: a line of metrics.jsonl cannot be stored exactly")
-    settings = {"compression": "zstd", "compression_level": 19, "use_dictionary": False}
-    settings |= {"write_page_checksum": True}
-    with (
-        files.replacing(curves) as file,
-        parquet.ParquetWriter(file, table.schema, **settings) as out,
-    ):
-        for name in table["study"].unique().to_pylist():
-            out.write_table(table.filter(compute.equal(table["study"], name)))

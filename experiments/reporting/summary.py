@@ -1,10 +1,10 @@
 """Makes the tables of runs: metrics by cell, differences between labels, excluded runs; CSV."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import pandas as pd
 
-from experiments.reporting import columns, compare, run_files
+from experiments.reporting import columns, compare
 from experiments.reporting import frame as frames
 from experiments.reporting.columns import HEADERS, IMAGES, NO_CONTEST, NOTES
 from experiments.reporting.frame import NAMES
@@ -12,16 +12,8 @@ from experiments.reporting.rendering import BOLD, END, Table
 
 PUBLISHED = "published"  # a column like the others, always last
 BESIDE = ("minus", "of them")  # columns that name a row beside NAMES
+SETS = tuple(dict.fromkeys(IMAGES.values()))  # a table for each
 NAMED = HEADERS | {"dataset": "data set", "train_examples": "training images"}
-MEANS = {"mean": "mean", "std": "sd", "count": "n"}
-GAPS = {"mean": "minus_one_hot", "low": "minus_one_hot_low", "high": "minus_one_hot_high"}
-GAPS |= {"count": "minus_one_hot_n"}
-CSV = ["dataset", "model", "augmentation", "labels", "settings", "train_examples", "epochs", "n"]
-CSV += ["seeds", "revision", "numerics_version"]
-ENDS = ("mean", "sd", "low", "high", "n", *GAPS.values())
-CSV += [f"{name}_{end}" for name in HEADERS for end in ENDS]
-CSV += [f"published_{name}" for name in (*columns.PUBLISHED_METRICS, "source")]
-CSV += ["run", "left_out"]
 # What a spreadsheet would run, which is not a number: an apostrophe goes before it.
 FORMULA = r"^(?=[=+\-@\t\r])(?![+-]?\.?\d[\d.]*(?:[eE][+-]?\d+)?$)"
 Groups = dict[str, list[str]]  # set of images → metrics
@@ -44,28 +36,26 @@ def tables(
     """
     shown = [*frames.present(frame), PUBLISHED]
     cells = frame.drop_duplicates("cell").set_index("cell")
+    beside = cells["augmentation"].isin(augmentations or cells["augmentation"])
     known = {"show": KINDS, "columns": shown, "augmentations": cells["augmentation"]}
-    shown_cells = cells["augmentation"].isin(augmentations or cells["augmentation"])
-    known["rows"] = cells.loc[shown_cells, "labels"]
+    known["rows"] = cells.loc[beside, "labels"]
     for field, asked in zip(known, (show, columns, augmentations, rows), strict=True):
-        expected = dict.fromkeys(known[field])
-        unknown = [name for name in asked or () if name not in expected]
-        if unknown or (asked is not None and not asked):
-            got = "; ".join(unknown) or "nothing"
-            raise ValueError(f"{field}: got {got}, expected some of: {'; '.join(expected)}")
+        unknown = "; ".join(name for name in asked or () if name not in list(known[field]))
+        if unknown or asked == []:
+            expected = "; ".join(dict.fromkeys(known[field]))
+            raise ValueError(f"{field}: got {unknown or 'nothing'}, expected some of: {expected}")
     if augmentations is not None:
         cells = pd.concat([cells[cells["augmentation"] == name] for name in augmentations])
     if rows is not None:
         blocks = [block for _, block in cells.groupby("block", sort=False)]
         cells = pd.concat([b[b["labels"] == row] for b in blocks for row in rows])
-    groups = {} if columns is None else {"": columns}
-    for title in IMAGES.values() if columns is None else ():
-        groups[title] = [m for m in shown if m == PUBLISHED or IMAGES[m] == title]
+    groups = {title: [m for m in shown if IMAGES.get(m, title) == title] for title in SETS}
+    groups = groups if columns is None else {"": list(columns)}
     frame = frame[frame["block"].isin(cells["block"])]
     makers = [KINDS[kind] for kind in show or KINDS if len(frame)]
     made = [_table(frame, cells, *own) for make in makers for own in make(frame, cells, groups)]
-    apart = excluded[["run", "reason"]].set_index(["run", "reason"])
-    return [table for table in (*made, Table("Runs left out", apart)) if len(table.body)]
+    apart = Table("Runs left out", excluded[["run", "reason"]].set_index(["run", "reason"]))
+    return [table for table in (*made, apart) if len(table.body)]
 
 
 def _table(
@@ -74,37 +64,37 @@ def _table(
     """Puts the names of cells in front of text by cell, in the order of the cells."""
     values = values.loc[[cell for cell in cells.index if cell in values.index]]
     runs = frame[frame["cell"].isin(cells.index) & frame["revision"].str.endswith("-dirty")]
-    revisions, dirty = ", ".join(sorted(runs["revision"].unique())), set(runs["cell"])
-    notes += (f"† Made from files that no commit holds: {revisions}.",) * bool(dirty)
-    names = cells.loc[values.index, list(NAMES)]
-    names["labels"] = names["labels"].mask(names.index.isin(dirty), names["labels"] + " †")
-    body = pd.concat([part.astype(str).reset_index(drop=True) for part in (names, values)], axis=1)
+    if len(runs):
+        revisions = ", ".join(sorted(runs["revision"].unique()))
+        notes += (f"† Made from files that no commit holds: {revisions}.",)
+    names = cells.loc[values.index, list(NAMES)].astype(str)
+    names.loc[names.index.isin(runs["cell"]), "labels"] += " †"
+    body = pd.concat([part.reset_index(drop=True) for part in (names, values)], axis=1)
     body = body.set_index([*NAMES, *(name for name in BESIDE if name in values)])
     return Table(title, body.rename(columns=NAMED).rename_axis(index=NAMED), notes)
 
 
 def _texts(
-    long: pd.DataFrame, metrics: Sequence[str], bold: Iterable = (), **form: str
+    long: pd.DataFrame, metrics: Sequence[str], bold: Collection = (), **form: str
 ) -> pd.DataFrame:
     """Formats numbers by cell, …, metric, a column for each metric, and n, the most seeds.
 
     Columns of ``long`` are those of ``columns.shown``, and last the count of seeds.
     """
-    long = long[long.index.get_level_values(-1).isin(metrics)]
-    keys = list(range(long.index.nlevels - 1))
-    num = long["count"].groupby(level=keys).transform("max").astype(int)
-    long, num = long[num > 0], num[num > 0]
+    long = long[long.index.get_level_values(-1).isin(metrics)].query("count > 0")
     if long.empty:
         return pd.DataFrame()
-    texts = []
-    for index, (*numbers, count), n in zip(long.index, long.to_numpy(), num, strict=True):
+    keys = list(range(long.index.nlevels - 1))
+    num = long["count"].astype(int).groupby(level=keys).max()
+    texts = {}
+    for index, (*numbers, count) in zip(long.index, long.to_numpy(), strict=True):
         text = columns.shown(index[-1], *numbers, **form)
-        text += f" (n={count:.0f})" if 0 < count < n else ""
-        texts.append(f"{BOLD}{text}{END}" if index in bold else text)
-    texts = pd.Series(texts, long.index, dtype=object).unstack(sort=False)
-    texts = texts.reindex(columns=list(metrics))
-    texts.insert(0, "n", num.groupby(level=keys).first())
-    return texts.reset_index(keys[1:])
+        text += f" (n={count:.0f})" * bool(count < num.loc[index[:-1]])
+        texts[index] = f"{BOLD}{text}{END}" if index in bold else text
+    table = pd.Series(texts).rename_axis(long.index.names).unstack(sort=False)
+    table = table.reindex(columns=list(metrics)).fillna("")
+    table.insert(0, "n", num.astype(str))
+    return table.reset_index(keys[1:])
 
 
 def _figures(frame: pd.DataFrame, cells: pd.DataFrame, groups: Groups) -> Made:
@@ -119,8 +109,8 @@ def _figures(frame: pd.DataFrame, cells: pd.DataFrame, groups: Groups) -> Made:
         notes += [NOTES["vs"]] * any(m.endswith("_vs") or m.startswith("extra") for m in metrics)
         notes += [NOTES["superclass"]] * any(m.startswith("superclass") for m in metrics)
         own, footnotes = columns.published(cells, {IMAGES[metric] for metric in metrics})
-        if has_published := PUBLISHED in shown and any(own.get(cell) for cell in values.index):
-            values[PUBLISHED] = own
+        if has_published := PUBLISHED in shown and any(cell in values.index for cell in own):
+            values[PUBLISHED] = pd.Series(own).reindex(values.index, fill_value="")
         notes += [NOTES["bold"], *[*footnotes, NOTES["paper"]] * has_published]
         yield f"Figures on {title}" if title else "Figures", values, *notes
 
@@ -173,40 +163,23 @@ KINDS = {
 }
 
 
-def as_csv(frame: pd.DataFrame, left_out: pd.DataFrame) -> str:
-    """Writes one row per cell, then the excluded runs with the reasons, see ``frame.load``.
+def as_csv(frame: pd.DataFrame, excluded: pd.DataFrame) -> str:
+    """Writes a row a cell and metric, then the excluded runs with the reasons.
 
-    ``…_low`` and ``…_high`` hold the 95 % interval over test images, for cells of one run.
+    Metrics are fractions: mean, sample standard deviation and count over seeds, and the difference
+    to one-hot labels over common seeds with its interval.
     """
-    excluded = left_out[["run", "reason"]].rename(columns={"reason": "left_out"})
-    table = pd.concat([own for own in (_csv_cells(frame), excluded) if len(own)])
-    table = table.reindex(columns=[name for name in CSV if name in table])
+    metrics = frames.present(frame)
+    tables = [excluded[["run", "reason"]].rename(columns={"reason": "left_out"})]
+    if len(frame):
+        contests = [metric for metric in metrics if metric not in NO_CONTEST]
+        gaps = compare.to_one_hot(frame, contests).astype({"count": "Int64"})
+        gaps = gaps.add_prefix("minus_one_hot_")
+        long = compare.means(frame, metrics).join(gaps).query("count > 0").reset_index("metric")
+        cells = frame.groupby("cell")[list(NAMES)].first()
+        for name in ("seed", "revision"):
+            own = frame.groupby("cell")[name].unique()
+            cells[f"{name}s"] = own.map(lambda values: " ".join(map(str, values)))
+        tables.insert(0, cells.join(long))
+    table = pd.concat([own for own in tables if len(own)]).astype(object)
     return table.replace(FORMULA, "'", regex=True).to_csv(index=False, lineterminator="\n")
-
-
-def _csv_cells(frame: pd.DataFrame) -> pd.DataFrame:
-    if frame.empty:
-        return frame
-    metrics, cells = frames.present(frame), frame.groupby("cell")
-    first = frame.drop_duplicates("cell").set_index("cell")
-    table = first.assign(labels=first["rule"], settings=first["varied"], n=cells.size())
-    versions = [run_files.numerics(run.result)["numerics_version"] for run in first["record"]]
-    table["numerics_version"] = versions
-    for name, own in {"seeds": "seed", "revision": "revision", "run": "run"}.items():
-        table[name] = cells[own].agg(lambda values: " ".join(map(str, values.unique())))
-    contests = [metric for metric in metrics if metric not in NO_CONTEST]
-    means, gaps = compare.means(frame, metrics), compare.to_one_hot(frame, contests)
-    for long, names in ((means, MEANS), (gaps, GAPS)):
-        long = long[long["count"] > 0].astype({"count": "Int64"}).rename(columns=names)
-        wide = long.unstack()
-        table = table.join(wide.set_axis([f"{name}_{end}" for end, name in wide], axis=1))
-    more = {}
-    for cell, run in first["record"].items():
-        own, note = columns.published_beside(run.config, first.loc[cell, "model"])
-        own = own | {"source": note} if note else {}
-        more[cell] = {f"published_{name}": str(value) for name, value in own.items()}
-        for metric in metrics if table.loc[cell, "n"] == 1 else ():
-            ends = (f"{metric}_low", f"{metric}_high")
-            more[cell] |= zip(ends, run.result.get(f"{metric}_interval", ()), strict=False)
-    table = table.join(pd.DataFrame.from_dict(more, orient="index"))
-    return table.astype(object)

@@ -111,9 +111,9 @@ def markdown(path: pathlib.Path) -> str:
         _means(chosen, ["calibrator", *BED[:3], "label_rule"]),
         _means(by_run, [*BED[:2], "calibrator"]),
     ]
-    tables = [rendering.markdown_table(rendering.Table("", body)) for body in bodies]
+    tables = [rendering.markdown_table(body) for body in bodies]
     tables = [table.replace("---:|", "---|") for table in tables]
-    first = rendering.markdown_table(rendering.Table("", counts.astype(str)))
+    first = rendering.markdown_table(counts.astype(str))
     return "\n\n".join([first, *tables, f"Recommended by the protocol: `{found}`."]) + "\n"
 
 
