@@ -1,12 +1,14 @@
 """Trains a model: epochs of steps, each followed by calibration and the label update."""
 
 import contextlib
+import functools
 import pathlib
 import time
 from collections.abc import Callable
 from typing import Any
 
 import jax
+import numpy as np
 from ml_collections import ConfigDict
 
 from autolabel_jax import (
@@ -59,13 +61,16 @@ def train(
     with claim.locked(run_dir):
         dataset = datasets.load(config)
         experiment = experiment_lib.create(config, dataset, input_pipeline.make_mesh())
+        first_targets = functools.cache(lambda: experiment.rule.first_targets(dataset))
+        if not run_dir.is_finished and run_dir.last_checkpoint() is None:
+            first_targets()  # names a teacher that does not fit before the folder is claimed
         claim.claim(run_dir, config, dataset, defaults)
         if finished := run_dir.result():
             if processes.is_first():
                 saved = checkpoint.read_lines(run_dir.last_checkpoint())
                 metric_writer.restore_metrics(run_dir, finished["epochs"], saved)
             return finished
-        return _train(config, run_dir, dataset, experiment, should_stop, progress)
+        return _train(config, run_dir, dataset, experiment, first_targets, should_stop, progress)
 
 
 def _train(
@@ -73,6 +78,7 @@ def _train(
     run_dir: RunDir,
     dataset: datasets.Dataset,
     experiment: experiment_lib.Experiment,
+    first_targets: Callable[[], np.ndarray | None],
     should_stop: Callable[[], bool],
     progress: bool,
 ) -> dict[str, Any]:
@@ -87,7 +93,7 @@ def _train(
                 f"{run_dir.checkpoints}: no checkpoint is left, though there are metrics of "
                 f"{len(lines)} epochs; training begins at the first epoch again"
             )
-        snapshot = restored or snapshot
+        snapshot = restored or _with_targets(snapshot, first_targets(), experiment)
         steps = experiment.steps_per_epoch + calibration_step.num_steps(
             len(dataset.calibration.label),
             config.calibration.images_per_update,
@@ -114,6 +120,18 @@ def _train(
         predictor, config, dataset, run_dir, lines=run_dir.read_metrics(), began=began
     )
     return run_dir.write_result(result | kept)
+
+
+def _with_targets(
+    snapshot: checkpoint.Snapshot,
+    targets: np.ndarray | None,
+    experiment: experiment_lib.Experiment,
+) -> checkpoint.Snapshot:
+    """Puts the targets of a new run, if its rule has any, into the state of the rule."""
+    if targets is None:
+        return snapshot
+    labels = snapshot.state.labels.replace(target=processes.replicate(targets, experiment.mesh))
+    return snapshot.replace(state=snapshot.state.replace(labels=labels))
 
 
 def _restore_best(

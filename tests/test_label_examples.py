@@ -1,16 +1,20 @@
 """Labels of each training example: by hand, limits, whole runs."""
 
+import shutil
+
 import helpers
 import jax
 import jax.numpy as jnp
 import numpy as np
 import photograph_folders
+import predictor_folders
 import pytest
 import scipy.special
 
-from autolabel_jax import datasets, input_pipeline, processes, train, train_step
+import autolabel_jax
+from autolabel_jax import datasets, input_pipeline, processes, train, train_step, trained
 from autolabel_jax import experiment as experiment_lib
-from autolabel_jax.labels import SelfAdaptive
+from autolabel_jax.labels import Distill, SelfAdaptive
 
 # --- self_adaptive ---------------------------------------------------------------------------
 
@@ -144,16 +148,89 @@ def test_mixtures_and_too_many_examples_are_refused_by_name():
         SelfAdaptive().init(np.ones(1), num_classes=1000, num_examples=100_000)
 
 
+# --- distill ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_distilled_labels_are_a_mixture_with_the_teachers(share):
+    made = Distill(teacher_share=share)
+    teacher = np.random.default_rng(0).dirichlet(np.ones(4), 9).astype(np.float32)
+    state = made.init(np.ones(2), num_classes=4, num_examples=9)
+    state = state.replace(target=jnp.asarray(teacher))
+    logits, label, index = example()
+    after, target, weight = step_of(made, state, logits, label, index, 3)
+    expected = (1 - share) * np.eye(4)[label] + share * teacher[index]
+    np.testing.assert_allclose(target, expected, atol=1e-6)
+    np.testing.assert_array_equal(weight, 1)
+    np.testing.assert_array_equal(after.target, teacher)  # never moves
+
+
+@pytest.mark.parametrize("temperature", [1.0, 4.0])
+def test_the_teacher_is_a_predictor_of_the_training_inputs(temperature):
+    run, folder = predictor_folders.digits()
+    dataset = datasets.load(helpers.small_config(train_examples=100))
+    made = Distill(teacher=str(folder), teacher_temperature=temperature)
+    found = made.first_targets(dataset)
+    probability = autolabel_jax.load_predictor(folder)(dataset.train.input).astype(np.float64)
+    tempered = probability ** (1 / temperature)
+    expected = tempered / tempered.sum(-1, keepdims=True)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+    assert found.dtype == np.float32 and found.shape == (50, 10)
+
+
+def test_teachers_that_do_not_fit_are_named_and_claim_no_folder(tmp_path):
+    folder = predictor_folders.digits()[1]
+    vectors = helpers.write_arrays(tmp_path / "vectors")
+    for changes, told in (
+        ({}, r"labels\.teacher: got '', expected the folder of a predictor"),
+        (
+            {"labels__teacher": str(folder), "dataset": "arrays", "data_dir": vectors},
+            r"labels\.teacher: .* predicts the classes 0, 1, 2, 3.*those of the data are 0, 1, 2$",
+        ),
+    ):
+        config = helpers.small_config(labels__rule="distill", **changes)
+        with pytest.raises(ValueError, match=told):
+            train.train(config, tmp_path / "run", progress=False)
+    config = helpers.small_config(labels__rule="distill", labels__teacher=str(tmp_path / "none"))
+    with pytest.raises((ValueError, OSError), match="none"):
+        train.train(config, tmp_path / "run", progress=False)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_needs_its_teacher_only_once(tmp_path):
+    folder = shutil.copytree(predictor_folders.digits()[1], tmp_path / "teacher")
+    config = helpers.small_config(labels__rule="distill", labels__teacher=str(folder))
+    calls = iter(range(99))
+    with pytest.raises(processes.Stopped):
+        train.train(config, tmp_path / "run", progress=False, should_stop=lambda: next(calls) > 0)
+    teacher = Distill(teacher=str(folder)).first_targets(datasets.load(config))
+    shutil.rmtree(folder)
+    train.train(config, tmp_path / "run", progress=False)
+    (target,) = (
+        x for name, x in helpers.last_checkpoint(tmp_path / "run").items() if "['target']" in name
+    )
+    np.testing.assert_array_equal(target, teacher)
+    assert trained.evaluate(tmp_path / "run", config)["epochs"] == 2
+
+
 # --- whole runs ------------------------------------------------------------------------------
 
 ADAPTIVE = {"labels__rule": "self_adaptive", "labels__start_epoch": 1, "augment__name": "augmix"}
-EACH = pytest.mark.parametrize("changes", [ADAPTIVE], ids=["self_adaptive"])
+DISTILLED = {"labels__rule": "distill", "augment__name": "augmix", "labels__teacher": "digits"}
+EACH = pytest.mark.parametrize("changes", [ADAPTIVE, DISTILLED], ids=["self_adaptive", "distill"])
+
+
+def filled(changes):
+    """The same, with the folder of the small predictor as the teacher."""
+    if changes.get("labels__teacher") != "digits":
+        return changes
+    return changes | {"labels__teacher": str(predictor_folders.digits()[1])}
 
 
 @EACH
 @pytest.mark.parametrize("stop_at", [1, 3])
 def test_stopped_and_resumed_ends_with_the_same_bits(tmp_path, changes, stop_at):
-    config = helpers.small_config(epochs=3, accumulate=2, **changes)
+    config = helpers.small_config(epochs=3, accumulate=2, **filled(changes))
     calls = iter(range(99))
     train.train(config, tmp_path / "whole", progress=False)
     with pytest.raises(processes.Stopped):
@@ -171,7 +248,7 @@ def test_stopped_and_resumed_ends_with_the_same_bits(tmp_path, changes, stop_at)
 
 @EACH
 def test_bfloat16_gives_finite_labels_in_float32(tmp_path, changes):
-    config = helpers.small_config(dtype="bfloat16", **changes)
+    config = helpers.small_config(dtype="bfloat16", **filled(changes))
     train.train(config, tmp_path, progress=False)
     saved = helpers.last_checkpoint(tmp_path)
     kinds = {x.dtype for name, x in saved.items() if "['labels']" in name}
@@ -184,7 +261,7 @@ def test_two_devices_agree_with_one(tmp_path, changes):
     lines = []
     for devices in (1, 2):
         workdir = tmp_path / str(devices)
-        arguments = (*helpers.flags(accumulate=2, **changes), f"--workdir={workdir}")
+        arguments = (*helpers.flags(accumulate=2, **filled(changes)), f"--workdir={workdir}")
         done = helpers.command("-m", "experiments.train", *arguments, devices=devices)
         assert done.returncode == 0, done.stderr
         lines.append(helpers.read_metrics(workdir))

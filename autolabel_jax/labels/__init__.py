@@ -9,6 +9,7 @@ from autolabel_jax.labels.base import LabelRule, LabelState, spread
 from autolabel_jax.labels.bucket_accuracy import BucketAccuracy
 from autolabel_jax.labels.bucket_temperature import BucketTemperature
 from autolabel_jax.labels.ccat import CCAT
+from autolabel_jax.labels.distill import Distill
 from autolabel_jax.labels.ema_teacher import EMATeacher
 from autolabel_jax.labels.one_hot import OneHot
 from autolabel_jax.labels.polynomial import Polynomial
@@ -22,6 +23,7 @@ __all__ = [
     "AutoLabelConfusion",
     "BucketAccuracy",
     "BucketTemperature",
+    "Distill",
     "EMATeacher",
     "LabelRule",
     "LabelState",
@@ -46,6 +48,7 @@ TABLE: dict[str, type[LabelRule]] = {
     "polynomial": Polynomial,
     "ccat": CCAT,
     "self_adaptive": SelfAdaptive,
+    "distill": Distill,
 }
 
 

@@ -6,9 +6,11 @@ from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 
 from autolabel_jax.calibration import NUM_BINS
+from autolabel_jax.datasets import Dataset
 from autolabel_jax.types import Array, BucketStats, CarriedStats, Distance
 
 
@@ -38,7 +40,8 @@ class LabelRule:
         [B, K], of the moving average of the parameters on the inputs before they are moved.
       reads_examples: whether each training example has a label of its own: ``init`` gets the
         keyword arguments ``num_classes`` and ``num_examples``, ``soft_labels`` gets ``index``:
-        int32 [B], rows of the training split, and each step calls ``follow`` and ``store``.
+        int32 [B], rows of the training split, and each step calls ``follow`` and ``store``; see
+        ``examples.PerExample``.
       sweep: settings of each run of the rule in sweeps over label rules (() = no run).
     """
 
@@ -136,6 +139,15 @@ class LabelRule:
     def loss_scale(self, state: Any, bucket: jax.Array) -> tuple[jax.Array, jax.Array] | None:
         """Returns the factor of logits and the divisor of the loss, float32 [B] each; None = 1."""
         del state, bucket
+        return None
+
+    def first_targets(self, dataset: Dataset) -> np.ndarray | None:
+        """Returns what a new run puts into the field ``target`` of the state; None: nothing.
+
+        Args:
+          dataset: data of the run.
+        """
+        del dataset
         return None
 
     def follow(

@@ -11,21 +11,12 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
-from autolabel_jax import calibration
-from autolabel_jax.labels import base, one_hot
+from autolabel_jax.labels import examples, one_hot
 from autolabel_jax.registry import setting
-
-MOST_NUMBERS = 2**26  # in the state: 256 MiB, which each checkpoint holds too
-
-
-class SelfAdaptiveState(base.LabelState):
-    """Holds the targets; the confidence is always that of the augmentation's own labels."""
-
-    target: jax.Array  # float32 [n, K], label of each training example; 0 before its first step
 
 
 @dataclasses.dataclass(frozen=True)
-class SelfAdaptive(one_hot.OneHot):
+class SelfAdaptive(examples.PerExample, one_hot.OneHot):
     """Gives each example i a target t_i, which starts one-hot.
 
     From epoch ``start_epoch`` on, in each step with the model's prediction p_i,
@@ -40,40 +31,14 @@ class SelfAdaptive(one_hot.OneHot):
     """
 
     title: ClassVar[str] = "self_adaptive"
-    reads_examples: ClassVar[bool] = True
     sweep: ClassVar[tuple[Mapping[str, Any], ...]] = ()
 
     target_momentum: float = setting(0.9, "share of a target that stays", low=0, high=1)
     start_epoch: int = setting(60, "number of epochs with one-hot labels", low=0)
 
-    def init(  # ty: ignore[incompatible-method-override]  # the state's shape needs the examples
-        self,
-        own_confidence: jax.Array,
-        *,
-        num_classes: int,
-        num_examples: int,
-        num_bins: int = calibration.NUM_BINS,
-    ) -> SelfAdaptiveState:
-        """Starts without targets.
-
-        Raises:
-          ValueError: there are too many examples and classes to store the targets.
-        """
-        del num_bins
-        if num_examples * num_classes > MOST_NUMBERS:
-            raise ValueError(
-                f"labels.rule: {self.title!r} stores {num_examples:,} examples × {num_classes} "
-                f"classes = {num_examples * num_classes:,} numbers, must be at most "
-                f"{MOST_NUMBERS:,}; reduce train_examples"
-            )
-        return SelfAdaptiveState(
-            confidence=jnp.asarray(own_confidence, jnp.float32),
-            target=jnp.zeros((num_examples, num_classes)),
-        )
-
     def soft_labels(
         self,
-        state: SelfAdaptiveState,
+        state: examples.PerExampleState,
         label: jax.Array,
         bucket: jax.Array,
         *,
@@ -97,7 +62,7 @@ class SelfAdaptive(one_hot.OneHot):
         return target, jnp.where(has_begun, target.max(-1), 1)
 
     def store(
-        self, state: SelfAdaptiveState, index: jax.Array, target: jax.Array
-    ) -> SelfAdaptiveState:
+        self, state: examples.PerExampleState, index: jax.Array, target: jax.Array
+    ) -> examples.PerExampleState:
         """Returns the state with the targets [B, K] of the examples of a step."""
         return state.replace(target=state.target.at[index].set(target))
