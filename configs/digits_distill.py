@@ -1,7 +1,7 @@
 """Trains the network of configs/digits.py on labels that are half those of a finished run.
 
     python -m experiments.train --config=configs/digits.py --workdir=runs/teacher
-    autolabel export --workdir=runs/teacher --out=predictor
+    autolabel export --run=runs/teacher --out=predictor
     python -m experiments.train --config=configs/digits_distill.py --workdir=runs/digits_distill \
         --config.labels.teacher=predictor
 

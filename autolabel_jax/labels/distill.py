@@ -76,4 +76,4 @@ class Distill(examples.PerExample, one_hot.OneHot):
         """Mixes one-hot labels with the teacher's; ``index`` is int32 [B], rows of the examples."""
         assert index is not None
         own = super().soft_labels(state, label, bucket, **example)
-        return own + self.teacher_share * (state.target[index] - own)
+        return own + self.teacher_share * (self.targets(state, index, own) - own)

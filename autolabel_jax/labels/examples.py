@@ -20,7 +20,7 @@ class PerExampleState(base.LabelState):
 
 @dataclasses.dataclass(frozen=True)
 class PerExample(base.LabelRule):
-    """Starts without targets; a subclass defines ``soft_labels``, which reads them."""
+    """Starts without targets; ``soft_labels`` of a subclass reads them by ``targets``."""
 
     reads_examples: ClassVar[bool] = True
 
@@ -48,3 +48,14 @@ class PerExample(base.LabelRule):
             confidence=jnp.asarray(own_confidence, jnp.float32),
             target=jnp.zeros((num_examples, num_classes)),
         )
+
+    def targets(self, state: PerExampleState, index: jax.Array, own: jax.Array) -> jax.Array:
+        """Returns the targets of a batch, float32 [B, K].
+
+        Args:
+          state: state of the rule.
+          index: int32 [B], rows of the examples in the training split.
+          own: float32 [B, K], labels of examples that have no target yet.
+        """
+        target = state.target[index]
+        return jnp.where(target.sum(-1, keepdims=True) == 0, own, target)

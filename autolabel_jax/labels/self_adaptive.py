@@ -47,9 +47,8 @@ class SelfAdaptive(examples.PerExample, one_hot.OneHot):
     ) -> jax.Array:
         """Returns the targets before this step; ``index`` is int32 [B], rows of the examples."""
         assert index is not None
-        target = state.target[index]
-        is_new = target.sum(-1, keepdims=True) == 0
-        return jnp.where(is_new, super().soft_labels(state, label, bucket, **example), target)
+        own = super().soft_labels(state, label, bucket, **example)
+        return self.targets(state, index, own)
 
     def follow(
         self, soft_label: jax.Array, logits: jax.Array, *, epoch: jax.Array
