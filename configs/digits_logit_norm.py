@@ -3,7 +3,7 @@
     python -m experiments.train --config=configs/digits_logit_norm.py \
         --workdir=runs/digits_logit_norm
 
-The labels are one-hot.
+The labels are one-hot. At the default temperature of 0.04 this small network does not train.
 """
 
 from ml_collections import ConfigDict
@@ -16,4 +16,5 @@ def get_config(arg: str | None = None) -> ConfigDict:
     config.name = "digits_logit_norm"
     config.labels.rule = "one_hot"
     config.loss.name = "logit_norm"
+    config.loss.temperature = 0.3
     return base.variant(config, arg)

@@ -83,6 +83,7 @@ STUDIES: dict[str, tuple[Settings, ...]] = {
             {"loss.name": "focal"},
             {"loss.name": "focal", "loss.schedule": "flsd53"},
             {"loss.name": "logit_norm"},
+            {"loss.name": "logit_norm", "loss.temperature": 0.3},
         )
     ),
     "steps": (
