@@ -5,7 +5,7 @@
     python -m experiments.train --config=configs/digits_distill.py --workdir=runs/digits_distill \
         --config.labels.teacher=predictor
 
-The teacher is the AutoLabel run of configs/digits.py.
+The teacher is the AutoLabel run of configs/digits.py, with its probabilities as they are.
 """
 
 from ml_collections import ConfigDict
@@ -17,4 +17,5 @@ def get_config(arg: str | None = None) -> ConfigDict:
     config = digits.get_config()
     config.name = "digits_distill"
     config.labels.rule = "distill"
+    config.labels.teacher_temperature = 1.0
     return base.variant(config, arg)
