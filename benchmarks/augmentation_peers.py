@@ -1,4 +1,4 @@
-"""Wraps AugMix and RandAugment of other libraries for ``benchmarks/augmentations.py``.
+"""Wraps augmentations of other libraries for ``benchmarks/augmentations.py``.
 
 A peer makes a call without arguments that augments all images once and waits for the result. The
 conversion to the peer's own kind of image is done beforehand and not timed. Peers that take a whole
@@ -8,16 +8,16 @@ their operations but not their magnitudes.
 
 import dataclasses
 import functools
-import random
 import sys
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageEnhance, ImageOps
+from PIL import Image
 
-SEVERITY, MAGNITUDE, OPERATIONS = 3, 9, 2
-RNG = np.random.default_rng(0)
+from benchmarks import augmentation_references as references
+from benchmarks.augmentation_references import MAGNITUDE, OPERATIONS, SEVERITY
+
 LIBRARIES = []
 
 
@@ -31,7 +31,7 @@ class Peer:
 
     Attributes:
       name: name of the row.
-      method: 'AugMix' or 'RandAugment'.
+      method: key of ``augmentations.METHODS``.
       own: whether every image has its own operations: 'yes', 'no', or what else is its own.
       make: makes the call to time.
       on_gpu: whether it runs on a GPU too.
@@ -44,68 +44,22 @@ class Peer:
     on_gpu: bool = False
 
 
-# The published algorithms, in PIL and NumPy.
+# Wrappers of functions of one image.
 
 
-def _transform(image: Image.Image, *matrix: float) -> Image.Image:
-    bilinear = Image.Resampling.BILINEAR
-    return image.transform(image.size, Image.Transform.AFFINE, matrix, resample=bilinear)
+def _numpy(one: Callable[[np.ndarray, np.ndarray], Any]) -> MakeCall:
+    """Wraps a function of an image and another image."""
 
+    def make(images: np.ndarray, device: str) -> Callable[[], None]:
+        del device
 
-def _either(amount: float) -> float:
-    return amount if random.random() < 0.5 else -amount
+        def call() -> None:
+            for image, other in zip(images, images[::-1], strict=True):
+                one(np.float32(image) / 255, np.float32(other) / 255)
 
+        return call
 
-# name: (image, level of 10) → image, with the ranges of Hendrycks et al. (2020).
-REFERENCE = {
-    "autocontrast": lambda image, level: ImageOps.autocontrast(image),
-    "equalize": lambda image, level: ImageOps.equalize(image),
-    "posterize": lambda image, level: ImageOps.posterize(image, 4 - int(level * 4 / 10)),
-    "solarize": lambda image, level: ImageOps.solarize(image, 256 - int(level * 256 / 10)),
-    "rotate": lambda image, level: image.rotate(
-        _either(int(level * 3)), resample=Image.Resampling.BILINEAR
-    ),
-    "shear_x": lambda image, level: _transform(image, 1, _either(level * 0.03), 0, 0, 1, 0),
-    "shear_y": lambda image, level: _transform(image, 1, 0, 0, _either(level * 0.03), 1, 0),
-    "translate_x": lambda image, level: _transform(
-        image, 1, 0, _either(int(level * image.width / 30)), 0, 1, 0
-    ),
-    "translate_y": lambda image, level: _transform(
-        image, 1, 0, 0, 0, 1, _either(int(level * image.height / 30))
-    ),
-}
-# Further operations of RandAugment.
-ENHANCE = {
-    name: lambda image, level, by=by: by(image).enhance(1 + _either(0.09 * level))
-    for name, by in {
-        "color": ImageEnhance.Color,
-        "contrast": ImageEnhance.Contrast,
-        "brightness": ImageEnhance.Brightness,
-        "sharpness": ImageEnhance.Sharpness,
-    }.items()
-}
-
-
-def reference_augmix(image: Image.Image, width: int) -> np.ndarray:
-    """Applies AugMix with ``width`` chains of depth 1 to 3; returns float32 [H, W, 3] in [0, 1]."""
-    operations = list(REFERENCE.values())
-    weights = np.float32(RNG.dirichlet([1.0] * width))
-    mix = np.zeros((image.height, image.width, 3), np.float32)
-    for weight in weights:
-        chain = image
-        for _ in range(random.randint(1, 3)):
-            chain = random.choice(operations)(chain, random.uniform(0.1, SEVERITY))
-        mix += weight * (np.asarray(chain, np.float32) / 255)
-    share = np.float32(RNG.beta(1.0, 1.0))
-    return (1 - share) * (np.asarray(image, np.float32) / 255) + share * mix
-
-
-def reference_randaugment(image: Image.Image) -> Image.Image:
-    """Applies RandAugment with OPERATIONS operations of MAGNITUDE."""
-    operations = [lambda image, level: image, *REFERENCE.values(), *ENHANCE.values()]
-    for operation in random.choices(operations, k=OPERATIONS):
-        image = operation(image, MAGNITUDE)
-    return image
+    return make
 
 
 def _each(one: Callable[[Any], Any], images: list[Any]) -> Callable[[], None]:
@@ -130,17 +84,19 @@ def _pil(make_one: Callable[[], Callable[[Image.Image], Any]]) -> MakeCall:
 
 
 def _timm(config: str) -> Callable[[Image.Image], Any]:
-    _torchvision()  # timm imports it
+    torchvision_v2()  # timm imports it
     from timm.data import auto_augment
 
     hparams = {"img_mean": (128, 128, 128)}
     if config.startswith("augmix"):
         return auto_augment.augment_and_mix_transform(config, hparams)
+    if config.startswith("original"):
+        return auto_augment.auto_augment_transform(config, hparams)
     return auto_augment.rand_augment_transform(config, hparams)
 
 
 @functools.cache
-def _torchvision() -> Any:
+def torchvision_v2() -> Any:
     """Imports torchvision.transforms.v2.
 
     A wheel built for CUDA cannot load its operators with a PyTorch for CPUs, and its import needs
@@ -163,12 +119,18 @@ def _torchvision() -> Any:
 
 
 def _v2(name: str, width: int) -> Callable[[Any], Any]:
-    v2 = _torchvision()
+    v2 = torchvision_v2()
     bilinear = v2.InterpolationMode.BILINEAR
     if name == "AugMix":
         return v2.AugMix(
             SEVERITY, mixture_width=width, chain_depth=-1, all_ops=False, interpolation=bilinear
         )
+    if name == "AutoAugment":
+        return v2.AutoAugment(v2.AutoAugmentPolicy.CIFAR10, interpolation=bilinear)
+    if name == "TrivialAugment":
+        return v2.TrivialAugmentWide(interpolation=bilinear)
+    if name == "Cutout":
+        return v2.RandomErasing(p=1, scale=(0.02, 0.25), ratio=(1, 1))
     return v2.RandAugment(OPERATIONS, MAGNITUDE, interpolation=bilinear)
 
 
@@ -204,21 +166,52 @@ def _v2_whole(name: str, width: int = 1) -> MakeCall:
     return make
 
 
-def _kornia(one_by_one: bool) -> MakeCall:
+def _kornia(one_by_one: bool, name: str = "RandAugment") -> MakeCall:
     def make(images: np.ndarray, device: str) -> Callable[[], None]:
+        from kornia import augmentation
         from kornia.augmentation import auto
 
-        operation = auto.RandAugment(n=OPERATIONS, m=MAGNITUDE)
+        operation = {
+            "RandAugment": lambda: auto.RandAugment(n=OPERATIONS, m=MAGNITUDE),
+            "AutoAugment": lambda: auto.AutoAugment("cifar10"),
+            "TrivialAugment": auto.TrivialAugment,
+            "Cutout": lambda: augmentation.RandomErasing((0.02, 0.25), (1.0, 1.0), p=1.0),
+        }[name]()
         batch = _tensor(images, device).float() / 255
         return _each(operation, list(batch.split(1))) if one_by_one else _whole(operation, batch)
 
     return make
 
 
+def _mixing(library: str, mixup: float = 0.0) -> MakeCall:
+    """Wraps CutMix of a library, with timm's mixup of this concentration by turns.
+
+    torchvision draws one box for the batch, timm one for each image.
+    """
+
+    def make(images: np.ndarray, device: str) -> Callable[[], None]:
+        v2 = torchvision_v2()  # timm imports it
+        import torch
+
+        batch = _tensor(images, device).float() / 255
+        label = torch.arange(len(images), device=device) % 10
+        if library == "timm":
+            from timm.data import Mixup
+
+            mix = Mixup(mixup, 1.0, mode="elem", label_smoothing=0.0, num_classes=10)
+            return _whole(lambda images: mix(images.clone(), label)[0], batch)
+        mix = v2.CutMix(num_classes=10)
+        return _whole(lambda images: mix(images, label)[0], batch)
+
+    return make
+
+
 PEERS = (
-    Peer("PIL reference, 1 chain", "AugMix", "yes", _pil(lambda: lambda i: reference_augmix(i, 1))),
     Peer(
-        "PIL reference, 3 chains", "AugMix", "yes", _pil(lambda: lambda i: reference_augmix(i, 3))
+        "PIL reference, 1 chain", "AugMix", "yes", _pil(lambda: lambda i: references.augmix(i, 1))
+    ),
+    Peer(
+        "PIL reference, 3 chains", "AugMix", "yes", _pil(lambda: lambda i: references.augmix(i, 3))
     ),
     Peer("timm, 1 chain", "AugMix", "yes", _pil(lambda: _timm("augmix-m3-w1"))),
     Peer("timm, 3 chains", "AugMix", "yes", _pil(lambda: _timm("augmix-m3-w3"))),
@@ -226,10 +219,30 @@ PEERS = (
     Peer("torchvision v2 per image, 3 chains", "AugMix", "yes", _v2_each("AugMix", 3)),
     Peer("torchvision v2 whole batch, 1 chain", "AugMix", "no", _v2_whole("AugMix"), True),
     Peer("torchvision v2 whole batch, 3 chains", "AugMix", "no", _v2_whole("AugMix", 3), True),
-    Peer("PIL reference", "RandAugment", "yes", _pil(lambda: reference_randaugment)),
+    Peer("PIL reference", "RandAugment", "yes", _pil(lambda: references.randaugment)),
     Peer("timm", "RandAugment", "yes", _pil(lambda: _timm("rand-m9-n2"))),
     Peer("torchvision v2 per PIL image", "RandAugment", "yes", _pil(lambda: _v2("RandAugment", 1))),
     Peer("torchvision v2 whole batch", "RandAugment", "no", _v2_whole("RandAugment"), True),
     Peer("kornia per image", "RandAugment", "yes", _kornia(True)),
     Peer("kornia whole batch", "RandAugment", "magnitudes", _kornia(False), True),
+    Peer("NumPy reference", "CutMix", "yes", _numpy(references.cutmix)),
+    Peer("timm Mixup by element", "CutMix", "yes", _mixing("timm"), True),
+    Peer("torchvision v2 whole batch", "CutMix", "no", _mixing("torchvision"), True),
+    Peer("timm Mixup by element", "mixup and CutMix", "yes", _mixing("timm", 1.0), True),
+    Peer("NumPy reference", "Cutout", "yes", _numpy(references.cutout)),
+    Peer("torchvision v2 per image", "Cutout", "yes", _v2_each("Cutout")),
+    Peer("torchvision v2 whole batch", "Cutout", "no", _v2_whole("Cutout"), True),
+    Peer("kornia RandomErasing", "Cutout", "yes", _kornia(False, "Cutout"), True),
+    Peer("NumPy reference", "soft crop", "yes", _numpy(references.soft_crop)),
+    Peer("NumPy reference", "Patch Gaussian", "yes", _numpy(references.patch_gaussian)),
+    Peer("timm", "AutoAugment", "yes", _pil(lambda: _timm("original"))),
+    Peer("torchvision v2 per PIL image", "AutoAugment", "yes", _pil(lambda: _v2("AutoAugment", 1))),
+    Peer("torchvision v2 whole batch", "AutoAugment", "no", _v2_whole("AutoAugment"), True),
+    Peer("kornia per image", "AutoAugment", "yes", _kornia(True, "AutoAugment")),
+    Peer(
+        "torchvision v2 per PIL image",
+        *("TrivialAugment", "yes", _pil(lambda: _v2("TrivialAugment", 1))),
+    ),
+    Peer("torchvision v2 whole batch", "TrivialAugment", "no", _v2_whole("TrivialAugment"), True),
+    Peer("kornia per image", "TrivialAugment", "yes", _kornia(True, "TrivialAugment")),
 )

@@ -1,4 +1,4 @@
-"""Compares AugMix and RandAugment speed with PIL, timm, torchvision v2 and kornia.
+"""Compares the speed of augmentations with PIL, NumPy, timm, torchvision v2 and kornia.
 
     python -m benchmarks.augmentations                # batches of 256 at 32 px, of 32 at 224 px
     python -m benchmarks.augmentations --device=gpu   # those that run on a GPU
@@ -9,8 +9,9 @@ less. The ratio compares processor time (on a GPU: wall-clock time) with the fas
 every image its own operations (on a GPU: the fastest peer). Every peer starts from its own kind of
 image in memory, ours from uint8 on the device, and ends with the augmented one.
 
-AugMix uses severity 3 and depth 1 to 3; RandAugment uses two operations at magnitude 9. Peers that
-are not installed (requirements-bench.txt) are listed as such.
+AugMix uses severity 3 and depth 1 to 3; RandAugment uses two operations at magnitude 9; AutoAugment
+uses the policy of CIFAR-10 (timm: of ImageNet). Cutout hides up to a quarter of the image. Peers
+that are not installed (requirements-bench.txt) are listed as such.
 """
 
 import argparse
@@ -24,31 +25,40 @@ from typing import Any
 import numpy as np
 
 from benchmarks import harness
-from benchmarks.augmentation_peers import (
-    MAGNITUDE,
-    OPERATIONS,
-    PEERS,
-    SEVERITY,
-    MakeCall,
-    Peer,
-)
+from benchmarks.augmentation_peers import PEERS, MakeCall, Peer
+from benchmarks.augmentation_references import MAGNITUDE, OPERATIONS, SEVERITY
 
 SIZES = {32: 256, 224: 32}  # side in pixels: batch size
 GROUP_SECONDS = 0.3  # duration of a timed group of calls
 WHOLE_BATCH_CALLS = 20  # minimum, as one call draws the operations for all its images
 
 
-def ours(method: str) -> MakeCall:
+# Maps the name in the table to the class in ``autolabel_jax.augment`` and its settings.
+METHODS = {
+    "AugMix": ("AugMix", {"severity": float(SEVERITY), "max_depth": 3}),
+    "RandAugment": ("RandAugment", {"max_operations": OPERATIONS}),
+    "CutMix": ("CutMix", {}),
+    "mixup and CutMix": ("MixupCutMix", {}),
+    "Cutout": ("Cutout", {}),
+    "soft crop": ("SoftCrop", {}),
+    "Patch Gaussian": ("PatchGaussian", {}),
+    "AutoAugment": ("AutoAugment", {}),
+    "TrivialAugment": ("TrivialAugment", {}),
+}
+
+
+def ours(name: str) -> MakeCall:
     """Wraps this project's augmentation as a peer."""
 
     def make(images: np.ndarray, device: str) -> Callable[[], Any]:
         import jax  # after JAX_PLATFORMS is set
         import jax.numpy as jnp
 
-        from autolabel_jax.augment import AugMix, RandAugment
+        from autolabel_jax import augment
         from autolabel_jax.types import Batch, Distance
 
-        num = len(images)
+        class_name, settings = METHODS[name]
+        method, num = getattr(augment, class_name)(**settings), len(images)
         zeros = jnp.zeros(num, jnp.int32)
         batch = Batch(
             input=jax.device_put(images),
@@ -61,12 +71,12 @@ def ours(method: str) -> MakeCall:
         @jax.jit
         def run(batch: Batch, seed: int) -> jax.Array:
             draw_key, key = jax.random.split(jax.random.key(seed))
-            if method == "AugMix":
-                augmix = AugMix(severity=float(SEVERITY), max_depth=3)
-                return augmix.apply(key, batch, augmix.draw(draw_key, num)).input
-            value = jnp.full(num, MAGNITUDE / 10)
-            distance = Distance(group=jnp.full(num, OPERATIONS - 1), value=value)
-            return RandAugment(max_operations=OPERATIONS).apply(key, batch, distance).input
+            if name == "RandAugment":  # at the magnitude of the peers
+                value = jnp.full(num, MAGNITUDE / 10)
+                distance = Distance(group=jnp.full(num, OPERATIONS - 1), value=value)
+            else:
+                distance = method.draw(draw_key, num)
+            return method.apply(key, batch, distance).input
 
         seeds = iter(range(1 << 30))
         return lambda: run(batch, next(seeds)).block_until_ready()
@@ -74,9 +84,9 @@ def ours(method: str) -> MakeCall:
     return make
 
 
-OURS = (
-    Peer("autolabel_jax, 1 chain", "AugMix", "yes", ours("AugMix"), True),
-    Peer("autolabel_jax", "RandAugment", "yes", ours("RandAugment"), True),
+OURS = tuple(
+    Peer("autolabel_jax, 1 chain" if name == "AugMix" else "autolabel_jax", name, "yes", ours(name))
+    for name in METHODS
 )
 
 
@@ -97,6 +107,10 @@ def measure(peer: Peer, images: np.ndarray, device: str, repeats: int) -> harnes
     return harness.time_calls(call, repeats, inner=min(inner, 200))
 
 
+def _left_out(peer: Peer, device: str) -> bool:
+    return device == "gpu" and not peer.on_gpu and peer not in OURS
+
+
 def rows(method: str, size: int, batch_size: int, arguments: argparse.Namespace) -> list[tuple]:
     """Measures all peers of one method at one size; returns the rows of the table."""
     # Imported only after JAX's platform is chosen.
@@ -105,7 +119,7 @@ def rows(method: str, size: int, batch_size: int, arguments: argparse.Namespace)
     images = photographs(batch_size, size)
     speeds = {}
     for peer in (*OURS, *PEERS):
-        if peer.method != method or (arguments.device == "gpu" and not peer.on_gpu):
+        if peer.method != method or _left_out(peer, arguments.device):
             continue
         try:
             timing = measure(peer, images, arguments.device, arguments.repeats)
@@ -150,7 +164,7 @@ def main(argv: list[str] | None = None) -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu")
-    parser.add_argument("--only", default="", help="AugMix or RandAugment (empty = both)")
+    parser.add_argument("--only", default="", help=f"some of: {', '.join(METHODS)} (empty = all)")
     parser.add_argument("--sizes", default="32,224", help="sides in pixels, comma-separated")
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--tiny", action="store_true", help="run in seconds, to test the benchmark")
@@ -160,7 +174,7 @@ def main(argv: list[str] | None = None) -> None:
     tables = {}
     for size in map(int, arguments.sizes.split(",") if not arguments.tiny else ["32"]):
         batch_size = 4 if arguments.tiny else SIZES.get(size, 32)
-        for method in harness.chosen(("AugMix", "RandAugment"), arguments.only):
+        for method in harness.chosen(METHODS, arguments.only):
             title = f"{method}, {size} px, batch {batch_size}"
             tables[title] = rows(method, size, batch_size, arguments)
     print(f"\n{hardware(arguments.device)}")

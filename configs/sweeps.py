@@ -25,10 +25,8 @@ TEMPERATURES = (
     {"labels.rule": "bucket_temperature"},
     {"labels.rule": "bucket_temperature", "labels.divide_loss": True},
 )
-# Augmentations that draw their distances, in the order of the tables.
-AUGMENTATIONS = tuple(
-    name for name, method in augment.TABLE.items() if not method.distance_is_given
-)
+# Augmentations of 'table', in the order of the tables.
+AUGMENTATIONS = tuple(name for name, method in augment.TABLE.items() if method.in_sweep)
 # Each rule with the settings at which it is compared.
 RULES = tuple(
     {"labels.rule": name, **{f"labels.{field}": value for field, value in settings.items()}}

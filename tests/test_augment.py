@@ -98,8 +98,8 @@ def assert_clean(image, original):
     np.testing.assert_array_equal(image, image_ops.to_float(jnp.asarray(original)))
 
 
-def assert_same_chains(ours, images, code, amount, depth):
-    """Equal on 99.9 % of pixels, and everywhere after operations that move no pixel.
+def assert_same_chains(ours, images, code, amount, depth, most=1e-3):
+    """Equal except for a share of the pixels, and everywhere after operations that move none.
 
     A warp may be one grey level off, which a later operation may widen.
     """
@@ -107,8 +107,8 @@ def assert_same_chains(ours, images, code, amount, depth):
     levels = np.asarray(ours) * 255
     np.testing.assert_allclose(levels, np.round(levels), atol=1e-4)
     apart = np.abs(np.round(levels) - pil_chains(images, code, amount, depth))
-    assert np.mean(apart > 0) < 1e-3
-    assert np.mean(apart[depth == 1] > 1) < 1e-4
+    assert np.mean(apart > 0) < most
+    assert np.mean(apart[depth == 1] > 1) < most / 10
     assert np.mean(apart > 1) < 1e-3
     used = np.where(np.arange(len(code))[:, None] < depth, code, 0)
     moved = np.isin(used, [operations.CODE[name] for name in operations.WARPS]).any(0)
@@ -403,7 +403,7 @@ def test_none_and_given_leave_the_image():
 
 
 def test_unknown_name_lists_the_known():
-    with pytest.raises(ValueError, match="augment.name: got 'cutmix', expected one of: ") as error:
-        create("cutmix")
+    with pytest.raises(ValueError, match="augment.name: got 'cutmixx', expected one of: ") as error:
+        create("cutmixx")
     for name in ("none", "augmix", "mixup", "adversarial", "randaugment", "given"):
         assert name in str(error.value)

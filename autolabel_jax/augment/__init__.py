@@ -5,22 +5,36 @@ from ml_collections import ConfigDict
 from autolabel_jax import registry
 from autolabel_jax.augment.adversarial import Adversarial
 from autolabel_jax.augment.augmix import AugMix
+from autolabel_jax.augment.auto_augment import AutoAugment
 from autolabel_jax.augment.base import Augmentation, one_group, unmixed
+from autolabel_jax.augment.cutmix import CutMix
+from autolabel_jax.augment.cutout import Cutout
 from autolabel_jax.augment.given import Given, GivenInGroups
 from autolabel_jax.augment.mixup import Mixup
+from autolabel_jax.augment.mixup_cutmix import MixupCutMix
 from autolabel_jax.augment.none import Identity
+from autolabel_jax.augment.patch_gaussian import PatchGaussian
 from autolabel_jax.augment.randaugment import RandAugment
+from autolabel_jax.augment.soft_crop import SoftCrop
+from autolabel_jax.augment.trivial_augment import TrivialAugment
 
 __all__ = [
     "TABLE",
     "Adversarial",
     "AugMix",
     "Augmentation",
+    "AutoAugment",
+    "CutMix",
+    "Cutout",
     "Given",
     "GivenInGroups",
     "Identity",
     "Mixup",
+    "MixupCutMix",
+    "PatchGaussian",
     "RandAugment",
+    "SoftCrop",
+    "TrivialAugment",
     "create",
     "find",
     "one_group",
@@ -34,6 +48,13 @@ TABLE: dict[str, type[Augmentation]] = {
     "mixup": Mixup,
     "randaugment": RandAugment,
     "adversarial": Adversarial,
+    "cutmix": CutMix,
+    "mixup_cutmix": MixupCutMix,
+    "cutout": Cutout,
+    "soft_crop": SoftCrop,
+    "patch_gaussian": PatchGaussian,
+    "auto_augment": AutoAugment,
+    "trivial_augment": TrivialAugment,
     "given": Given,
 }
 

@@ -40,11 +40,7 @@ class Adversarial(base.Augmentation):
     def check_input(self, spec: InputSpec) -> None:
         """Checks that inputs are in [0, 1], because ε is a share of that range."""
         super().check_input(spec)
-        if spec.dtype != "uint8" and not 0 <= spec.low <= spec.high <= 1:
-            raise ValueError(
-                "augment.name: got 'adversarial', whose ε is a share of a pixel range of [0, 1], "
-                f"but the data have values from {spec.low:g} to {spec.high:g}; scale them to [0, 1]"
-            )
+        base.check_unit_range(self.name, spec, "ε")
 
     def draw(self, key: jax.Array, num: int) -> Distance:
         """Draws ε / max_epsilon ~ U[0, 1]."""

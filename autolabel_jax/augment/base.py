@@ -21,6 +21,7 @@ class Augmentation:
       kinds: kinds of input that the method accepts, see ``datasets.InputSpec``.
       group_name: name of the discrete part of the distance, for tables and figures.
       num_buckets: number of intervals in sweeps over augmentations (None = that of the config).
+      in_sweep: whether sweeps over augmentations include the method by default.
       distance_is_given: whether distances come from the data instead of ``draw``.
       moves_inputs: whether augmented inputs can differ from clean ones.
       attacks_model: whether ``apply`` depends on the model's parameters.
@@ -30,6 +31,7 @@ class Augmentation:
     kinds: ClassVar[tuple[str, ...]] = KINDS
     group_name: ClassVar[str] = "group"
     num_buckets: ClassVar[int | None] = None
+    in_sweep: ClassVar[bool] = True
     distance_is_given: ClassVar[bool] = False
     moves_inputs: ClassVar[bool] = True
     attacks_model: ClassVar[bool] = False
@@ -96,6 +98,24 @@ class Augmentation:
 def one_group(value: jax.Array) -> Distance:
     """Makes distances [B] of an augmentation with a single group."""
     return Distance(group=jnp.zeros(value.shape, jnp.int32), value=value)
+
+
+def check_unit_range(name: str, spec: InputSpec, length: str) -> None:
+    """Checks that inputs are in [0, 1].
+
+    Args:
+      name: name of the augmentation.
+      spec: what the inputs are like; uint8 is scaled to [0, 1].
+      length: symbol of the setting that is a share of that range.
+
+    Raises:
+      ValueError: they are not.
+    """
+    if spec.dtype != "uint8" and not 0 <= spec.low <= spec.high <= 1:
+        raise ValueError(
+            f"augment.name: got {name!r}, whose {length} is a share of a pixel range of [0, 1], "
+            f"but the data have values from {spec.low:g} to {spec.high:g}; scale them to [0, 1]"
+        )
 
 
 def unmixed(moved: jax.Array, label: jax.Array, distance: Distance) -> Augmented:

@@ -17,6 +17,7 @@ class Given(none.Identity):
 
     title: ClassVar[str] = "given"
     num_buckets: ClassVar[int | None] = None
+    in_sweep: ClassVar[bool] = False
     distance_is_given: ClassVar[bool] = True
     moves_inputs: ClassVar[bool] = True
 

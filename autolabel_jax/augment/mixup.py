@@ -48,7 +48,7 @@ class Mixup(base.Augmentation):
     ) -> Augmented:
         """Mixes each row with another; rows that pad a short batch mix only with each other."""
         del input_gradient
-        partner = _partners(key, batch.mask)
+        partner = partners(key, batch.mask)
         gamma = jnp.asarray(distance.value) / 2
         clean = image_ops.to_float(batch.input)
         weight = gamma.reshape((-1,) + (1,) * (clean.ndim - 1))
@@ -65,7 +65,7 @@ class Mixup(base.Augmentation):
         return 1 - jnp.asarray(distance.value) / 2
 
 
-def _partners(key: jax.Array, mask: jax.Array) -> jax.Array:
+def partners(key: jax.Array, mask: jax.Array) -> jax.Array:
     """Draws partners, int32 [B]: the next rows in a random cyclic order of the real rows."""
     num = mask.shape[0]
     order = jnp.argsort(jax.random.uniform(key, (num,)) + (mask <= 0))
