@@ -1,5 +1,6 @@
 """Labels of each training example: by hand, limits, whole runs."""
 
+import itertools
 import shutil
 
 import helpers
@@ -142,9 +143,10 @@ def test_each_row_of_the_targets_is_that_of_its_example(tmp_path, dataset):
 
 def test_mixtures_and_too_many_examples_are_refused_by_name():
     dataset = helpers.make_dataset()
-    for name in ("self_adaptive", "distill"):
-        with pytest.raises(ValueError, match=rf"labels\.rule: got '{name}' with .*'mixup'"):
-            helpers.make_experiment(dataset, labels__rule=name, augment__name="mixup")
+    mixing = ("mixup", "cutmix", "mixup_cutmix")
+    for name, augment in itertools.product(("self_adaptive", "distill"), mixing):
+        with pytest.raises(ValueError, match=rf"labels\.rule: got '{name}' with .*'{augment}'"):
+            helpers.make_experiment(dataset, labels__rule=name, augment__name=augment)
     with pytest.raises(ValueError, match=r"100,000 examples × 1000 .*at most 67,108,864"):
         SelfAdaptive().init(np.ones(1), num_classes=1000, num_examples=100_000)
 
