@@ -5,7 +5,7 @@
 
 from ml_collections import ConfigDict
 
-from autolabel_jax import augment, labels, optimizer, registry
+from autolabel_jax import augment, labels, losses, optimizer, registry
 
 
 def base() -> ConfigDict:
@@ -58,6 +58,10 @@ def base() -> ConfigDict:
     config.labels.update_every = 1  # Number of epochs between updates of the labels
     config.labels.warmup_epochs = 0  # Number of epochs before the first update of the labels
     config.labels.update(registry.defaults(labels.TABLE))  # settings of all rules
+
+    config.loss = ConfigDict()
+    config.loss.name = "cross_entropy"  # Training loss: a row of losses.TABLE, or module:Class
+    config.loss.update(registry.defaults(losses.TABLE))  # settings of all losses
 
     config.calibration = ConfigDict()
     config.calibration.fraction = 0.1  # Fraction of the training split that is held out

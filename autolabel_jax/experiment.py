@@ -55,6 +55,7 @@ class Experiment:
     model: nn.Module
     augmentation: augment.Augmentation
     rule: labels.LabelRule
+    loss: losses.Loss
     optimizer: optax.GradientTransformation
     edges: np.ndarray  # float32 [M + 1], buckets of distances in training
     calibration_edges: np.ndarray  # float32 [M + 1], buckets of distances in calibration
@@ -63,6 +64,7 @@ class Experiment:
     batch_size: int  # global, in training
     accumulate: int  # number of parts of a training batch, which run one after another
     eval_batch_size: int  # global
+    num_train: int
     steps_per_epoch: int
     crop_pad: int
     flip: bool
@@ -102,6 +104,7 @@ def check(config: ConfigDict) -> tuple[augment.Augmentation, labels.LabelRule]:
     best.check(config)
     losses.given_weights(config)
     augmentation, rule = augment.create(config), labels.create(config)
+    losses.create(config)
     models.check(config)
     optimizer.check(config)
     for field in ("edges", "calibration_edges"):
@@ -147,6 +150,7 @@ def create(config: ConfigDict, dataset: Dataset, mesh: Mesh) -> Experiment:
     if isinstance(augmentation, augment.Given) and dataset.group_names:
         augmentation = augment.GivenInGroups(len(dataset.group_names))
     edges, calibration_edges = _make_edges(config, augmentation, dataset.train.distance)
+    _check_mixing(augmentation, rule, edges)
     model = models.create(
         config,
         num_classes=dataset.num_classes,
@@ -163,6 +167,7 @@ def create(config: ConfigDict, dataset: Dataset, mesh: Mesh) -> Experiment:
         model=model,
         augmentation=augmentation,
         rule=rule,
+        loss=losses.create(config),
         optimizer=optimizer.create(config, steps_per_epoch, factors)[0],
         edges=edges,
         calibration_edges=calibration_edges,
@@ -171,6 +176,7 @@ def create(config: ConfigDict, dataset: Dataset, mesh: Mesh) -> Experiment:
         batch_size=config.batch_size,
         accumulate=config.accumulate,
         eval_batch_size=config.eval_batch_size,
+        num_train=num_train,
         steps_per_epoch=steps_per_epoch,
         crop_pad=config.crop_pad if cropped else 0,
         flip=config.flip and cropped,
@@ -215,7 +221,11 @@ def init_state(
         params, batch_stats = merged["params"], merged.get("batch_stats", {})
     middles = buckets.middles(experiment.edges, experiment.augmentation.num_groups)
     rule = experiment.rule
-    sizes = {"num_classes": experiment.num_classes} if rule.reads_confusion else {}
+    sizes = {}
+    if rule.reads_confusion or rule.reads_examples:
+        sizes["num_classes"] = experiment.num_classes
+    if rule.reads_examples:
+        sizes["num_examples"] = experiment.num_train
     state = TrainState(
         step=jnp.zeros((), jnp.int32),
         params=params,
@@ -285,6 +295,19 @@ def _make_edges(
         drawn = np.asarray(augmentation.draw(jax.random.key(config.seed), EDGE_DRAWS).value)
     edges = buckets.make_edges(kind, num, drawn)
     return edges, buckets.make_edges(calibration_kind, num, drawn)
+
+
+def _check_mixing(
+    augmentation: augment.Augmentation, rule: labels.LabelRule, edges: np.ndarray
+) -> None:
+    """Checks that each input shows one example, if each example has a label of its own."""
+    own = augmentation.own_confidence(buckets.middles(edges, augmentation.num_groups))
+    if rule.reads_examples and np.any(np.asarray(own) < 1):
+        raise ValueError(
+            f"labels.rule: got {rule.name!r} with augment.name={augmentation.name!r}, whose inputs "
+            "are mixtures of two examples; each example has a label of its own; use another "
+            "augmentation"
+        )
 
 
 def _check_visits(config: ConfigDict, rule: labels.LabelRule) -> None:

@@ -1,8 +1,9 @@
 """Finds methods by name, and reads the settings that their classes declare.
 
-An augmentation, a label rule, a model, an optimiser or a data set is a class whose dataclass
-fields are its settings. A config names a built-in class by its key in a table, and a class from
-outside the project as ``module:Class``; the settings are fields of the config next to the name.
+An augmentation, a label rule, a loss, a model, an optimiser or a data set is a class whose
+dataclass fields are its settings. A config names a built-in class by its key in a table, and a
+class from outside the project as ``module:Class``; the settings are fields of the config next to
+the name.
 """
 
 import dataclasses
@@ -18,6 +19,7 @@ from ml_collections import ConfigDict
 GROUPS = {
     "augment.name": "augment",
     "labels.rule": "labels",
+    "loss.name": "loss",
     "model.name": "model",
     "optimizer.name": "optimizer",
     "dataset": "data",

@@ -1,12 +1,14 @@
 """Trains a model: epochs of steps, each followed by calibration and the label update."""
 
 import contextlib
+import functools
 import pathlib
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 from ml_collections import ConfigDict
 
 from autolabel_jax import (
@@ -27,6 +29,13 @@ from autolabel_jax.evaluation import predict
 from autolabel_jax.models import pretrained
 from autolabel_jax.progress import Progress
 from autolabel_jax.run_dir import INIT_FROM, RunDir
+
+
+class _Start(NamedTuple):
+    """Holds what a new run begins with, besides its data."""
+
+    weights: pretrained.Weights | None
+    targets: np.ndarray | None  # of the label rule
 
 
 def train(
@@ -61,17 +70,19 @@ def train(
     with claim.locked(run_dir):
         dataset = datasets.load(config)
         experiment = experiment_lib.create(config, dataset, input_pipeline.make_mesh())
-        weights = None
-        if not run_dir.saved_checkpoints() and not run_dir.is_finished:
-            weights = _read_weights(config, run_dir, experiment, dataset)
-        sha256 = None if weights is None else weights.sha256
+        start = functools.cache(lambda: _read_start(config, run_dir, experiment, dataset))
+        sha256 = None
+        if not run_dir.is_finished and run_dir.last_checkpoint() is None:
+            # Names weights or a teacher that do not fit before the folder is claimed.
+            weights = start().weights
+            sha256 = None if weights is None else weights.sha256
         claim.claim(run_dir, config, dataset, defaults, sha256)
         if finished := run_dir.result():
             if processes.is_first():
                 saved = checkpoint.read_lines(run_dir.last_checkpoint())
                 metric_writer.restore_metrics(run_dir, finished["epochs"], saved)
             return finished
-        return _train(config, run_dir, dataset, experiment, weights, should_stop, progress)
+        return _train(config, run_dir, dataset, experiment, start, should_stop, progress)
 
 
 def _train(
@@ -79,7 +90,7 @@ def _train(
     run_dir: RunDir,
     dataset: datasets.Dataset,
     experiment: experiment_lib.Experiment,
-    weights: pretrained.Weights | None,
+    start: Callable[[], _Start],
     should_stop: Callable[[], bool],
     progress: bool,
 ) -> dict[str, Any]:
@@ -88,17 +99,19 @@ def _train(
     keep, data = config.checkpoint.keep, run_dir.read_dataset()
     with checkpoint.Checkpoints(run_dir.checkpoints, keep, data=data, config=config) as saved:
         shape = dataset.train.input.shape[1:]
-        snapshot = checkpoint.first_snapshot(experiment, config.seed, shape, weights)
+        snapshot = checkpoint.first_snapshot(experiment, config.seed, shape)
         restored = saved.restore(snapshot)
         if restored is None and (lines := run_dir.read_metrics()):
             processes.say(
                 f"{run_dir.checkpoints}: no checkpoint is left, though there are metrics of "
                 f"{len(lines)} epochs; training begins at the first epoch again"
             )
-        if restored is None and weights is None and config.model.init_from:  # all were damaged
-            weights = _read_weights(config, run_dir, experiment, dataset)
-            snapshot = checkpoint.first_snapshot(experiment, config.seed, shape, weights)
-        snapshot = restored or snapshot
+        if restored is None:
+            if (weights := start().weights) is not None:
+                snapshot = checkpoint.first_snapshot(experiment, config.seed, shape, weights)
+            snapshot = _with_targets(snapshot, start().targets, experiment)
+        else:
+            snapshot = restored
         steps = experiment.steps_per_epoch + calibration_step.num_steps(
             len(dataset.calibration.label),
             config.calibration.images_per_update,
@@ -127,6 +140,18 @@ def _train(
     return run_dir.write_result(result | kept)
 
 
+def _with_targets(
+    snapshot: checkpoint.Snapshot,
+    targets: np.ndarray | None,
+    experiment: experiment_lib.Experiment,
+) -> checkpoint.Snapshot:
+    """Puts the targets of a new run, if its rule has any, into the state of the rule."""
+    if targets is None:
+        return snapshot
+    labels = snapshot.state.labels.replace(target=processes.replicate(targets, experiment.mesh))
+    return snapshot.replace(state=snapshot.state.replace(labels=labels))
+
+
 def _restore_best(
     saved: checkpoint.Checkpoints, last: checkpoint.Snapshot, steps_per_epoch: int
 ) -> tuple[checkpoint.Snapshot, dict[str, Any]]:
@@ -135,6 +160,16 @@ def _restore_best(
     order = best.ranking(best.losses(lines))
     kept = saved.restore_best(last, order, steps_per_epoch) or last
     return kept, best.of_result(lines, int(kept.epoch))
+
+
+def _read_start(
+    config: ConfigDict,
+    run_dir: RunDir,
+    experiment: experiment_lib.Experiment,
+    dataset: datasets.Dataset,
+) -> _Start:
+    weights = _read_weights(config, run_dir, experiment, dataset)
+    return _Start(weights, experiment.rule.first_targets(dataset))
 
 
 def _read_weights(

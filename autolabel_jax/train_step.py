@@ -14,7 +14,6 @@ from autolabel_jax import (
     buckets,
     image_ops,
     input_pipeline,
-    losses,
     optimizer,
 )
 from autolabel_jax.experiment import Experiment, apply_augmentation, inference_variables
@@ -36,11 +35,13 @@ def train_step(
       The state after the step, and sums over the batch.
     """
     clean, augmented = draw_augmented(state, batch, key, experiment=experiment)
-    teacher = {}
-    if experiment.rule.reads_teacher:
-        teacher["teacher_logits"] = teacher_logits(state, clean.input, experiment=experiment)
+    rule, read = experiment.rule, {}
+    if rule.reads_teacher:
+        read["teacher_logits"] = teacher_logits(state, clean.input, experiment=experiment)
+    if rule.reads_examples:
+        read["index"] = batch.index
     bucket = buckets.bucket_index(augmented.distance, experiment.edges)
-    soft_label = experiment.rule.soft_labels(
+    soft_label = rule.soft_labels(
         state.labels,
         augmented.label,
         bucket,
@@ -48,9 +49,9 @@ def train_step(
         distance=augmented.distance,
         second_label=augmented.second_label,
         second_weight=augmented.second_weight,
-        **teacher,
+        **read,
     )
-    scale = experiment.rule.loss_scale(state.labels, bucket)
+    scale = rule.loss_scale(state.labels, bucket)
     weight = None
     if experiment.class_weights is not None:
         weight = jnp.asarray(experiment.class_weights)[augmented.label]
@@ -63,20 +64,31 @@ def train_step(
             train=True,
             mutable=["batch_stats"],
         )
-        loss = losses.cross_entropy(logits, soft_label, scale)
+        followed = None
+        if rule.reads_examples:
+            epoch = state.step // experiment.steps_per_epoch
+            followed = rule.follow(soft_label, logits, epoch=epoch)
+            loss = followed[1] * experiment.loss(logits, followed[0], scale)
+        else:
+            loss = experiment.loss(logits, soft_label, scale)
         loss = loss if weight is None else weight * loss
-        return jnp.mean(loss), (loss, logits.argmax(-1), updated.get("batch_stats", {}))
+        rows = (loss, logits.argmax(-1), followed)
+        return jnp.mean(loss), (rows, updated.get("batch_stats", {}))
 
     def gradient_of(part: Any) -> tuple[Any, Any]:
-        gradient, (loss, top, batch_stats) = jax.grad(mean_loss, has_aux=True)(state.params, part)
-        return (gradient, batch_stats), (loss, top)
+        gradient, (rows, batch_stats) = jax.grad(mean_loss, has_aux=True)(state.params, part)
+        return (gradient, batch_stats), rows
 
-    (gradient, batch_stats), (loss, top) = accumulation.mean(
+    (gradient, batch_stats), (loss, top, followed) = accumulation.mean(
         gradient_of,
         (augmented.input, soft_label, scale, weight),
         experiment.accumulate,
         experiment.mesh,
     )
+    if followed is not None:
+        target, trust = followed
+        state = state.replace(labels=rule.store(state.labels, batch.index, target))
+        loss, gradient = jax.tree.map(lambda x: x / trust.mean(), (loss, gradient))
     updates, opt_state = experiment.optimizer.update(gradient, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     if isinstance(state, AveragedTrainState):

@@ -88,7 +88,7 @@ class CarriedStats(struct.PyTreeNode):
 class StepMetrics(struct.PyTreeNode):
     """Holds sums over the examples of one or more training steps."""
 
-    loss: Array  # float32 [], sum of cross-entropies with the soft labels
+    loss: Array  # float32 [], sum of losses with the soft labels
     correct: Array  # float32 [], number of examples whose top class is the dominant class
     count: Array  # float32 [], number of examples
 

@@ -71,6 +71,19 @@ STUDIES: dict[str, tuple[Settings, ...]] = {
             for rule in ("one_hot", "autolabel", "ema_teacher")
         ),
     ),
+    # Training losses with one-hot labels and with those of AutoLabel.
+    "losses": tuple(
+        {**rule, **loss}
+        for rule in (ONE_HOT, AUTOLABEL)
+        for loss in (
+            {"loss.name": "cross_entropy"},
+            {"loss.name": "mbls", "loss.margin": 6.0},
+            {"loss.name": "focal"},
+            {"loss.name": "focal", "loss.schedule": "flsd53"},
+            {"loss.name": "logit_norm"},
+            {"loss.name": "logit_norm", "loss.temperature": 0.3},
+        )
+    ),
     "steps": (
         ONE_HOT,
         *(

@@ -10,7 +10,7 @@ from absl import flags
 from flax import traverse_util
 from ml_collections import ConfigDict
 
-from autolabel_jax import augment, defaults, labels, optimizer, registry
+from autolabel_jax import augment, defaults, labels, losses, optimizer, registry
 
 HELP = ("-h", "-help", "--help", "--helpshort", "--helpfull")
 FIELD = re.compile(r"^    config\.([\w.]+) = .*?  # (.+)$", re.MULTILINE)  # in defaults.py
@@ -69,12 +69,9 @@ def describe(config: ConfigDict) -> dict[str, str]:
     """Maps fields to their help: comments of configs/base.py, and help of declared settings."""
     flat = traverse_util.flatten_dict(config.to_dict(), sep=".")
     comments = dict.fromkeys(flat, "") | dict(FIELD.findall(inspect.getsource(defaults)))
-    for group, table in (
-        ("augment", augment.TABLE),
-        ("labels", labels.TABLE),
-        ("optimizer", optimizer.TABLE),
-    ):
-        comments |= _declared(group, table)
+    packages = {"augment": augment, "labels": labels, "loss": losses, "optimizer": optimizer}
+    for group, package in packages.items():
+        comments |= _declared(group, package.TABLE)
     for field, group in registry.GROUPS.items():
         *groups, last = field.split(".")
         name = (config[groups[0]] if groups else config)[last]

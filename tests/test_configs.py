@@ -7,7 +7,7 @@ import photograph_folders
 import pytest
 from absl import flags
 
-from autolabel_jax import augment, buckets, labels, models, optimizer, train
+from autolabel_jax import augment, buckets, labels, losses, models, optimizer, train
 from configs import base, sweeps
 from experiments import config_flag
 from experiments.sweeping import runs as sweep_runs
@@ -41,6 +41,7 @@ def test_has_the_fields_of_the_base_and_known_names(name, arg):
     assert config.name == (f"{name}_tiny" if arg == "tiny" else name)
     assert config.augment.name in augment.TABLE
     assert config.labels.rule in labels.TABLE
+    assert config.loss.name in losses.TABLE
     assert config.model.name in models.TABLE
     assert config.dtype in models.DTYPES
     assert config.buckets.edges in buckets.EDGES
@@ -57,6 +58,7 @@ def test_tiny_is_small_and_still_the_same_experiment(name):
         "seed",
         "augment",
         "labels",
+        "loss",
         "calibration",
         "optimizer",
         "crop_pad",
@@ -155,6 +157,7 @@ def test_every_run_of_a_study_has_parts_that_can_be_made(name, study):
     for run in runs:
         augment.create(run.config)
         labels.create(run.config)
+        losses.create(run.config)
     for seed in {run.config.seed for run in runs}:
         rules = {run.config.labels.rule for run in runs if run.config.seed == seed}
         assert "one_hot" in rules  # each seed has what the others are compared with

@@ -173,7 +173,7 @@ def test_loss_with_a_temperature_and_its_gradient_by_hand(divide):
 
     def total(z):
         scale = made.loss_scale(state, jnp.asarray(bucket))
-        found = losses.cross_entropy(z, jnp.asarray(one_hot), scale)
+        found = losses.CrossEntropy()(z, jnp.asarray(one_hot), scale)
         return found.sum(), found
 
     found_gradient, found = jax.grad(total, has_aux=True)(jnp.asarray(z, jnp.float32))
@@ -216,7 +216,8 @@ def rule_of(name):
 
 
 def first_state(made):
-    return made.init(np.ones(1), **({"num_classes": 3} if made.reads_confusion else {}))
+    sizes = {"num_classes": 3} if made.reads_confusion or made.reads_examples else {}
+    return made.init(np.ones(1), **sizes | ({"num_examples": 2} if made.reads_examples else {}))
 
 
 # --- all of them -----------------------------------------------------------------------------

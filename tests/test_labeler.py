@@ -188,6 +188,10 @@ def test_what_is_given_is_checked(change, message):
         ({"alpha": -1}, "rule.alpha: got -1, must be at least 0"),
         ({"rule": "auto"}, "labels.rule: got 'auto', expected one of: one_hot"),
         ({"rule": "ema_teacher"}, "rule: got 'ema_teacher', which needs more than held-out log"),
+        (
+            {"rule": "self_adaptive"},
+            "rule: got 'self_adaptive', which needs more than held-out log",
+        ),
         ({"rule": "bucket_temperature"}, "rule: got 'bucket_temperature', which needs more than"),
     ],
 )

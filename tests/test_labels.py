@@ -38,7 +38,8 @@ def state_of(values):
 
 
 def init(made, own):
-    return made.init(own, **({"num_classes": NUM_CLASSES} if made.reads_confusion else {}))
+    sizes = {"num_classes": NUM_CLASSES} if made.reads_confusion or made.reads_examples else {}
+    return made.init(own, **sizes | ({"num_examples": 16} if made.reads_examples else {}))
 
 
 def with_confusion(stats):
@@ -201,6 +202,7 @@ def test_every_rule_under_jit_and_vmap(name):
     stats = with_confusion(stats_of(np.tile([[10, 0.5, 0.9]], (4, 1))))
     teacher = rng.normal(size=(batch, NUM_CLASSES)).astype(np.float32)
     extra = {"teacher_logits": teacher} if made.reads_teacher else {}
+    extra |= {"index": np.arange(batch)} if made.reads_examples else {}
 
     def both(state, label, bucket, distance, second, gamma):
         soft_label = made.soft_labels(

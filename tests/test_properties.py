@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from autolabel_jax import augment, buckets, datasets, input_pipeline, labels, models
+from autolabel_jax import augment, buckets, datasets, input_pipeline, labels, losses, models
 from autolabel_jax import experiment as experiment_lib
 from configs import base
 
@@ -68,6 +68,8 @@ def set_up(changes):
 NAMES = {
     "augment.name": [*augment.TABLE, "no.module:Class"],
     "labels.rule": list(labels.TABLE),
+    "loss.name": list(losses.TABLE),
+    "loss.schedule": ["fixed", "flsd53"],
     "model.name": list(models.TABLE),
     "dataset": ["digits", "arrays", "folder", "no_such_set", "json:loads", "os.path:"],
     "optimizer.schedule": ["cosine", "step"],

@@ -8,7 +8,7 @@ import jax
 import pytest
 from ml_collections import ConfigDict
 
-from autolabel_jax import augment, image_ops, labels, models, registry, train
+from autolabel_jax import augment, image_ops, labels, losses, models, registry, train
 from configs import base, sweeps
 from experiments import config_help
 from experiments.reporting import frame as frames
@@ -48,7 +48,7 @@ def test_settings_of_a_class():
     assert "num_classes" not in registry.settings(models.find("mlp"))
 
 
-@pytest.mark.parametrize("package", [augment, labels])
+@pytest.mark.parametrize("package", [augment, labels, losses])
 def test_methods_that_share_a_setting_agree_on_it(package):
     """The config has one field for both, with one default."""
     shared = {}
@@ -86,7 +86,7 @@ def test_a_number_must_be_finite(value):
             declared.check("part.field", value)
 
 
-@pytest.mark.parametrize("package", [augment, labels])
+@pytest.mark.parametrize("package", [augment, labels, losses])
 def test_every_value_of_a_default_search_range_is_allowed(package):
     for method in package.TABLE.values():
         for name, declared in registry.settings(method).items():

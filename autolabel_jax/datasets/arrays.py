@@ -1,5 +1,8 @@
 """Reads a user's own arrays from a folder with train.npz and test.npz.
 
+A third file, calibration.npz, is optional; without it, calibration is cut from
+train.npz.
+
 Each file has ``label``, int [n], and ``input`` (or ``image``), uint8 or float
 [n, ...]. Without either, the only other float array [n, ...] is used. Three keys
 are optional: ``distance``, float [n] in [0, 1], for inputs that are already
@@ -26,7 +29,7 @@ OWN_KEYS = ("label", "distance", "num_classes", "kind")  # keys that cannot be t
 
 
 def read(data_dir: str) -> Source:
-    """Reads and checks both files.
+    """Reads and checks the files.
 
     Args:
       data_dir: path of the folder.
@@ -45,17 +48,30 @@ def read(data_dir: str) -> Source:
             "data_dir: got '', dataset='arrays' needs the folder of train.npz, test.npz"
         )
     folder = pathlib.Path(data_dir).expanduser()
-    files = {name: _load(folder / f"{name}.npz") for name in ("train", "test")}
+    names = ["train", "test"]
+    if (folder / "calibration.npz").exists():
+        names.insert(1, "calibration")
+    files = {name: _load(folder / f"{name}.npz") for name in names}
     splits = {name: _split(folder / f"{name}.npz", arrays) for name, arrays in files.items()}
-    train, test = splits["train"].input, splits["test"].input
-    if (train.shape[1:], train.dtype) != (test.shape[1:], test.dtype):
+    train = splits["train"].input
+    for name in names[1:]:
+        other = splits[name].input
+        if (train.shape[1:], train.dtype) != (other.shape[1:], other.dtype):
+            raise ValueError(
+                f"data_dir: {folder}: 'image' is {train.dtype} {list(train.shape[1:])} in "
+                f"train.npz, {other.dtype} {list(other.shape[1:])} in {name}.npz; shape and type "
+                "must be the same"
+            )
+    held_out = splits.get("calibration")
+    if held_out is not None and (held_out.distance is None) != (splits["train"].distance is None):
         raise ValueError(
-            f"data_dir: {folder}: 'image' is {train.dtype} {list(train.shape[1:])} in train.npz, "
-            f"{test.dtype} {list(test.shape[1:])} in test.npz; shape and type must be the same"
+            f"data_dir: {folder}: only one of train.npz and calibration.npz has 'distance'; store "
+            "it in both"
         )
     return Source(
         train=splits["train"],
         test=splits["test"],
+        calibration=held_out,
         num_classes=_num_classes(folder, files, splits),
         class_names=None,
         kind=_kind(folder / "train.npz", files["train"]),

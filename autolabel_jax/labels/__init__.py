@@ -9,9 +9,11 @@ from autolabel_jax.labels.base import LabelRule, LabelState, spread
 from autolabel_jax.labels.bucket_accuracy import BucketAccuracy
 from autolabel_jax.labels.bucket_temperature import BucketTemperature
 from autolabel_jax.labels.ccat import CCAT
+from autolabel_jax.labels.distill import Distill
 from autolabel_jax.labels.ema_teacher import EMATeacher
 from autolabel_jax.labels.one_hot import OneHot
 from autolabel_jax.labels.polynomial import Polynomial
+from autolabel_jax.labels.self_adaptive import SelfAdaptive
 from autolabel_jax.labels.smoothing import Smoothing
 
 __all__ = [
@@ -21,11 +23,13 @@ __all__ = [
     "AutoLabelConfusion",
     "BucketAccuracy",
     "BucketTemperature",
+    "Distill",
     "EMATeacher",
     "LabelRule",
     "LabelState",
     "OneHot",
     "Polynomial",
+    "SelfAdaptive",
     "Smoothing",
     "create",
     "find",
@@ -43,6 +47,8 @@ TABLE: dict[str, type[LabelRule]] = {
     "bucket_accuracy": BucketAccuracy,
     "polynomial": Polynomial,
     "ccat": CCAT,
+    "self_adaptive": SelfAdaptive,
+    "distill": Distill,
 }
 
 

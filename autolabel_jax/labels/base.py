@@ -6,9 +6,11 @@ from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 
 from autolabel_jax.calibration import NUM_BINS
+from autolabel_jax.datasets import Dataset
 from autolabel_jax.types import Array, BucketStats, CarriedStats, Distance
 
 
@@ -23,8 +25,8 @@ class LabelRule:
     """Makes soft labels; the dataclass fields of a subclass are its settings.
 
     A subclass defines ``soft_labels``, and overrides what differs from this class. ``soft_labels``
-    and ``loss_scale`` read the state, and only ``update`` returns a new one. All methods are pure,
-    and all except ``init`` are jittable.
+    and ``loss_scale`` read the state; ``update`` and ``store`` return a new one. All methods are
+    pure, and all except ``init`` are jittable.
 
     Attributes:
       title: name in tables ("" = name of the class).
@@ -36,6 +38,10 @@ class LabelRule:
         ``num_classes``.
       reads_teacher: whether ``soft_labels`` gets the keyword argument ``teacher_logits``: float
         [B, K], of the moving average of the parameters on the inputs before they are moved.
+      reads_examples: whether each training example has a label of its own: ``init`` gets the
+        keyword arguments ``num_classes`` and ``num_examples``, ``soft_labels`` gets ``index``:
+        int32 [B], rows of the training split, and each step calls ``follow`` and ``store``; see
+        ``examples.PerExample``.
       sweep: settings of each run of the rule in sweeps over label rules (() = no run).
     """
 
@@ -46,6 +52,7 @@ class LabelRule:
     reads_distance: ClassVar[bool] = False
     reads_confusion: ClassVar[bool] = False
     reads_teacher: ClassVar[bool] = False
+    reads_examples: ClassVar[bool] = False
     sweep: ClassVar[tuple[Mapping[str, Any], ...]] = ({},)
 
     @property
@@ -133,6 +140,45 @@ class LabelRule:
         """Returns the factor of logits and the divisor of the loss, float32 [B] each; None = 1."""
         del state, bucket
         return None
+
+    def first_targets(self, dataset: Dataset) -> np.ndarray | None:
+        """Returns what a new run puts into the field ``target`` of the state; None: nothing.
+
+        Args:
+          dataset: data of the run.
+        """
+        del dataset
+        return None
+
+    def follow(
+        self, soft_label: jax.Array, logits: jax.Array, *, epoch: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        """Returns the labels of a step, and weights of its examples, by the model's own logits.
+
+        No gradient passes through them. It is called only with ``reads_examples``.
+
+        Args:
+          soft_label: float32 [B, K], from ``soft_labels``.
+          logits: float [B, K], of the model in training mode on the augmented inputs.
+          epoch: int32 [], index of the epoch.
+
+        Returns:
+          Labels float32 [B, K], and weights float32 [B], which are divided by their mean over the
+          whole batch.
+        """
+        del logits, epoch
+        return soft_label, jnp.ones(len(soft_label))
+
+    def store(self, state: Any, index: jax.Array, target: jax.Array) -> Any:
+        """Returns the state after a step; by default the same state.
+
+        Args:
+          state: state before the step.
+          index: int32 [B], rows of the examples in the training split, each at most once.
+          target: labels [B, K] from ``follow``.
+        """
+        del index, target
+        return state
 
     def metrics(self, state: Any) -> dict[str, jax.Array]:
         """Returns the metrics of the state for the log, float32 [N] each; always 'confidence'."""

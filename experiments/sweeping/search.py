@@ -13,7 +13,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from autolabel_jax import augment, labels, registry
+from autolabel_jax import augment, labels, losses, registry
 from experiments.sweeping import runs as sweep_runs
 from experiments.sweeping.execution import FAILED, STOPPED, Outcome
 from experiments.sweeping.runs import Run
@@ -164,8 +164,10 @@ def parse_space(text: str, config: ConfigDict) -> dict[str, Any]:
 def default_space(config: ConfigDict) -> str:
     """Returns the default axes: those that rule and augmentation declare, and the buckets."""
     rule, method = labels.find(config.labels.rule), augment.find(config.augment.name)
+    loss = losses.find(config.loss.name)
     declared = {
         "labels": {name: setting.search for name, setting in registry.settings(rule).items()},
+        "loss": {name: setting.search for name, setting in registry.settings(loss).items()},
         "buckets": {"num": "1..20" if rule.learns else ""},
         "augment": {name: setting.search for name, setting in registry.settings(method).items()},
     }

@@ -75,7 +75,7 @@ def train_epoch(
             distance=distance,
         )
         scale = rule.loss_scale(state, bucket)
-        return losses.cross_entropy(logits(toy, params, train, moves), soft_label, scale).mean()
+        return losses.CrossEntropy()(logits(toy, params, train, moves), soft_label, scale).mean()
 
     def step(carry: tuple[Any, optax.OptState], moves: Moves) -> tuple[Any, None]:
         params, opt_state = carry

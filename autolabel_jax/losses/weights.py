@@ -1,46 +1,9 @@
-"""Computes the cross-entropy of each example from logits and labels, and weights of classes."""
+"""Reads the weights of classes in the loss."""
 
 import math
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
 from ml_collections import ConfigDict
-
-
-def cross_entropy(
-    logits: jax.Array, soft_label: jax.Array, scale: tuple[jax.Array, jax.Array] | None = None
-) -> jax.Array:
-    """Returns -Σ_k ỹ_k log f_k with f = softmax(logits), in nats.
-
-    Args:
-      logits: float [B, K].
-      soft_label: float [B, K], whose rows sum to 1.
-      scale: factor of the logits, float32 [B], and divisor of the loss, float32 [B].
-
-    Returns:
-      float32 [B].
-    """
-    if scale is not None:
-        factor, divisor = scale
-        return cross_entropy(factor[:, None] * logits, soft_label) / divisor
-    return optax.losses.softmax_cross_entropy(
-        logits.astype(jnp.float32), soft_label.astype(jnp.float32)
-    )
-
-
-def integer_cross_entropy(logits: jax.Array, label: jax.Array) -> jax.Array:
-    """Returns -log f_label, the loss of one-hot labels, in nats.
-
-    Args:
-      logits: float [B, K].
-      label: int32 [B] in [0, K).
-
-    Returns:
-      float32 [B].
-    """
-    return optax.losses.softmax_cross_entropy_with_integer_labels(logits.astype(jnp.float32), label)
 
 
 def given_weights(config: ConfigDict) -> list[float] | None:

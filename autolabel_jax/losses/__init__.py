@@ -1,0 +1,53 @@
+"""Defines the table of training losses; each is a class in its own file."""
+
+from ml_collections import ConfigDict
+
+from autolabel_jax import registry
+from autolabel_jax.losses.base import CrossEntropy, Loss
+from autolabel_jax.losses.cross_entropies import cross_entropy, integer_cross_entropy
+from autolabel_jax.losses.focal import Focal
+from autolabel_jax.losses.logit_norm import LogitNorm
+from autolabel_jax.losses.mbls import MbLS
+from autolabel_jax.losses.weights import class_weights, given_weights
+
+__all__ = [
+    "TABLE",
+    "CrossEntropy",
+    "Focal",
+    "LogitNorm",
+    "Loss",
+    "MbLS",
+    "class_weights",
+    "create",
+    "cross_entropy",
+    "find",
+    "given_weights",
+    "integer_cross_entropy",
+]
+
+# Maps the name in the config to the class.
+TABLE: dict[str, type[Loss]] = {
+    "cross_entropy": CrossEntropy,
+    "mbls": MbLS,
+    "focal": Focal,
+    "logit_norm": LogitNorm,
+}
+
+
+def find(name: str) -> type[Loss]:
+    """Finds the class that ``loss.name`` names: a key of TABLE, or ``module:Class``.
+
+    Raises:
+      ValueError: the class does not exist.
+    """
+    return registry.find("loss.name", name, TABLE, Loss)
+
+
+def create(config: ConfigDict) -> Loss:
+    """Creates the training loss that ``config.loss`` describes.
+
+    Raises:
+      ValueError: ``loss.name`` is unknown, or a setting of any loss is out of range.
+    """
+    registry.check_all("loss", TABLE, config.loss)
+    return registry.bind("loss", find(config.loss.name), config.loss)
