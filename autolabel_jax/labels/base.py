@@ -74,8 +74,8 @@ class LabelRule:
         """Makes the state before training, which gives the augmentation's own labels.
 
         Args:
-          own_confidence: float [N]; 1 except for mixup, where it is 1 - γ at the middle of the
-            bucket.
+          own_confidence: float [N]; 1 except for mixup and CutMix, where it is 1 - γ at the middle
+            of the bucket.
           num_bins: number of confidence bins R in the statistics for ``update``.
 
         Returns:
