@@ -334,3 +334,7 @@ def test_one_mesh_axis_over_all_devices():
     mesh = input_pipeline.make_mesh()
     assert mesh.axis_names == ("data",)
     assert mesh.devices.size == jax.device_count()
+
+
+def test_batch_norm_that_is_not_there_cannot_be_frozen(dataset):
+    refused(dataset, "model.freeze_batch_norm: got True, but 'mlp'", model__freeze_batch_norm=True)

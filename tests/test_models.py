@@ -410,6 +410,8 @@ def test_sides_that_patches_do_not_divide_are_refused():
 class Stem(nn.Module):
     """The stem alone, where a classifier has its network."""
 
+    dtype = jnp.float32
+
     @nn.compact
     def __call__(self, x, train=False):
         return layers.photograph_stem(x, train, jnp.float32)
@@ -432,6 +434,12 @@ def test_resnet18_takes_the_photograph_stem():
     params, _ = models.shapes(model, (64, 64, 3))
     # torchvision's resnet18, documented with its weights.
     assert sum(leaf.size for leaf in jax.tree.leaves(params)) == 11_689_512
+
+
+def test_a_network_whose_head_is_not_known_has_no_factors():
+    model = make_model("mlp").clone(net=Stem())
+    with pytest.raises(ValueError, match=r"optimizer\.backbone_scale, .* Stem ends in 'Conv_0'"):
+        models.layer_groups(model, (16, 16, 3))
 
 
 def test_frozen_batch_norm_keeps_its_statistics_in_training():

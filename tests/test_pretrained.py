@@ -19,6 +19,7 @@ from autolabel_jax.models import pretrained
 from autolabel_jax.models.layers import batch_norm, conv
 from autolabel_jax.run_dir import RunDir
 from configs import base
+from experiments.reporting import methods, run_files
 from tools import efficientnet_lite0
 
 OWN = f"{__name__}:Tiny"
@@ -268,6 +269,22 @@ def test_a_run_that_starts_again_needs_the_same_weights(finished, tmp_path):
     write(path, num_classes=3, bn1__bias=np.zeros(4))
     with pytest.raises(ValueError, match=r"began with [0-9a-f]{64}; restore the file"):
         run(str(path), tmp_path / "run")
+
+
+def test_tables_tell_networks_and_weights_apart():
+    config = methods.DEFAULTS | {"model.name": "resnet18"}
+    assert methods.model_name(config) == "resnet18"
+    assert (
+        methods.model_name(config | {"model.photograph_stem": True}) == "resnet18-photograph_stem"
+    )
+    assert methods.model_name(config | {"model.name": "vit"}) == "vit-tiny-16"
+    runs = [
+        run_files.RunRecord(
+            pathlib.Path("a"), config | changes, [], {"revision": "", "init_from_sha256": sha256}
+        )
+        for changes, sha256 in (({}, "a"), ({}, "b"), ({"model.init_from": "b.safetensors"}, "a"))
+    ]
+    assert len({str(record.settings) for record in runs}) == 3
 
 
 # --- peers -----------------------------------------------------------------------------------
