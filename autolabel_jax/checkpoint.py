@@ -18,8 +18,8 @@ import orbax.checkpoint as ocp
 from flax import struct
 from ml_collections import ConfigDict
 
-from autolabel_jax import calibration, files, processes, run_dir
 from autolabel_jax import experiment as experiment_lib
+from autolabel_jax import files, processes, run_dir
 from autolabel_jax.models import pretrained
 from autolabel_jax.types import Array, CarriedStats, StepMetrics, TrainState
 
@@ -65,10 +65,7 @@ def first_snapshot(
         metrics=no_metrics(),
     )
     if experiment.visits:
-        num = experiment.num_buckets
-        clean = (calibration.empty_stats(buckets, num_bins=1) for buckets in (num, num, 1))
-        carried = CarriedStats(experiment.empty_stats(), experiment.empty_stats(), *clean)
-        snapshot = CarryingSnapshot(**vars(snapshot), carried=carried)
+        snapshot = CarryingSnapshot(**vars(snapshot), carried=experiment.nothing_carried())
     return processes.replicate(snapshot, experiment.mesh)
 
 

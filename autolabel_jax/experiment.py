@@ -38,6 +38,7 @@ from autolabel_jax.types import (
     AveragedTrainState,
     Batch,
     BucketStats,
+    CarriedStats,
     Distance,
     InputGradient,
     TrainState,
@@ -87,6 +88,12 @@ class Experiment:
         """Returns statistics without any example, of the kind that the rule reads."""
         num_classes = self.num_classes if self.rule.reads_confusion else None
         return calibration.empty_stats(self.num_buckets, self.num_bins, num_classes)
+
+    def nothing_carried(self) -> CarriedStats:
+        """Returns the carried sums before the first visits."""
+        num = self.num_buckets
+        clean = (calibration.empty_stats(buckets, num_bins=1) for buckets in (num, num, 1))
+        return CarriedStats(self.empty_stats(), self.empty_stats(), *clean)
 
 
 def check(config: ConfigDict) -> tuple[augment.Augmentation, labels.LabelRule]:

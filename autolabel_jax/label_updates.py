@@ -28,7 +28,7 @@ class LabelUpdates:
     experiment: Experiment
     whole: Batch  # calibration split on the device
     step: calibration_step.CalibrationStep
-    carry: Callable[..., CarriedStats]  # ``_carry`` with its settings bound
+    carry: Callable[..., CarriedStats]  # ``carry`` with its settings bound
     apply: Callable[[Any, Any], Any]  # (state of the label rule, result of ``measure``) → state
 
     def measure(
@@ -83,12 +83,12 @@ def create(
         experiment=experiment,
         whole=whole,
         step=jit(step),
-        carry=jit(functools.partial(_carry, share=share, experiment=experiment)),
+        carry=jit(functools.partial(carry, share=share, experiment=experiment)),
         apply=jit(functools.partial(update, num_groups=num_groups, **settings)),
     )
 
 
-def _carry(
+def carry(
     carried: CarriedStats,
     stats: BucketStats,
     logits: jax.Array,
@@ -99,7 +99,18 @@ def _carry(
     share: float,
     experiment: Experiment,
 ) -> CarriedStats:
-    """Adds visits to carried sums; ``logits`` and ``label`` are those of the unmoved examples."""
+    """Adds the visits of an update to carried sums, see ``calibration.carry``.
+
+    Args:
+      carried: sums before the update.
+      stats: sums [N, R] over the visits.
+      logits: float32 [n, K] of the unmoved held-out examples.
+      label: int32 [n].
+      rows: int32 [V], the visiting examples.
+      bucket: int32 [V], the buckets that they visit.
+      share: number of visits, as a share of those of a full pass.
+      experiment: fixed parts of the run.
+    """
     if experiment.augmentation.distance_is_given:  # no example is unmoved
         visited, clean = carried.recent_clean, carried.clean
     else:

@@ -9,15 +9,14 @@ import jax
 import numpy as np
 
 from autolabel_jax import (
-    calibration,
     calibration_step,
     image_ops,
     input_pipeline,
+    label_updates,
     processes,
     visits,
 )
 from autolabel_jax import experiment as experiment_lib
-from autolabel_jax.types import CarriedStats
 from benchmarks import label_cost
 from benchmarks import train_step_jax as own
 from configs import base
@@ -99,10 +98,11 @@ def make_calls(augment: str, buckets: int, arguments: argparse.Namespace, steps:
         jax.block_until_ready(stats)
 
     images = images_of(augment, arguments)
-    carry = jax.jit(functools.partial(calibration.carry, share=0.1))
     update = jax.jit(functools.partial(experiment.rule.update_carried, num_examples=images))
-    empty = calibration.empty_stats(experiment.num_buckets, experiment.num_bins)
+    empty, clean = experiment.nothing_carried(), np.zeros((len(held_out.label), own.NUM_CLASSES))
     some = dataclasses.replace(experiment, visits=num_visits(experiment, images))
+
+    carry = jax.jit(functools.partial(label_updates.carry, share=0.1, experiment=some))
 
     def visit() -> None:
         if not some.visits:
@@ -111,7 +111,9 @@ def make_calls(augment: str, buckets: int, arguments: argparse.Namespace, steps:
         stats = calibration_step.visit(
             state, held_out, key, step=step, experiment=some, order=order, epoch=0
         )
-        jax.block_until_ready(update(state.labels, carry(CarriedStats(empty, empty), stats)))
+        visited = visits.place(0, some.visits, order, some.num_buckets)
+        carried = carry(empty, stats, clean, held_out.label, *visited)
+        jax.block_until_ready(update(state.labels, carried))
 
     image = image_ops.to_float(held_out.input[:eval_batch])
     forward = jax.jit(functools.partial(experiment.model.apply, train=False))
