@@ -99,9 +99,10 @@ def assert_clean(image, original):
 
 
 def assert_same_chains(ours, images, code, amount, depth, most=1e-3):
-    """Equal except for a share of the pixels, and everywhere after operations that move none.
+    """Equal except for a share of the pixels, and everywhere after look-up tables alone.
 
-    A warp may be one grey level off, which a later operation may widen.
+    A warp may be one grey level off, and so may a blend where the compiler contracts its product
+    and sum; a later operation may widen that.
     """
     code, amount, depth = np.asarray(code), np.asarray(amount), np.asarray(depth)
     levels = np.asarray(ours) * 255
@@ -111,9 +112,11 @@ def assert_same_chains(ours, images, code, amount, depth, most=1e-3):
     assert np.mean(apart[depth == 1] > 1) < most / 10
     assert np.mean(apart > 1) < 1e-3
     used = np.where(np.arange(len(code))[:, None] < depth, code, 0)
-    moved = np.isin(used, [operations.CODE[name] for name in operations.WARPS]).any(0)
-    assert np.sum(~moved) > 20
-    assert apart[~moved].max() == 0
+    off = {*operations.WARPS, *operations.BLENDS, "contrast", "brightness"}
+    codes = [operations.CODE[name] for name in off & operations.CODE.keys()]
+    exact = ~np.isin(used, codes).any(0)
+    assert np.sum(exact) > 20
+    assert apart[exact].max() == 0
     assert np.abs(np.round(levels) - images).mean() > 10
 
 

@@ -107,7 +107,7 @@ def test_auto_augment_is_its_operations_in_sequence(name):
     draw = jax.jit(lambda d: auto_augment.draw_operations(key, d, shape, policy=name))
     code, amount, number, value = draw(distance)
     # A policy often stretches the grey levels after a shear, and so what it is off by.
-    most = {"cifar10": 1e-3, "imagenet": 0.01, "svhn": 0.03}[name]
+    most = {"cifar10": 3e-3, "imagenet": 0.01, "svhn": 0.03}[name]
     assert_same_chains(done.input, images, code, amount, np.asarray(number), most)
     np.testing.assert_allclose(done.distance.value, distance.value, atol=1e-6)
     np.testing.assert_array_equal(done.distance.value, value)

@@ -41,7 +41,7 @@ def test_the_other_numbers_of_the_base_that_count_have_limits():
     flat = traverse_util.flatten_dict(base.base().to_dict(), sep=".")
     whole = {name for name, value in flat.items() if type(value) is int}
     assert whole - limits.LIMITS.keys() == {
-        *("model.depth", "model.width"),
+        *("model.depth", "model.width", "model.patch", "labels.start_epoch"),
         *("augment.max_depth", "augment.max_operations", "augment.num_steps"),
     }
 
