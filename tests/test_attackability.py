@@ -71,6 +71,7 @@ def ranked(tmp_path_factory):
     return config, out
 
 
+@pytest.mark.slow
 def test_the_splits_of_the_first_run_are_kept(ranked):
     config, out = ranked
     before = datasets.load(config)
@@ -88,6 +89,7 @@ def test_the_splits_of_the_first_run_are_kept(ranked):
     assert np.isfinite(found).any()
 
 
+@pytest.mark.slow
 def test_it_is_autolabel_with_another_distance(ranked, tmp_path):
     """The labels of every epoch by hand, from the confidence and accuracy of each group."""
     config = digits_ar_adals.get_config()

@@ -146,7 +146,10 @@ def test_signs_are_even():
     assert stats.binomtest(int(np.sum(shift > 0)), len(shift)).pvalue > 1e-3
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name",
+    [n if n == "svhn" else pytest.param(n, marks=pytest.mark.slow) for n in NAMES],
+)
 def test_a_distance_gets_the_nearest_that_exists(name):
     method, edges = create("auto_augment", policy=name), buckets.make_edges("equal_width", 4)
     image = some_images(64, 8, 8)
@@ -217,6 +220,7 @@ def test_batch_of_one_constant_and_grey_images(name):
         method.check_input(helpers.make_dataset(shape=(9,)).spec)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["auto_augment", "trivial_augment"])
 def test_trains(name, tmp_path):
     config = helpers.small_config(augment__name=name)

@@ -242,7 +242,12 @@ VISITS = {  # 128 visits an update, of 64 held-out images in three buckets
 # Visits hold the state of the exact pass, and more.
 SLOW = pytest.param(CONFUSION, id="confusion", marks=pytest.mark.slow)
 EACH = pytest.mark.parametrize(
-    "changes", [SLOW, pytest.param(TEACHER, id="teacher"), pytest.param(VISITS, id="visits")]
+    "changes",
+    [
+        SLOW,
+        pytest.param(TEACHER, id="teacher", marks=pytest.mark.slow),
+        pytest.param(VISITS, id="visits"),
+    ],
 )
 
 

@@ -231,7 +231,7 @@ def filled(changes):
 
 
 @EACH
-@pytest.mark.parametrize("stop_at", [1, 3])
+@pytest.mark.parametrize("stop_at", [1, pytest.param(3, marks=pytest.mark.slow)])
 def test_stopped_and_resumed_ends_with_the_same_bits(tmp_path, changes, stop_at):
     config = helpers.small_config(epochs=3, accumulate=2, **filled(changes))
     calls = iter(range(99))
@@ -249,6 +249,7 @@ def test_stopped_and_resumed_ends_with_the_same_bits(tmp_path, changes, stop_at)
     assert (target.max(-1) < 1).all()
 
 
+@pytest.mark.slow
 @EACH
 def test_bfloat16_gives_finite_labels_in_float32(tmp_path, changes):
     config = helpers.small_config(dtype="bfloat16", **filled(changes))

@@ -155,8 +155,11 @@ def test_floats_of_a_table_are_taken_as_they_are(tmp_path):
 
 @pytest.mark.parametrize(
     ("calibrator", "has_features", "has_reference"),
-    [("pooled_temperature", False, False), ("drift", True, False)]
-    + [("drift_entropy_trust_recentred", True, True)],
+    [
+        pytest.param("pooled_temperature", False, False, marks=pytest.mark.slow),
+        ("drift", True, False),
+        ("drift_entropy_trust_recentred", True, True),
+    ],
 )
 def test_calibrators_bring_the_features_that_they_read(
     calibrator, has_features, has_reference, others, tmp_path

@@ -290,7 +290,7 @@ def test_crop_and_flip_leave_the_pixels_of_the_image(dataset):
     np.testing.assert_array_equal(clean.input, np.rint(drawn.input * 255))  # nothing else moves it
 
 
-@pytest.mark.parametrize("parts", [1, 2])
+@pytest.mark.parametrize("parts", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_teacher_labels_the_unmoved_images(dataset, parts):
     """Labels of nothing but the average, which differs from the parameters."""
     changes = {"labels__rule": "ema_teacher", "labels__teacher_temperature": 2.0}
