@@ -184,10 +184,7 @@ def carry(
 def correction(
     read: Callable[[BucketStats], Array], visited_clean: BucketStats, clean: BucketStats
 ) -> Array:
-    """Returns what to add to ``read`` of visits, to remove the chance of which examples visited.
-
-    It is the control variate read(clean) - read(visited_clean): the unmoved examples are all
-    measured anyway, and the visited ones among them differ from all as they do when moved.
+    """Returns the control variate of visits, to be added to ``read`` of the moved examples.
 
     Args:
       read: ``accuracy``, ``confidence`` or ``gap``.
@@ -195,7 +192,7 @@ def correction(
       clean: sums [1, R] over all held-out examples, unmoved.
 
     Returns:
-      float32 [N]; 0 where a bucket has no visits, or if nothing is known of unmoved examples.
+      float32 [N]; 0 where a bucket has no visits, or if there are no unmoved examples.
     """
     change = read(clean) - read(visited_clean)
     return jnp.where(jnp.isnan(change), 0, change)

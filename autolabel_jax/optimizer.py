@@ -33,7 +33,7 @@ class Optimizer:
           weight_decay: λ.
           mask: which parameters decay.
         """
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} defines no transformation")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -33,7 +33,7 @@ RUNS = {
 
 
 def environment() -> dict:
-    """What the bits hang on besides the code."""
+    """What the bits depend on besides the code."""
     try:
         flags = pathlib.Path("/proc/cpuinfo").read_text().split()
     except OSError:
