@@ -21,6 +21,9 @@ def base() -> ConfigDict:
     config.image_size = 224  # Side of streamed photographs, pixels
     config.data = ConfigDict()
     config.data.skip_unreadable = False  # Leave out image files that cannot be decoded
+    config.data.kind = ""  # manifest: kind of the inputs ('': by the columns)
+    config.data.columns = ""  # manifest: columns of features, by commas ('': all others)
+    config.data.missing = "error"  # Missing values of a table: 'error', or 'mask': an indicator
     config.loader_workers = 0  # Number of processes that decode streamed photographs (0 = threads)
 
     config.model = ConfigDict()

@@ -6,7 +6,7 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 
-from autolabel_jax.datasets import KINDS, InputSpec
+from autolabel_jax.datasets import KINDS, Dataset, InputSpec
 from autolabel_jax.types import Augmented, Batch, Distance, InputGradient
 
 
@@ -52,6 +52,11 @@ class Augmentation:
                 f"augment.name: {self.name!r} accepts inputs of kind {', '.join(self.kinds)}; "
                 f"got {spec.kind!r}"
             )
+
+    def for_data(self, dataset: Dataset) -> "Augmentation":
+        """Returns the method with what it reads of a data set, such as the scale of its inputs."""
+        del dataset
+        return self
 
     @property
     def name(self) -> str:
