@@ -75,7 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
         return result
     folder = arguments.out / "predictor"
     exporting.export_run(arguments.out, folder, licence=arguments.licence)
-    output.say(f"wrote {folder}; classify with: autolabel predict --model={folder} --data=IMAGES")
+    output.say(f"wrote {folder}; classify with: autolabel predict --model={folder} --data=NEW")
     return 0
 
 

@@ -1,5 +1,7 @@
 """Reads the small tables that scikit-learn contains: ``dataset='sklearn/wine'`` and others.
 
+``sklearn/digits`` has the 64 grey levels of the images that ``digits`` has enlarged.
+
 A third of each class is the test split, the same in every run.
 """
 
@@ -9,7 +11,7 @@ from autolabel_jax.datasets.digits import split_rows
 from autolabel_jax.datasets.split import Source, Split
 
 PREFIX = "sklearn/"
-NAMES = ("wine", "breast_cancer", "iris")
+NAMES = ("wine", "breast_cancer", "iris", "digits")
 
 
 def read(name: str) -> Source:
@@ -26,7 +28,7 @@ def read(name: str) -> Source:
     short = name.removeprefix(PREFIX)
     if short not in NAMES:
         known = ", ".join(PREFIX + known for known in NAMES)
-        raise ValueError(f"dataset: got {name!r}, expected one of: {known}; or digits")
+        raise ValueError(f"dataset: got {name!r}, expected one of: {known}")
     found = getattr(datasets, f"load_{short}")()
     label = found.target.astype(np.int32)
     everything = Split(found.data.astype(np.float32), label, None, np.arange(len(label)))

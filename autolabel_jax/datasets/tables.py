@@ -95,7 +95,8 @@ def encode(where: str, columns: Columns, encoding: Mapping[str, Any]) -> np.ndar
             f"{where}: lacks the columns {_some(lacking)}; it has {_some(list(columns))}"
         )
     parts = [_encode(where, columns[c["name"]], c) for c in encoding["columns"]]
-    inputs = np.concatenate(parts, axis=1).astype(np.float32)
+    with np.errstate(over="ignore"):  # overflow is reported below
+        inputs = np.concatenate(parts, axis=1).astype(np.float32)
     if (bad := ~np.isfinite(inputs)).any():
         row, entry = np.argwhere(bad)[0]
         named = encoding["columns"][column_of(encoding)[entry]]["name"]
