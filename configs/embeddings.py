@@ -25,4 +25,4 @@ def get_config(arg: str | None = None) -> ConfigDict:
 
 def get_sweep(add, name: str = "short") -> None:
     """Adds the runs of a study of configs/sweeps.py with two augmentations and five seeds."""
-    sweeps.across(add, name, range(5), ("gaussian_noise", "mixup"))
+    sweeps.across(add, name, range(5), features.AUGMENTATIONS)

@@ -1,5 +1,7 @@
 """Augmentations of feature vectors and time series, against NumPy and SciPy."""
 
+import functools
+
 import helpers
 import jax
 import jax.numpy as jnp
@@ -7,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from autolabel_jax import augment, experiment, input_pipeline
+from autolabel_jax import augment, calibration_step, experiment, input_pipeline
 from autolabel_jax.augment import FeatureMasking, GaussianNoise
 from autolabel_jax.datasets import Dataset, Split
 from autolabel_jax.types import Batch, Distance
@@ -151,3 +153,28 @@ def test_an_experiment_reads_the_scale_of_the_data():
     )
     made = experiment.create(config, dataset, input_pipeline.make_mesh())
     np.testing.assert_array_equal(made.augmentation.std, STD)
+
+
+def test_a_held_out_input_counts_in_the_bucket_of_the_rounded_distance():
+    dataset = dataset_of((6,))  # hides 0, 1, 2 or 3 of 6 features: distances 0, 1/3, 2/3 and 1
+    fields = {"name": "feature_masking", "max_hidden": 0.5}
+    config = helpers.small_config(
+        **{f"augment__{name}": value for name, value in fields.items()},
+        **{"model__name": "mlp", "crop_pad": 0, "flip": False, "batch_size": 8, "buckets__num": 4},
+    )
+    made = experiment.create(config, dataset, input_pipeline.make_mesh())
+    state = experiment.init_state(made, 0, (6,))
+    whole = input_pipeline.put_split(dataset.calibration, made.mesh)
+    step = jax.jit(functools.partial(calibration_step.calibration_step, experiment=made))
+    rows, count = jnp.arange(20), np.zeros(4)
+    for i in range(40):  # drawn in (0, 1/4]: nothing is hidden up to 1/6, then one feature
+        stats = step(state, whole, rows, jnp.zeros(20, jnp.int32), jax.random.key(i))
+        count += np.asarray(stats.count).sum(1)
+    np.testing.assert_array_equal(count[2:], [0, 0])
+    assert count.sum() == 800
+    assert stats_of_share(count[0], 800, 2 / 3)
+
+
+def stats_of_share(found, num, share):
+    """Whether a number of successes is likely."""
+    return stats.binomtest(int(found), num, share).pvalue > 0.01

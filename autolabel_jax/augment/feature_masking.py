@@ -28,6 +28,7 @@ class FeatureMasking(base.Augmentation):
     kinds: ClassVar[tuple[str, ...]] = ("series", "features")
     group_name: ClassVar[str] = "mask"
     in_sweep: ClassVar[bool] = False
+    rounds: ClassVar[bool] = True
 
     max_hidden: float = setting(
         0.5, "largest share of features or time steps hidden", low=0.01, high=1, search="0.1..0.9"
