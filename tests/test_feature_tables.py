@@ -83,8 +83,14 @@ def test_columns_can_be_the_steps_of_a_series():
 @pytest.mark.parametrize(
     ("column", "message"),
     [
-        ([1.0, None, 2.0, 3.0, 4.0, 5.0], r"column 'x' has 1 missing values, .* row 2; .*='mask'"),
-        ([None] * 6, r"column 'x' has 6 missing values, the first one in row 1; leave it out .*s$"),
+        (
+            [1.0, None, 2.0, 3.0, 4.0, 5.0],
+            r"column 'x' lacks a value in 1 rows, .* row 2; .*='mask'",
+        ),
+        (
+            [None] * 6,
+            r"column 'x' lacks a value in 6 rows, the first one is row 1; leave it out .*s$",
+        ),
         (["1", "2", "3", "oops", "5", "6"], r"'x' holds numbers, but in row 4 the text 'oops'"),
         ([1.0, np.inf, 2.0, 3.0, 4.0, 5.0], r"'x' must hold finite numbers; got inf in row 2"),
         ([1.0, 1e39, 2.0, 3.0, 4.0, 5.0], r"column 'x' holds a number too large in row 2"),

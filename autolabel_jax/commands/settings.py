@@ -93,10 +93,13 @@ def choose(
     why = (
         "streamed images are cropped when they are decoded" if stream else "an eighth of the image"
     )
-    chosen["crop_pad"] = crop, why
+    not_image = f"inputs of kind {facts.kind!r} are not moved"
+    chosen["crop_pad"] = crop, why if image else not_image
     chosen["flip"] = (
         image and facts.dataset == "manifest",
-        "mirror images keep their class in photographs; not in text or digits",
+        "mirror images keep their class in photographs; not in text or digits"
+        if image
+        else not_image,
     )
     name = "given" if facts.distance else ("augmix" if image else "mixup")
     why = "the data have distances" if facts.distance else f"for inputs of kind {facts.kind!r}"

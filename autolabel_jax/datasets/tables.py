@@ -125,7 +125,7 @@ def _fit(
     if any(gone) and (missing == "error" or not present):
         advice = "leave it out of data.columns" + (", or use data.missing='mask'" * bool(present))
         raise ValueError(
-            f"{where}: column {name!r} has {sum(gone)} missing values, the first one in row "
+            f"{where}: column {name!r} lacks a value in {sum(gone)} rows, the first one is row "
             f"{gone.index(True) + 1}; {advice}"
         )
     categories, fill = None, None
