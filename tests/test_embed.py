@@ -61,7 +61,7 @@ def test_they_are_a_data_set_of_feature_vectors(embedded, tmp_path):
     ("given", "message"),
     [
         (["--out=e.csv"], "expected one of --config and --workdir"),
-        (["--out=e.csv", *helpers.flags()], "--out: got e.csv, expected a name that ends in .parquet"),
+        (["--out=e.csv", *helpers.flags()], "expected a name that ends in .parquet"),
         (["--out=e.parquet", *helpers.flags()], "model.init_from: got '', expected the weights"),
     ],
 )
