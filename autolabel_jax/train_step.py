@@ -12,6 +12,7 @@ import optax
 from autolabel_jax import (
     accumulation,
     buckets,
+    example_weights,
     image_ops,
     input_pipeline,
     optimizer,
@@ -21,7 +22,12 @@ from autolabel_jax.types import Augmented, AveragedTrainState, Batch, StepMetric
 
 
 def train_step(
-    state: TrainState, batch: Batch, key: jax.Array, *, experiment: Experiment
+    state: TrainState,
+    batch: Batch,
+    key: jax.Array,
+    held_out: Batch | None = None,
+    *,
+    experiment: Experiment,
 ) -> tuple[TrainState, StepMetrics]:
     """Does one optimiser update on augmented inputs.
 
@@ -29,6 +35,7 @@ def train_step(
       state: state before the step.
       batch: clean inputs [B, ...].
       key: typed key of this step.
+      held_out: calibration split [n, ...], with ``experiment.reweights``.
       experiment: fixed parts of the run.
 
     Returns:
@@ -79,9 +86,18 @@ def train_step(
         gradient, (rows, batch_stats) = jax.grad(mean_loss, has_aux=True)(state.params, part)
         return (gradient, batch_stats), rows
 
+    parts = (augmented.input, soft_label, scale, weight)
+    if experiment.reweights:
+        assert held_out is not None
+        own = example_weights.of_batch(
+            lambda params, part: mean_loss(params, part)[1][0][0],
+            *(parts, state, held_out, key),
+            experiment=experiment,
+        )
+        parts = (*parts[:-1], own if weight is None else own * weight)
     (gradient, batch_stats), (loss, top, followed) = accumulation.mean(
         gradient_of,
-        (augmented.input, soft_label, scale, weight),
+        parts,
         experiment.accumulate,
         experiment.mesh,
     )
@@ -115,6 +131,7 @@ def train_steps(
     order: jax.Array | None,
     key: jax.Array,
     first_step: jax.Array,
+    held_out: Batch | None = None,
     *,
     num_steps: int,
     experiment: Experiment,
@@ -127,6 +144,7 @@ def train_steps(
       order: int32 [n], rows of the split in the order of the epoch; None if ``whole`` is a batch.
       key: typed key of the epoch.
       first_step: int32 [], index of the first of these steps in the epoch.
+      held_out: as in ``train_step``.
       num_steps: number of steps, static; 1 on the CPU, where convolution gradients inside a
         scan are 15-80 times slower (jax issue 12868).
       experiment: fixed parts of the run.
@@ -139,7 +157,8 @@ def train_steps(
         batch = input_pipeline.step_batch(
             whole, order, step, experiment.batch_size, experiment.mesh
         )
-        return train_step(state, batch, jax.random.fold_in(key, step), experiment=experiment)
+        step_key = jax.random.fold_in(key, step)
+        return train_step(state, batch, step_key, held_out, experiment=experiment)
 
     if num_steps == 1:
         state, metrics = one(state, first_step)
@@ -162,7 +181,8 @@ def draw_augmented(
     if experiment.flip:
         image = image_ops.random_flip(flip_key, image)
     batch = batch.replace(input=image)
-    distance = experiment.augmentation.draw(draw_key, image.shape[0])
+    drawn = experiment.augmentation.draw(draw_key, image.shape[0])
+    distance = experiment.rule.distance(state.labels, batch.label, drawn)
     variables = {"params": state.params, "batch_stats": state.batch_stats}
     return batch, apply_augmentation(experiment, variables, batch, apply_key, distance)
 
