@@ -21,6 +21,8 @@ def base() -> ConfigDict:
     config.image_size = 224  # Side of streamed photographs, pixels
     config.data = ConfigDict()
     config.data.skip_unreadable = False  # Leave out image files that cannot be decoded
+    config.data.train_labels = ""  # Labels to train on in place of the data's: FILE.npz:KEY
+    config.data.clean_calibration = False  # … but calibration examples keep the data's
     config.loader_workers = 0  # Number of processes that decode streamed photographs (0 = threads)
 
     config.model = ConfigDict()
@@ -39,6 +41,7 @@ def base() -> ConfigDict:
     config.batch_size = 128  # Training batch size, over all devices
     config.accumulate = 1  # Split each batch into this many parts, computed one after another
     config.class_weights = "none"  # In the loss: 'none', 'balanced', or numbers: '1,2.5' by class
+    config.example_weights = "none"  # In the loss: 'none', or 'reweight' by held-out examples
     config.eval_batch_size = 1000  # Batch size of calibration and evaluation, over all devices
 
     config.crop_pad = 4  # Zero padding before random crops in training, pixels (0 = no crop)

@@ -99,6 +99,14 @@ class Source:
 
 
 @dataclasses.dataclass(frozen=True)
+class Relabelled:
+    """Says how many labels from ``data.train_labels`` differ from those of the data."""
+
+    train: int
+    calibration: int  # 0 if these examples keep the labels of the data
+
+
+@dataclasses.dataclass(frozen=True)
 class Dataset:
     """Holds a data set that is ready for a run.
 
@@ -118,6 +126,7 @@ class Dataset:
     superclass: np.ndarray | None = None  # int32 [K], superclass of each class, if defined
     kind: str | None = None  # kind of the inputs, see ``InputSpec``; None = by their shape
     group_names: tuple[str, ...] = ()  # of ``Split.group``
+    relabelled: Relabelled | None = None  # None: all labels are those of the data
 
     @functools.cached_property
     def spec(self) -> InputSpec:
