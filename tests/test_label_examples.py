@@ -230,8 +230,15 @@ def filled(changes):
     return changes | {"labels__teacher": str(predictor_folders.digits()[1])}
 
 
-@EACH
-@pytest.mark.parametrize("stop_at", [1, pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("changes", "stop_at"),
+    [
+        (ADAPTIVE, 1),
+        pytest.param(ADAPTIVE, 3, marks=pytest.mark.slow),
+        pytest.param(DISTILLED, 1, marks=pytest.mark.slow),
+        pytest.param(DISTILLED, 3, marks=pytest.mark.slow),
+    ],
+)
 def test_stopped_and_resumed_ends_with_the_same_bits(tmp_path, changes, stop_at):
     config = helpers.small_config(epochs=3, accumulate=2, **filled(changes))
     calls = iter(range(99))
