@@ -157,7 +157,10 @@ def create(config: ConfigDict, dataset: Dataset, mesh: Mesh) -> Experiment:
     if isinstance(augmentation, augment.Given) and dataset.group_names:
         augmentation = augment.GivenInGroups(len(dataset.group_names))
     edges, calibration_edges = _make_edges(config, augmentation, dataset.train.distance)
-    _check_mixing(augmentation, rule, edges)
+    loss = losses.create(config)
+    mixes = _mixes(augmentation, edges)
+    _check_mixing(augmentation, rule, mixes)
+    _check_views(loss, augmentation, rule, mixes)
     model = models.create(
         config,
         num_classes=dataset.num_classes,
@@ -174,7 +177,7 @@ def create(config: ConfigDict, dataset: Dataset, mesh: Mesh) -> Experiment:
         model=model,
         augmentation=augmentation,
         rule=rule,
-        loss=losses.create(config),
+        loss=loss,
         optimizer=optimizer.create(config, steps_per_epoch, factors)[0],
         edges=edges,
         calibration_edges=calibration_edges,
@@ -304,16 +307,44 @@ def _make_edges(
     return edges, buckets.make_edges(calibration_kind, num, drawn)
 
 
-def _check_mixing(
-    augmentation: augment.Augmentation, rule: labels.LabelRule, edges: np.ndarray
-) -> None:
-    """Checks that each input shows one example, if each example has a label of its own."""
+def _mixes(augmentation: augment.Augmentation, edges: np.ndarray) -> bool:
+    """Returns whether inputs are mixtures of two examples."""
     own = augmentation.own_confidence(buckets.middles(edges, augmentation.num_groups))
-    if rule.reads_examples and np.any(np.asarray(own) < 1):
+    return bool(np.any(np.asarray(own) < 1))
+
+
+def _check_mixing(augmentation: augment.Augmentation, rule: labels.LabelRule, mixes: bool) -> None:
+    """Checks that each input shows one example, if each example has a label of its own."""
+    if rule.reads_examples and mixes:
         raise ValueError(
             f"labels.rule: got {rule.name!r} with augment.name={augmentation.name!r}, whose inputs "
             "are mixtures of two examples; each example has a label of its own; use another "
             "augmentation"
+        )
+
+
+def _check_views(
+    loss: losses.Loss, augmentation: augment.Augmentation, rule: labels.LabelRule, mixes: bool
+) -> None:
+    """Checks that there can be several views of each example, if the loss asks for them."""
+    if loss.num_views == 1:
+        return
+    name, reason = f"augment.name={augmentation.name!r}", ""
+    if augmentation.distance_is_given:
+        reason = "whose inputs come augmented, each once"
+    elif not augmentation.moves_inputs:
+        reason = "whose views are all the same"
+    elif mixes:
+        reason = "whose inputs are mixtures of two examples"
+    elif rule.reads_examples:
+        name, reason = f"labels.rule={rule.name!r}", "whose examples have one label for all views"
+    if reason:
+        fields = {"jsd": loss.jsd, "copies": loss.copies, "copies_labels": loss.copies_labels}
+        field = "jsd" if loss.jsd else "copies" if loss.copies > 1 else "copies_labels"
+        raise ValueError(
+            f"loss.{field}: got {fields[field]!r}, for which a step sees several views of each "
+            f"example, with {name}, {reason}; use another one, or loss.jsd=0, loss.copies=1 and "
+            "loss.copies_labels='hard'"
         )
 
 

@@ -2,7 +2,7 @@
 
     python -m experiments.sweep --config=configs/digits_augmix.py --workdir=runs/sweep
         [--sweep=NAME] [--axes="labels.rule=one_hot,autolabel;seed=0..4"]
-        [--processes=2] [--ray=ADDRESS] [--search=tpe|random] [--trials=20]
+        [--processes=2] [--ray=ADDRESS] [--search=tpe|random|grid] [--trials=20]
         [--max_minutes=9] [--corruptions] [--attacks=fgsm,pgd20] [--examples=1000]
 
 The runs are those that the config's ``get_sweep(add)`` adds, times the axes. Each run has a folder

@@ -107,7 +107,8 @@ def test_auto_augment_is_its_operations_in_sequence(name):
     method = create("auto_augment", policy=name)
     distance = method.draw(jax.random.key(1), shape[0])
     done = jax.jit(method.apply)(key, make_batch(images), distance)
-    draw = jax.jit(lambda d: auto_augment.draw_operations(key, d, shape, policy=name))
+    every = auto_augment.outcomes(name)
+    draw = jax.jit(lambda d: auto_augment.draw_operations(key, d, shape, every=every))
     code, amount, number, value = draw(distance)
     # A policy often stretches the grey levels after a shear, and so what it is off by.
     most = {"cifar10": 3e-3, "imagenet": 0.01, "svhn": 0.03}[name]
@@ -129,7 +130,7 @@ def test_sub_policies_of_one_distance_keep_their_probabilities():
     with_invert = sum(probability for first, probability in rows if first == "invert")
     distance = distances(np.ones(4000), np.ones(4000))
     code, amount, number, value = auto_augment.draw_operations(
-        jax.random.key(0), distance, (4000, 8, 8, 3), policy="imagenet"
+        jax.random.key(0), distance, (4000, 8, 8, 3), every=auto_augment.outcomes("imagenet")
     )
     inverted = np.asarray(code[0]) == operations.CODE["solarize"]
     assert not np.any(amount[0][inverted])
@@ -142,7 +143,7 @@ def test_sub_policies_of_one_distance_keep_their_probabilities():
 def test_signs_are_even():
     distance = create("auto_augment").draw(jax.random.key(0), 20000)
     code, amount, _, _ = auto_augment.draw_operations(
-        jax.random.key(1), distance, (20000, 32, 32, 3), policy="cifar10"
+        jax.random.key(1), distance, (20000, 32, 32, 3), every=auto_augment.outcomes("cifar10")
     )
     shift = np.asarray(amount)[np.asarray(code) == operations.CODE["translate_y"]]
     assert set(np.unique(np.abs(shift))) == {4.0, 14.0}  # m = 3 and 9, of 150/331 · 32
@@ -230,6 +231,32 @@ def test_batch_of_one_constant_and_grey_images(name):
 def test_trains(name, tmp_path):
     config = helpers.small_config(augment__name=name)
     assert train.train(config, tmp_path, progress=False)["augmentation"] == name
+
+
+def test_random_policies_are_uniform_in_the_search_space_of_the_paper():
+    drawn = [op for seed in range(200) for pair in policies.random_policy(seed) for op in pair]
+    assert len(drawn) == 200 * 25 * 2
+    published = {op[0] for table in policies.POLICIES.values() for pair in table for op in pair}
+    names, probabilities, magnitudes = zip(*drawn, strict=True)
+    assert published <= set(policies.NAMES) == set(names) and len(policies.NAMES) == 14
+    assert set(np.round(np.multiply(probabilities, 10), 9)) == set(range(11))
+    assert set(magnitudes) == set(range(10))
+    for column in (names, probabilities, magnitudes):
+        _, counts = np.unique(column, return_counts=True)
+        assert stats.chisquare(counts).pvalue > 1e-3
+
+
+def test_the_seed_chooses_the_random_policy():
+    image, distance = make_batch(some_images(16, 8, 8)), distances(np.ones(16), np.full(16, 0.6))
+    methods = [create("auto_augment", policy="random", policy_seed=seed) for seed in (3, 3, 4)]
+    first, same, other = (
+        np.asarray(m.apply(jax.random.key(1), image, distance).input) for m in methods
+    )
+    np.testing.assert_array_equal(first, same)
+    assert np.any(first != other)
+    tables = [auto_augment.outcomes("random", seed) for seed in (3, 4)]
+    assert np.any(tables[0].code != tables[1].code)
+    np.testing.assert_allclose([np.exp(t.log_probability).sum() for t in tables], 1, rtol=1e-5)
 
 
 def test_an_unknown_policy_is_refused():

@@ -144,6 +144,25 @@ def test_on_a_space_of_two_runs_each_is_trained_once(optuna, tmp_path):
     assert len(board.outcomes) == len(search) == 8
 
 
+def test_a_grid_runs_every_combination_once_and_resumes(optuna, tmp_path):
+    axes = "labels.alpha=0.1,1.0;buckets.num=1,2,3"
+    left = [False, False, True]
+    execute(make_search(tmp_path, 1, axes, sampler="grid"), stop=lambda: left.pop(0))
+    search = make_search(tmp_path, 1, axes, sampler="grid")
+    execute(search)
+    pairs = [
+        (t.params["labels.alpha"], t.params["buckets.num"]) for t in trials_of(optuna, tmp_path)
+    ]
+    assert sorted(pairs) == [(alpha, num) for alpha in (0.1, 1.0) for num in (1, 2, 3)]
+    assert "0.0000, buckets.num=2,labels.alpha=1.0" in search.best_line()
+
+
+@pytest.mark.usefixtures("optuna")
+def test_a_grid_of_a_range_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="labels.alpha is a range; --search=grid needs a list"):
+        make_search(tmp_path, 1, sampler="grid")
+
+
 def test_two_trials_of_a_run_that_is_running_get_its_figure(optuna, tmp_path):
     search = make_search(tmp_path, 2, "labels.alpha=1.0;buckets.num=2,2")
     runs = iter(search)

@@ -1,4 +1,4 @@
-"""Implements AutoAugment with the published policies.
+"""Implements AutoAugment with the published policies, and with random ones.
 
 Cubuk, Zoph, Mané, Vasudevan, Le (2019), "AutoAugment: Learning Augmentation Policies from Data". An
 image gets one of 25 sub-policies: two operations, each with a probability and a magnitude m of 9.
@@ -48,8 +48,11 @@ class AutoAugment(operations.Chained):
     in_sweep: ClassVar[bool] = False
 
     policy: str = setting(
-        "cifar10", "data set of the published policy", choices=tuple(policies.POLICIES)
+        "cifar10",
+        "data set of the published policy, or random",
+        choices=(*policies.POLICIES, "random"),
     )
+    policy_seed: int = setting(0, "seed of policy=random", low=0)
 
     @property
     def num_groups(self) -> int:
@@ -58,7 +61,7 @@ class AutoAugment(operations.Chained):
 
     def draw(self, key: jax.Array, num: int) -> Distance:
         """Draws sub-policies, and which of their operations are applied."""
-        every = outcomes(self.policy)
+        every = outcomes(self.policy, self.policy_seed)
         chosen = jax.random.categorical(key, every.log_probability, shape=(num,))
         group = jnp.asarray(_groups(every))[chosen]
         return Distance(group=group, value=jnp.asarray(every.mean_strength)[chosen])
@@ -73,7 +76,10 @@ class AutoAugment(operations.Chained):
         """Applies a sub-policy of each distance; images are uint8 [B, H, W, C], C = 1 or 3."""
         del input_gradient
         code, amount, number, value = draw_operations(
-            key, distance, batch.input.shape, policy=self.policy
+            key,
+            distance,
+            batch.input.shape,
+            every=outcomes(self.policy, self.policy_seed),
         )
         image = operations.chain(batch.input, code, amount, number, enhance=True)
         moved = image_ops.to_float(image)
@@ -81,10 +87,15 @@ class AutoAugment(operations.Chained):
 
 
 @functools.cache
-def outcomes(policy: str) -> Outcomes:
-    """Lists what a policy of ``policies.POLICIES`` can do to an image, R = 100."""
+def outcomes(policy: str, seed: int = 0) -> Outcomes:
+    """Lists what a policy can do to an image, R = 100.
+
+    Args:
+      policy: key of ``policies.POLICIES``, or 'random'.
+      seed: seed of a random policy.
+    """
     rows = []
-    table = policies.POLICIES[policy]
+    table = policies.random_policy(seed) if policy == "random" else policies.POLICIES[policy]
     for pair, applied in itertools.product(table, itertools.product((False, True), repeat=2)):
         probability = 1 / len(table)
         done = []
@@ -104,7 +115,7 @@ def outcomes(policy: str) -> Outcomes:
 
 
 def draw_operations(
-    key: jax.Array, distance: Distance, shape: tuple[int, ...], *, policy: str
+    key: jax.Array, distance: Distance, shape: tuple[int, ...], *, every: Outcomes
 ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
     """Draws operations at the distances for a batch of ``shape`` [B, H, W, C].
 
@@ -115,7 +126,6 @@ def draw_operations(
       value: float32 [B], their mean strength, the possible one next to that of the distance.
     """
     choose_key, sign_key = jax.random.split(key)
-    every = outcomes(policy)
     possible = every.log_probability > LOW / 2
     same = possible & (_groups(every) == jnp.asarray(distance.group)[:, None])
     gap = jnp.where(same, jnp.abs(every.mean_strength - distance.value[:, None]), jnp.inf)

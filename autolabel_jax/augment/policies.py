@@ -2,12 +2,34 @@
 
 Cubuk, Zoph, Mané, Vasudevan, Le (2019), "AutoAugment: Learning Augmentation Policies from Data",
 tables 7 to 9: 25 sub-policies of two operations, with the probability of each and its magnitude, of
-9. The magnitudes of autocontrast, equalize and invert have no effect.
+9. The magnitudes of autocontrast, equalize and invert have no effect. ``random_policy`` draws from
+the space in which these policies were found.
 """
 
-Operation = tuple[str, float, int]
+import numpy as np
 
-CIFAR10: tuple[tuple[Operation, Operation], ...] = (
+Operation = tuple[str, float, int]
+Policy = tuple[tuple[Operation, Operation], ...]
+
+# The operations of the search space that an image goes through alone, without Cutout.
+NAMES = (
+    "shear_x",
+    "shear_y",
+    "translate_x",
+    "translate_y",
+    "rotate",
+    "autocontrast",
+    "invert",
+    "equalize",
+    "solarize",
+    "posterize",
+    "contrast",
+    "color",
+    "brightness",
+    "sharpness",
+)
+
+CIFAR10: Policy = (
     (("invert", 0.1, 7), ("contrast", 0.2, 6)),
     (("rotate", 0.7, 2), ("translate_x", 0.3, 9)),
     (("sharpness", 0.8, 1), ("sharpness", 0.9, 3)),
@@ -35,7 +57,7 @@ CIFAR10: tuple[tuple[Operation, Operation], ...] = (
     (("translate_y", 0.7, 9), ("autocontrast", 0.9, 1)),
 )
 
-SVHN: tuple[tuple[Operation, Operation], ...] = (
+SVHN: Policy = (
     (("shear_x", 0.9, 4), ("invert", 0.2, 3)),
     (("shear_y", 0.9, 8), ("invert", 0.7, 5)),
     (("equalize", 0.6, 5), ("solarize", 0.6, 6)),
@@ -63,7 +85,7 @@ SVHN: tuple[tuple[Operation, Operation], ...] = (
     (("shear_x", 0.7, 2), ("invert", 0.1, 5)),
 )
 
-IMAGENET: tuple[tuple[Operation, Operation], ...] = (
+IMAGENET: Policy = (
     (("posterize", 0.4, 8), ("rotate", 0.6, 9)),
     (("solarize", 0.6, 5), ("autocontrast", 0.6, 5)),
     (("equalize", 0.8, 8), ("equalize", 0.6, 3)),
@@ -92,3 +114,14 @@ IMAGENET: tuple[tuple[Operation, Operation], ...] = (
 )
 
 POLICIES = {"cifar10": CIFAR10, "svhn": SVHN, "imagenet": IMAGENET}
+
+
+def random_policy(seed: int, num: int = 25) -> Policy:
+    """Draws ``num`` sub-policies: two operations, probabilities 0, .1 … 1, magnitudes 0 … 9."""
+    random = np.random.default_rng(seed)
+
+    def operation() -> Operation:
+        name = NAMES[random.integers(len(NAMES))]
+        return name, float(random.integers(11) / 10), int(random.integers(10))
+
+    return tuple((operation(), operation()) for _ in range(num))

@@ -19,7 +19,7 @@ from experiments.sweeping.execution import FAILED, STOPPED, Outcome
 from experiments.sweeping.runs import Run
 
 OBJECTIVES = ("calibration_nll", "calibration_ece")
-SAMPLERS = ("tpe", "random")
+SAMPLERS = ("tpe", "random", "grid")
 DIGITS = 4  # of a drawn number, to keep folder names readable
 
 
@@ -31,6 +31,7 @@ class Search:
 
     Args:
       axes: ranges and choices, see ``parse_space``; '' for those of ``default_space``.
+      trials: number of runs; a grid has as many as combinations.
       objective: field of metrics.jsonl to minimise.
 
     Raises:
@@ -50,12 +51,18 @@ class Search:
     ):
         self._config, self._root, self._objective = config, root, objective
         self._space = parse_space(axes, config)
+        combinations = _grid(self._space) if sampler == "grid" else []
+        trials = len(combinations) or trials
         self._study = _open_study(config, root, self._space, sampler, objective)
+        for combination in combinations:
+            self._study.enqueue_trial(combination, skip_if_exists=True)
         self._states = sweep_runs.import_extra("optuna", "--search").trial.TrialState
         kept = self._study.get_trials(states=[self._states.COMPLETE, self._states.RUNNING])
         # A command that was killed while it drew leaves a trial with some of its values.
         self._earlier = [trial for trial in kept if trial.params.keys() == self._space.keys()]
-        self._new = max(trials - len(self._study.trials), 0)  # number of runs to propose
+        queued = len(self._study.get_trials(states=[self._states.WAITING]))
+        # Number of runs to propose.
+        self._new = max(trials - len(self._study.trials) + queued, 0)
         self._repeated = 0  # number of proposals of a run that was running already
         self._numbers: dict[str, list[int]] = {}  # of the trials of each running run
 
@@ -127,7 +134,7 @@ def _open_study(
         )
     study.set_user_attr("asked", asked)
     seed = config.seed + len(study.trials)  # a resumed search must not repeat its draws
-    if sampler == "random":
+    if sampler != "tpe":
         study.sampler = optuna.samplers.RandomSampler(seed=seed)
     else:  # running trials count as bad, so that processes search in different places
         study.sampler = optuna.samplers.TPESampler(seed=seed, constant_liar=True)
@@ -159,6 +166,15 @@ def parse_space(text: str, config: ConfigDict) -> dict[str, Any]:
         except ValueError as error:
             raise ValueError(f"--axes: {name}={values[0]}: {error}") from error
     return space
+
+
+def _grid(space: dict[str, Any]) -> list[dict[str, Any]]:
+    """Returns all combinations of the values of a space of choices."""
+    for name, part in space.items():
+        if not hasattr(part, "choices"):
+            raise ValueError(f"--axes: {name} is a range; --search=grid needs a list of values")
+    values = itertools.product(*(part.choices for part in space.values()))
+    return [dict(zip(space, row, strict=True)) for row in values]
 
 
 def default_space(config: ConfigDict) -> str:
