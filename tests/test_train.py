@@ -196,6 +196,7 @@ def test_several_devices_agree_with_one(tmp_path, devices):
     assert device.startswith(f"{devices} x ")
 
 
+@pytest.mark.slow
 def test_a_batch_that_the_devices_do_not_divide_is_refused(tmp_path):
     done = helpers.command(
         *("-m", "experiments.train", *helpers.flags(batch_size=12)),
