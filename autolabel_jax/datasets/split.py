@@ -102,6 +102,14 @@ class Source:
 
 
 @dataclasses.dataclass(frozen=True)
+class Relabelled:
+    """Says how many labels from ``data.train_labels`` differ from those of the data."""
+
+    train: int
+    calibration: int  # 0 if these examples keep the labels of the data
+
+
+@dataclasses.dataclass(frozen=True)
 class Dataset:
     """Holds a data set that is ready for a run.
 
@@ -125,6 +133,7 @@ class Dataset:
     superclass: np.ndarray | None = None  # int32 [K], superclass of each class, if defined
     kind: str | None = None  # kind of the inputs, see ``InputSpec``; None = by their shape
     group_names: tuple[str, ...] = ()  # of ``Split.group``
+    relabelled: Relabelled | None = None  # None: all labels are those of the data
     encoding: dict[str, Any] | None = None
 
     @functools.cached_property
