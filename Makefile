@@ -54,7 +54,8 @@ table-cifar10: $(VENV)/.sweep  ## the same on CIFAR-10 with a small CNN, about 1
 # XLA compiles fast rather than well here, which halves the time; test-all compiles as runs do.
 test: export JAX_PLATFORMS ?= cpu
 test: export XLA_FLAGS ?= --xla_backend_optimization_level=0 \
-    --xla_llvm_disable_expensive_passes=true --xla_cpu_use_fusion_emitters=false
+    --xla_llvm_disable_expensive_passes=true --xla_cpu_use_fusion_emitters=false \
+    --xla_cpu_parallel_codegen_split_count=1
 test: $(VENV)/.dev  ## run the tests but for those marked slow, on WORKERS=2 processes
 	$(VENV)/bin/python -m pytest -n $(WORKERS) --dist loadfile -q -m "not slow"
 

@@ -13,7 +13,9 @@ def base() -> ConfigDict:
     config = ConfigDict()
     config.name = ""  # Name of the experiment, in result.json and tables
     config.seed = 0  # Seed of parameters, data order, augmentation and the calibration cut
-    config.dataset = "cifar10"  # digits, arrays, manifest, folder, a TFDS set, or module:Class
+    config.dataset = (
+        "cifar10"  # digits, sklearn/NAME, arrays, manifest, folder, TFDS, or module:Class
+    )
     config.data_dir = ""  # Folder of the data sets, or manifest ('': as TFDS)
     config.train_examples = 0  # Use N training examples, calibration included (0 = all)
     config.test_examples = 0  # Use N test examples (0 = all)
@@ -23,6 +25,9 @@ def base() -> ConfigDict:
     config.data.skip_unreadable = False  # Leave out image files that cannot be decoded
     config.data.train_labels = ""  # Labels to train on in place of the data's: FILE.npz:KEY
     config.data.clean_calibration = False  # … but calibration examples keep the data's
+    config.data.kind = ""  # manifest: kind of the inputs ('': by the columns)
+    config.data.columns = ""  # manifest: columns of features, by commas ('': all others)
+    config.data.missing = "error"  # Missing values of a table: 'error', or 'mask': an indicator
     config.loader_workers = 0  # Number of processes that decode streamed photographs (0 = threads)
 
     config.model = ConfigDict()

@@ -157,8 +157,7 @@ def create(config: ConfigDict, dataset: Dataset, mesh: Mesh) -> Experiment:
             "augment.name: got 'given', but the data set has no distances; "
             "use a manifest with a column `distance`, or dataset='arrays' with such an array"
         )
-    if isinstance(augmentation, augment.Given) and dataset.group_names:
-        augmentation = augment.GivenInGroups(len(dataset.group_names))
+    augmentation = augmentation.for_data(dataset)
     edges, calibration_edges = _make_edges(config, augmentation, dataset.train.distance)
     loss = losses.create(config)
     mixes = _mixes(augmentation, edges)

@@ -15,6 +15,7 @@ from autolabel_jax.datasets import (
     loader,
     manifest,
     manifest_streamed,
+    sklearn_sets,
     superclasses,
     train_labels,
 )
@@ -91,6 +92,7 @@ def load(config: ConfigDict) -> Dataset:
         superclass=superclasses.of(config.dataset),
         group_names=source.group_names,
         relabelled=relabelled,
+        encoding=source.encoding,
     )
     checks.check_dataset(dataset)
     return dataset
@@ -105,8 +107,11 @@ def _read(config: ConfigDict) -> Source:
     if name == "arrays":
         return arrays.read(data_dir)
     if name == "manifest":
-        skip = config.data.skip_unreadable
-        return manifest.read(data_dir, image_size=config.image_size, skip_unreadable=skip)
+        names = ("skip_unreadable", "kind", "columns", "missing")
+        settings = {key: config.data[key] for key in names}
+        return manifest.read(data_dir, image_size=config.image_size, **settings)
+    if name.startswith(sklearn_sets.PREFIX):
+        return sklearn_sets.read(name)
     from autolabel_jax.datasets import tfds  # imports TensorFlow Datasets, which is slow
 
     return tfds.read(name, data_dir)
