@@ -24,18 +24,15 @@ _FORMAT = flags.DEFINE_list(
 _ALL = flags.DEFINE_bool("all", False, "Print all columns, also where they do not fit.")
 _OUT = flags.DEFINE_string("out", None, "Folder to write tables.md, .tex, .csv and .html to.")
 _UPDATE = flags.DEFINE_list("update", [], "Documents whose tables to regenerate.")
-_CHECK = flags.DEFINE_bool(
-    "check", False, "With --update: write nothing, exit with 1 if a table differs."
-)
+_CHECK = flags.DEFINE_bool("check", False, "With --update: write nothing, exit with 1 on a change.")
 
 
 def main(argv: list[str]) -> None:
     # Slow to import, and --help needs none of them.
-    from experiments.reporting import documents, frame, printing, rendering, summary
+    from experiments.reporting import documents, frame, rendering, summary
 
     if _UPDATE.value:
-        root = pathlib.Path.cwd()
-        faults = documents.update(_UPDATE.value, argv[1:], root, check=_CHECK.value)
+        faults = documents.update(_UPDATE.value, argv[1:], pathlib.Path.cwd(), check=_CHECK.value)
         sys.exit("\n".join(faults) or 0)
     if _CHECK.value:
         raise ValueError("--check: needs --update=DOCUMENT,…, whose tables are checked")
@@ -44,7 +41,7 @@ def main(argv: list[str]) -> None:
         raise ValueError(f"--format: got {unknown}, expected some of: {', '.join(ENDINGS)}")
     runs = frame.load(argv[1:])
     tables = summary.tables(*runs)
-    wide = printing.ALL if _ALL.value or _OUT.value else printing.width()
+    wide = rendering.ALL if _ALL.value or _OUT.value else rendering.width()
     make = {
         "text": lambda: rendering.text(tables, wide),
         "markdown": lambda: rendering.markdown(tables),
@@ -58,8 +55,7 @@ def main(argv: list[str]) -> None:
             path = pathlib.Path(_OUT.value) / f"tables.{ENDINGS[form]}"
             path.parent.mkdir(parents=True, exist_ok=True)
             files.write_text(path, made)
-            made = path
-        print(made)
+        print(made if _OUT.value is None else path)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Compares cells of a frame over the seeds that they have in common, and their label curves."""
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -7,7 +8,7 @@ import pandas as pd
 from scipy import stats
 
 from experiments.reporting import frame as frames
-from experiments.reporting import methods
+from experiments.reporting import naming
 from experiments.reporting.run_files import CURVES, RunRecord
 
 LEVEL = 0.95  # confidence level of intervals; 1 - LEVEL is that of the paired t test
@@ -27,10 +28,9 @@ def interval(values: pd.Series | pd.DataFrame) -> tuple:
 
 def difference(cell: pd.DataFrame, base: pd.DataFrame) -> pd.DataFrame:
     """Returns cell minus base, each [seeds, metrics], over common seeds: mean, low, high, count."""
-    gaps = cell - base
-    mean, half = interval(gaps)
-    ends = {"mean": mean, "low": mean - half, "high": mean + half, "count": gaps.count()}
-    return pd.DataFrame(ends)
+    mean, half = interval(cell - base)
+    ends = {"mean": mean, "low": mean - half, "high": mean + half}
+    return pd.DataFrame(ends | {"count": (cell - base).count()})
 
 
 def means(frame: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
@@ -47,20 +47,18 @@ def _by_seed(frame: pd.DataFrame, metrics: Sequence[str]) -> dict[int, pd.DataFr
 def best(frame: pd.DataFrame, metrics: Sequence[str]) -> set[tuple[int, str]]:
     """Finds the best mean of each block, if a paired t test against the runner-up is passed.
 
-    The test of level 5 % is passed where the 95 % interval of the difference excludes 0. If the
-    common seeds rank the two differently than all seeds do, none is the best.
+    If the common seeds rank the two differently than all seeds do, none is the best.
     """
     found, seeds = set(), _by_seed(frame, metrics)
     means = frame.groupby("cell")[list(metrics)].mean()
-    for _, cells in frame.groupby("block")["cell"].unique().items():
-        for metric in metrics:
-            higher = "accuracy" in metric
-            own = means.loc[cells, metric].dropna()
-            ranked = own.sort_values(ascending=not higher, kind="stable").index[:2]
-            if len(ranked) == 2:
-                gap = difference(*(seeds[cell][[metric]] for cell in ranked)).loc[metric]
-                is_better = gap["low"] > 0 if higher else gap["high"] < 0
-                found |= {(ranked[0], metric)} if is_better and gap["count"] >= MIN_SEEDS else set()
+    for cells, metric in itertools.product(frame.groupby("block")["cell"].unique(), metrics):
+        sign = 1 if "accuracy" in metric else -1
+        own = sign * means.loc[cells, metric].dropna()
+        ranked = own.sort_values(ascending=False, kind="stable").index[:2]
+        if len(ranked) == 2:
+            gap = difference(*(sign * seeds[cell][[metric]] for cell in ranked)).loc[metric]
+            if gap["low"] > 0 and gap["count"] >= MIN_SEEDS:
+                found.add((ranked[0], metric))
     return found
 
 
@@ -87,8 +85,7 @@ def to_baselines(frame: pd.DataFrame) -> pd.DataFrame:
     for _, block in frame.groupby("block"):
         first = block.drop_duplicates("cell").set_index("cell")
         cells = {rule: list(own.index) for rule, own in first.groupby("label_rule")}
-        fixed, best = best_smoothing(block)
-        baselines = {}
+        fixed, best, baselines = cells.get("smoothing", []), best_smoothing(block), {}
         if one_hot := cells.get("one_hot"):
             baselines["one_hot (TS)"] = seeds[one_hot[0]].reindex(columns=scaled)
         if best is not None:
@@ -102,16 +99,15 @@ def to_baselines(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.concat({(-1, ""): NONE} | gaps, names=["cell", "minus", "metric"])
 
 
-def best_smoothing(block: pd.DataFrame) -> tuple[list[int], int | None]:
-    """Returns the cells of smoothing, and that of lowest mean held-out NLL over common seeds."""
+def best_smoothing(block: pd.DataFrame) -> int | None:
+    """Returns the cell of smoothing with the lowest mean held-out NLL over common seeds."""
     fixed = block[block["label_rule"] == "smoothing"]
-    cells = list(fixed["cell"].unique())
-    if len(cells) < 2:
-        return cells, next(iter(cells), None)
+    if fixed["cell"].nunique() < 2:
+        return next(iter(fixed["cell"]), None)
     losses = [run.lines[-1].get(HELD_OUT) if run.lines else None for run in fixed["record"]]
-    losses = fixed.assign(loss=np.array(losses, float)).set_index(["seed", "cell"])["loss"]
-    common = losses.unstack().dropna()
-    return cells, None if common.empty else common.mean().idxmin()
+    losses = fixed.assign(loss=losses).pivot(index="seed", columns="cell", values="loss")
+    common = losses.astype(float).dropna()
+    return None if common.empty else common.mean().idxmin()
 
 
 def at_bound(frame: pd.DataFrame) -> pd.Series:
@@ -124,28 +120,23 @@ def at_bound(frame: pd.DataFrame) -> pd.Series:
 
 
 def courses(frame: pd.DataFrame) -> pd.DataFrame:
-    """Averages curves over buckets and seeds in each third of the epochs, 'of them', of each cell.
+    """Averages AutoLabel's curves over buckets and seeds in each third of the epochs, 'of them'.
 
-    Only cells count of which every run uses AutoLabel and has all curves for three epochs or more.
+    Only cells count of which every run has all curves for three epochs or more.
     """
-    means = {}
-    for cell, runs in frame.groupby("cell")["record"]:
-        if all(map(_has_course, runs)):
+    means = {-1: pd.DataFrame()}
+    for cell, runs in frame[frame["label_rule"] == "autolabel"].groupby("cell")["record"]:
+        lengths = {len(line.get(name, ())) for run in runs for line in run.lines for name in CURVES}
+        if len(lengths) == 1 and all(lengths) and min(len(r.lines) for r in runs) >= THIRDS:
             means[cell] = pd.concat(map(_by_third, runs)).groupby(level=0, sort=False).mean()
-    return pd.concat(means, names=["cell", "of them"]) if means else pd.DataFrame()
-
-
-def _has_course(run: RunRecord) -> bool:
-    lengths = {len(line.get(name, ())) for line in run.lines for name in CURVES}
-    learned = run.result["label_rule"] == "autolabel"
-    return learned and len(run.lines) >= THIRDS and len(lengths) == 1 and 0 not in lengths
+    return pd.concat(means, names=["cell", "of them"])
 
 
 def _by_third(run: RunRecord) -> pd.DataFrame:
     """Averages over the epochs of each third; averaged sums have another accuracy to clip at."""
     curves = (pd.DataFrame([line[name] for line in run.lines], dtype=float) for name in CURVES)
     label, accuracy, confidence, ece = curves
-    gap, settings = confidence - accuracy, methods.DEFAULTS | run.config
+    gap, settings = confidence - accuracy, naming.DEFAULTS | run.config
     turn = gap * gap.shift()
     averaged = settings["labels.momentum"] > 0 or not settings["calibration.exact"]
     clipped = ((label - accuracy).abs() <= EQUAL) & (label < 1 - EQUAL)

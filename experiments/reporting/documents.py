@@ -21,7 +21,7 @@ from experiments.reporting import rendering, run_files, summary
 BEGIN, END = "<!-- tables", "<!-- end of tables -->"
 MARKER = re.compile(rf"^((?:{BEGIN}|{END}).*)$", re.MULTILINE)
 # Arguments of ``summary.tables`` → their separator.
-LISTS = {"show": None, "columns": None, "rows": ";", "augmentations": None}
+LISTS = {"show": None, "columns": None, "augmentations": None, "rows": ";"}
 FIELDS = (*LISTS, "title", "notes")
 EXAMPLE = f'{BEGIN} results/FOLDER columns="accuracy ece" -->'
 
@@ -34,8 +34,8 @@ def split(text: str, name: str) -> list[str]:
             what = f"{parts[i]!r} without {END if i % 4 == 3 else EXAMPLE} before it"
             raise ValueError(f"{_place(name, parts, i)}: {what}")
     if len(parts) % 4 == 3:
-        place = _place(name, parts, len(parts) - 2)
-        raise ValueError(f"{place}: the block has no end; write {END} below it")
+        what = f"the block has no end; write {END} below it"
+        raise ValueError(f"{_place(name, parts, len(parts) - 2)}: {what}")
     return parts
 
 
@@ -46,19 +46,15 @@ def _place(name: str, parts: list[str], i: int) -> str:
 def _parse(marker: str) -> tuple[list[str], dict[str, str]]:
     """Returns the folders and the fields of a marker."""
     inside = marker.removeprefix(BEGIN).strip()
-    try:
-        words = shlex.split(inside.removesuffix("-->"))
-    except ValueError as error:
-        raise ValueError(f"{error} in {marker!r}; write it as {EXAMPLE}") from error
+    words = shlex.split(inside.removesuffix("-->"))
     # A folder may be called 'runs/labels.rule=one_hot'.
     fields = [word for word in words if "=" in word and word.split("=")[0].isidentifier()]
     given = dict(word.split("=", 1) for word in fields)
     folders = [word for word in words if word not in fields]
-    unknown = [field for field in given if field not in FIELDS]
-    if unknown or not folders or not inside.endswith("-->") or given.get("notes", "no") != "no":
-        what = f"got {', '.join(unknown)}, expected some of: {', '.join(FIELDS)}"
-        what = what if unknown else marker
-        raise ValueError(f'{what}; write it as {EXAMPLE}; notes may be "no"')
+    if unknown := [field for field in given if field not in FIELDS]:
+        raise ValueError(f"got {', '.join(unknown)}, expected some of: {', '.join(FIELDS)}")
+    if not folders or not inside.endswith("-->") or given.get("notes", "no") != "no":
+        raise ValueError(f'{marker}; write it as {EXAMPLE}; notes may be "no"')
     return folders, given
 
 

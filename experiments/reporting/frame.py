@@ -5,7 +5,7 @@ block, labels, cell and seed. The columns are all entries of ``result.json``, me
 
 - ``cell``: int, runs that differ only in the seed; ``block``: int, cells that may be compared.
 - ``model`` ('mlp-256'), ``augmentation``, ``labels``: names in tables, see ``NAMES``.
-- ``rule`` and ``varied``: ``labels`` without, and only, the settings that tell apart equal names.
+- ``rule``: ``labels`` without the settings that tell apart equal names.
 - ``run``: its folder; ``record``: its ``run_files.RunRecord``, for config and metrics.jsonl.
 
 So ``frame.groupby("cell")["ece"].agg(["mean", "std", "count"])`` is a column of a table.
@@ -19,8 +19,8 @@ from typing import Any
 
 import pandas as pd
 
-from experiments.reporting import methods, run_files
-from experiments.reporting.columns import HEADERS
+from experiments.reporting import naming, run_files
+from experiments.reporting.naming import HEADERS
 from experiments.reporting.run_files import CURVES, RESTORE, SIZES, RunRecord
 
 NAMES = ("dataset", "model", "augmentation", "labels", "train_examples", "epochs")
@@ -46,13 +46,11 @@ def load(arguments: Sequence[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
     runs["reason"] = [next(filter(None, _reasons(run)), "") for run in records]
     sound = runs.loc[runs["reason"] == "", "record"]
     for _, own in sound.groupby(sound.map(lambda run: run.workdir.resolve().parent)):
-        versions = [tuple(run_files.numerics(run.result).items()) for run in own]
-        usual = max(versions, key=lambda one: (versions.count(one), one))
-        texts = [", ".join(f"{n} {v}" for n, v in one) for one in (*versions, usual)]
-        reasons = [f"of {text}, the others are of {texts[-1]}" for text in texts[:-1]]
-        other = [version != usual for version in versions]
-        reasons = pd.Series(reasons, own.index).str.replace("numerics_", "numerics ")[other]
-        runs.loc[reasons.index, "reason"] = reasons
+        versions = own.map(lambda run: tuple(run_files.numerics(run.result).items()))
+        texts = versions.map(lambda one: ", ".join(f"{n.replace('_', ' ')} {v}" for n, v in one))
+        usual = texts[max(own.index, key=lambda i: (list(texts).count(texts[i]), versions[i]))]
+        others = texts[texts != usual]
+        runs.loc[others.index, "reason"] = "of " + others + f", the others are of {usual}"
     sound = runs.loc[runs["reason"] == "", "record"]
     seeded = sound.map(lambda run: json.dumps([run.settings, run.result["seed"]], sort_keys=True))
     for i, first in sound.groupby(seeded).transform("first")[seeded.duplicated()].items():
@@ -69,15 +67,15 @@ def _reasons(run: RunRecord) -> Iterator[str]:
     def about(what: str, names: Sequence[str]) -> str:
         return f"{what} {', '.join(names)}; {RESTORE}" if names else ""
 
-    result, epochs = run.result or {}, (run.result or run.config).get("epochs")
+    result, needed = run.result or {}, (*TEXTS, *NUMBERS)
+    epochs = (run.result or run.config).get("epochs")
     yield run.fault
     done = f"{len(run.lines)} of {epochs} epochs in metrics.jsonl; run its command again"
     yield f"not finished: no result.json; {done}" if run.result is None else ""
-    yield about("result.json lacks", [n for n in (*TEXTS, *NUMBERS) if n not in result])
+    yield about("result.json lacks", [n for n in needed if n not in result])
     yield about("config.json lacks", [n for n in NEEDED_CONFIG if n not in run.config])
-    others = {name: NoneType if name in NUMERIC else (NoneType, str) for name in result}
-    wrong = [name for name, other in others.items() if not _is_finite(result[name], other)]
-    wrong += [name for name in (*TEXTS, *NUMBERS) if result[name] is None]
+    kinds = {n: (str,) * (n not in NUMERIC) + (NoneType,) * (n not in needed) for n in result}
+    wrong = [name for name, own in kinds.items() if not _is_finite(result[name], own)]
     yield about("not finite, or of a wrong type, in result.json:", wrong)
     yield f"not finished: {done}" if len(run.lines) < epochs else ""
     for i, line in enumerate(run.lines):
@@ -89,61 +87,54 @@ def _reasons(run: RunRecord) -> Iterator[str]:
 
 def _is_finite(value: Any, other: type | tuple[type, ...] = ()) -> bool:
     """Whether all numbers in a value are finite, and all else in it is of the ``other`` types."""
-    value = list(value.values()) if isinstance(value, dict) else value
-    if isinstance(value, list):
-        return all(_is_finite(v, other) for v in value)
+    if isinstance(value, dict | list):
+        inside = value.values() if isinstance(value, dict) else value
+        return all(_is_finite(v, other) for v in inside)
     return isinstance(value, other) or (isinstance(value, int | float) and math.isfinite(value))
 
 
 def make(runs: Sequence[RunRecord]) -> pd.DataFrame:
     """Makes the frame of runs that can be compared, see ``load``; empty if there are none."""
     if not runs:
-        names = (*NAMES, "cell", "block", "label_rule", "varied", "run", "record")
-        return pd.DataFrame(columns=list(names))
-    rules = [methods.label_names(run.result["label_rule"], run.settings) for run in runs]
+        return pd.DataFrame(columns=[*NAMES, "cell", "block", "label_rule", "run", "record"])
+    labels = [naming.label_names(run.result["label_rule"], run.settings) for run in runs]
+    rules, orders = zip(*labels, strict=True)
     frame = pd.DataFrame([{"train_examples": ""} | run.result for run in runs])
-    ranks = [methods.rank("augment.name", name) for name in frame["augmentation"]]
+    ranks = [naming.rank("augment.name", name) for name in frame["augmentation"]]
     # The copy joins the columns that astype took apart, about which pandas would warn.
     frame = frame.astype(dict.fromkeys(HEADERS.keys() & frame.columns, float)).copy()
     frame = frame.assign(
-        model=[methods.model_name(run.config) for run in runs],
-        augmentation=[methods.title("augment.name", name) for name in frame["augmentation"]],
-        rule=[name for name, _ in rules],
+        model=[naming.model_name(run.config) for run in runs],
+        augmentation=[naming.title("augment.name", name) for name in frame["augmentation"]],
+        rule=rules,
         run=[str(run.workdir) for run in runs],
         record=runs,
     )
-    settings = settings_of(frame)
+    settings = pd.DataFrame([run.settings for run in runs], dtype=object)
+    settings = settings.map(str, na_action="ignore")
     of_data = [name for name in settings if not name.startswith(run_files.OF_LABELS)]
     for name, own in {"block": of_data, "cell": list(settings)}.items():
         frame[name] = settings.groupby(own, sort=False, dropna=False).ngroup()
     budget = frame.groupby(BUDGET, sort=False).ngroup()
-    orders = [order for _, order in rules]
-    keys = zip(budget, ranks, frame["block"], orders, frame["cell"], frame["seed"], strict=True)
-    order = [i for i, _ in sorted(enumerate(keys), key=lambda pair: pair[1])]
+    keys = budget, ranks, frame["block"], orders, frame["cell"], frame["seed"], range(len(runs))
+    order = [key[-1] for key in sorted(zip(*keys, strict=True))]
     frame, settings = (own.iloc[order].reset_index(drop=True) for own in (frame, settings))
     frame[["block", "cell"]] = frame[["block", "cell"]].apply(lambda own: pd.factorize(own)[0])
     alike = frame.groupby([*BUDGET, "augmentation", "rule", "epochs"], sort=False)
-    varied = pd.concat([told_apart(settings.loc[own.index]) for _, own in alike])
-    labels = frame["rule"] + (", " + varied).where(varied != "", "")
-    return frame.assign(varied=varied, labels=labels)
+    varied = pd.concat([_told_apart(settings.loc[own.index]) for _, own in alike])
+    return frame.assign(labels=frame["rule"] + varied)
 
 
-def settings_of(frame: pd.DataFrame) -> pd.DataFrame:
-    """Returns the settings of each run as text, a column each; NaN where a run reads none."""
-    settings = pd.DataFrame([run.settings for run in frame["record"]], frame.index, dtype=object)
-    return settings.map(str, na_action="ignore")
-
-
-def told_apart(settings: pd.DataFrame) -> pd.Series:
-    """Returns 'labels.alpha=0.5, buckets.num=3', the settings in which the rows differ."""
+def _told_apart(settings: pd.DataFrame) -> pd.Series:
+    """Returns ', labels.alpha=0.5, buckets.num=3', the settings in which the rows differ."""
     differing = settings.loc[:, settings.nunique(dropna=False) > 1]
     if "revision" in differing:
         differing = differing.assign(revision=differing["revision"].str[:7])
     rows = [row.dropna().items() for _, row in differing.iterrows()]
-    return pd.Series([", ".join(map("=".join, row)) for row in rows], settings.index)
+    return pd.Series(["".join(map(", {0[0]}={0[1]}".format, row)) for row in rows], settings.index)
 
 
 def present(frame: pd.DataFrame) -> list[str]:
     """Returns the metrics of tables that any run has."""
-    named = [name for name in HEADERS if name != "temperature" and name in frame]
-    return [name for name in named if frame[name].notna().any()]
+    shown = [name for name in HEADERS if name != "temperature"]
+    return list(frame.reindex(columns=shown).dropna(axis=1, how="all"))

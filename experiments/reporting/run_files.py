@@ -21,7 +21,7 @@ from pyarrow import parquet
 
 from autolabel_jax import files, metric_writer, registry, run_dir
 from autolabel_jax.run_dir import RunDir
-from experiments.reporting import methods
+from experiments.reporting import naming
 
 CURVES = ("label_confidence", "bucket_accuracy", "bucket_confidence", "bucket_ece")
 # Fields that describe where a run is stored and what it is called, not what it computes.
@@ -75,17 +75,17 @@ class RunRecord:
     @property
     def full_config(self) -> ConfigDict:
         """The config with all fields; those that were added after the run have their defaults."""
-        return ConfigDict(traverse_util.unflatten_dict(methods.DEFAULTS | self.config, sep="."))
+        return ConfigDict(traverse_util.unflatten_dict(naming.DEFAULTS | self.config, sep="."))
 
     @functools.cached_property
     def settings(self) -> dict[str, Any]:
         """What a finished run computes, without the seed and fields that no method of it reads."""
-        config, result = methods.DEFAULTS | self.config, self.result or {}
+        config, result = naming.DEFAULTS | self.config, self.result or {}
         unread = [n for n in BOOKKEEPING if n != "data_dir" or config["dataset"] != "arrays"]
-        if not methods.learns(config["labels.rule"]):
+        if not naming.learns(config["labels.rule"]):
             unread += [name for name in config if name.startswith(OF_LEARNING)]
-        for field in methods.TABLES:
-            group, own = registry.GROUPS[field], methods.fields(field, config)
+        for field in naming.TABLES:
+            group, own = registry.GROUPS[field], naming.fields(field, config)
             read = [field, *OF_LEARNING, *OF_MODELS, *(f"{group}.{name}" for name in own or ())]
             others = [name for name in config if name.startswith(f"{group}.") and name not in read]
             unread += others if own is not None else ()
@@ -95,10 +95,9 @@ class RunRecord:
 
 
 def load(arguments: Sequence[str]) -> list[RunRecord]:
-    """Reads runs: each given folder or packed run, else all runs below a folder or in a study.
+    """Reads runs: each folder or packed run, else all runs below a folder or in its studies.
 
-    ``results/digits`` and ``results/digits.jsonl`` name a study, ``results`` all studies there,
-    and ``results/digits/labels.rule=one_hot,*`` some of its runs.
+    ``results/digits`` is a study, and ``results/digits/labels.rule=one_hot,*`` some of its runs.
     """
     expected, runs = "expected the --workdir of one or more runs, as in runs/*/", {}
     for folder in map(pathlib.Path, arguments):

@@ -4,10 +4,10 @@ from collections.abc import Collection, Iterator, Sequence
 
 import pandas as pd
 
-from experiments.reporting import columns, compare
+from experiments.reporting import compare, naming
 from experiments.reporting import frame as frames
-from experiments.reporting.columns import HEADERS, IMAGES, NO_CONTEST, NOTES
 from experiments.reporting.frame import NAMES
+from experiments.reporting.naming import HEADERS, IMAGES, NO_CONTEST, NOTES
 from experiments.reporting.rendering import BOLD, END, Table
 
 PUBLISHED = "published"  # a column like the others, always last
@@ -20,39 +20,31 @@ Groups = dict[str, list[str]]  # set of images → metrics
 Made = Iterator[tuple]  # title, text by cell, and notes of each table
 
 
-def tables(
-    frame: pd.DataFrame,
-    excluded: pd.DataFrame,
-    *,
-    show: Sequence[str] | None = None,
-    columns: Sequence[str] | None = None,
-    rows: Sequence[str] | None = None,
-    augmentations: Sequence[str] | None = None,
-) -> list[Table]:
+def tables(frame: pd.DataFrame, excluded: pd.DataFrame, **asked: Sequence[str]) -> list[Table]:
     """Makes the tables of ``frame.load`` that are not empty: of cells, and of the excluded runs.
 
-    ``show`` has some of ``KINDS``; ``columns`` are of one table, None makes a table for each set
-    of images; ``rows`` (labels) and ``augmentations`` are in the order wanted.
+    Names in ``asked`` choose some: ``show`` of ``KINDS``; ``columns`` of one table, in place of one
+    for each set of images; ``augmentations``, then ``rows`` (labels), in the order wanted.
     """
     shown = [*frames.present(frame), PUBLISHED]
     cells = frame.drop_duplicates("cell").set_index("cell")
-    beside = cells["augmentation"].isin(augmentations or cells["augmentation"])
+    beside = cells["augmentation"].isin(asked.get("augmentations", cells["augmentation"]))
     known = {"show": KINDS, "columns": shown, "augmentations": cells["augmentation"]}
     known["rows"] = cells.loc[beside, "labels"]
-    for field, asked in zip(known, (show, columns, augmentations, rows), strict=True):
-        unknown = "; ".join(name for name in asked or () if name not in list(known[field]))
-        if unknown or asked == []:
+    for field, names in asked.items():
+        unknown = "; ".join(name for name in names if name not in list(known[field]))
+        if unknown or not names:
             expected = "; ".join(dict.fromkeys(known[field]))
             raise ValueError(f"{field}: got {unknown or 'nothing'}, expected some of: {expected}")
-    if augmentations is not None:
-        cells = pd.concat([cells[cells["augmentation"] == name] for name in augmentations])
-    if rows is not None:
+    if "augmentations" in asked:
+        cells = pd.concat([cells[cells["augmentation"] == a] for a in asked["augmentations"]])
+    if "rows" in asked:
         blocks = [block for _, block in cells.groupby("block", sort=False)]
-        cells = pd.concat([b[b["labels"] == row] for b in blocks for row in rows])
+        cells = pd.concat([b[b["labels"] == row] for b in blocks for row in asked["rows"]])
     groups = {title: [m for m in shown if IMAGES.get(m, title) == title] for title in SETS}
-    groups = groups if columns is None else {"": list(columns)}
+    groups = {"": list(asked["columns"])} if "columns" in asked else groups
     frame = frame[frame["block"].isin(cells["block"])]
-    makers = [KINDS[kind] for kind in show or KINDS if len(frame)]
+    makers = [KINDS[kind] for kind in asked.get("show", KINDS) if len(frame)]
     made = [_table(frame, cells, *own) for make in makers for own in make(frame, cells, groups)]
     apart = Table("Runs left out", excluded[["run", "reason"]].set_index(["run", "reason"]))
     return [table for table in (*made, apart) if len(table.body)]
@@ -77,10 +69,7 @@ def _table(
 def _texts(
     long: pd.DataFrame, metrics: Sequence[str], bold: Collection = (), **form: str
 ) -> pd.DataFrame:
-    """Formats numbers by cell, …, metric, a column for each metric, and n, the most seeds.
-
-    Columns of ``long`` are those of ``columns.shown``, and last the count of seeds.
-    """
+    """Formats arguments of ``naming.shown`` and count by cell, …, metric: a column a metric."""
     long = long[long.index.get_level_values(-1).isin(metrics)].query("count > 0")
     if long.empty:
         return pd.DataFrame()
@@ -88,7 +77,7 @@ def _texts(
     num = long["count"].astype(int).groupby(level=keys).max()
     texts = {}
     for index, (*numbers, count) in zip(long.index, long.to_numpy(), strict=True):
-        text = columns.shown(index[-1], *numbers, **form)
+        text = naming.shown(index[-1], *numbers, **form)
         text += f" (n={count:.0f})" * bool(count < num.loc[index[:-1]])
         texts[index] = f"{BOLD}{text}{END}" if index in bold else text
     table = pd.Series(texts).rename_axis(long.index.names).unstack(sort=False)
@@ -108,7 +97,7 @@ def _figures(frame: pd.DataFrame, cells: pd.DataFrame, groups: Groups) -> Made:
         notes += [NOTES["no_optimum"].format(num=num, total=len(runs))] * bool(num)
         notes += [NOTES["vs"]] * any(m.endswith("_vs") or m.startswith("extra") for m in metrics)
         notes += [NOTES["superclass"]] * any(m.startswith("superclass") for m in metrics)
-        own, footnotes = columns.published(cells, {IMAGES[metric] for metric in metrics})
+        own, footnotes = naming.published(cells, {IMAGES[metric] for metric in metrics})
         if has_published := PUBLISHED in shown and any(cell in values.index for cell in own):
             values[PUBLISHED] = pd.Series(own).reindex(values.index, fill_value="")
         notes += [NOTES["bold"], *[*footnotes, NOTES["paper"]] * has_published]
@@ -134,24 +123,19 @@ def _comparison(frame: pd.DataFrame, cells: pd.DataFrame, groups: Groups) -> Mad
 
 def _intervals(frame: pd.DataFrame, cells: pd.DataFrame, groups: Groups) -> Made:
     """Makes a row for each run with intervals that is alone in its cell and so has no ±."""
-    alone = frame.drop_duplicates("cell", keep=False).set_index("cell")["record"]
-    results = {c: r.result for c, r in alone.items() if "accuracy_interval" in r.result}
-    metrics = groups.get("") or frames.present(frame)
-    kept = [m for m in metrics if any(f"{m}_interval" in own for own in results.values())]
-    rows = {
-        cell: [str(own["seed"]), *(columns.with_interval(own, m, m) for m in kept)]
-        for cell, own in results.items()
-    }
-    values = pd.DataFrame.from_dict(rows, orient="index", columns=["seed", *kept])
-    title = "95 % intervals over the test images, of single seeds"
-    yield title, values, NOTES["intervals"]
+    alone = frame.drop_duplicates("cell", keep=False).set_index("cell")
+    results = [run.result for run in alone["record"]]
+    values = alone[["seed"]].astype(str)
+    for metric in groups.get("") or frames.present(frame):
+        if any(f"{metric}_interval" in result for result in results):
+            values[metric] = [naming.with_interval(r, metric, metric) for r in results]
+    values = values[["accuracy_interval" in result for result in results]]
+    yield "95 % intervals over the test images, of single seeds", values, NOTES["intervals"]
 
 
 def _labels(frame: pd.DataFrame, cells: pd.DataFrame, groups: Groups) -> Made:
-    courses = compare.courses(frame)
-    values = courses.map("{:.3f}".format, na_action="ignore").fillna("")
-    values = values.reset_index("of them") if len(courses) else values
-    yield "The course of AutoLabel's labels", values, NOTES["labels"]
+    values = compare.courses(frame).map("{:.3f}".format, na_action="ignore").fillna("")
+    yield "The course of AutoLabel's labels", values.reset_index("of them"), NOTES["labels"]
 
 
 KINDS = {
@@ -164,11 +148,7 @@ KINDS = {
 
 
 def as_csv(frame: pd.DataFrame, excluded: pd.DataFrame) -> str:
-    """Writes a row a cell and metric, then the excluded runs with the reasons.
-
-    Metrics are fractions: mean, sample standard deviation and count over seeds, and the difference
-    to one-hot labels over common seeds with its interval.
-    """
+    """Writes a row a cell and metric, with differences to one-hot labels, then excluded runs."""
     metrics = frames.present(frame)
     tables = [excluded[["run", "reason"]].rename(columns={"reason": "left_out"})]
     if len(frame):
@@ -176,10 +156,8 @@ def as_csv(frame: pd.DataFrame, excluded: pd.DataFrame) -> str:
         gaps = compare.to_one_hot(frame, contests).astype({"count": "Int64"})
         gaps = gaps.add_prefix("minus_one_hot_")
         long = compare.means(frame, metrics).join(gaps).query("count > 0").reset_index("metric")
-        cells = frame.groupby("cell")[list(NAMES)].first()
-        for name in ("seed", "revision"):
-            own = frame.groupby("cell")[name].unique()
-            cells[f"{name}s"] = own.map(lambda values: " ".join(map(str, values)))
-        tables.insert(0, cells.join(long))
+        cells = frame.groupby("cell")
+        lists = cells[["seed", "revision"]].agg(lambda own: " ".join(map(str, own.unique())))
+        tables.insert(0, cells[list(NAMES)].first().join(lists.add_suffix("s")).join(long))
     table = pd.concat([own for own in tables if len(own)]).astype(object)
     return table.replace(FORMULA, "'", regex=True).to_csv(index=False, lineterminator="\n")
