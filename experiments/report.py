@@ -27,7 +27,7 @@ _TITLE = flags.DEFINE_string("title", "AutoLabel results", "Title of the page.")
 
 def _figure(drawing: catalogue.Drawing) -> dict[str, Any]:
     """Draws a figure for the page, or says why it could not be drawn."""
-    figure: dict[str, Any] = {"title": drawing.title, "alt": drawing.alt, "data": ""}
+    figure = {"title": drawing.title, "alt": drawing.alt, "data": ""}
     try:
         drawn, file = drawing.draw(), io.BytesIO()
     except (ValueError, FileNotFoundError) as error:

@@ -244,20 +244,6 @@ def test_without_a_baseline_there_are_no_differences(tmp_path):
     assert [d.name for d in drawings] == ["accuracy_against_ece"]
 
 
-def test_the_command_draws_what_is_asked_for(tmp_path):
-    for num in (2, 3):
-        settings = {"buckets__num": num}
-        run_folders.write(tmp_path / "runs" / f"{num}", rule="autolabel", settings=settings)
-    out = tmp_path / "figures"
-    command = ("-m", "experiments.figures", tmp_path / "runs", f"--out={out}", "--format=png,svg")
-    done = helpers.command(*command, "--noimages")
-    assert done.returncode == 0, done.stderr
-    names = ("accuracy_against_ece", "label_confidence_3")
-    files = {path.name for path in out.iterdir()}
-    assert files == {f"{name}.{form}" for name in names for form in ("png", "svg")}
-    assert "not drawn: label_confidence_2: " in done.stderr
-
-
 def shown(figure):
     """Pictures of a grid [rows, columns, ...]."""
     grid = figure.axes[0].get_subplotspec().get_gridspec()

@@ -15,8 +15,8 @@ from run_folders import bold, column
 from scipy import stats
 
 import autolabel_jax
-from experiments.reporting import compare, naming, rendering, run_files, summary
 from experiments.reporting import frame as frames
+from experiments.reporting import naming, rendering, run_files, summary
 from experiments.reporting.naming import HEADERS, NOTES
 
 # Three seeds where autolabel is better in each; the gap hardly varies, so the test passes.
@@ -116,7 +116,7 @@ def test_the_test_agrees_with_scipy_on_random_numbers():
     values[:, 1] += np.linspace(-0.06, 0.06, 20)[:, None]
     block, cell, seed = np.indices(values.shape).reshape(3, -1)
     frame = pd.DataFrame({"block": block, "cell": 2 * block + cell, "seed": seed})
-    found = compare.best(frame.assign(accuracy=values.reshape(-1)), ["accuracy"])
+    found = frames.best(frame.assign(accuracy=values.reshape(-1)), ["accuracy"])
     passes = np.array([stats.ttest_rel(*pair).pvalue < 0.05 for pair in values])
     is_higher = np.stack([values.mean(2).argmax(1) == i for i in (0, 1)], axis=1)
     expected = passes[:, None] & is_higher

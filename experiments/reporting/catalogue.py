@@ -21,7 +21,8 @@ from autolabel_jax import experiment as experiment_lib
 from autolabel_jax.commands import diagram
 from autolabel_jax.metrics import bootstrap
 from autolabel_jax.run_dir import RunDir
-from experiments.reporting import compare, naming, plots
+from experiments.reporting import frame as frames
+from experiments.reporting import naming, plots
 from experiments.reporting.naming import FIGURES, HEADERS, TABLE
 from experiments.reporting.run_files import RunRecord
 
@@ -56,7 +57,7 @@ def of_runs(frame: pd.DataFrame) -> Iterator[Drawing]:
         yield _drawing(accuracy_against_ece, frame)
         if SEVERITY in frame:
             yield _drawing(ece_against_severity, frame)
-        if (compare.to_baselines(frame)["count"] > 1).any():
+        if (frames.to_baselines(frame)["count"] > 1).any():
             yield _drawing(differences, frame)
 
 
@@ -73,7 +74,7 @@ def of_images(frame: pd.DataFrame, data_dir: str | None = None) -> Iterator[Draw
     names, learned = run_names(frame["record"]), frame["label_rule"].map(naming.learns)
     for run in frame[learned.astype(bool)].drop_duplicates("block")["record"]:
         method = naming.find("augment.name", run.config["augment.name"])
-        if method is not None and method.moves_inputs:
+        if getattr(method, "moves_inputs", False):
             yield _drawing(bucket_images, run, data_dir, name=names[run.workdir])
 
 
@@ -120,9 +121,9 @@ def ece_against_severity(frame: pd.DataFrame) -> Figure:
     """Draws mean ECE ± standard deviation against severity, before and after a temperature."""
     frame = frame[frame[SEVERITY].notna()]
     figure, axes = plots.panels(frame["block"].nunique(), 2, 2.9, sharex=True, sharey="row")
-    num = frame["labels"].nunique()
-    shifts = np.linspace(-1, 1, num) * min(0.03 * num, 0.2)  # no bar hides another
-    shifts = dict(zip(frame["labels"].unique(), shifts, strict=True))
+    labels = frame["labels"].unique()
+    shifts = np.linspace(-1, 1, len(labels)) * min(0.03 * len(labels), 0.2)  # no bar hides another
+    shifts = dict(zip(labels, shifts, strict=True))
     for column, (scaling, when) in zip(axes.T, SCALINGS.items(), strict=True):
         for place, name, runs, look in _blocks(column, frame):
             found = runs.reindex(columns=[f"ece{scaling}", BY_SEVERITY.format(scaling)])
@@ -146,8 +147,8 @@ def ece_against_severity(frame: pd.DataFrame) -> Figure:
 
 @plots.STYLE
 def differences(frame: pd.DataFrame) -> Figure:
-    """Draws ``compare.to_baselines`` with its intervals: a row a cell, a panel a metric."""
-    gaps = compare.to_baselines(frame).query("count > 1").reset_index()
+    """Draws ``frame.to_baselines`` with its intervals: a row a cell, a panel a metric."""
+    gaps = frames.to_baselines(frame).query("count > 1").reset_index()
     cells = frame.drop_duplicates("cell").set_index("cell").loc[gaps["cell"].unique()]
     names = cells[["dataset", "model", "augmentation"]].agg(", ".join, axis=1)
     names += "\n" + cells["train_examples"].astype(str) + " images, " + cells["labels"]

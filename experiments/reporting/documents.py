@@ -34,8 +34,8 @@ def split(text: str, name: str) -> list[str]:
             what = f"{parts[i]!r} without {END if i % 4 == 3 else EXAMPLE} before it"
             raise ValueError(f"{_place(name, parts, i)}: {what}")
     if len(parts) % 4 == 3:
-        what = f"the block has no end; write {END} below it"
-        raise ValueError(f"{_place(name, parts, len(parts) - 2)}: {what}")
+        place = _place(name, parts, len(parts) - 2)
+        raise ValueError(f"{place}: the block has no end; write {END} below it")
     return parts
 
 
@@ -80,10 +80,9 @@ def _content(folders: list[str], given: dict[str, str], root: pathlib.Path, load
 def update(
     names: Sequence[str], arguments: Sequence[str], root: pathlib.Path, *, check: bool
 ) -> list[str]:
-    """Regenerates the tables of documents, or with ``check`` only compares them.
+    """Regenerates the tables of documents, or compares them; paths are relative to ``root``.
 
     Returns messages about runs in ``arguments`` that no document shows, and tables that differ.
-    Paths in markers are relative to ``root``.
     """
     faults, shown, made, load = [], set(), {}, functools.cache(frames.load)
     for name in names:

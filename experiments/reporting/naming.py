@@ -29,8 +29,7 @@ TABLES = {
 # Values that a run uses for fields added after it was made, as JSON stores them.
 DEFAULTS = traverse_util.flatten_dict(json.loads(base.base().to_json()), sep=".")
 HERE = pathlib.Path(__file__).parent
-TEXTS = tomllib.loads((HERE / "texts.toml").read_text(encoding="utf-8"))
-NOTES, FIGURES = TEXTS["notes"], TEXTS["figures"]
+NOTES, FIGURES = tomllib.loads((HERE / "texts.toml").read_text(encoding="utf-8")).values()
 TABLE = pd.read_csv(HERE / "columns.csv", index_col="name")
 HEADERS, IMAGES = TABLE["header"].to_dict(), TABLE["images"].to_dict()
 OF_RUN = tuple(TABLE.index[TABLE["printed"] == "run"])  # shown after a run
@@ -70,8 +69,7 @@ def model_name(config: Mapping[str, Any]) -> str:
 
 def learns(rule: str) -> bool:
     """Whether a label rule learns from buckets, which one that cannot be loaded may do."""
-    method = find("labels.rule", rule)
-    return method is None or method.learns
+    return getattr(find("labels.rule", rule), "learns", True)
 
 
 def rank(field: str, name: str) -> int:
@@ -91,10 +89,8 @@ def label_names(rule: str, settings: Mapping[str, Any]) -> tuple[str, tuple]:
     if method is not None:
         named += [f"labels.{field}" for field in method.in_name]
         usual = usual | {f"labels.{n}": s.default for n, s in registry.settings(method).items()}
-    own = sorted(settings.keys() - named)
-    own = [
-        f"{n}={settings[n]}" for n in own if n.startswith("labels.") and settings[n] != usual.get(n)
-    ]
+    own = [n for n in sorted(settings) if n.startswith("labels.") and n not in named]
+    own = [f"{field}={settings[field]}" for field in own if settings[field] != usual.get(field)]
     name = row_name(rule, {field.removeprefix("labels."): v for field, v in settings.items()})
     places = (natural(", ".join(own)), natural(name), natural(sorted(settings.items())))
     return ", ".join([name, *own]), (rank("labels.rule", rule), rule, *places)
@@ -107,10 +103,7 @@ def natural(value: Any) -> list[tuple[bool, float, str]]:
 
 
 def shown(name: str, *values: float | None, sign: str = "", spread: str = "[{}, {}]") -> str:
-    """Formats a metric and what it is known to: '93.12 ± 0.20', '93.10 [92.61, 93.58]', ''.
-
-    The values after the first fill ``spread``, which is left out if one of them is None or NaN.
-    """
+    """Formats a metric, and in ``spread`` what it is known to, if known: '93.10 [92.61, 93.58]'."""
     factor, digits = TABLE.at[name, "factor"], TABLE.at[name, "digits"]
     first, *others = (
         "" if value is None or math.isnan(value) else f"{factor * value:{sign}.{digits}f}"

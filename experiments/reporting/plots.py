@@ -103,18 +103,17 @@ def block_title(runs: pd.DataFrame) -> str:
 def run_title(run: RunRecord) -> str:
     """Returns 'digits, mlp-256, augmix, autolabel, seed 0', of what the config holds."""
     config = run.config
-    names = [config.get("dataset"), naming.model_name(config) if "model.name" in config else None]
+    names = [config.get("dataset"), "model.name" in config and naming.model_name(config)]
     for field in ("augment.name", "labels.rule"):
-        names.append(naming.title(field, config[field]) if field in config else None)
-    names.append(f"seed {config['seed']}" if "seed" in config else None)
+        names.append(field in config and naming.title(field, config[field]))
+    names.append("seed" in config and f"seed {config['seed']}")
     return ", ".join(filter(None, names))
 
 
 def group_name(run: RunRecord, group: int, num_groups: int) -> str:
     """Names a group of buckets, the discrete part of the distance; '' if there is only one."""
     method = naming.find("augment.name", run.config.get("augment.name"))
-    name = "group" if method is None else method.group_name
-    return f"{name} {group + 1}" if num_groups > 1 else ""
+    return f"{getattr(method, 'group_name', 'group')} {group + 1}" if num_groups > 1 else ""
 
 
 def edges(run: RunRecord) -> np.ndarray | None:

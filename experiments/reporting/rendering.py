@@ -82,10 +82,7 @@ def evaluation_table(result: Mapping[str, Any]) -> str:
 def aligned(
     rows: Sequence[Sequence[str]], num_names: int, *, wide: int | None = None, more: str = ""
 ) -> str:
-    """Formats a header and rows, without the last columns if they do not fit ``wide`` characters.
-
-    The first ``num_names`` columns are kept; ``more`` says where all can be seen.
-    """
+    """Formats a header and rows, without the last columns that do not fit ``wide`` characters."""
     wide, header = width() if wide is None else wide, rows[0]
     widths = [max(map(cells.cell_len, column)) for column in zip(*rows, strict=True)]
     needed = np.cumsum(np.add(widths, GAP)) - GAP

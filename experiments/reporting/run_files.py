@@ -2,8 +2,7 @@
 
 A row of a study such as ``results/digits.jsonl`` holds ``name`` of the folder, ``config``,
 ``result``, and ``epochs``, the number of lines of ``metrics.jsonl``. These lines are rows of
-``results/curves.parquet``, with ``study`` and ``name``. The path of a packed run is that of its
-folder, ``results/digits/NAME``.
+``results/curves.parquet``. The path of a packed run is that of its folder, ``results/digits/NAME``.
 """
 
 import dataclasses
@@ -95,10 +94,7 @@ class RunRecord:
 
 
 def load(arguments: Sequence[str]) -> list[RunRecord]:
-    """Reads runs: each folder or packed run, else all runs below a folder or in its studies.
-
-    ``results/digits`` is a study, and ``results/digits/labels.rule=one_hot,*`` some of its runs.
-    """
+    """Reads runs: each folder or packed run, else all runs below a folder or in its studies."""
     expected, runs = "expected the --workdir of one or more runs, as in runs/*/", {}
     for folder in map(pathlib.Path, arguments):
         inside = [*map(read, run_dir.find(folder)), *_packed(folder)]
@@ -126,7 +122,8 @@ def read(workdir: pathlib.Path) -> RunRecord:
         what = "differ from those in its last checkpoint; run the training command again"
         faults.append(f"epochs {changed} of its {run_dir.METRICS} {what}, which restores them")
     config, lines, result = map(values.get, (*names, run_dir.RESULT))
-    return RunRecord(workdir, _flat(config or {}), lines or [], result, "; ".join(faults))
+    flat = traverse_util.flatten_dict(config or {}, sep=".")
+    return RunRecord(workdir, flat, lines or [], result, "; ".join(faults))
 
 
 def _packed(path: pathlib.Path) -> list[RunRecord]:
@@ -156,17 +153,15 @@ def _read_study(study: pathlib.Path, curves: pathlib.Path, *_: int) -> dict[str,
     for i, line in enumerate(study.read_bytes().splitlines(), 1):
         try:
             row = files.parse(line)
-            name, config = row["name"], _flat(run_dir.merged(run_dir.BEFORE, row["config"]))
+            name, config = row["name"], run_dir.merged(run_dir.BEFORE, row["config"])
+            config = traverse_util.flatten_dict(config, sep=".")
             if name in runs:
                 raise ValueError(f"{name} stands there twice")
             own = lines[name] if row.get("epochs") else []
             runs[name] = RunRecord(folder / name, config, own, row["result"])
         except (ValueError, TypeError, KeyError) as error:
-            what = f"with a run a line, and its epochs in {CURVES_FILE}"
-            raise ValueError(
-                f"{study}:{i}: expected a file of experiments.results, {what} ({error}); restore "
-                "both files, or move them away"
-            ) from error
+            what = f"expected a file of experiments.results ({error}); restore it and {CURVES_FILE}"
+            raise ValueError(f"{study}:{i}: {what}") from error
     return runs
 
 
@@ -180,10 +175,7 @@ def read_curves(curves: pathlib.Path, compared: str, study: str) -> pa.Table:
 
 
 def lines_of(table: pa.Table) -> dict[str, Lines]:
-    """Returns the lines of each run, without fields that are null in all of them.
-
-    A field of ``SOMETIMES`` is left out of each line where it is null.
-    """
+    """Returns the lines of each run, without fields that are null in all, or of ``SOMETIMES``."""
     fields, runs = table.drop_columns(["study", "name"]).column_names, {}
     for name, group in itertools.groupby(table.to_pylist(), key=lambda line: line["name"]):
         lines = list(group)
@@ -193,7 +185,3 @@ def lines_of(table: pa.Table) -> dict[str, Lines]:
             for line in lines
         ]
     return runs
-
-
-def _flat(config: dict[str, Any]) -> dict[str, Any]:
-    return traverse_util.flatten_dict(config, sep=".")

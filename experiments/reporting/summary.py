@@ -4,8 +4,8 @@ from collections.abc import Collection, Iterator, Sequence
 
 import pandas as pd
 
-from experiments.reporting import compare, naming
 from experiments.reporting import frame as frames
+from experiments.reporting import naming
 from experiments.reporting.frame import NAMES
 from experiments.reporting.naming import HEADERS, IMAGES, NO_CONTEST, NOTES
 from experiments.reporting.rendering import BOLD, END, Table
@@ -21,10 +21,9 @@ Made = Iterator[tuple]  # title, text by cell, and notes of each table
 
 
 def tables(frame: pd.DataFrame, excluded: pd.DataFrame, **asked: Sequence[str]) -> list[Table]:
-    """Makes the tables of ``frame.load`` that are not empty: of cells, and of the excluded runs.
+    """Makes the tables of ``frame.load`` that are not empty, in the order asked for.
 
-    Names in ``asked`` choose some: ``show`` of ``KINDS``; ``columns`` of one table, in place of one
-    for each set of images; ``augmentations``, then ``rows`` (labels), in the order wanted.
+    ``asked``: show (some of ``KINDS``), columns (of one table), augmentations, rows (labels).
     """
     shown = [*frames.present(frame), PUBLISHED]
     cells = frame.drop_duplicates("cell").set_index("cell")
@@ -89,10 +88,10 @@ def _texts(
 def _figures(frame: pd.DataFrame, cells: pd.DataFrame, groups: Groups) -> Made:
     for title, shown in groups.items():
         metrics = [metric for metric in shown if metric != PUBLISHED]
-        bold = compare.best(frame, [m for m in metrics if m not in NO_CONTEST])
-        values = _texts(compare.means(frame, metrics), metrics, bold, spread="± {}")
+        bold = frames.best(frame, [m for m in metrics if m not in NO_CONTEST])
+        values = _texts(frames.means(frame, metrics), metrics, bold, spread="± {}")
         runs = frame[frame["cell"].isin(values.index)]
-        num = int(compare.at_bound(runs).sum())
+        num = int(frames.at_bound(runs).sum())
         notes = [NOTES["seeds"], NOTES["ts"]]
         notes += [NOTES["no_optimum"].format(num=num, total=len(runs))] * bool(num)
         notes += [NOTES["vs"]] * any(m.endswith("_vs") or m.startswith("extra") for m in metrics)
@@ -107,16 +106,15 @@ def _figures(frame: pd.DataFrame, cells: pd.DataFrame, groups: Groups) -> Made:
 def _differences(frame: pd.DataFrame, cells: pd.DataFrame, groups: Groups) -> Made:
     for title, shown in groups.items():
         metrics = [m for m in shown if m not in (*NO_CONTEST, PUBLISHED)]
-        values = _texts(compare.to_one_hot(frame, metrics), metrics, sign="+")
+        values = _texts(frames.to_one_hot(frame, metrics), metrics, sign="+")
         images = "" if title in ("", IMAGES["accuracy"]) else f": {title}"
-        title = f"Difference to one-hot labels, seed by seed{images}"
-        yield title, values, NOTES["differences"]
+        yield f"Difference to one-hot labels, seed by seed{images}", values, NOTES["differences"]
 
 
 def _comparison(frame: pd.DataFrame, cells: pd.DataFrame, groups: Groups) -> Made:
     present = frames.present(frame[frame["cell"].isin(cells.index)])
-    metrics = [m for m in compare.METRICS if m in present]
-    values = _texts(compare.to_baselines(frame), metrics, sign="+")
+    metrics = [m for m in frames.COMPARED if m in present]
+    values = _texts(frames.to_baselines(frame), metrics, sign="+")
     title = "AutoLabel without a temperature against temperature scaling and smoothing"
     yield title, values, NOTES["comparison"]
 
@@ -134,17 +132,12 @@ def _intervals(frame: pd.DataFrame, cells: pd.DataFrame, groups: Groups) -> Made
 
 
 def _labels(frame: pd.DataFrame, cells: pd.DataFrame, groups: Groups) -> Made:
-    values = compare.courses(frame).map("{:.3f}".format, na_action="ignore").fillna("")
+    values = frames.courses(frame).map("{:.3f}".format, na_action="ignore").fillna("")
     yield "The course of AutoLabel's labels", values.reset_index("of them"), NOTES["labels"]
 
 
-KINDS = {
-    "figures": _figures,
-    "differences": _differences,
-    "intervals": _intervals,
-    "comparison": _comparison,
-    "labels": _labels,
-}
+MAKERS = (_figures, _differences, _intervals, _comparison, _labels)
+KINDS = {make.__name__.removeprefix("_"): make for make in MAKERS}
 
 
 def as_csv(frame: pd.DataFrame, excluded: pd.DataFrame) -> str:
@@ -153,9 +146,9 @@ def as_csv(frame: pd.DataFrame, excluded: pd.DataFrame) -> str:
     tables = [excluded[["run", "reason"]].rename(columns={"reason": "left_out"})]
     if len(frame):
         contests = [metric for metric in metrics if metric not in NO_CONTEST]
-        gaps = compare.to_one_hot(frame, contests).astype({"count": "Int64"})
+        gaps = frames.to_one_hot(frame, contests).astype({"count": "Int64"})
         gaps = gaps.add_prefix("minus_one_hot_")
-        long = compare.means(frame, metrics).join(gaps).query("count > 0").reset_index("metric")
+        long = frames.means(frame, metrics).join(gaps).query("count > 0").reset_index("metric")
         cells = frame.groupby("cell")
         lists = cells[["seed", "revision"]].agg(lambda own: " ".join(map(str, own.unique())))
         tables.insert(0, cells[list(NAMES)].first().join(lists.add_suffix("s")).join(long))
