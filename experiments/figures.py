@@ -2,9 +2,8 @@
 
     python -m experiments.figures runs/*/ --out=figures/ [--format=png,pdf] [--data_dir=…]
 
-The figures show accuracy against ECE, ECE against severity (if runs have it), differences to the
-baselines, labels over epochs, reliability (if a run has test_logits.npz), and sample images per
-bucket.
+They show accuracy against ECE, ECE against severity (if runs have it), differences to baselines,
+labels over epochs, reliability (if a run has test_logits.npz), and sample images per bucket.
 """
 
 import pathlib

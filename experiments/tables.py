@@ -8,6 +8,7 @@ Text fits the width of the terminal; --all shows all columns. A folder may be a 
 be a packed study. --update regenerates the tables between markers, see docs/sweeps.md.
 """
 
+import functools
 import pathlib
 import sys
 
@@ -29,10 +30,10 @@ _CHECK = flags.DEFINE_bool("check", False, "With --update: write nothing, exit w
 
 def main(argv: list[str]) -> None:
     # Slow to import, and --help needs none of them.
-    from experiments.reporting import documents, frame, rendering, summary
+    from experiments.reporting import frame, rendering, summary
 
     if _UPDATE.value:
-        faults = documents.update(_UPDATE.value, argv[1:], pathlib.Path.cwd(), check=_CHECK.value)
+        faults = summary.update(_UPDATE.value, argv[1:], pathlib.Path.cwd(), check=_CHECK.value)
         sys.exit("\n".join(faults) or 0)
     if _CHECK.value:
         raise ValueError("--check: needs --update=DOCUMENT,…, whose tables are checked")
@@ -42,15 +43,11 @@ def main(argv: list[str]) -> None:
     runs = frame.load(argv[1:])
     tables = summary.tables(*runs)
     wide = rendering.ALL if _ALL.value or _OUT.value else rendering.width()
-    make = {
-        "text": lambda: rendering.text(tables, wide),
-        "markdown": lambda: rendering.markdown(tables),
-        "latex": lambda: rendering.latex(tables),
-        "csv": lambda: summary.as_csv(*runs),
-        "html": lambda: rendering.html(tables),
-    }
+    make = {"markdown": rendering.markdown, "latex": rendering.latex, "html": rendering.html}
+    make["text"] = functools.partial(rendering.text, wide=wide)
+    make["csv"] = lambda _: summary.as_csv(*runs)
     for form in forms:
-        made = make[form]()
+        made = make[form](tables)
         if _OUT.value is not None:
             path = pathlib.Path(_OUT.value) / f"tables.{ENDINGS[form]}"
             path.parent.mkdir(parents=True, exist_ok=True)

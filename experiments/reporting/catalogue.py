@@ -23,7 +23,6 @@ from autolabel_jax.metrics import bootstrap
 from autolabel_jax.run_dir import RunDir
 from experiments.reporting import frame as frames
 from experiments.reporting import naming, plots
-from experiments.reporting.naming import FIGURES, HEADERS, TABLE
 from experiments.reporting.run_files import RunRecord
 
 SCALINGS = {"": "before temperature scaling", "_ts": "after temperature scaling"}
@@ -45,8 +44,8 @@ class Drawing(NamedTuple):
 
 
 def _drawing(draw: Callable, *inputs: Any, name: str = "") -> Drawing:
-    """Makes a drawing of ``FIGURES``; ``name`` is of its run."""
-    words = {own: text.format(name=name) for own, text in FIGURES[draw.__name__].items()}
+    """Makes a drawing of ``naming.FIGURES``; ``name`` is of its run."""
+    words = {own: text.format(name=name) for own, text in naming.FIGURES[draw.__name__].items()}
     file = "_".join(filter(None, [draw.__name__, name.replace(os.sep, "_")]))
     return Drawing(file, **words, draw=functools.partial(draw, *inputs))
 
@@ -73,8 +72,7 @@ def of_images(frame: pd.DataFrame, data_dir: str | None = None) -> Iterator[Draw
     """Lists sample images of the buckets, of the first run of each block that learns labels."""
     names, learned = run_names(frame["record"]), frame["label_rule"].map(naming.learns)
     for run in frame[learned.astype(bool)].drop_duplicates("block")["record"]:
-        method = naming.find("augment.name", run.config["augment.name"])
-        if getattr(method, "moves_inputs", False):
+        if getattr(naming.find("augment.name", run.config["augment.name"]), "moves_inputs", False):
             yield _drawing(bucket_images, run, data_dir, name=names[run.workdir])
 
 
@@ -156,14 +154,14 @@ def differences(frame: pd.DataFrame) -> Figure:
     metrics = [metric for metric in DIFFERENCES if metric in set(gaps["metric"])]
     figure, (axes,) = plots.panels(1, len(metrics), 0.4 * len(cells) + 1, sharey=True)
     for place, metric in zip(axes, metrics, strict=True):
-        factor, own = TABLE.at[metric, "factor"], gaps[gaps["metric"] == metric]
+        factor, own = naming.TABLE.at[metric, "factor"], gaps[gaps["metric"] == metric]
         for i, minus in enumerate(sorted(gaps["minus"].unique())):
             rows = own[own["minus"] == minus]
             mean, half = factor * rows["mean"], factor * (rows["high"] - rows["mean"])
             at, look = cells.index.get_indexer(rows["cell"]) + 0.3 * i - 0.15, plots.style(i)
             place.errorbar(mean, at, xerr=half, **look | {"linestyle": "none"}, label=minus)
         place.axvline(0, color="black", linewidth=0.8)
-        place.set_xlabel(HEADERS[metric])
+        place.set_xlabel(naming.HEADERS[metric])
     axes[0].set(yticks=range(len(cells)), yticklabels=names, ylim=(len(cells) - 0.5, -0.5))
     return plots.finish(figure, axes, "AutoLabel without a temperature, minus (below 0: better)")
 
@@ -246,8 +244,7 @@ def _moved(experiment: experiment_lib.Experiment, split: datasets.Split) -> np.n
         return image_ops.to_float(moved.input)[:IMAGES]
 
     clean = image_ops.to_float(batch.input)[:IMAGES]
-    moved = np.stack([clean, *(np.asarray(move(n)) for n in range(experiment.num_buckets))])
-    return np.clip(moved, 0, 1)
+    return np.clip(np.stack([clean, *map(move, range(experiment.num_buckets))]), 0, 1)
 
 
 def _grid(shown: np.ndarray, experiment: experiment_lib.Experiment, run: RunRecord) -> Figure:

@@ -21,7 +21,6 @@ import pandas as pd
 from scipy import stats
 
 from experiments.reporting import naming, run_files
-from experiments.reporting.naming import HEADERS
 from experiments.reporting.run_files import CURVES, RESTORE, SIZES, RunRecord
 
 NAMES = ("dataset", "model", "augmentation", "labels", "train_examples", "epochs")
@@ -30,7 +29,7 @@ BUDGET = ["dataset", "model", "train_examples"]
 TEXTS = ("dataset", "model", "augmentation", "label_rule", "revision")
 METRICS = ("accuracy", "ece", "nll", "brier")
 NUMBERS = ("seed", "epochs", *METRICS)
-NUMERIC = (*NUMBERS, *SIZES, *HEADERS)
+NUMERIC = (*NUMBERS, *SIZES, *naming.HEADERS)
 NEEDED_CONFIG = ("dataset", "epochs", "model.name", "augment.name", "labels.rule")
 LINE_METRICS = ("train_loss", "calibration_accuracy", "calibration_ece", "label_confidence")
 LEVEL = 0.95  # confidence level of intervals; 1 - LEVEL is that of the paired t test
@@ -44,14 +43,12 @@ NONE = pd.DataFrame(columns=["mean", "low", "high", "count"], dtype=float)
 
 
 def load(arguments: Sequence[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Reads runs: the frame of those that compare, and the others, as run, reason and record.
-
-    Runs of a folder compare in its most common (then newest) numerics version; repeats do not.
-    """
+    """Reads runs: the frame of those that compare, and the others, as run, reason and record."""
     records = run_files.load(arguments)
     runs = pd.DataFrame({"run": [str(run.workdir) for run in records], "record": records})
     runs["reason"] = [next(filter(None, _reasons(run)), "") for run in records]
     sound = runs.loc[runs["reason"] == "", "record"]
+    # A folder's runs compare in its most common numerics version, of equally common the newest.
     for _, own in sound.groupby(sound.map(lambda run: run.workdir.resolve().parent)):
         versions = own.map(lambda run: tuple(run_files.numerics(run.result).items()))
         texts = versions.map(lambda one: ", ".join(f"{n.replace('_', ' ')} {v}" for n, v in one))
@@ -109,7 +106,7 @@ def make(runs: Sequence[RunRecord]) -> pd.DataFrame:
     frame = pd.DataFrame([{"train_examples": ""} | run.result for run in runs])
     ranks = [naming.rank("augment.name", name) for name in frame["augmentation"]]
     # The copy joins the columns that astype took apart, about which pandas would warn.
-    frame = frame.astype(dict.fromkeys(HEADERS.keys() & frame.columns, float)).copy()
+    frame = frame.astype(dict.fromkeys(naming.HEADERS.keys() & frame.columns, float)).copy()
     frame = frame.assign(
         model=[naming.model_name(run.config) for run in runs],
         augmentation=[naming.title("augment.name", name) for name in frame["augmentation"]],
@@ -143,7 +140,7 @@ def _told_apart(settings: pd.DataFrame) -> pd.Series:
 
 def present(frame: pd.DataFrame) -> list[str]:
     """Returns the metrics of tables that any run has."""
-    shown = [name for name in HEADERS if name != "temperature"]
+    shown = [name for name in naming.HEADERS if name != "temperature"]
     return list(frame.reindex(columns=shown).dropna(axis=1, how="all"))
 
 
@@ -165,21 +162,16 @@ def means(frame: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
     return runs.groupby(["cell", "metric"])["value"].agg(["mean", "std", "count"])
 
 
-def _by_seed(frame: pd.DataFrame, metrics: Sequence[str]) -> dict[int, pd.DataFrame]:
-    """Returns the metrics of each cell, with the seeds as index."""
-    return {cell: own[list(metrics)] for cell, own in frame.set_index("seed").groupby("cell")}
-
-
 def best(frame: pd.DataFrame, metrics: Sequence[str]) -> set[tuple[int, str]]:
     """Finds the best mean of each block, if it passes a paired t test against the runner-up."""
-    found, seeds = set(), _by_seed(frame, metrics)
-    means = frame.groupby("cell")[list(metrics)].mean()
+    found, seeds = set(), frame.set_index(["cell", "seed"])[list(metrics)]
+    means = seeds.groupby(level="cell").mean()
     for cells, metric in itertools.product(frame.groupby("block")["cell"].unique(), metrics):
         sign = 1 if "accuracy" in metric else -1
         own = sign * means.loc[cells, metric].dropna()
         ranked = own.sort_values(ascending=False, kind="stable").index[:2]
         if len(ranked) == 2:
-            gap = difference(*(sign * seeds[cell][[metric]] for cell in ranked)).loc[metric]
+            gap = difference(*(sign * seeds.loc[cell, [metric]] for cell in ranked)).loc[metric]
             if gap["low"] > 0 and gap["count"] >= MIN_SEEDS:
                 found.add((ranked[0], metric))
     return found
@@ -187,35 +179,33 @@ def best(frame: pd.DataFrame, metrics: Sequence[str]) -> set[tuple[int, str]]:
 
 def to_one_hot(frame: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
     """Returns the differences, by cell and metric, of cells to the one-hot cell of their block."""
-    seeds, gaps = _by_seed(frame, metrics), {}
+    seeds, gaps = frame.set_index(["cell", "seed"])[list(metrics)], {}
     for _, block in frame.groupby("block"):
         for base in block.loc[block["label_rule"] == "one_hot", "cell"].unique()[:1]:
             others = block.loc[block["cell"] != base, "cell"].unique()
-            gaps |= {cell: difference(seeds[cell], seeds[base]) for cell in others}
+            gaps |= {cell: difference(seeds.loc[cell], seeds.loc[base]) for cell in others}
     return pd.concat({-1: NONE} | gaps, names=["cell", "metric"])
 
 
 def to_baselines(frame: pd.DataFrame) -> pd.DataFrame:
     """Returns AutoLabel's differences to baselines, by cell, baseline and metric."""
     # One-hot labels with a temperature, and the best smoothing, both from held-out images too.
-    shown = present(frame)
+    shown, seeds, gaps = present(frame), frame.set_index(["cell", "seed"]), {}
     metrics = [metric for metric in COMPARED if metric in shown]
     scaled = [m if m.endswith("accuracy") else f"{m}_ts" for m in metrics]
-    seeds, gaps = _by_seed(frame, shown), {}
     for _, block in frame.groupby("block"):
         first = block.drop_duplicates("cell").set_index("cell")
         cells = {rule: list(own.index) for rule, own in first.groupby("label_rule")}
         fixed, best, baselines = cells.get("smoothing", []), best_smoothing(block), {}
         if one_hot := cells.get("one_hot"):
-            baselines["one_hot (TS)"] = seeds[one_hot[0]].reindex(columns=scaled)
+            baselines["one_hot (TS)"] = seeds.loc[one_hot[0]].reindex(columns=scaled)
         if best is not None:
             shares = [run.settings["labels.smoothing"] for run in first.loc[fixed, "record"]]
             choices = ", ".join(f"{share:g}".removeprefix("0") or "0" for share in shares)
             name = first.loc[best, "rule"] + f" (of {choices})" * (len(fixed) > 1)
-            baselines[name] = seeds[best].reindex(columns=metrics)
-        for cell in cells.get("autolabel", ()):
-            for name, own in baselines.items():
-                gaps[cell, name] = difference(seeds[cell][metrics], own.set_axis(metrics, axis=1))
+            baselines[name] = seeds.loc[best, metrics]
+        for cell, (name, own) in itertools.product(cells.get("autolabel", ()), baselines.items()):
+            gaps[cell, name] = difference(seeds.loc[cell, metrics], own.set_axis(metrics, axis=1))
     return pd.concat({(-1, ""): NONE} | gaps, names=["cell", "minus", "metric"])
 
 

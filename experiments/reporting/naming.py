@@ -20,12 +20,8 @@ from flax import traverse_util
 from autolabel_jax import augment, labels, losses, models, registry
 from configs import base
 
-TABLES = {
-    "augment.name": augment.TABLE,
-    "labels.rule": labels.TABLE,
-    "loss.name": losses.TABLE,
-    "model.name": models.TABLE,
-}
+TABLES = {"augment.name": augment.TABLE, "labels.rule": labels.TABLE}
+TABLES |= {"loss.name": losses.TABLE, "model.name": models.TABLE}
 # Values that a run uses for fields added after it was made, as JSON stores them.
 DEFAULTS = traverse_util.flatten_dict(json.loads(base.base().to_json()), sep=".")
 HERE = pathlib.Path(__file__).parent

@@ -91,9 +91,8 @@ def save(
 
 
 def block_title(runs: pd.DataFrame) -> str:
-    """Names data set, model, augmentation and budget of some runs, in two lines."""
+    """Names data set, model, augmentation and budget ('3', or '2 to 5') of runs, in two lines."""
     found = {name: runs[name] for name in frames.NAMES} | {"seeds": runs.groupby("cell").size()}
-    # '3', or '2 to 5' where values differ.
     ends = {name: dict.fromkeys((own.min(), own.max())) for name, own in found.items()}
     names = {name: " to ".join(map(str, own)) for name, own in ends.items()}
     text = "{dataset}, {model}, {augmentation}\n{train_examples} images, {epochs} epochs, "

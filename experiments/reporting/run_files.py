@@ -34,16 +34,14 @@ OF_LEARNING = ("labels.update_every", "labels.warmup_epochs", *OF_LABELS[1:])
 OF_MODELS = ("model.init_from", "model.normalization", "model.freeze_batch_norm")
 SIZES = ("train_examples", "calibration_examples", "test_examples")  # of splits, in the result
 RESTORE = "restore the file, or move the folder away"
-
 SUFFIX, CURVES_FILE = ".jsonl", "curves.parquet"
 CALIBRATORS = "calibrators.jsonl"  # beside the studies, with rows of ``experiments.calibrators``
 SOMETIMES = "beyond_"  # fields that some lines of a run have, see ``diagnosis.beyond``
 Lines = list[dict[str, Any]]
 
-# The numerics version of commits from before ``result.json`` held one. Found by running short
-# trainings (augmix, mixup, randaugment, adversarial, k-means buckets, an evaluation with attacks)
-# at each commit on a CPU with the packages of requirements.txt: those of one version gave equal
-# bits in all metrics. The stored runs of 015e101 and 6d865fa were made on a GPU and not run again.
+# The numerics version of commits from before ``result.json`` held one. At those of one version,
+# short trainings (augmix, mixup, randaugment, adversarial, k-means buckets, evaluation of attacks)
+# gave equal bits in all metrics on a CPU. Stored runs of 015e101 and 6d865fa are of a GPU.
 VERSIONS = {
     "015e101289b7bc4092138ba5880f7a59234662db": 1,
     "6d865fa1a5554822f9e8b2686cc13eaa711de50e": 2,

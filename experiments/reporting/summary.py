@@ -1,30 +1,45 @@
-"""Makes the tables of runs: metrics by cell, differences between labels, excluded runs; CSV."""
+"""Makes the tables of runs, as CSV too, and updates them in documents, between hidden comments.
 
-from collections.abc import Collection, Iterator, Sequence
+    <!-- tables results/a results/b columns="accuracy ece nll" -->
+    …
+    <!-- end of tables -->
+
+The fields of a marker are described in docs/sweeps.md.
+"""
+
+import difflib
+import functools
+import pathlib
+import re
+import shlex
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 import pandas as pd
 
+from autolabel_jax import files
 from experiments.reporting import frame as frames
-from experiments.reporting import naming
-from experiments.reporting.frame import NAMES
+from experiments.reporting import naming, rendering, run_files
 from experiments.reporting.naming import HEADERS, IMAGES, NO_CONTEST, NOTES
 from experiments.reporting.rendering import BOLD, END, Table
 
 PUBLISHED = "published"  # a column like the others, always last
-BESIDE = ("minus", "of them")  # columns that name a row beside NAMES
+BESIDE = ("minus", "of them")  # columns that name a row beside frames.NAMES
 SETS = tuple(dict.fromkeys(IMAGES.values()))  # a table for each
 NAMED = HEADERS | {"dataset": "data set", "train_examples": "training images"}
 # What a spreadsheet would run, which is not a number: an apostrophe goes before it.
 FORMULA = r"^(?=[=+\-@\t\r])(?![+-]?\.?\d[\d.]*(?:[eE][+-]?\d+)?$)"
 Groups = dict[str, list[str]]  # set of images → metrics
 Made = Iterator[tuple]  # title, text by cell, and notes of each table
+START, STOP = "<!-- tables", "<!-- end of tables -->"
+MARKER = re.compile(rf"^((?:{START}|{STOP}).*)$", re.MULTILINE)
+# Arguments of ``tables`` → their separator.
+LISTS = {"show": None, "columns": None, "augmentations": None, "rows": ";"}
+FIELDS = (*LISTS, "title", "notes")
+EXAMPLE = f'{START} results/FOLDER columns="accuracy ece" -->'
 
 
 def tables(frame: pd.DataFrame, excluded: pd.DataFrame, **asked: Sequence[str]) -> list[Table]:
-    """Makes the tables of ``frame.load`` that are not empty, in the order asked for.
-
-    ``asked``: show (some of ``KINDS``), columns (of one table), augmentations, rows (labels).
-    """
+    """Makes tables that are not empty; asked: show (``KINDS``), columns, augmentations, rows."""
     shown = [*frames.present(frame), PUBLISHED]
     cells = frame.drop_duplicates("cell").set_index("cell")
     beside = cells["augmentation"].isin(asked.get("augmentations", cells["augmentation"]))
@@ -58,10 +73,10 @@ def _table(
     if len(runs):
         revisions = ", ".join(sorted(runs["revision"].unique()))
         notes += (f"† Made from files that no commit holds: {revisions}.",)
-    names = cells.loc[values.index, list(NAMES)].astype(str)
+    names = cells.loc[values.index, list(frames.NAMES)].astype(str)
     names.loc[names.index.isin(runs["cell"]), "labels"] += " †"
     body = pd.concat([part.reset_index(drop=True) for part in (names, values)], axis=1)
-    body = body.set_index([*NAMES, *(name for name in BESIDE if name in values)])
+    body = body.set_index([*frames.NAMES, *(name for name in BESIDE if name in values)])
     return Table(title, body.rename(columns=NAMED).rename_axis(index=NAMED), notes)
 
 
@@ -151,6 +166,83 @@ def as_csv(frame: pd.DataFrame, excluded: pd.DataFrame) -> str:
         long = frames.means(frame, metrics).join(gaps).query("count > 0").reset_index("metric")
         cells = frame.groupby("cell")
         lists = cells[["seed", "revision"]].agg(lambda own: " ".join(map(str, own.unique())))
-        tables.insert(0, cells[list(NAMES)].first().join(lists.add_suffix("s")).join(long))
+        tables.insert(0, cells[list(frames.NAMES)].first().join(lists.add_suffix("s")).join(long))
     table = pd.concat([own for own in tables if len(own)]).astype(object)
     return table.replace(FORMULA, "'", regex=True).to_csv(index=False, lineterminator="\n")
+
+
+def split(text: str, name: str) -> list[str]:
+    """Splits a document into text, marker, tables, end marker, text, …, text."""
+    parts = MARKER.split(text)
+    for i in range(1, len(parts), 2):
+        if parts[i].startswith(STOP) != (i % 4 == 3):
+            what = f"{parts[i]!r} without {STOP if i % 4 == 3 else EXAMPLE} before it"
+            raise ValueError(f"{_place(name, parts, i)}: {what}")
+    if len(parts) % 4 == 3:
+        place = _place(name, parts, len(parts) - 2)
+        raise ValueError(f"{place}: the block has no end; write {STOP} below it")
+    return parts
+
+
+def _place(name: str, parts: list[str], i: int) -> str:
+    return f"{name}:{sum(part.count(chr(10)) for part in parts[:i]) + 1}"
+
+
+def _parse(marker: str) -> tuple[list[str], dict[str, str]]:
+    """Returns the folders and the fields of a marker."""
+    inside = marker.removeprefix(START).strip()
+    words = shlex.split(inside.removesuffix("-->"))
+    # A folder may be called 'runs/labels.rule=one_hot'.
+    fields = [word for word in words if "=" in word and word.split("=")[0].isidentifier()]
+    given = dict(word.split("=", 1) for word in fields)
+    folders = [word for word in words if word not in fields]
+    if unknown := [field for field in given if field not in FIELDS]:
+        raise ValueError(f"got {', '.join(unknown)}, expected some of: {', '.join(FIELDS)}")
+    if not folders or not inside.endswith("-->") or given.get("notes", "no") != "no":
+        raise ValueError(f'{marker}; write it as {EXAMPLE}; notes may be "no"')
+    return folders, given
+
+
+def _content(folders: list[str], given: dict[str, str], root: pathlib.Path, load: Callable) -> str:
+    """Makes the text between two markers: what all rows share, the tables, the notes."""
+    asked = {field: given[field].split(LISTS[field]) for field in LISTS if field in given}
+    asked = {field: list(filter(None, map(str.strip, own))) for field, own in asked.items()}
+    frame, left_out = load(tuple(str(root / folder) for folder in folders))
+    left_out = left_out.assign(run=left_out["run"].str.removeprefix(f"{root}/"))
+    made = tables(frame, left_out, **asked)
+    made, apart = (made[:-1], made[-1:]) if len(left_out) else (made, [])
+    if not made or ("title" in given and len(made) != 1):
+        titles = ", ".join(table.title for table in made) or "none"
+        raise ValueError(f"title needs exactly one table, got {titles}; choose by show and columns")
+    changes = {"title": given["title"]} if "title" in given else {}
+    changes |= {"notes": ()} if "notes" in given else {}
+    shared, made = rendering.without_shared([table._replace(**changes) for table in made])
+    shared = f"All rows: {shared.translate(rendering.MARKDOWN)}.\n\n" * bool(shared)
+    return f"\n\n{shared}{rendering.markdown([*made, *apart], '####')}\n"
+
+
+def update(
+    names: Sequence[str], arguments: Sequence[str], root: pathlib.Path, *, check: bool
+) -> list[str]:
+    """Regenerates or checks tables in documents; returns what differs or is in no document."""
+    faults, shown, made, load = [], set(), {}, functools.cache(frames.load)
+    for name in names:
+        parts = split(files.read_text(pathlib.Path(name)), name)
+        for i in range(1, len(parts), 4):
+            place, old = _place(name, parts, i), parts[i + 1]
+            try:
+                folders, given = _parse(parts[i])
+                parts[i + 1] = _content(folders, given, root, load)
+            except ValueError as error:
+                raise ValueError(f"{place}: {error}") from error
+            shown |= {(root / own.removesuffix(run_files.SUFFIX)).resolve() for own in folders}
+            if check and old != parts[i + 1]:
+                lines = old.splitlines(), parts[i + 1].splitlines()
+                faults += [f"{place}: not what the run files in {', '.join(folders)} give"]
+                faults += difflib.unified_diff(*lines, name, "run files", lineterm="", n=0)
+        made[name] = "".join(parts)
+    for name, new in made.items() if not check else ():
+        files.write_text(pathlib.Path(name), new)
+    workdirs = [run.workdir for run in run_files.load(arguments)] if arguments else []
+    missing = [w for w in workdirs if not shown & {w.resolve(), *w.resolve().parents}]
+    return faults + [f"{workdir}: no tables of it in {', '.join(names)}" for workdir in missing]
