@@ -12,7 +12,7 @@ PIP := -m pip install --quiet --disable-pip-version-check --use-pep517
 export PYTHONPATH := $(CURDIR)
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart table-digits table-cifar10 test test-all lint format docs clean
+.PHONY: help install quickstart table-digits table-methods table-cifar10 test test-all lint format docs clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -28,6 +28,18 @@ table-digits: $(VENV)/.sweep  ## every augmentation with every label rule on dig
 	    --corruptions --attacks=fgsm,pgd20 --processes=$(WORKERS)
 	$(VENV)/bin/python -m experiments.tables runs/digits
 
+# The teacher of 'distill' is a run of the first sweep.
+METHODS := --config=configs/digits_methods.py --workdir=runs/digits_methods --corruptions \
+    --processes=$(WORKERS)
+TEACHER := runs/digits_methods/augment.name=none,buckets.num=1,labels.rule=one_hot,seed=0
+table-methods: export JAX_PLATFORMS ?= cpu
+table-methods: $(VENV)/.sweep  ## augmentations and rules of other papers on digits, about 50 minutes
+	$(VENV)/bin/python -m experiments.sweep $(METHODS)
+	test -e runs/digits_teacher || $(VENV)/bin/python -m autolabel_jax.commands.main export \
+	    --run=$(TEACHER) --out=runs/digits_teacher
+	$(VENV)/bin/python -m experiments.sweep $(METHODS) --sweep=distill
+	$(VENV)/bin/python -m experiments.tables runs/digits_methods
+
 # The data set is in TFDS_DATA_DIR, or where TFDS looks for it.
 SMALL := --config=configs/cifar10_table_small.py --workdir=runs/cifar10_table_small \
     --corruptions --examples=1000 --processes=$(WORKERS)
@@ -42,7 +54,8 @@ table-cifar10: $(VENV)/.sweep  ## the same on CIFAR-10 with a small CNN, about 1
 # XLA compiles fast rather than well here, which halves the time; test-all compiles as runs do.
 test: export JAX_PLATFORMS ?= cpu
 test: export XLA_FLAGS ?= --xla_backend_optimization_level=0 \
-    --xla_llvm_disable_expensive_passes=true --xla_cpu_use_fusion_emitters=false
+    --xla_llvm_disable_expensive_passes=true --xla_cpu_use_fusion_emitters=false \
+    --xla_cpu_parallel_codegen_split_count=1
 test: $(VENV)/.dev  ## run the tests but for those marked slow, on WORKERS=2 processes
 	$(VENV)/bin/python -m pytest -n $(WORKERS) --dist loadfile -q -m "not slow"
 

@@ -73,6 +73,7 @@ class Experiment:
     visits: int  # in an update of the labels; 0 = a full pass
     mesh: Mesh
     class_weights: np.ndarray | None = None  # float32 [K], factors of the loss; None = 1
+    reweights: bool = False  # whether steps weigh examples by held-out ones
 
     @property
     def num_buckets(self) -> int:
@@ -110,6 +111,7 @@ def check(config: ConfigDict) -> tuple[augment.Augmentation, labels.LabelRule]:
     limits.check(config)
     best.check(config)
     losses.given_weights(config)
+    losses.check_example_weights(config)
     augmentation, rule = augment.create(config), labels.create(config)
     losses.create(config)
     models.check(config)
@@ -136,6 +138,7 @@ def create(config: ConfigDict, dataset: Dataset, mesh: Mesh) -> Experiment:
     for field in ("batch_size", "eval_batch_size"):
         input_pipeline.check_batch_size(field, config[field], mesh)
     _check_parts(config, mesh)
+    losses.check_held_out(config, dataset)
     num_train = len(dataset.train)
     if config.batch_size > num_train:
         raise ValueError(
@@ -154,10 +157,12 @@ def create(config: ConfigDict, dataset: Dataset, mesh: Mesh) -> Experiment:
             "augment.name: got 'given', but the data set has no distances; "
             "use a manifest with a column `distance`, or dataset='arrays' with such an array"
         )
-    if isinstance(augmentation, augment.Given) and dataset.group_names:
-        augmentation = augment.GivenInGroups(len(dataset.group_names))
+    augmentation = augmentation.for_data(dataset)
     edges, calibration_edges = _make_edges(config, augmentation, dataset.train.distance)
-    _check_mixing(augmentation, rule, edges)
+    loss = losses.create(config)
+    mixes = _mixes(augmentation, edges)
+    _check_mixing(augmentation, rule, mixes)
+    _check_views(loss, augmentation, rule, mixes)
     model = models.create(
         config,
         num_classes=dataset.num_classes,
@@ -174,7 +179,7 @@ def create(config: ConfigDict, dataset: Dataset, mesh: Mesh) -> Experiment:
         model=model,
         augmentation=augmentation,
         rule=rule,
-        loss=losses.create(config),
+        loss=loss,
         optimizer=optimizer.create(config, steps_per_epoch, factors)[0],
         edges=edges,
         calibration_edges=calibration_edges,
@@ -190,6 +195,7 @@ def create(config: ConfigDict, dataset: Dataset, mesh: Mesh) -> Experiment:
         ema=config.optimizer.ema,
         visits=0,
         mesh=mesh,
+        reweights=config.example_weights == "reweight",
     )
     if config.class_weights != "none":
         weights = losses.class_weights(config, dataset.train.label, dataset.num_classes)
@@ -229,7 +235,7 @@ def init_state(
     middles = buckets.middles(experiment.edges, experiment.augmentation.num_groups)
     rule = experiment.rule
     sizes = {}
-    if rule.reads_confusion or rule.reads_examples:
+    if rule.reads_confusion or rule.reads_examples or rule.reads_classes:
         sizes["num_classes"] = experiment.num_classes
     if rule.reads_examples:
         sizes["num_examples"] = experiment.num_train
@@ -304,16 +310,44 @@ def _make_edges(
     return edges, buckets.make_edges(calibration_kind, num, drawn)
 
 
-def _check_mixing(
-    augmentation: augment.Augmentation, rule: labels.LabelRule, edges: np.ndarray
-) -> None:
-    """Checks that each input shows one example, if each example has a label of its own."""
+def _mixes(augmentation: augment.Augmentation, edges: np.ndarray) -> bool:
+    """Returns whether inputs are mixtures of two examples."""
     own = augmentation.own_confidence(buckets.middles(edges, augmentation.num_groups))
-    if rule.reads_examples and np.any(np.asarray(own) < 1):
+    return bool(np.any(np.asarray(own) < 1))
+
+
+def _check_mixing(augmentation: augment.Augmentation, rule: labels.LabelRule, mixes: bool) -> None:
+    """Checks that each input shows one example, if each example has a label of its own."""
+    if rule.reads_examples and mixes:
         raise ValueError(
             f"labels.rule: got {rule.name!r} with augment.name={augmentation.name!r}, whose inputs "
             "are mixtures of two examples; each example has a label of its own; use another "
             "augmentation"
+        )
+
+
+def _check_views(
+    loss: losses.Loss, augmentation: augment.Augmentation, rule: labels.LabelRule, mixes: bool
+) -> None:
+    """Checks that there can be several views of each example, if the loss asks for them."""
+    if loss.num_views == 1:
+        return
+    name, reason = f"augment.name={augmentation.name!r}", ""
+    if augmentation.distance_is_given:
+        reason = "whose inputs come augmented, each once"
+    elif not augmentation.moves_inputs:
+        reason = "whose views are all the same"
+    elif mixes:
+        reason = "whose inputs are mixtures of two examples"
+    elif rule.reads_examples:
+        name, reason = f"labels.rule={rule.name!r}", "whose examples have one label for all views"
+    if reason:
+        fields = {"jsd": loss.jsd, "copies": loss.copies, "copies_labels": loss.copies_labels}
+        field = "jsd" if loss.jsd else "copies" if loss.copies > 1 else "copies_labels"
+        raise ValueError(
+            f"loss.{field}: got {fields[field]!r}, for which a step sees several views of each "
+            f"example, with {name}, {reason}; use another one, or loss.jsd=0, loss.copies=1 and "
+            "loss.copies_labels='hard'"
         )
 
 

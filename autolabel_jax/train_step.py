@@ -11,33 +11,51 @@ import optax
 
 from autolabel_jax import (
     accumulation,
+    augment,
     buckets,
+    example_weights,
     image_ops,
     input_pipeline,
     optimizer,
 )
 from autolabel_jax.experiment import Experiment, apply_augmentation, inference_variables
-from autolabel_jax.types import Augmented, AveragedTrainState, Batch, StepMetrics, TrainState
+from autolabel_jax.types import (
+    Augmented,
+    AveragedTrainState,
+    Batch,
+    Distance,
+    StepMetrics,
+    TrainState,
+)
 
 
 def train_step(
-    state: TrainState, batch: Batch, key: jax.Array, *, experiment: Experiment
+    state: TrainState,
+    batch: Batch,
+    key: jax.Array,
+    held_out: Batch | None = None,
+    *,
+    experiment: Experiment,
 ) -> tuple[TrainState, StepMetrics]:
     """Does one optimiser update on augmented inputs.
+
+    If the loss sees several views of each example, the model is called once on all of them.
 
     Args:
       state: state before the step.
       batch: clean inputs [B, ...].
       key: typed key of this step.
+      held_out: calibration split [n, ...], with ``experiment.reweights``.
       experiment: fixed parts of the run.
 
     Returns:
       The state after the step, and sums over the batch.
     """
     clean, augmented = draw_augmented(state, batch, key, experiment=experiment)
-    rule, read = experiment.rule, {}
+    rule, read, num_views = experiment.rule, {}, experiment.loss.num_views
     if rule.reads_teacher:
-        read["teacher_logits"] = teacher_logits(state, clean.input, experiment=experiment)
+        teacher = teacher_logits(state, clean.input, experiment=experiment)
+        read["teacher_logits"] = _repeat(teacher, num_views)
     if rule.reads_examples:
         read["index"] = batch.index
     bucket = buckets.bucket_index(augmented.distance, experiment.edges)
@@ -54,10 +72,10 @@ def train_step(
     scale = rule.loss_scale(state.labels, bucket)
     weight = None
     if experiment.class_weights is not None:
-        weight = jnp.asarray(experiment.class_weights)[augmented.label]
+        weight = jnp.asarray(experiment.class_weights)[augmented.label[::num_views]]
 
     def mean_loss(params: Any, part: Any) -> tuple[jax.Array, Any]:
-        image, soft_label, scale, weight = part
+        (image, soft_label, scale), weight = _flatten(part[0], num_views), part[1]
         logits, updated = experiment.model.apply(
             {"params": params, "batch_stats": state.batch_stats},
             image,
@@ -70,18 +88,27 @@ def train_step(
             followed = rule.follow(soft_label, logits, epoch=epoch)
             loss = followed[1] * experiment.loss(logits, followed[0], scale)
         else:
-            loss = experiment.loss(logits, soft_label, scale)
+            loss = experiment.loss.of_views(logits, soft_label, scale)
         loss = loss if weight is None else weight * loss
-        rows = (loss, logits.argmax(-1), followed)
+        rows = (loss, _group(logits.argmax(-1), num_views), followed)
         return jnp.mean(loss), (rows, updated.get("batch_stats", {}))
 
     def gradient_of(part: Any) -> tuple[Any, Any]:
         gradient, (rows, batch_stats) = jax.grad(mean_loss, has_aux=True)(state.params, part)
         return (gradient, batch_stats), rows
 
+    parts = (_group((augmented.input, soft_label, scale), num_views), weight)
+    if experiment.reweights:
+        assert held_out is not None
+        own = example_weights.of_batch(
+            lambda params, part: mean_loss(params, part)[1][0][0],
+            *(parts, state, held_out, key),
+            experiment=experiment,
+        )
+        parts = (parts[0], own if weight is None else own * weight)
     (gradient, batch_stats), (loss, top, followed) = accumulation.mean(
         gradient_of,
-        (augmented.input, soft_label, scale, weight),
+        parts,
         experiment.accumulate,
         experiment.mesh,
     )
@@ -97,9 +124,11 @@ def train_step(
         state = state.replace(ema_params=average[0], ema_batch_stats=average[1])
     metrics = StepMetrics(
         loss=loss.sum(),
-        correct=jnp.sum(top == augmented.label).astype(jnp.float32),
+        correct=jnp.sum(top == _group(augmented.label, num_views)).astype(jnp.float32),
         count=jnp.float32(loss.size),
     )
+    if num_views > 1:
+        metrics = metrics.replace(correct=metrics.correct / num_views)
     state = state.replace(
         step=state.step + 1,
         params=params,
@@ -115,6 +144,7 @@ def train_steps(
     order: jax.Array | None,
     key: jax.Array,
     first_step: jax.Array,
+    held_out: Batch | None = None,
     *,
     num_steps: int,
     experiment: Experiment,
@@ -127,6 +157,7 @@ def train_steps(
       order: int32 [n], rows of the split in the order of the epoch; None if ``whole`` is a batch.
       key: typed key of the epoch.
       first_step: int32 [], index of the first of these steps in the epoch.
+      held_out: as in ``train_step``.
       num_steps: number of steps, static; 1 on the CPU, where convolution gradients inside a
         scan are 15-80 times slower (jax issue 12868).
       experiment: fixed parts of the run.
@@ -139,7 +170,8 @@ def train_steps(
         batch = input_pipeline.step_batch(
             whole, order, step, experiment.batch_size, experiment.mesh
         )
-        return train_step(state, batch, jax.random.fold_in(key, step), experiment=experiment)
+        step_key = jax.random.fold_in(key, step)
+        return train_step(state, batch, step_key, held_out, experiment=experiment)
 
     if num_steps == 1:
         state, metrics = one(state, first_step)
@@ -153,7 +185,8 @@ def draw_augmented(
     """Crops and flips each input, draws its distance, and moves it by that distance.
 
     Returns:
-      The batch after cropping and flipping, and the augmented batch.
+      The batch [B] after cropping and flipping, and the augmented batch [B·V]; the V views of an
+      example that the loss asks for are consecutive, with the same crop and flip.
     """
     crop_key, flip_key, draw_key, apply_key = jax.random.split(key, 4)
     image = batch.input
@@ -161,10 +194,13 @@ def draw_augmented(
         image = image_ops.random_crop(crop_key, image, experiment.crop_pad)
     if experiment.flip:
         image = image_ops.random_flip(flip_key, image)
-    batch = batch.replace(input=image)
-    distance = experiment.augmentation.draw(draw_key, image.shape[0])
+    clean, loss = batch.replace(input=image), experiment.loss
+    copies = _repeat(clean, loss.num_copies)
+    drawn = experiment.augmentation.draw(draw_key, copies.input.shape[0])
+    distance = experiment.rule.distance(state.labels, copies.label, drawn)
     variables = {"params": state.params, "batch_stats": state.batch_stats}
-    return batch, apply_augmentation(experiment, variables, batch, apply_key, distance)
+    augmented = apply_augmentation(experiment, variables, copies, apply_key, distance)
+    return clean, _add_clean(clean, augmented) if loss.has_clean else augmented
 
 
 def teacher_logits(state: TrainState, inputs: jax.Array, *, experiment: Experiment) -> jax.Array:
@@ -179,3 +215,35 @@ def teacher_logits(state: TrainState, inputs: jax.Array, *, experiment: Experime
 
     inputs = image_ops.to_float(inputs)
     return accumulation.mean(of_part, inputs, experiment.accumulate, experiment.mesh)[1]
+
+
+def _add_clean(clean: Batch, copies: Augmented) -> Augmented:
+    """Puts each clean input [B], of distance 0, before its copies [B·n]."""
+    zero = jnp.zeros_like(clean.label)
+    distance = Distance(group=zero, value=zero.astype(jnp.float32))
+    first = augment.unmixed(image_ops.to_float(clean.input), clean.label, distance)
+
+    def join(one: jax.Array, others: jax.Array) -> jax.Array:
+        others = others.reshape(len(one), -1, *one.shape[1:])
+        return jnp.concatenate([one[:, None], others], 1).reshape(-1, *one.shape[1:])
+
+    return jax.tree.map(join, first, copies)
+
+
+# The views of an example are consecutive, so that they are on one device and in one part of a
+# batch. With one view, these functions do nothing.
+
+
+def _repeat(tree: Any, num: int) -> Any:
+    """Repeats each row [B, ...] → [B·num, ...]."""
+    return tree if num == 1 else jax.tree.map(lambda x: jnp.repeat(x, num, axis=0), tree)
+
+
+def _group(tree: Any, num: int) -> Any:
+    """Groups the views of each example, [B·num, ...] → [B, num, ...]."""
+    return tree if num == 1 else jax.tree.map(lambda x: x.reshape(-1, num, *x.shape[1:]), tree)
+
+
+def _flatten(tree: Any, num: int) -> Any:
+    """Inverts ``_group``."""
+    return tree if num == 1 else jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), tree)

@@ -47,8 +47,8 @@ METHODS = {
 }
 
 
-def ours(name: str) -> MakeCall:
-    """Wraps this project's augmentation as a peer."""
+def ours(name: str, **changes: Any) -> MakeCall:
+    """Wraps this project's augmentation, with changes of its settings, as a peer."""
 
     def make(images: np.ndarray, device: str) -> Callable[[], Any]:
         import jax  # after JAX_PLATFORMS is set
@@ -58,7 +58,7 @@ def ours(name: str) -> MakeCall:
         from autolabel_jax.types import Batch, Distance
 
         class_name, settings = METHODS[name]
-        method, num = getattr(augment, class_name)(**settings), len(images)
+        method, num = getattr(augment, class_name)(**settings | changes), len(images)
         zeros = jnp.zeros(num, jnp.int32)
         batch = Batch(
             input=jax.device_put(images),
@@ -84,9 +84,10 @@ def ours(name: str) -> MakeCall:
     return make
 
 
-OURS = tuple(
-    Peer("autolabel_jax, 1 chain" if name == "AugMix" else "autolabel_jax", name, "yes", ours(name))
-    for name in METHODS
+OURS = (
+    Peer("autolabel_jax, 1 chain", "AugMix", "yes", ours("AugMix")),
+    Peer("autolabel_jax, 3 chains", "AugMix", "yes", ours("AugMix", chains=3)),
+    *(Peer("autolabel_jax", name, "yes", ours(name)) for name in METHODS if name != "AugMix"),
 )
 
 

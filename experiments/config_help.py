@@ -81,10 +81,12 @@ def describe(config: ConfigDict) -> dict[str, str]:
 
 
 def _declared(group: str, table: Mapping[str, type]) -> dict[str, str]:
+    declared = {name: registry.settings(method) for name, method in table.items()}
+    shared = set.intersection(*map(set, declared.values())) if len(table) > 1 else set()
     return {
-        f"{group}.{key}": f"{name}: {setting.help}"
-        for name, method in table.items()
-        for key, setting in registry.settings(method).items()
+        f"{group}.{key}": setting.help if key in shared else f"{name}: {setting.help}"
+        for name, settings in declared.items()
+        for key, setting in settings.items()
     }
 
 

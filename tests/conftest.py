@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import gc
 import importlib.util
 import os
 import pathlib
@@ -34,6 +35,12 @@ def pytest_configure(config):
 def pytest_collection_modifyitems(items):
     rank = {f"test_{name}": i for i, name in enumerate(LONG)}
     items.sort(key=lambda item: rank.get(item.path.stem, len(rank)))
+
+
+def pytest_collection_finish():
+    """Modules and tests stay to the end, so the collector need not visit them, nor be so often."""
+    gc.freeze()
+    gc.set_threshold(20_000, 50, 100)
 
 
 @pytest.fixture(scope="session")

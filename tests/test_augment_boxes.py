@@ -192,7 +192,9 @@ def published_cutmix(num, concentration):
     return high - low, (low + high) / 2
 
 
-@pytest.mark.parametrize("concentration", [0.3, 1.0, 2.0])
+@pytest.mark.parametrize(
+    "concentration", [0.3, *(pytest.param(a, marks=pytest.mark.slow) for a in (1.0, 2.0))]
+)
 def test_boxes_of_cutmix_are_distributed_as_published(concentration):
     """Drawing the distance first, and a box for it, makes the boxes of the published order."""
     sides, centre = published_cutmix(DRAWS, concentration)
@@ -400,7 +402,10 @@ def test_a_distance_inside_a_bucket_stays_there(name):
 
 
 @pytest.mark.parametrize("name", BOXED)
-@pytest.mark.parametrize(("num", "height", "width"), [(1, 8, 8), (7, 5, 9), (3, 1, 1)])
+@pytest.mark.parametrize(
+    ("num", "height", "width"),
+    [(1, 3, 5), *(pytest.param(*n, marks=pytest.mark.slow) for n in ((7, 5, 9), (3, 1, 1)))],
+)
 def test_any_batch_and_kind_of_image(name, num, height, width):
     """A uint8 image moves as its float32 form, and everything stays finite and in range."""
     image = np.random.default_rng(0).integers(0, 256, (num, height, width, 3), dtype=np.uint8)

@@ -97,7 +97,10 @@ def test_policies_and_magnitudes_are_those_of_torchvision(name):
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=pytest.mark.slow) if n == "imagenet" else n for n in NAMES],
+)
 def test_auto_augment_is_its_operations_in_sequence(name):
     shape, key = (300, 19, 32, 3), jax.random.key(5)
     images = some_images(*shape)
@@ -206,7 +209,9 @@ def test_trivial_augment_amounts_at_the_ends():
         np.testing.assert_allclose((none[i], most[i], least[i]), expected, rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["auto_augment", "trivial_augment"])
+@pytest.mark.parametrize(
+    "name", ["auto_augment", pytest.param("trivial_augment", marks=pytest.mark.slow)]
+)
 def test_batch_of_one_constant_and_grey_images(name):
     method = create(name)
     for image in (some_images(1), some_images(7, 5, 9, 1), np.full((3, 8, 8, 3), 77, np.uint8)):

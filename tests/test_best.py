@@ -142,7 +142,12 @@ class Killed(Exception):
 
 @pytest.mark.parametrize(
     ("stop_at", "how"),
-    [(3, "stop"), (9, "stop"), (12, "stop"), (14, "kill"), (17, "kill"), (28, "kill")],
+    [
+        (12, "stop"),
+        (17, "kill"),
+        *(pytest.param(n, "stop", marks=pytest.mark.slow) for n in (3, 9)),
+        *(pytest.param(n, "kill", marks=pytest.mark.slow) for n in (14, 28)),
+    ],
 )
 def test_a_stopped_or_killed_run_ends_with_the_same_bits(early, tmp_path, stop_at, how):
     settings, whole, expected = early

@@ -153,14 +153,15 @@ def test_held_out_distances_are_drawn_between_the_calibration_edges(monkeypatch)
     apply = calibration_step.apply_augmentation
 
     def record(experiment, variables, batch, key, distance):
-        seen.append(np.asarray(distance.value))
+        jax.debug.callback(lambda value: seen.append(value), distance.value, ordered=True)
         return apply(experiment, variables, batch, key, distance)
 
     monkeypatch.setattr(calibration_step, "apply_augmentation", record)
     state = experiment_lib.init_state(experiment, 0, dataset.train.input.shape[1:])
     whole = input_pipeline.put_split(dataset.calibration, experiment.mesh)
-    step = functools.partial(calibration_step.calibration_step, experiment=experiment)
+    step = jax.jit(functools.partial(calibration_step.calibration_step, experiment=experiment))
     calibration_step.calibrate(state, whole, jax.random.key(0), step=step, experiment=experiment)
+    jax.effects_barrier()
     for n, value in enumerate(seen):
         assert value.min() > n / 3 - 1e-6
         assert value.max() <= (n + 1) / 3 + 1e-6

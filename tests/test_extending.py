@@ -139,7 +139,7 @@ def test_a_run_is_tabled_where_its_methods_cannot_be_imported(folder, trained, m
 
 @pytest.mark.usefixtures("importable")
 def test_is_swept_beside_built_in_methods(tmp_path):
-    axes = f"augment.name=none,{NAMES['augment.name']};labels.rule=one_hot,{NAMES['labels.rule']}"
+    axes = f"augment.name=none,{NAMES['augment.name']};labels.rule={NAMES['labels.rule']}"
     settings = SMALL | {"train_examples": 100, "epochs": 1, "model.width": 8}
     small = [f"--config.{field}={value}" for field, value in settings.items()]
     done = command(
@@ -153,7 +153,7 @@ def test_is_swept_beside_built_in_methods(tmp_path):
     assert done.returncode == 0, done.stderr + done.stdout
     configs = [json.loads(path.read_text()) for path in tmp_path.glob("*/config.json")]
     assert {config["augment"].get("angle") for config in configs} == {None, 30.0}
-    assert len(configs) == len([*tmp_path.glob("*/result.json")]) == 4
+    assert len(configs) == len([*tmp_path.glob("*/result.json")]) == 2
 
 
 @pytest.mark.usefixtures("importable")

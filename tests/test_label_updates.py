@@ -64,7 +64,9 @@ def test_sums_are_carried_from_epoch_to_epoch(whole):
     np.testing.assert_allclose(counts, [whole[1][-1]["lasting_count"]] * 2, rtol=1e-6)
 
 
-@pytest.mark.parametrize("stop_at", [3, pytest.param(7, marks=pytest.mark.slow), 10])
+@pytest.mark.parametrize(
+    "stop_at", [*(pytest.param(n, marks=pytest.mark.slow) for n in (3, 7)), 10]
+)
 def test_stopped_and_resumed_ends_with_the_same_bits(tmp_path, whole, stop_at):
     calls = iter(range(100))
     with pytest.raises(processes.Stopped):
@@ -119,7 +121,7 @@ def test_a_bucket_without_visits_keeps_its_label(tmp_path):
     "changes",
     [
         {"labels.rule": "ema_teacher", "optimizer.ema": 0.5},
-        {"labels.rule": "bucket_temperature"},
+        pytest.param({"labels.rule": "bucket_temperature"}, **SLOW),
         pytest.param({"labels.rule": "autolabel_confusion"}, **SLOW),
         pytest.param({"labels.rule": "bucket_accuracy"}, **SLOW),
         pytest.param({"augment.name": "adversarial", "augment.num_steps": 1}, **SLOW),

@@ -253,9 +253,8 @@ FORWARD = {
 
 
 BY_HAND = [(name, train) for name in NAMES for train in (False, True)]
-BY_HAND[BY_HAND.index(("resnet50", False))] = pytest.param(
-    "resnet50", False, marks=pytest.mark.slow
-)
+for name in ("efficientnet_lite0", "resnet18", "resnet50"):  # in inference: see wide_resnet
+    BY_HAND[BY_HAND.index((name, False))] = pytest.param(name, False, marks=pytest.mark.slow)
 
 
 @pytest.mark.parametrize(("name", "train"), BY_HAND)
@@ -323,7 +322,7 @@ def test_parameter_count(name, depth, width, count):
         pytest.param((8, 8, 1), "float32", marks=pytest.mark.slow),
         ((28, 28, 1), "bfloat16"),
         pytest.param((32, 32, 3), "bfloat16", marks=pytest.mark.slow),
-        ((64, 48, 3), "float32"),
+        pytest.param((64, 48, 3), "float32", marks=pytest.mark.slow),
     ],
 )
 def test_shapes_and_dtypes(name, shape, dtype):

@@ -157,7 +157,7 @@ def test_floats_of_a_table_are_taken_as_they_are(tmp_path):
     ("calibrator", "has_features", "has_reference"),
     [
         pytest.param("pooled_temperature", False, False, marks=pytest.mark.slow),
-        ("drift", True, False),
+        pytest.param("drift", True, False, marks=pytest.mark.slow),
         ("drift_entropy_trust_recentred", True, True),
     ],
 )

@@ -73,12 +73,16 @@ def check_label_ece(lines, changes):
         pytest.param({"labels__update_every": 2}, {2, 4, 6}, marks=pytest.mark.slow),
         pytest.param({"labels__warmup_epochs": 1}, {2, 3, 4, 5, 6}, marks=pytest.mark.slow),
         ({"labels__warmup_epochs": 1, "labels__update_every": 2}, {3, 5}),
-        ({"labels__alpha_decay": 0.5, "labels__update_every": 2}, {2, 4, 6}),
+        pytest.param(
+            *({"labels__alpha_decay": 0.5, "labels__update_every": 2}, {2, 4, 6}),
+            marks=pytest.mark.slow,
+        ),
         ({"labels__ece_estimate": "debiased"}, {1, 2, 3, 4, 5, 6}),
         ({"labels__momentum": 0.5, "labels__warmup_epochs": 1}, {2, 3, 4, 5, 6}),
-        (
+        pytest.param(
             {"labels__momentum": 0.5, "labels__step": "signed_gap", "labels__alpha": 0.5},
             {1, 2, 3, 4, 5, 6},
+            marks=pytest.mark.slow,
         ),
     ],
 )
@@ -192,6 +196,7 @@ def test_several_devices_agree_with_one(tmp_path, devices):
     assert device.startswith(f"{devices} x ")
 
 
+@pytest.mark.slow
 def test_a_batch_that_the_devices_do_not_divide_is_refused(tmp_path):
     done = helpers.command(
         *("-m", "experiments.train", *helpers.flags(batch_size=12)),

@@ -75,7 +75,7 @@ def test_disagreement_has_its_limits():
     assert np.isfinite(huge).all()
 
 
-@pytest.mark.parametrize("name", ["augmix", "randaugment"])
+@pytest.mark.parametrize("name", [pytest.param("augmix", marks=pytest.mark.slow), "randaugment"])
 def test_a_moved_view_depends_on_the_image_alone(name):
     rng = np.random.default_rng(0)
     image = jnp.asarray(rng.integers(0, 256, (6, 8, 8, 3)) / 255, jnp.float32)

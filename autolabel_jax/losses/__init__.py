@@ -8,7 +8,12 @@ from autolabel_jax.losses.cross_entropies import cross_entropy, integer_cross_en
 from autolabel_jax.losses.focal import Focal
 from autolabel_jax.losses.logit_norm import LogitNorm
 from autolabel_jax.losses.mbls import MbLS
-from autolabel_jax.losses.weights import class_weights, given_weights
+from autolabel_jax.losses.weights import (
+    check_example_weights,
+    check_held_out,
+    class_weights,
+    given_weights,
+)
 
 __all__ = [
     "TABLE",
@@ -17,6 +22,8 @@ __all__ = [
     "LogitNorm",
     "Loss",
     "MbLS",
+    "check_example_weights",
+    "check_held_out",
     "class_weights",
     "create",
     "cross_entropy",
@@ -47,7 +54,15 @@ def create(config: ConfigDict) -> Loss:
     """Creates the training loss that ``config.loss`` describes.
 
     Raises:
-      ValueError: ``loss.name`` is unknown, or a setting of any loss is out of range.
+      ValueError: ``loss.name`` is unknown, a setting of any loss is out of range, or two exclude
+        each other.
     """
     registry.check_all("loss", TABLE, config.loss)
-    return registry.bind("loss", find(config.loss.name), config.loss)
+    loss = registry.bind("loss", find(config.loss.name), config.loss)
+    if loss.jsd and (loss.copies, loss.copies_labels) != (1, "hard"):
+        raise ValueError(
+            f"loss.jsd: got {loss.jsd} with loss.copies={loss.copies} and loss.copies_labels="
+            f"{loss.copies_labels!r}; use loss.jsd=0, or loss.copies=1 and "
+            "loss.copies_labels='hard'"
+        )
+    return loss
