@@ -20,6 +20,7 @@ from autolabel_jax import (
     label_updates,
     metric_writer,
     processes,
+    programs,
     train_step,
 )
 from autolabel_jax import experiment as experiment_lib
@@ -85,7 +86,8 @@ def make_run(
     calibration = input_pipeline.put_split(dataset.calibration, experiment.mesh)
     assert isinstance(calibration, Batch)  # ``datasets.load`` decodes a streamed split
     # Results are replicated on every device, because each process reads them.
-    jit = functools.partial(jax.jit, out_shardings=NamedSharding(experiment.mesh, PartitionSpec()))
+    shardings = NamedSharding(experiment.mesh, PartitionSpec())
+    jit = functools.partial(programs.jit, out_shardings=shardings)
     return Run(
         config=config,
         experiment=experiment,
