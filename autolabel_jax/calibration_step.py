@@ -39,7 +39,7 @@ def calibration_step(
 
     Inputs are neither cropped nor flipped, and the model is in inference mode. If distances are
     given with the data, each example counts in the bucket of its distance, and ``bucket`` has no
-    effect.
+    effect. If the augmentation rounds distances, it counts in the bucket of the rounded one.
 
     Args:
       state: state of the run.
@@ -59,6 +59,8 @@ def calibration_step(
     augmented = apply_augmentation(experiment, variables, batch, apply_key, distance)
     if experiment.augmentation.distance_is_given:
         bucket = buckets.bucket_index(augmented.distance, experiment.edges)
+    elif experiment.augmentation.rounds:
+        bucket = buckets.bucket_index(augmented.distance, experiment.calibration_edges)
     logits = cast("jax.Array", experiment.model.apply(variables, augmented.input, train=False))
     stats = calibration.bucket_stats(
         logits,

@@ -13,7 +13,9 @@ def base() -> ConfigDict:
     config = ConfigDict()
     config.name = ""  # Name of the experiment, in result.json and tables
     config.seed = 0  # Seed of parameters, data order, augmentation and the calibration cut
-    config.dataset = "cifar10"  # digits, arrays, manifest, folder, a TFDS set, or module:Class
+    config.dataset = (
+        "cifar10"  # digits, sklearn/NAME, arrays, manifest, folder, TFDS, or module:Class
+    )
     config.data_dir = ""  # Folder of the data sets, or manifest ('': as TFDS)
     config.train_examples = 0  # Use N training examples, calibration included (0 = all)
     config.test_examples = 0  # Use N test examples (0 = all)
@@ -21,6 +23,11 @@ def base() -> ConfigDict:
     config.image_size = 224  # Side of streamed photographs, pixels
     config.data = ConfigDict()
     config.data.skip_unreadable = False  # Leave out image files that cannot be decoded
+    config.data.train_labels = ""  # Labels to train on in place of the data's: FILE.npz:KEY
+    config.data.clean_calibration = False  # … but calibration examples keep the data's
+    config.data.kind = ""  # manifest: kind of the inputs ('': by the columns)
+    config.data.columns = ""  # manifest: columns of features, by commas ('': all others)
+    config.data.missing = "error"  # Missing values of a table: 'error', or 'mask': an indicator
     config.loader_workers = 0  # Number of processes that decode streamed photographs (0 = threads)
 
     config.model = ConfigDict()
@@ -39,6 +46,7 @@ def base() -> ConfigDict:
     config.batch_size = 128  # Training batch size, over all devices
     config.accumulate = 1  # Split each batch into this many parts, computed one after another
     config.class_weights = "none"  # In the loss: 'none', 'balanced', or numbers: '1,2.5' by class
+    config.example_weights = "none"  # In the loss: 'none', or 'reweight' by held-out examples
     config.eval_batch_size = 1000  # Batch size of calibration and evaluation, over all devices
 
     config.crop_pad = 4  # Zero padding before random crops in training, pixels (0 = no crop)

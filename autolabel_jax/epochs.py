@@ -88,6 +88,7 @@ def make_run(
     # Results are replicated on every device, because each process reads them.
     shardings = NamedSharding(experiment.mesh, PartitionSpec())
     jit = functools.partial(programs.jit, out_shardings=shardings)
+    steps = functools.partial(train_step.train_steps, experiment=experiment)
     return Run(
         config=config,
         experiment=experiment,
@@ -105,10 +106,9 @@ def make_run(
         saved=saved,
         should_stop=should_stop,
         progress=progress,
-        train_steps=jit(
-            functools.partial(train_step.train_steps, experiment=experiment),
-            static_argnames="num_steps",
-            donate_argnames="state",
+        train_steps=functools.partial(
+            jit(steps, static_argnames="num_steps", donate_argnames="state"),
+            held_out=calibration if experiment.reweights else None,
         ),
         label_updates=label_updates.create(config, experiment, calibration, jit),
         is_finite=jit(_all_finite),
@@ -134,16 +134,17 @@ def train_epochs(run: Run, snapshot: Snapshot, run_dir: RunDir) -> Snapshot:
         trained = time.perf_counter() - began
         if epoch == first_epoch:
             run.progress.compiling()
-        state, measured, clean = snapshot.state, *_measure(run, snapshot, epoch)
-        losses += [clean["nll"]] if config.checkpoint.best else []
+        state, measured, logits = snapshot.state, *_measure(run, snapshot, epoch)
+        scores = clean.scores(logits, np.asarray(run.calibration.label))
+        losses += [scores["nll"]] if config.checkpoint.best else []
         over = best.is_over(losses, patience)
         is_last, is_best = over or epoch + 1 == config.epochs, best.ranking(losses)[:1] == [epoch]
         if update_is_due(config, epoch):
-            state = state.replace(labels=run.label_updates.apply(state.labels, measured))
+            state = state.replace(labels=run.label_updates.update(state.labels, measured, logits))
         images = (run.experiment.steps_per_epoch - steps_before) * run.experiment.batch_size
         writer.write(
             {
-                **_epoch_line(run, epoch, snapshot.metrics, state, measured, clean),
+                **_epoch_line(run, epoch, snapshot.metrics, state, measured, scores),
                 **beyond.metrics(
                     *(config, epoch, run.experiment, state, run.calibration, run.spec),
                     is_last=is_last,
@@ -153,7 +154,7 @@ def train_epochs(run: Run, snapshot: Snapshot, run_dir: RunDir) -> Snapshot:
             }
         )
         run.progress.end_epoch(
-            f"{_means(snapshot.metrics)}, calibration ECE {clean['ece']:.3f}, "
+            f"{_means(snapshot.metrics)}, calibration ECE {scores['ece']:.3f}, "
             f"{images / trained:,.0f} images/s"
         )
         snapshot = snapshot.replace(
@@ -256,15 +257,15 @@ def _means(sums: StepMetrics) -> str:
 
 def _measure(
     run: Run, snapshot: Snapshot, epoch: int
-) -> tuple[BucketStats | CarriedStats, dict[str, float]]:
-    """Measures calibration on augmented held-out inputs by bucket, and on all clean ones."""
+) -> tuple[BucketStats | CarriedStats, np.ndarray]:
+    """Measures calibration on augmented held-out inputs by bucket; returns the clean logits too."""
     carried = snapshot.carried if isinstance(snapshot, CarryingSnapshot) else None
     variables = experiment_lib.inference_variables(snapshot.state)
     logits = run.predict(variables, run.calibration)
     measured = run.label_updates.measure(
         snapshot.state, epoch, logits, carried, run.progress.advance
     )
-    return measured, clean.scores(logits, np.asarray(run.calibration.label))
+    return measured, logits
 
 
 def update_is_due(config: ConfigDict, epoch: int) -> bool:
@@ -279,7 +280,7 @@ def _epoch_line(
     sums: StepMetrics,
     state: TrainState,
     measured: BucketStats | CarriedStats,
-    clean: dict[str, float],
+    scores: dict[str, float],
 ) -> dict[str, Any]:
     """Makes the line of ``metrics.jsonl``: statistics after this epoch, and the updated labels."""
     labels = run.experiment.rule.metrics(state.labels)
@@ -293,9 +294,9 @@ def _epoch_line(
         "step": int(state.step),
         "train_loss": float(sums.loss / sums.count),
         "train_accuracy": float(sums.correct / sums.count),
-        "calibration_accuracy": clean["accuracy"],
-        "calibration_ece": clean["ece"],
-        "calibration_nll": clean["nll"],
+        "calibration_accuracy": scores["accuracy"],
+        "calibration_ece": scores["ece"],
+        "calibration_nll": scores["nll"],
         **{f"label_{name}": numbers(x) for name, x in labels.items()},
         **{name: numbers(values) for name, values in label_updates.columns(measured).items()},
     }

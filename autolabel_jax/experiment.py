@@ -73,6 +73,7 @@ class Experiment:
     visits: int  # in an update of the labels; 0 = a full pass
     mesh: Mesh
     class_weights: np.ndarray | None = None  # float32 [K], factors of the loss; None = 1
+    reweights: bool = False  # whether steps weigh examples by held-out ones
 
     @property
     def num_buckets(self) -> int:
@@ -110,6 +111,7 @@ def check(config: ConfigDict) -> tuple[augment.Augmentation, labels.LabelRule]:
     limits.check(config)
     best.check(config)
     losses.given_weights(config)
+    losses.check_example_weights(config)
     augmentation, rule = augment.create(config), labels.create(config)
     losses.create(config)
     models.check(config)
@@ -136,6 +138,7 @@ def create(config: ConfigDict, dataset: Dataset, mesh: Mesh) -> Experiment:
     for field in ("batch_size", "eval_batch_size"):
         input_pipeline.check_batch_size(field, config[field], mesh)
     _check_parts(config, mesh)
+    losses.check_held_out(config, dataset)
     num_train = len(dataset.train)
     if config.batch_size > num_train:
         raise ValueError(
@@ -154,8 +157,7 @@ def create(config: ConfigDict, dataset: Dataset, mesh: Mesh) -> Experiment:
             "augment.name: got 'given', but the data set has no distances; "
             "use a manifest with a column `distance`, or dataset='arrays' with such an array"
         )
-    if isinstance(augmentation, augment.Given) and dataset.group_names:
-        augmentation = augment.GivenInGroups(len(dataset.group_names))
+    augmentation = augmentation.for_data(dataset)
     edges, calibration_edges = _make_edges(config, augmentation, dataset.train.distance)
     loss = losses.create(config)
     mixes = _mixes(augmentation, edges)
@@ -193,6 +195,7 @@ def create(config: ConfigDict, dataset: Dataset, mesh: Mesh) -> Experiment:
         ema=config.optimizer.ema,
         visits=0,
         mesh=mesh,
+        reweights=config.example_weights == "reweight",
     )
     if config.class_weights != "none":
         weights = losses.class_weights(config, dataset.train.label, dataset.num_classes)
@@ -232,7 +235,7 @@ def init_state(
     middles = buckets.middles(experiment.edges, experiment.augmentation.num_groups)
     rule = experiment.rule
     sizes = {}
-    if rule.reads_confusion or rule.reads_examples:
+    if rule.reads_confusion or rule.reads_examples or rule.reads_classes:
         sizes["num_classes"] = experiment.num_classes
     if rule.reads_examples:
         sizes["num_examples"] = experiment.num_train

@@ -30,6 +30,7 @@ class LabelUpdates:
     step: calibration_step.CalibrationStep
     carry: Callable[..., CarriedStats]  # ``carry`` with its settings bound
     apply: Callable[[Any, Any], Any]  # (state of the label rule, result of ``measure``) → state
+    apply_classes: Callable[..., Any]  # ``update_classes`` with its experiment bound
 
     def measure(
         self,
@@ -65,6 +66,13 @@ class LabelUpdates:
         visited = visits.place(epoch * size, size, order, self.experiment.num_buckets)
         return self.carry(carried, stats, clean, self.whole.label, *visited)
 
+    def update(self, labels: Any, measured: BucketStats | CarriedStats, clean: np.ndarray) -> Any:
+        """Returns the state of the label rule after an update; ``clean`` is as in ``measure``."""
+        labels = self.apply(labels, measured)
+        if self.experiment.rule.reads_classes:
+            labels = self.apply_classes(labels, clean, self.whole.label)
+        return labels
+
 
 def create(
     config: ConfigDict, experiment: Experiment, whole: Batch, jit: Callable[..., Any]
@@ -85,6 +93,7 @@ def create(
         step=jit(step),
         carry=jit(functools.partial(carry, share=share, experiment=experiment)),
         apply=jit(functools.partial(update, num_groups=num_groups, **settings)),
+        apply_classes=jit(functools.partial(update_classes, experiment=experiment)),
     )
 
 
@@ -119,6 +128,22 @@ def carry(
         visited = clean_stats(logits[rows], label[rows], bucket, num_buckets=num_buckets)
         clean = clean_stats(logits, label, jnp.zeros_like(label), num_buckets=1)
     return calibration.carry(carried, stats, visited, clean, share=share)
+
+
+def update_classes(
+    labels: Any, logits: jax.Array, label: jax.Array, *, experiment: Experiment
+) -> Any:
+    """Updates the state of a rule that reads classes.
+
+    Args:
+      labels: state of the rule.
+      logits: float32 [n, K] of the unmoved held-out examples.
+      label: int32 [n].
+      experiment: fixed parts of the run.
+    """
+    num = experiment.num_classes
+    stats = calibration.bucket_stats(logits, label, label, num_buckets=num, num_bins=1)
+    return experiment.rule.update_classes(labels, stats)
 
 
 def columns(sums: BucketStats | CarriedStats) -> dict[str, Array]:

@@ -211,8 +211,8 @@ def _make_rule(name: str, settings: dict[str, Any]) -> labels.LabelRule:
     """
     method = labels.find(name)
     scales_loss = method.loss_scale is not labels.LabelRule.loss_scale
-    needs_more = method.reads_confusion or method.reads_teacher or method.reads_examples
-    if needs_more or scales_loss:
+    reads = (method.reads_confusion, method.reads_teacher, method.reads_examples)
+    if any((*reads, method.reads_classes, scales_loss)):
         raise ValueError(f"rule: got {name!r}, which needs more than held-out logits")
     known = registry.settings(method)
     for setting in settings.keys() - known.keys():

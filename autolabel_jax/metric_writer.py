@@ -148,6 +148,7 @@ def evaluate_clean(
         "train_accuracy": lines[-1]["train_accuracy"] if lines else None,
         **metrics,
         **_weights(config, run),
+        **_relabelled(config, dataset),
         **provenance(),
         "seconds": sum(line["seconds"] for line in lines) + time.perf_counter() - began,
     }
@@ -159,6 +160,17 @@ def _weights(config: ConfigDict, run: RunDir) -> dict[str, Any]:
         return {}
     described = processes.on_first(run.read_dataset) or {}
     return {run_dir.INIT_FROM: described.get(run_dir.INIT_FROM)}
+
+
+def _relabelled(config: ConfigDict, dataset: Dataset) -> dict[str, Any]:
+    """Returns the labels from a file of a run that has some, and how many of them differ."""
+    if dataset.relabelled is None:
+        return {}
+    return {
+        "train_labels": config.data.train_labels,
+        "train_labels_differ": dataset.relabelled.train,
+        "calibration_labels_differ": dataset.relabelled.calibration,
+    }
 
 
 def provenance() -> dict[str, Any]:

@@ -219,10 +219,16 @@ def _description(
 ) -> str:
     """Describes in one line what is trained, and on what."""
     groups, num = experiment.augmentation.num_groups, len(experiment.edges) - 1
-    devices = jax.devices()
+    devices, replaced = jax.devices(), ""
+    if (differ := dataset.relabelled) is not None:
+        replaced = (
+            f" (labels of {config.data.train_labels}: {differ.train} training and "
+            f"{differ.calibration} calibration labels differ from the data's)"
+        )
     return (
         f"{dataset.name}: {len(dataset.train)} training, {len(dataset.calibration.label)} "
-        f"calibration and {len(dataset.test)} test examples of {dataset.num_classes} classes; "
+        f"calibration and {len(dataset.test)} test examples of {dataset.num_classes} classes"
+        f"{replaced}; "
         f"{config.model.name}, {config.augment.name}, {config.labels.rule} labels in "
         f"{groups} x {num} buckets; {config.epochs} epochs of {experiment.steps_per_epoch} steps "
         f"on {len(devices)} x {devices[0].device_kind} ({devices[0].platform})"

@@ -13,6 +13,7 @@ from autolabel_jax import (
     accumulation,
     augment,
     buckets,
+    example_weights,
     image_ops,
     input_pipeline,
     optimizer,
@@ -29,7 +30,12 @@ from autolabel_jax.types import (
 
 
 def train_step(
-    state: TrainState, batch: Batch, key: jax.Array, *, experiment: Experiment
+    state: TrainState,
+    batch: Batch,
+    key: jax.Array,
+    held_out: Batch | None = None,
+    *,
+    experiment: Experiment,
 ) -> tuple[TrainState, StepMetrics]:
     """Does one optimiser update on augmented inputs.
 
@@ -39,6 +45,7 @@ def train_step(
       state: state before the step.
       batch: clean inputs [B, ...].
       key: typed key of this step.
+      held_out: calibration split [n, ...], with ``experiment.reweights``.
       experiment: fixed parts of the run.
 
     Returns:
@@ -90,9 +97,18 @@ def train_step(
         gradient, (rows, batch_stats) = jax.grad(mean_loss, has_aux=True)(state.params, part)
         return (gradient, batch_stats), rows
 
+    parts = (_group((augmented.input, soft_label, scale), num_views), weight)
+    if experiment.reweights:
+        assert held_out is not None
+        own = example_weights.of_batch(
+            lambda params, part: mean_loss(params, part)[1][0][0],
+            *(parts, state, held_out, key),
+            experiment=experiment,
+        )
+        parts = (parts[0], own if weight is None else own * weight)
     (gradient, batch_stats), (loss, top, followed) = accumulation.mean(
         gradient_of,
-        (_group((augmented.input, soft_label, scale), num_views), weight),
+        parts,
         experiment.accumulate,
         experiment.mesh,
     )
@@ -128,6 +144,7 @@ def train_steps(
     order: jax.Array | None,
     key: jax.Array,
     first_step: jax.Array,
+    held_out: Batch | None = None,
     *,
     num_steps: int,
     experiment: Experiment,
@@ -140,6 +157,7 @@ def train_steps(
       order: int32 [n], rows of the split in the order of the epoch; None if ``whole`` is a batch.
       key: typed key of the epoch.
       first_step: int32 [], index of the first of these steps in the epoch.
+      held_out: as in ``train_step``.
       num_steps: number of steps, static; 1 on the CPU, where convolution gradients inside a
         scan are 15-80 times slower (jax issue 12868).
       experiment: fixed parts of the run.
@@ -152,7 +170,8 @@ def train_steps(
         batch = input_pipeline.step_batch(
             whole, order, step, experiment.batch_size, experiment.mesh
         )
-        return train_step(state, batch, jax.random.fold_in(key, step), experiment=experiment)
+        step_key = jax.random.fold_in(key, step)
+        return train_step(state, batch, step_key, held_out, experiment=experiment)
 
     if num_steps == 1:
         state, metrics = one(state, first_step)
@@ -177,7 +196,8 @@ def draw_augmented(
         image = image_ops.random_flip(flip_key, image)
     clean, loss = batch.replace(input=image), experiment.loss
     copies = _repeat(clean, loss.num_copies)
-    distance = experiment.augmentation.draw(draw_key, copies.input.shape[0])
+    drawn = experiment.augmentation.draw(draw_key, copies.input.shape[0])
+    distance = experiment.rule.distance(state.labels, copies.label, drawn)
     variables = {"params": state.params, "batch_stats": state.batch_stats}
     augmented = apply_augmentation(experiment, variables, copies, apply_key, distance)
     return clean, _add_clean(clean, augmented) if loss.has_clean else augmented

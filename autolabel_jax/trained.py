@@ -139,7 +139,8 @@ def evaluate(
     Args:
       workdir: folder of the run.
       config: config of the run.
-      corrupted: also evaluates on the 15 corruptions × 5 severities of the test split.
+      corrupted: also evaluates on the corruptions of the kind, 15 of images, × 5 severities of
+        the test split.
       extra_corrupted: also evaluates on the 4 extra corruptions × 5 severities, which are in no
         average.
       corrupted_data: folder of published corrupted sets to read; '' makes the sets.
@@ -158,33 +159,37 @@ def evaluate(
         view is unknown or has no gradient for the attacks.
       processes.Stopped: ``should_stop`` returned True; finished sets are kept.
     """
-    asked = {"corrupted": corrupted, "extra": extra_corrupted, "attack_names": attack_names}
+    asked: dict[str, Any] = {"corrupted": corrupted, "extra": extra_corrupted}
+    asked["attack_names"] = attack_names
     # Invalid requests fail before anything is read.
     views.check(view_names, attacked=bool(attack_names))
     names = dict.fromkeys(unit.name for unit in run.plan(**asked, num_examples=0))
     sets = published.open_sets(corrupted_data, list(names)) if corrupted_data else None
     trained = restore(workdir, config)
-    run_dir = trained.run_dir
+    run_dir, dataset, kind = trained.run_dir, trained.dataset, trained.dataset.spec.kind
+    test = datasets.first(dataset.test, examples, "--examples")
+    units = run.plan(**asked, num_examples=len(test), kind=kind)
+    if sets and kind != "image":
+        raise ValueError(f"--corrupted_data: the data are inputs of kind {kind!r}, not images")
     run_dir.result()  # a damaged one is named before the evaluation
     began = time.perf_counter()
     predictor = trained.predictor(vector=vector_scaling)
     result = metric_writer.evaluate_clean(
-        predictor, config, trained.dataset, run_dir, lines=trained.lines, began=began
+        predictor, config, dataset, run_dir, lines=trained.lines, began=began
     )
-    test = datasets.first(trained.dataset.test, examples, "--examples")
-    units = run.plan(**asked, num_examples=len(test))
 
     def of_units(predictor: Predictor) -> dict[str, Any]:
         if not units:
             return {}
         ledger = run_dir.ledger
-        lines = run.run(units, predictor, test, ledger, sets=sets, should_stop=should_stop)
+        settings = {"dataset": dataset, "sets": sets, "should_stop": should_stop}
+        lines = run.run(units, predictor, test, ledger, **settings)
         return processes.on_first(lambda: summary.summarise(lines, ledger))
 
     result |= of_units(predictor)
     if view_names:
         viewed = trained.predictor(vector=vector_scaling, view_names=view_names)
-        result |= _of_views(viewed, predictor, trained.dataset, of_units(viewed))
+        result |= _of_views(viewed, predictor, dataset, of_units(viewed))
     if config.checkpoint.best and trained.lines:
         result |= best.of_result(trained.lines, int(trained.snapshot.epoch))
     before = run_dir.result() or {"epochs": config.epochs}

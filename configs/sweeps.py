@@ -3,7 +3,8 @@
 Seeds are the outermost loop, so that a sweep that is stopped has fewer seeds of every run.
 """
 
-from collections.abc import Iterable
+import functools
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
 from autolabel_jax import augment, labels
@@ -42,6 +43,8 @@ def _vary(field: str, values: Iterable[Any]) -> tuple[Settings, ...]:
 
 STUDIES: dict[str, tuple[Settings, ...]] = {
     "rules": RULES,
+    # For tables of several augmentations on small data.
+    "short": (ONE_HOT, {"labels.rule": "smoothing", "labels.smoothing": 0.1}, AUTOLABEL),
     "alpha": _vary("labels.alpha", (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)),
     "buckets": _vary("buckets.num", (1, 2, 3, 5, 10)),
     "images": _vary("calibration.images_per_update", (12, 24, 48, 96, 0)),
@@ -119,6 +122,13 @@ def sweep(
     for seed in seeds:
         for settings in chosen:
             add(**settings, seed=seed)
+
+
+def across(add: AddRun, name: str, seeds: Iterable[int], augmentations: Sequence[str]) -> None:
+    """Adds the runs of a study with every augmentation; the arguments are those of ``sweep``."""
+    for seed in seeds:
+        for method in augmentations:
+            sweep(functools.partial(add, **{"augment.name": method}), name, [seed])
 
 
 def _table(augmentations: Iterable[str]) -> list[Settings]:

@@ -31,7 +31,7 @@ def main(argv: list[str]) -> None:
     asked = evaluation_flags.keywords()
     source = f", read from {folder}" if (folder := asked.get("corrupted_data")) else ""
     todo = ["the clean test split"]
-    todo += [f"75 corrupted sets{source}"] if "corrupted" in asked else []
+    todo += [f"corrupted sets{source}"] if "corrupted" in asked else []
     todo += [f"20 extra corrupted sets{source}"] if "extra_corrupted" in asked else []
     todo += [f"the attack {name}" for name in asked.get("attack_names", ())]
     if processes.is_first():

@@ -7,7 +7,9 @@ from absl import flags
 from autolabel_jax.evaluation import run, views
 
 _CORRUPTIONS = flags.DEFINE_bool(
-    "corruptions", False, "Evaluate on 15 corruptions at 5 severities."
+    "corruptions",
+    False,
+    "Evaluate on the corruptions of the kind of input, 15 of images, at 5 severities.",
 )
 _EXTRA = flags.DEFINE_bool(
     "extra_corruptions",

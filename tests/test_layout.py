@@ -23,6 +23,7 @@ ORDER = (
     ("models", "visits", "best"),
     ("metrics", "calibrators"),
     ("experiment",),
+    ("example_weights",),
     ("train_step", "calibration_step"),
     ("corruptions", "attacks"),
     ("evaluation", "diagnosis"),

@@ -42,7 +42,8 @@ def test_the_other_numbers_of_the_base_that_count_have_limits():
     whole = {name for name, value in flat.items() if type(value) is int}
     assert whole - limits.LIMITS.keys() == {
         *("model.depth", "model.width", "model.patch", "labels.start_epoch"),
-        *("augment.max_depth", "augment.max_operations", "augment.num_steps"),
+        *("augment.max_depth", "augment.chains", "augment.max_operations", "augment.num_steps"),
+        *("augment.policy_seed", "loss.copies"),
     }
 
 

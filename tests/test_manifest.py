@@ -10,7 +10,14 @@ from PIL import Image
 from pyarrow import parquet
 
 from autolabel_jax import datasets, defaults
-from autolabel_jax.datasets import StreamedSplit, fingerprint, manifest, manifest_rows, photographs
+from autolabel_jax.datasets import (
+    StreamedSplit,
+    fingerprint,
+    manifest,
+    manifest_rows,
+    photographs,
+    tables,
+)
 
 CLASSES = ("ant", "bee")
 
@@ -56,7 +63,7 @@ def write(path, rows):
 SPLIT = ["train"] * 12 + ["calibration"] * 3 + ["test"] * 5
 
 
-@pytest.mark.parametrize("ending", manifest_rows.TABLES)
+@pytest.mark.parametrize("ending", tables.ENDINGS)
 def test_the_formats_hold_the_same(tmp_path, pictures, ending):
     path = write(tmp_path / f"m{ending}", rows_of(split=SPLIT))
     dataset = datasets.load(config_of(path))

@@ -116,7 +116,7 @@ def test_choosing_a_method_brings_its_defaults():
     assert chosen.is_locked
     registry.choose(chosen, "dataset", OWN)
     added = {"size": 2.0, "count": 5, "power": 7.0}
-    assert chosen.data.to_dict() == {"skip_unreadable": False} | added
+    assert chosen.data.to_dict() == base.base().data.to_dict() | added
 
 
 def test_completing_a_config_leaves_what_is_there():

@@ -9,7 +9,9 @@ from autolabel_jax.augment.auto_augment import AutoAugment
 from autolabel_jax.augment.base import Augmentation, one_group, unmixed
 from autolabel_jax.augment.cutmix import CutMix
 from autolabel_jax.augment.cutout import Cutout
-from autolabel_jax.augment.given import Given, GivenInGroups
+from autolabel_jax.augment.feature_masking import FeatureMasking
+from autolabel_jax.augment.gaussian_noise import GaussianNoise
+from autolabel_jax.augment.given import Given
 from autolabel_jax.augment.mixup import Mixup
 from autolabel_jax.augment.mixup_cutmix import MixupCutMix
 from autolabel_jax.augment.none import Identity
@@ -26,8 +28,9 @@ __all__ = [
     "AutoAugment",
     "CutMix",
     "Cutout",
+    "FeatureMasking",
+    "GaussianNoise",
     "Given",
-    "GivenInGroups",
     "Identity",
     "Mixup",
     "MixupCutMix",
@@ -55,6 +58,8 @@ TABLE: dict[str, type[Augmentation]] = {
     "patch_gaussian": PatchGaussian,
     "auto_augment": AutoAugment,
     "trivial_augment": TrivialAugment,
+    "gaussian_noise": GaussianNoise,
+    "feature_masking": FeatureMasking,
     "given": Given,
 }
 

@@ -23,7 +23,7 @@ class Adversarial(base.Augmentation):
     """Attacks the model with PGD, each example inside a ball of its own radius."""
 
     title: ClassVar[str] = "adversarial"
-    kinds: ClassVar[tuple[str, ...]] = ("image", "audio", "features")
+    kinds: ClassVar[tuple[str, ...]] = ("image", "audio", "series", "features")
     attacks_model: ClassVar[bool] = True
 
     max_epsilon: float = setting(

@@ -6,7 +6,7 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 
-from autolabel_jax.datasets import KINDS, InputSpec
+from autolabel_jax.datasets import KINDS, Dataset, InputSpec
 from autolabel_jax.types import Augmented, Batch, Distance, InputGradient
 
 
@@ -23,6 +23,8 @@ class Augmentation:
       num_buckets: number of intervals in sweeps over augmentations (None = that of the config).
       in_sweep: whether sweeps over augmentations include the method by default.
       distance_is_given: whether distances come from the data instead of ``draw``.
+      rounds: whether ``apply`` can return another distance than it is given, by rounding; held-out
+        examples then count in the bucket of the distance that they got.
       moves_inputs: whether augmented inputs can differ from clean ones.
       attacks_model: whether ``apply`` depends on the model's parameters.
     """
@@ -33,6 +35,7 @@ class Augmentation:
     num_buckets: ClassVar[int | None] = None
     in_sweep: ClassVar[bool] = True
     distance_is_given: ClassVar[bool] = False
+    rounds: ClassVar[bool] = False
     moves_inputs: ClassVar[bool] = True
     attacks_model: ClassVar[bool] = False
 
@@ -52,6 +55,11 @@ class Augmentation:
                 f"augment.name: {self.name!r} accepts inputs of kind {', '.join(self.kinds)}; "
                 f"got {spec.kind!r}"
             )
+
+    def for_data(self, dataset: Dataset) -> "Augmentation":
+        """Returns the method with what it reads of a data set, such as the scale of its inputs."""
+        del dataset
+        return self
 
     @property
     def name(self) -> str:

@@ -7,7 +7,8 @@ import jax
 import numpy as np
 
 from autolabel_jax.augment import none
-from autolabel_jax.datasets import Split
+from autolabel_jax.augment.base import Augmentation
+from autolabel_jax.datasets import Dataset, Split
 from autolabel_jax.types import Augmented, Batch, Distance, InputGradient
 
 
@@ -20,6 +21,10 @@ class Given(none.Identity):
     in_sweep: ClassVar[bool] = False
     distance_is_given: ClassVar[bool] = True
     moves_inputs: ClassVar[bool] = True
+
+    def for_data(self, dataset: Dataset) -> Augmentation:
+        """Returns the method with the groups of the data."""
+        return GivenInGroups(len(dataset.group_names)) if dataset.group_names else self
 
     def apply(
         self,

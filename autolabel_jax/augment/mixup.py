@@ -23,7 +23,7 @@ class Mixup(base.Augmentation):
     """Mixes each example with a randomly chosen other example of the batch."""
 
     title: ClassVar[str] = "mixup"
-    kinds: ClassVar[tuple[str, ...]] = ("image", "audio", "features")
+    kinds: ClassVar[tuple[str, ...]] = ("image", "audio", "series", "features")
     num_buckets: ClassVar[int | None] = 10  # mixup's own label varies inside an interval
 
     concentration: float = setting(

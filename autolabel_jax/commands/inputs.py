@@ -1,4 +1,4 @@
-"""Reads the inputs of a predictor: image files, and arrays in .npy and .npz files."""
+"""Reads the inputs of a predictor: image files, arrays in .npy and .npz files, and tables."""
 
 import functools
 import glob
@@ -10,7 +10,7 @@ from multiprocessing.pool import ThreadPool
 import numpy as np
 
 from autolabel_jax import files, progress
-from autolabel_jax.datasets import arrays, folder, photographs
+from autolabel_jax.datasets import arrays, folder, photographs, tables
 from autolabel_jax.predictor import LoadedPredictor
 
 ARRAYS = (".npy", ".npz")
@@ -76,7 +76,8 @@ class Reader:
     def batches(self) -> Iterator[tuple[list[str], np.ndarray]]:
         """Yields names and inputs [b, ...] with b up to the batch size of the predictor.
 
-        The name of an image is its path; rows of an array are ``PATH:0``, ``PATH:1`` and so on.
+        The name of an image is its path; rows of an array or a table are ``PATH:0``, ``PATH:1``
+        and so on.
 
         Raises:
           OSError, ValueError: a file with an array cannot be read, or does not fit.
@@ -86,12 +87,12 @@ class Reader:
         with ThreadPool(min(size, os.cpu_count() or 1)) as pool:
             shown = progress.each(parts, "reading", len(parts), "batch", delay=SILENT_SECONDS)
             for paths in shown:
-                images = [path for path in paths if not is_array(path)]
+                images = [path for path in paths if not has_rows(path)]
                 contents = [self._contents.get(path, path) for path in images]
                 decoded = dict(zip(images, pool.map(read, contents), strict=True))
                 ready: dict[str, np.ndarray] = {}
                 for path in paths:
-                    if is_array(path):
+                    if has_rows(path):
                         yield from _stacked(ready)
                         ready = {}
                         yield from _rows(path, _checked(self._predictor, path), size)
@@ -102,9 +103,9 @@ class Reader:
                 yield from _stacked(ready)
 
 
-def is_array(path: str) -> bool:
-    """Whether a file holds an array, by its ending."""
-    return path.lower().endswith(ARRAYS)
+def has_rows(path: str) -> bool:
+    """Whether a file holds an array or a table, by its ending."""
+    return path.lower().endswith((*ARRAYS, *tables.ENDINGS))
 
 
 def read_array(path: str) -> np.ndarray:
@@ -141,7 +142,9 @@ def _read(predictor: LoadedPredictor, encoded: str | bytes | np.ndarray) -> np.n
 
 
 def _checked(predictor: LoadedPredictor, path: str) -> np.ndarray:
-    """Reads an array; an error names the file."""
+    """Reads an array or a table; an error names the file."""
+    if path.lower().endswith(tables.ENDINGS):
+        return predictor.read_table(pathlib.Path(path))
     found = read_array(path)
     try:
         return predictor.check(found)

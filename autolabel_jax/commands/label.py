@@ -49,9 +49,10 @@ def run(arguments: argparse.Namespace) -> int:
     if out.suffix != ".parquet":
         raise ValueError(f"--out: got {out}, expected a name that ends in .parquet")
     folder = arguments.run or out.with_name(f"{out.stem}_run")
-    if not train.look_at(arguments.data).distance:
+    given = train.given_fields(arguments)
+    if not train.look_at(arguments.data, given).distance:
         raise ValueError(f"--data: {arguments.data} has no column 'distance'")
-    config = train.make_config(arguments.data, train.given_fields(arguments))
+    config = train.make_config(arguments.data, given)
     stats = out.with_name(STATS)
     for path in (out, stats):
         check_replaceable(path, config)

@@ -1,5 +1,6 @@
 """Finds labelled inputs for a predictor: folders by class, manifests, and .npz files."""
 
+import dataclasses
 import os
 import pathlib
 
@@ -19,10 +20,16 @@ def find(data: str, model: LoadedPredictor) -> tuple[dict[str, int], inputs.Read
       FileNotFoundError: there are no data.
     """
     if manifest_rows.is_table(data):
-        return _of_rows(manifest_rows.list_rows(data), model)
+        return _of_rows(manifest_rows.list_rows(data, _columns(model)), model)
     label_of = _labels(data, model)
     paths = list(label_of) if os.path.isdir(data) else [data]
     return label_of, inputs.Reader(model, paths)
+
+
+def _columns(model: LoadedPredictor) -> list[str]:
+    """Returns the columns that a predictor of tables reads."""
+    columns = (model.encoding or {}).get("columns", [])
+    return [column["name"] for column in columns]
 
 
 def _of_rows(
@@ -34,6 +41,9 @@ def _of_rows(
         output.say(f"{rows.where}: takes its {len(chosen)} test rows of {len(rows)}")
     chosen = chosen or list(range(len(rows)))
     label = _numbers(rows, model)
+    if rows.table is not None:
+        where = f"--data: {rows.where}"
+        rows = dataclasses.replace(rows, input=model.encode(where, rows.table))
     names = [rows.name(i) for i in chosen]
     label_of = dict(zip(names, (label[i] for i in chosen), strict=True))
     contents = {name: rows.encoded(i) for name, i in zip(names, chosen, strict=True)}
@@ -96,7 +106,7 @@ def _labels_of_folder(data: str, model: LoadedPredictor) -> dict[str, int]:
         path: classes[name]
         for name, paths in found.items()
         for path in paths
-        if not inputs.is_array(path)
+        if not inputs.has_rows(path)
     }
 
 

@@ -3,8 +3,9 @@
     autolabel predict --model=run/predictor --data=photos/
     autolabel predict --model=run/predictor --data='new/*.jpg' --out=classes.csv
 
-Probabilities are calibrated. An image that cannot be read is named on standard error with the
-reason, and has no row; the exit code is then 1.
+Probabilities are calibrated. A table (.csv, .parquet, .jsonl) has the columns that the model was
+trained on, or a column 'input'; its rows are FILE:0, FILE:1 and so on. An image that cannot be read
+is named on standard error with the reason, and has no row; the exit code is then 1.
 """
 
 import argparse
@@ -35,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of the command."""
     add = parser.add_argument
     add("--model", required=True, metavar="FOLDER", help="predictor that a run or export wrote")
-    help = "image files, .npy or .npz files, folders of them, or patterns such as 'new/*.jpg'"
+    help = "images, .npy or .npz files, tables, folders, or patterns such as 'new/*.jpg'"
     add("--data", required=True, nargs="+", metavar="PATH", help=help)
     add("--out", type=pathlib.Path, metavar="FILE", help="file to write (default: print)")
     help = "format of the output (default: by the ending of --out, else csv)"

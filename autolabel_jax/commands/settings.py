@@ -12,6 +12,13 @@ from autolabel_jax.datasets import manifest
 STEPS = 3000  # training steps that the number of epochs aims at
 SMALL = 48  # pixels; images with a shorter side up to this are decoded to 32 pixels, others to 64
 CHECKPOINTS = 10  # of a run
+MODELS = {  # model, its width and learning rate by kind of input; images have more on accelerators
+    "image": ("small_cnn", 32, 0.1),
+    "audio": ("mlp", 256, 0.02),
+    "text": ("mlp", 256, 0.02),
+    "series": ("cnn1d", 32, 0.05),
+    "features": ("mlp", 256, 0.02),
+}
 FEW = 2000  # held-out examples, below which three intervals of the distance are enough
 
 
@@ -69,15 +76,16 @@ def choose(
     if facts.files:
         where = "read from disk as needed" if stream else "decoded into memory"
         chosen["stream"] = stream, f"{where}: {gib:.2g} GiB decoded, in memory up to {most:g}"
-    model = ("resnet18" if accelerator else "small_cnn") if image else "mlp"
+    model, width, rate = MODELS[facts.kind]
+    model = "resnet18" if image and accelerator else model
     chosen["model.name"] = (
         model,
         f"for inputs of kind {facts.kind!r}" + ("" if accelerator else ", on a CPU"),
     )
     if model != "resnet18":
-        chosen["model.width"] = (32 if image else 256), "a small network"
+        chosen["model.width"] = width, "a small network"
         chosen["optimizer.weight_decay"] = 0.0, "a small network"
-    chosen["optimizer.learning_rate"] = (0.1 if image else 0.02), f"for {model}"
+    chosen["optimizer.learning_rate"] = rate, f"for {model}"
     chosen["batch_size"] = batch, f"about 30 steps an epoch, 8 to 128, {facts.num} examples"
     limits = "" if steps else ", 10 to 200 epochs; also --steps or --minutes"
     chosen["epochs"] = num_epochs, f"about {steps or STEPS} steps{limits}"
@@ -85,10 +93,13 @@ def choose(
     why = (
         "streamed images are cropped when they are decoded" if stream else "an eighth of the image"
     )
-    chosen["crop_pad"] = crop, why
+    not_image = f"inputs of kind {facts.kind!r} are not moved"
+    chosen["crop_pad"] = crop, why if image else not_image
     chosen["flip"] = (
         image and facts.dataset == "manifest",
-        "mirror images keep their class in photographs; not in text or digits",
+        "mirror images keep their class in photographs; not in text or digits"
+        if image
+        else not_image,
     )
     name = "given" if facts.distance else ("augmix" if image else "mixup")
     why = "the data have distances" if facts.distance else f"for inputs of kind {facts.kind!r}"

@@ -3,10 +3,10 @@
     autolabel train --data=photos/ --out=run
 
 --data is a folder with a folder of images for each class, a manifest (.csv, .parquet or .jsonl with
-the columns path and label), a folder that save_to_disk of Hugging Face wrote, a folder with
-train.npz and test.npz, or the name of a data set such as digits. Settings are printed with the
-flags that change them; --config.FIELD=VALUE sets any field of the config. The run resumes if the
-same command is given again. The predictor is in OUT/predictor.
+the column label, and path or columns of features), a folder that save_to_disk of Hugging Face
+wrote, a folder with train.npz and test.npz, or the name of a data set such as digits. Settings are
+printed with the flags that change them; --config.FIELD=VALUE sets any field of the config. The run
+resumes if the same command is given again. The predictor is in OUT/predictor.
 """
 
 import argparse
@@ -14,6 +14,7 @@ import logging
 import math
 import pathlib
 import signal
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -74,7 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
         return result
     folder = arguments.out / "predictor"
     exporting.export_run(arguments.out, folder, licence=arguments.licence)
-    output.say(f"wrote {folder}; classify with: autolabel predict --model={folder} --data=IMAGES")
+    output.say(f"wrote {folder}; classify with: autolabel predict --model={folder} --data=NEW")
     return 0
 
 
@@ -125,7 +126,7 @@ def make_config(
     _check_budget(given, steps, minutes)
     config = defaults.base()
     config.name = "autolabel"
-    facts = look_at(data)
+    facts = look_at(data, given)
     config.dataset = facts.dataset
     config.data_dir = (
         "" if facts.dataset == data else str(pathlib.Path(data).expanduser().resolve())
@@ -173,15 +174,20 @@ def _epochs_in(
     return num_epochs, f"{minutes:g} minutes, {seconds:.3g} seconds an epoch here"
 
 
-def look_at(data: str) -> settings.Facts:
+def look_at(data: str, given: Mapping[str, str] | None = None) -> settings.Facts:
     """Finds out what kind of data is given, without decoding images.
+
+    Args:
+      data: value of --data.
+      given: values of fields that the user sets, as text.
 
     Raises:
       ValueError, OSError: the data cannot be read.
     """
     path = pathlib.Path(data).expanduser()
     if path.is_file() or (path.is_dir() and not (path / "train.npz").exists()):
-        rows = manifest_rows.list_rows(data)
+        columns = manifest_rows.split_names((given or {}).get("data.columns", ""))
+        rows = manifest_rows.list_rows(data, columns)
         has_test = rows.split is not None and "test" in rows.split
         num = sum(name != "test" for name in rows.split or ["train"] * len(rows))
         num = num if has_test else round(num * (1 - manifest.TEST_SHARE))
@@ -193,6 +199,7 @@ def look_at(data: str) -> settings.Facts:
             kind = "image"
         elif rows.input is not None and rows.input.ndim == 4:
             kind, side = "image", min(rows.input.shape[1:3])
+        kind = (given or {}).get("data.kind", "") or kind
         held_out = (rows.split or []).count("calibration")
         distance = rows.distance is not None
         return settings.Facts("manifest", num, kind, side, distance, num_files, held_out)

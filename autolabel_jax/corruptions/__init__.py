@@ -1,6 +1,8 @@
-"""Lists the image corruptions of Hendrycks & Dietterich (2019), which are made on the device.
+"""Lists corruptions by kind of input, which are made on the device.
 
-Each corruption is a function of one image,
+Those of images are of Hendrycks & Dietterich (2019), and those of other kinds our own, see ``own``.
+
+Each corruption of images is a function of one image,
 
   corrupt(key, image float32 [H, W, 3] in [0, 1], *prepared) -> float32 [H, W, 3]
 
@@ -12,14 +14,16 @@ corrupted set is therefore always the same, in any batches and on any number of 
 
 import functools
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
 
-from autolabel_jax.corruptions import blur, digital, jpeg, noise, spatter, weather
+from autolabel_jax.corruptions import blur, digital, jpeg, noise, own, spatter, vectors, weather
+from autolabel_jax.corruptions.own import Own
 from autolabel_jax.corruptions.settings import plain, settings
+from autolabel_jax.datasets import Dataset
 
 # name: (the corruption, the function that prepares its arguments from a size and a setting)
 TABLE = {
@@ -49,6 +53,12 @@ EXTRA = ("speckle_noise", "gaussian_blur", "spatter", "saturate")
 CORRUPTIONS = tuple(name for name in TABLE if name not in EXTRA)
 SEVERITIES = (1, 2, 3, 4, 5)
 
+# Corruptions of inputs that are not images, by their kind.
+OTHERS: dict[str, Mapping[str, Own]] = {
+    "features": vectors.FEATURES,
+    "series": vectors.SERIES,
+}
+
 
 class Corrupt(Protocol):
     """Corrupts one image."""
@@ -58,8 +68,44 @@ class Corrupt(Protocol):
         ...
 
 
-# (index int32 [B], image uint8 [B, H, W, 3]) → uint8 [B, H, W, 3].
+# (index int32 [B], inputs [B, ...]) → [B, ...]; images are uint8 [B, H, W, 3].
 Transform = Callable[[jax.Array, jax.Array], jax.Array]
+
+
+def names(kind: str) -> tuple[str, ...]:
+    """Returns the corruptions of a kind of inputs that are averaged.
+
+    Raises:
+      ValueError: the kind has none.
+    """
+    if kind == "image":
+        return CORRUPTIONS
+    if kind not in OTHERS:
+        known = ", ".join(("image", *OTHERS))
+        raise ValueError(f"--corruptions: inputs of kind {kind!r} have none; those of {known} have")
+    return tuple(OTHERS[kind])
+
+
+def create_for(dataset: Dataset, name: str, severity: int, *, seed: int = 0) -> Transform:
+    """Makes a corruption of the inputs of a data set, as ``create``.
+
+    Args:
+      dataset: data set whose inputs are corrupted.
+      name: one of ``names`` of its kind, or for images of EXTRA.
+      severity: 1 … 5.
+      seed: seed of all random numbers.
+
+    Raises:
+      ValueError: the name is unknown, or the inputs cannot be corrupted.
+    """
+    spec = dataset.spec
+    if spec.kind == "image":
+        return create(name, severity, size=spec.shape[0], seed=seed)
+    if name not in names(spec.kind):
+        raise ValueError(
+            f"corruption: got {name!r}, expected one of: {', '.join(names(spec.kind))}"
+        )
+    return own.create(name, OTHERS[spec.kind][name], severity, dataset, seed)
 
 
 def create(name: str, severity: int, *, size: int, seed: int = 0) -> Transform:

@@ -15,16 +15,19 @@ from autolabel_jax.datasets import (
     loader,
     manifest,
     manifest_streamed,
+    sklearn_sets,
     superclasses,
+    train_labels,
 )
 from autolabel_jax.datasets.sample import first
-from autolabel_jax.datasets.split import KINDS, Dataset, InputSpec, Source, Split
+from autolabel_jax.datasets.split import KINDS, Dataset, InputSpec, Relabelled, Source, Split
 from autolabel_jax.datasets.streamed import StreamedSplit
 
 __all__ = [
     "KINDS",
     "Dataset",
     "InputSpec",
+    "Relabelled",
     "Source",
     "Split",
     "StreamedSplit",
@@ -46,11 +49,12 @@ def load(config: ConfigDict) -> Dataset:
     ``sample.first``. Calibration is cut from the reduced training split. With
     ``calibration.source='train'`` nothing is cut, and the calibration split is the training split,
     or ``calibration.images`` examples of it. With ``stream``, only the calibration images are
-    decoded now, with the preprocessing of evaluation.
+    decoded now, with the preprocessing of evaluation. ``data.train_labels`` replaces labels after
+    the cut, so that it does not change which examples are in which split.
 
     Args:
       config: config with the fields dataset, data_dir, seed, train_examples, test_examples, stream,
-        image_size, loader_workers and calibration.*.
+        image_size, loader_workers, data.* and calibration.*.
 
     Raises:
       ValueError: a field is out of range, or the data are not valid.
@@ -59,6 +63,7 @@ def load(config: ConfigDict) -> Dataset:
     checks.check_config(config)
     source = _streamed(config) if checks.is_streamed(config) else _read(config)
     checks.check_source(config.dataset, source)
+    label = train_labels.read(config, source)
     train = first(source.train, config.train_examples, "train_examples")
     test = first(source.test, config.test_examples, "test_examples")
     if isinstance(train, StreamedSplit):
@@ -68,9 +73,12 @@ def load(config: ConfigDict) -> Dataset:
         mean, std = _moments(train.input[:: max(1, len(train) // MOMENT_IMAGES)])
     if source.calibration is not None and config.calibration.source == "heldout":
         cut = source.calibration.take(slice(config.calibration.images or None))
+        both = False
     else:
         train, cut = _cut(train, config)
+        both = not config.data.clean_calibration
     calibration = _decoded(cut) if isinstance(cut, StreamedSplit) else cut
+    train, calibration, relabelled = train_labels.replace(label, train, calibration, both=both)
     dataset = Dataset(
         name=config.dataset,
         train=train,
@@ -83,6 +91,8 @@ def load(config: ConfigDict) -> Dataset:
         kind=source.kind,
         superclass=superclasses.of(config.dataset),
         group_names=source.group_names,
+        relabelled=relabelled,
+        encoding=source.encoding,
     )
     checks.check_dataset(dataset)
     return dataset
@@ -97,8 +107,11 @@ def _read(config: ConfigDict) -> Source:
     if name == "arrays":
         return arrays.read(data_dir)
     if name == "manifest":
-        skip = config.data.skip_unreadable
-        return manifest.read(data_dir, image_size=config.image_size, skip_unreadable=skip)
+        names = ("skip_unreadable", "kind", "columns", "missing")
+        settings = {key: config.data[key] for key in names}
+        return manifest.read(data_dir, image_size=config.image_size, **settings)
+    if name.startswith(sklearn_sets.PREFIX):
+        return sklearn_sets.read(name)
     from autolabel_jax.datasets import tfds  # imports TensorFlow Datasets, which is slow
 
     return tfds.read(name, data_dir)

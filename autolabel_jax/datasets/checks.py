@@ -5,8 +5,9 @@ import warnings
 import numpy as np
 from ml_collections import ConfigDict
 
-from autolabel_jax import limits
-from autolabel_jax.datasets.split import Dataset, Source, Split, kind_of
+from autolabel_jax import limits, registry
+from autolabel_jax.datasets import tables
+from autolabel_jax.datasets.split import KINDS, Dataset, Source, Split, kind_of
 from autolabel_jax.datasets.streamed import StreamedSplit
 
 CALIBRATION_SOURCES = ("heldout", "train")
@@ -14,7 +15,12 @@ IN_MEMORY = ("digits", "arrays")  # data sets that cannot be streamed
 OF_FILES = ("folder", "manifest")  # data sets whose images are files
 MAX_CLASSES = 1_000_000  # larger labels are probably not class indices
 # Axes of one input by its kind, for messages.
-AXES = {"image": "[height, width, channels]", "audio": "[time, frequency, 1]", "text": "[tokens]"}
+AXES = {
+    "image": "[height, width, channels]",
+    "audio": "[time, frequency, 1]",
+    "text": "[tokens]",
+    "series": "[time, channels]",
+}
 MOST_CHANNELS = 4
 SCALES = 20  # the splits may differ by this factor; 0 … 255 and 0 … 1 do by 255
 SCALE_EXAMPLES = 200  # the range of a larger split is that of about this number of examples
@@ -48,10 +54,25 @@ def check_config(config: ConfigDict) -> None:
             f"data.skip_unreadable: got True with dataset={config.dataset!r}; only "
             "dataset='folder' and 'manifest' read files of images, use False"
         )
+    _check_kind(config)
     if is_streamed(config) and config.crop_pad:
         raise ValueError(
             f"crop_pad: got {config.crop_pad}, but streamed images are cropped at random when they "
             "are decoded; use crop_pad=0"
+        )
+
+
+def _check_kind(config: ConfigDict) -> None:
+    """Checks the fields that say what a manifest holds."""
+    registry.Setting(None, choices=("", *KINDS)).check("data.kind", config.data.kind)
+    registry.Setting(None, choices=tables.MISSING).check("data.missing", config.data.missing)
+    if config.dataset == "manifest" and not (config.stream and config.data.kind):
+        return
+    fields = {"kind": "", "columns": "", "missing": tables.MISSING[0]}
+    for name in (name for name, default in fields.items() if config.data[name] != default):
+        raise ValueError(
+            f"data.{name}: got {config.data[name]!r} with dataset={config.dataset!r} and "
+            f"stream={config.stream}; only dataset='manifest' with stream=False reads it"
         )
 
 
@@ -72,7 +93,7 @@ def check_source(name: str, source: Source) -> None:
             raise ValueError(f"{where}: has no examples")
         if isinstance(split, Split):
             if split.input.dtype != np.uint8 and not np.isfinite(split.input).all():
-                raise ValueError(f"{where}: images hold NaN or infinite values")
+                raise ValueError(f"{where}: inputs hold NaN or infinite values")
             _check_shape(where, split.input.shape[1:], kind_of(split.input, source.kind))
     if isinstance(source.train, Split) and isinstance(source.test, Split):
         _check_scales(name, source.train, source.test, source.kind)

@@ -20,7 +20,7 @@ def read() -> Source:
     The test split is the same in every run and contains a third of each class.
     """
     everything = _everything()
-    train, test = _rows(everything.label)
+    train, test = split_rows(everything.label)
     return Source(
         train=everything.take(train),
         test=everything.take(test),
@@ -43,15 +43,17 @@ def _everything() -> Split:
     )
 
 
-def _rows(label: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def split_rows(label: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Returns the rows of the training split, shuffled, and of the test split.
+
+    The test split has a third of each class.
 
     scikit-learn orders rows by writer; shuffling makes the first N examples a fair sample.
     """
     # RandomState, unlike Generator, guarantees the same stream in every version of NumPy.
     random = np.random.RandomState(SPLIT_SEED)
     test = []
-    for k in range(10):
+    for k in np.unique(label):
         of_class = random.permutation(np.flatnonzero(label == k))
         test.append(of_class[: round(len(of_class) / 3)])
     test = np.sort(np.concatenate(test))

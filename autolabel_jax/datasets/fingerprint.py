@@ -75,8 +75,10 @@ def describe(dataset: Dataset) -> dict[str, Any]:
     """Returns what a trained model needs to know about its data, as JSON values.
 
     These are ``input`` (the ``InputSpec``), ``mean``, ``std``, ``class_names``, ``num_classes``,
-    and for each of ``splits`` the ``sha256`` and the number of ``examples``.
+    for each of ``splits`` the ``sha256`` and the number of ``examples``, and ``encoding`` if stored
+    values were encoded.
     """
+    encoding = {} if dataset.encoding is None else {"encoding": dataset.encoding}
     return {
         "name": dataset.name,
         "input": dataclasses.asdict(dataset.spec) | {"shape": list(dataset.spec.shape)},
@@ -89,6 +91,7 @@ def describe(dataset: Dataset) -> dict[str, Any]:
             "calibration": _split(_stored_calibration(dataset)),
             "test": _split(dataset.test),
         },
+        **encoding,
     }
 
 

@@ -3,7 +3,7 @@
 A manifest is a table, .csv, .parquet or .jsonl, with a row for each example. Its columns are:
 
 - ``path``, of an image, absolute or relative to the manifest; or ``input``, lists of numbers of one
-  shape, which .csv cannot hold;
+  shape, which .csv cannot hold; or columns of features of any other names, see ``tables``;
 - ``label``, the name or the number of the class;
 - ``split``, optional: train, calibration or test. Without it, or without test rows, 20 % of the
   sources are test examples; without calibration rows, calibration is cut from train;
@@ -18,6 +18,7 @@ one of ``hugging_face``. Images are decoded into memory, as in evaluation. ``man
 reads them as needed.
 """
 
+import dataclasses
 import functools
 import io
 import os
@@ -30,8 +31,8 @@ import numpy as np
 from PIL import Image
 
 from autolabel_jax import processes, progress
-from autolabel_jax.datasets import photographs
-from autolabel_jax.datasets.manifest_rows import SPLITS, Rows, list_rows
+from autolabel_jax.datasets import photographs, tables
+from autolabel_jax.datasets.manifest_rows import SPLITS, Rows, list_rows, split_names
 from autolabel_jax.datasets.split import Source, Split
 
 TEST_SHARE = 0.2
@@ -42,7 +43,15 @@ SHOWN = 5  # values in a message
 SILENT_SECONDS = 5  # before progress is shown
 
 
-def read(data_dir: str, *, image_size: int, skip_unreadable: bool = False) -> Source:
+def read(
+    data_dir: str,
+    *,
+    image_size: int,
+    skip_unreadable: bool = False,
+    kind: str = "",
+    columns: str = "",
+    missing: str = "error",
+) -> Source:
     """Reads all examples into memory.
 
     Args:
@@ -50,28 +59,36 @@ def read(data_dir: str, *, image_size: int, skip_unreadable: bool = False) -> So
       image_size: side of the decoded images in pixels; images of one size that is not larger keep
         it.
       skip_unreadable: whether to leave out images that cannot be decoded.
+      kind: kind of the inputs; '' for images and features, by the columns and their shape.
+      columns: names of the columns of features, separated by commas, see ``manifest_rows``.
+      missing: what to do with missing values of features, see ``tables.fit``.
 
     Raises:
       FileNotFoundError: the manifest, the folder or an image does not exist.
       ValueError: a column or a row does not fit the description above; the message names it.
     """
-    rows = list_rows(data_dir)
+    rows = list_rows(data_dir, split_names(columns))
     label, names = classes(rows)
-    source = sources(rows)
-    split = splits(rows, source)
+    copy_of = sources(rows)
+    split = splits(rows, copy_of)
     group, group_names = _groups(rows, split)
-    inputs, kept = rows.input, np.arange(len(rows))
-    if inputs is None:
+    inputs, kept, encoding = rows.input, np.arange(len(rows)), None
+    if rows.table is not None:
+        settings = {"kind": kind or "features", "missing": missing}
+        encoding = tables.fit(rows.where, rows.table, split == "train", **settings)
+        inputs = tables.encode(f"data_dir: {rows.where}", rows.table, encoding)
+    elif inputs is None:
         inputs, kept = _decode(rows, image_size, skip_unreadable)
     parts = {}
     for name in SPLITS:
         chosen = np.flatnonzero(split[kept] == name)
         at = kept[chosen]
         distance = None if rows.distance is None else rows.distance[at]
-        copies = None if rows.source is None else source[at]
+        copies = None if rows.source is None else copy_of[at]
         of_group = None if group is None or name == "test" else group[at]
         parts[name] = Split(inputs[chosen], label[at], distance, at, copies, of_group)
-    return make_source(rows, parts, label, names, group_names)
+    source = make_source(rows, parts, label, names, group_names)
+    return dataclasses.replace(source, kind=kind or None, encoding=encoding)
 
 
 def make_source(

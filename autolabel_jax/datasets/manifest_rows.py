@@ -4,13 +4,14 @@ import dataclasses
 import os
 import pathlib
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from autolabel_jax.datasets import tables
 from autolabel_jax.datasets.folder import ENDINGS, HELD_OUT
 
-TABLES = (".csv", ".parquet", ".jsonl")
 COLUMNS = ("path", "input", "label", "split", "distance", "group", "source")
 SPLITS = ("train", "calibration", "test")
 SAVED = ("dataset_dict.json", "state.json")  # in a folder of Hugging Face
@@ -29,6 +30,7 @@ class Rows:
     source: list[Any] | None
     group: list[Any] | None = None  # text or int
     class_names: tuple[str, ...] | None = None  # of labels that are int, if they have names
+    table: dict[str, list[Any]] | None = None  # columns of features by name, see ``tables``
 
     def __len__(self) -> int:
         return len(self.label)
@@ -49,11 +51,16 @@ class Rows:
 def is_table(data: str) -> bool:
     """Whether a path is that of a manifest, or of a folder of Hugging Face."""
     path = pathlib.Path(data).expanduser()
-    return path.suffix.lower() in TABLES or any((path / name).is_file() for name in SAVED)
+    return path.suffix.lower() in tables.ENDINGS or any((path / name).is_file() for name in SAVED)
 
 
-def list_rows(data_dir: str) -> Rows:
+def list_rows(data_dir: str, columns: Sequence[str] = ()) -> Rows:
     """Reads the table, or lists the folder; decodes no image.
+
+    Args:
+      data_dir: path of the table or the folder.
+      columns: names of the columns of features; () for all but COLUMNS, if there is neither path
+        nor input.
 
     Raises:
       FileNotFoundError, ValueError: as ``read``.
@@ -67,12 +74,18 @@ def list_rows(data_dir: str) -> Rows:
         return _saved_rows(path) if is_table(data_dir) else _folder_rows(path)
     if not path.is_file():
         raise FileNotFoundError(f"data_dir: {path} does not exist, or is not a regular file")
-    if path.suffix.lower() not in TABLES:
+    if path.suffix.lower() not in tables.ENDINGS:
         raise ValueError(
-            f"data_dir: {path} ends in {path.suffix!r}, expected one of: {', '.join(TABLES)}, or a "
-            "folder"
+            f"data_dir: {path} ends in {path.suffix!r}, expected one of: "
+            f"{', '.join(tables.ENDINGS)}, or a folder"
         )
-    return _table_rows(path, _columns(path), path.parent)
+    found = tables.load(path)
+    features = _features(path, found, columns)
+    _warn_of_unread(path, [name for name in found if name not in (*COLUMNS, *features)])
+    rows = {name: values for name, values in found.items() if name in COLUMNS}
+    if features:
+        rows = {n: values for n, values in rows.items() if n not in ("path", "input")}
+    return _table_rows(path, rows, path.parent, {name: found[name] for name in features})
 
 
 def _saved_rows(root: pathlib.Path) -> Rows:
@@ -83,17 +96,22 @@ def _saved_rows(root: pathlib.Path) -> Rows:
     return dataclasses.replace(_table_rows(root, columns, root), class_names=class_names)
 
 
-def _columns(path: pathlib.Path) -> dict[str, list[Any]]:
-    from pyarrow import csv, json, parquet  # slow to import
+def split_names(text: str) -> list[str]:
+    """Returns the names in ``data.columns``, which commas separate."""
+    return [name.strip() for name in text.split(",")] if text else []
 
-    readers = {".csv": csv.read_csv, ".parquet": parquet.read_table, ".jsonl": json.read_json}
-    try:
-        table = readers[path.suffix.lower()](path)
-    except Exception as error:  # pyarrow raises many types
-        reason = " ".join(str(error).split())
-        raise ValueError(f"data_dir: {path} cannot be read as a table ({reason})") from error
-    _warn_of_unread(path, [name for name in table.column_names if name not in COLUMNS])
-    return {name: table[name].to_pylist() for name in table.column_names if name in COLUMNS}
+
+def _features(path: pathlib.Path, found: dict[str, list[Any]], asked: Sequence[str]) -> list[str]:
+    """Returns the names of the columns of features."""
+    if not asked:
+        named = {"path", "input"} & {*found}
+        return [] if named else [name for name in found if name not in COLUMNS]
+    if unknown := [name for name in asked if name not in found or name in COLUMNS]:
+        raise ValueError(
+            f"data.columns: got {', '.join(unknown)}, which {path} does not have as columns of "
+            f"features; it has {', '.join(found)}"
+        )
+    return list(asked)
 
 
 def _warn_of_unread(path: pathlib.Path, columns: list[str]) -> None:
@@ -105,12 +123,18 @@ def _warn_of_unread(path: pathlib.Path, columns: list[str]) -> None:
         )
 
 
-def _table_rows(path: pathlib.Path, columns: dict[str, Any], root: pathlib.Path) -> Rows:
+def _table_rows(
+    path: pathlib.Path,
+    columns: dict[str, Any],
+    root: pathlib.Path,
+    features: dict[str, list[Any]] | None = None,
+) -> Rows:
     where = str(path)
-    if ("path" in columns) == ("input" in columns) or "label" not in columns:
+    given = [bool(features), "path" in columns, "input" in columns]
+    if sum(given) != 1 or "label" not in columns:
         raise ValueError(
-            f"data_dir: {path} has the columns {', '.join(columns) or 'none'}; expected label and "
-            "one of path and input"
+            f"data_dir: {path} has the columns {', '.join((*columns, *(features or ()))) or 'none'}"
+            "; expected label and one of path, input and columns of features"
         )
     if not columns["label"]:
         raise ValueError(f"data_dir: {path} has no rows")
@@ -121,12 +145,13 @@ def _table_rows(path: pathlib.Path, columns: dict[str, Any], root: pathlib.Path)
     return Rows(
         where=where,
         paths=paths and [p if isinstance(p, bytes) else str(root / p) for p in paths],
-        input=_inputs(where, columns["input"]) if "input" in columns else None,
+        input=inputs(f"data_dir: {where}", columns["input"]) if "input" in columns else None,
         label=_labels(where, columns["label"]),
         split=columns.get("split"),
         distance=_distances(where, columns["distance"]) if "distance" in columns else None,
         source=columns.get("source"),
         group=_groups(where, columns["group"]) if "group" in columns else None,
+        table=features or None,
     )
 
 
@@ -134,14 +159,19 @@ def _line(values: list[Any], value: Any) -> str:
     return f"row {values.index(value) + 1}"
 
 
-def _inputs(where: str, values: list[Any] | np.ndarray) -> np.ndarray:
+def inputs(where: str, values: Sequence[Any] | np.ndarray) -> np.ndarray:
+    """Returns a column of lists of numbers as an array, float32 [n, ...].
+
+    Raises:
+      ValueError: the lists differ in shape, or hold something else.
+    """
     if isinstance(values, np.ndarray):
         return values
     try:
         return np.array(values, np.float32)
     except (ValueError, TypeError) as error:
         raise ValueError(
-            f"data_dir: {where}: column 'input' must hold lists of numbers of one shape"
+            f"{where}: column 'input' must hold lists of numbers of one shape"
         ) from error
 
 

@@ -2,12 +2,13 @@
 
 import dataclasses
 import functools
+from typing import Any
 
 import numpy as np
 
 from autolabel_jax.datasets.streamed import Squares, StreamedSplit
 
-KINDS = ("image", "audio", "text", "features")
+KINDS = ("image", "audio", "text", "series", "features")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,8 +16,9 @@ class InputSpec:
     """Describes one input of a data set.
 
     Attributes:
-      kind: 'image' [height, width, channels], 'audio' [time, frequency, 1], 'text' [tokens] or
-        'features' for anything else; augmentations and models declare the kinds they accept.
+      kind: 'image' [height, width, channels], 'audio' [time, frequency, 1], 'text' [tokens],
+        'series' [time, channels], or 'features' for anything else; augmentations and models
+        declare the kinds they accept.
       shape: shape of one input, without the batch axis.
       dtype: 'uint8', 'float32' or 'int32'.
       low: smallest value; 0 for uint8.
@@ -96,6 +98,15 @@ class Source:
         None  # held-out examples of the user; None = cut from ``train``
     )
     group_names: tuple[str, ...] = ()  # of ``Split.group``
+    encoding: dict[str, Any] | None = None  # see ``Dataset``
+
+
+@dataclasses.dataclass(frozen=True)
+class Relabelled:
+    """Says how many labels from ``data.train_labels`` differ from those of the data."""
+
+    train: int
+    calibration: int  # 0 if these examples keep the labels of the data
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,6 +116,10 @@ class Dataset:
     ``mean`` and ``std`` are those of the training inputs for each entry of the last axis, with
     uint8 scaled to [0, 1]. They are computed before calibration is cut, so that all seeds share
     them. A constant entry has std 1.
+
+    ``encoding`` says in JSON values how stored values become inputs, where they are not stored as
+    inputs: ``reads`` names the reader, and the other keys are its own. It is saved with the run and
+    its predictor.
     """
 
     name: str
@@ -118,6 +133,8 @@ class Dataset:
     superclass: np.ndarray | None = None  # int32 [K], superclass of each class, if defined
     kind: str | None = None  # kind of the inputs, see ``InputSpec``; None = by their shape
     group_names: tuple[str, ...] = ()  # of ``Split.group``
+    relabelled: Relabelled | None = None  # None: all labels are those of the data
+    encoding: dict[str, Any] | None = None
 
     @functools.cached_property
     def spec(self) -> InputSpec:

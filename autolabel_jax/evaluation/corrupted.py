@@ -16,7 +16,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from autolabel_jax import corruptions, input_pipeline
-from autolabel_jax.datasets import Split, StreamedSplit
+from autolabel_jax.datasets import Dataset, Split, StreamedSplit
 from autolabel_jax.evaluation import clean
 from autolabel_jax.evaluation.predict import Predictor
 from autolabel_jax.types import Batch
@@ -75,26 +75,33 @@ def forget() -> None:
 
 @dataclasses.dataclass(frozen=True)
 class OnDevice:
-    """Clean test images on the device, once for all sets that are made from them."""
+    """Clean test inputs on the device, once for all sets that are made from them."""
 
-    split: Split | StreamedSplit  # uint8 [n, H, W, 3]
+    split: Split | StreamedSplit  # images uint8 [n, H, W, 3], or inputs of ``dataset``
     whole: Batch | StreamedSplit  # the same, from ``input_pipeline.put_split``
-    sets: CorruptedSets | None  # None where images stay on disk, which are not cached
+    sets: CorruptedSets | None  # None for images on disk and other inputs, which are not cached
+    dataset: Dataset | None = None  # of inputs that are not images
+
+    def transform(self, name: str, severity: int) -> corruptions.Transform:
+        """Makes a corruption of these inputs."""
+        if self.dataset is not None:
+            return corruptions.create_for(self.dataset, name, severity)
+        return corruptions.create(name, severity, size=self.split.input.shape[1])
 
 
-def put(split: Split | StreamedSplit, mesh: Mesh) -> OnDevice:
-    """Puts the test images on the device."""
+def put(split: Split | StreamedSplit, mesh: Mesh, dataset: Dataset | None = None) -> OnDevice:
+    """Puts the test inputs on the device; ``dataset``: theirs, if they are not images."""
     whole = input_pipeline.put_split(split, mesh)
-    return OnDevice(
-        split, whole, None if isinstance(split, StreamedSplit) else sets_of(split, mesh)
-    )
+    if dataset is not None and dataset.spec.kind == "image":
+        dataset = None
+    cached = dataset is None and isinstance(split, Split)
+    return OnDevice(split, whole, sets_of(split, mesh) if cached else None, dataset)
 
 
 def start(predictor: Predictor, test: OnDevice, name: str, severity: int) -> Callable[[], Finished]:
     """Starts one corrupted set on the device; the returned function waits for its metrics."""
     if test.sets is None or isinstance(test.whole, StreamedSplit):
-        transform = corruptions.create(name, severity, size=test.split.input.shape[1])
-        fetch = predictor.dispatch(test.whole, transform)
+        fetch = predictor.dispatch(test.whole, test.transform(name, severity))
     else:
         fetch = predictor.dispatch(
             test.sets.take(name, severity, test.whole, predictor.batch_size, predictor.mesh)

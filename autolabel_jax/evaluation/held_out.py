@@ -7,6 +7,7 @@ All are made from the calibration split of the run, in inference mode, and depen
 - each bucket of the second family, weight 1/2: RandAugment with the settings of the config, which
   moves images further than training with AugMix does.
 
+Inputs that are not images have families of their own in ``OTHERS``.
 In a run that trains with RandAugment, that is the first family, and the second is AugMix at
 severity 10. Mixed and attacked images are no family: the class of a mixed image is not certain, and
 an attack takes many passes.
@@ -20,8 +21,13 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from autolabel_jax import buckets, input_pipeline, registry
-from autolabel_jax.augment import AugMix, RandAugment
-from autolabel_jax.augment.operations import Chained
+from autolabel_jax.augment import (
+    Augmentation,
+    AugMix,
+    FeatureMasking,
+    GaussianNoise,
+    RandAugment,
+)
 from autolabel_jax.calibrators import base, neighbours
 from autolabel_jax.calibrators.base import HeldOut
 from autolabel_jax.calibrators.neighbours import Reference
@@ -35,12 +41,20 @@ INTERVALS = 3  # of the distance, in each group of a family
 MOST_IN_BUCKET = 2000  # examples; a larger calibration split is sampled
 REFERENCES = 2000  # training images whose features are kept
 FAR_SEVERITY = 10.0  # of AugMix as the second family
+# The two families of inputs that are not images, by their kind.
+OTHERS: dict[str, tuple[type[Augmentation], type[Augmentation]]] = {
+    "features": (FeatureMasking, GaussianNoise),
+    "series": (FeatureMasking, GaussianNoise),
+}
 PURPOSE = 15  # of the random numbers, see ``input_pipeline.epoch_key``
 
 
-def families(config: ConfigDict) -> tuple[Chained, Chained]:
-    """Returns the two families of moves of a run, see the module."""
+def families(config: ConfigDict, kind: str = "image") -> tuple[Augmentation, Augmentation]:
+    """Returns the two families of moves of a run, see the module; ``kind``: of its inputs."""
     bind = functools.partial(registry.bind, "augment")
+    if kind in OTHERS:
+        near, far = OTHERS[kind]
+        return bind(near, config.augment), bind(far, config.augment)
     if config.augment.name == RandAugment.title:
         far = {**config.augment, "severity": FAR_SEVERITY}
         return bind(RandAugment, config.augment), bind(AugMix, far)
@@ -77,9 +91,10 @@ def make(
     Raises:
       ValueError: the inputs are not images that the families can move.
     """
-    moves = families(config)
+    moves = families(config, dataset.spec.kind)
     for move in moves:
         move.check_input(dataset.spec)
+    moves = [move.for_data(dataset) for move in moves]
     whole = cast("Batch", input_pipeline.put_split(dataset.calibration, predictor.mesh))
     program = functools.partial(predict.logits_and_scalars, reference=reference)
     logits, features = predictor.dispatch(whole, program=program)()
@@ -113,7 +128,7 @@ def clean(logits: np.ndarray, label: np.ndarray) -> HeldOut:
 def _moved(
     predictor: Predictor,
     whole: Batch,
-    move: Chained,
+    move: Augmentation,
     key: jax.Array,
     first_group: int,
     *,

@@ -10,7 +10,7 @@ import jax
 
 from autolabel_jax import attacks, corruptions, processes
 from autolabel_jax.corruptions.published import Published
-from autolabel_jax.datasets import Split, StreamedSplit, fingerprint
+from autolabel_jax.datasets import Dataset, Split, StreamedSplit, fingerprint
 from autolabel_jax.evaluation import attacked, corrupted, published
 from autolabel_jax.evaluation.corrupted import Finished
 from autolabel_jax.evaluation.ledger import Ledger, Line
@@ -33,25 +33,34 @@ class Unit:
 
 
 def plan(
-    *, corrupted: bool, extra: bool = False, attack_names: Sequence[str], num_examples: int
+    *,
+    corrupted: bool,
+    extra: bool = False,
+    attack_names: Sequence[str],
+    num_examples: int,
+    kind: str = "image",
 ) -> list[Unit]:
     """Lists the units of an evaluation: corruptions × 5 severities, and attacks in chunks.
 
     Args:
-      corrupted: whether to include the 15 corruptions.
-      extra: whether to include the 4 extra corruptions.
+      corrupted: whether to include the corruptions of the kind, 15 of images.
+      extra: whether to include the 4 extra corruptions of images.
       attack_names: names of ``attacks.TABLE``.
       num_examples: number of images to attack.
+      kind: kind of the inputs.
 
     Raises:
-      ValueError: an attack is unknown.
+      ValueError: an attack is unknown, or the kind has no such corruptions or attacks.
     """
     unknown = [name for name in attack_names if name not in attacks.TABLE]
     if unknown:
         raise ValueError(
             f"--attacks: got {', '.join(unknown)}, expected one of: {', '.join(attacks.TABLE)}"
         )
-    names = {"corruption": corruptions.CORRUPTIONS if corrupted else ()}
+    for flag, asked in (("extra_corruptions", extra), ("attacks", attack_names)):
+        if asked and kind != "image":
+            raise ValueError(f"--{flag}: the data are inputs of kind {kind!r}, not images")
+    names = {"corruption": corruptions.names(kind) if corrupted else ()}
     names["extra"] = corruptions.EXTRA if extra else ()
     units = [
         Unit(kind, name, severity)
@@ -70,6 +79,7 @@ def run(
     test: Split | StreamedSplit,
     ledger: Ledger,
     *,
+    dataset: Dataset | None = None,
     sets: Published | None = None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> list[Line]:
@@ -83,8 +93,9 @@ def run(
     Args:
       units: from ``plan``.
       predictor: the trained model.
-      test: images uint8 [n, H, W, 3].
+      test: images uint8 [n, H, W, 3], or inputs of ``dataset``.
       ledger: ledger of the run.
+      dataset: data set of the inputs, if they are not images.
       sets: published corrupted sets to read; None makes them on the device.
       should_stop: called before each unit.
 
@@ -94,7 +105,7 @@ def run(
     units = list(units)
     stamps = _stamps({unit.kind for unit in units}, predictor, test, sets)
     done = processes.on_first(lambda: _counting(ledger, stamps))
-    start = _make_start(predictor, test, sets)
+    start = _make_start(predictor, test, sets, dataset)
 
     def finish(unit: Unit, fetch: Callable[[], Finished]) -> None:
         metrics, resamples = fetch()
@@ -122,10 +133,13 @@ def run(
 
 
 def _make_start(
-    predictor: Predictor, test: Split | StreamedSplit, sets: Published | None
+    predictor: Predictor,
+    test: Split | StreamedSplit,
+    sets: Published | None,
+    dataset: Dataset | None,
 ) -> Callable[[Unit], Callable[[], Finished]]:
     """Makes the function that starts a unit; images and attacks are prepared once."""
-    on_device = functools.cache(lambda: corrupted.put(test, predictor.mesh))
+    on_device = functools.cache(lambda: corrupted.put(test, predictor.mesh, dataset))
     ensemble = functools.cache(lambda name: attacked.make_ensemble(predictor, name))
 
     def start(unit: Unit) -> Callable[[], Finished]:

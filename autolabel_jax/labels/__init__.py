@@ -8,6 +8,7 @@ from autolabel_jax.labels.autolabel_confusion import AutoLabelConfusion
 from autolabel_jax.labels.base import LabelRule, LabelState, spread
 from autolabel_jax.labels.bucket_accuracy import BucketAccuracy
 from autolabel_jax.labels.bucket_temperature import BucketTemperature
+from autolabel_jax.labels.camixup import CAMixup
 from autolabel_jax.labels.ccat import CCAT
 from autolabel_jax.labels.distill import Distill
 from autolabel_jax.labels.ema_teacher import EMATeacher
@@ -23,6 +24,7 @@ __all__ = [
     "AutoLabelConfusion",
     "BucketAccuracy",
     "BucketTemperature",
+    "CAMixup",
     "Distill",
     "EMATeacher",
     "LabelRule",
@@ -47,6 +49,7 @@ TABLE: dict[str, type[LabelRule]] = {
     "bucket_accuracy": BucketAccuracy,
     "polynomial": Polynomial,
     "ccat": CCAT,
+    "camixup": CAMixup,
     "self_adaptive": SelfAdaptive,
     "distill": Distill,
 }

@@ -42,6 +42,8 @@ class LabelRule:
         keyword arguments ``num_classes`` and ``num_examples``, ``soft_labels`` gets ``index``:
         int32 [B], rows of the training split, and each step calls ``follow`` and ``store``; see
         ``examples.PerExample``.
+      reads_classes: whether the rule reads how the model does on each class: ``init`` gets the
+        keyword argument ``num_classes``, and each update calls ``update_classes``.
       sweep: settings of each run of the rule in sweeps over label rules (() = no run).
     """
 
@@ -53,6 +55,7 @@ class LabelRule:
     reads_confusion: ClassVar[bool] = False
     reads_teacher: ClassVar[bool] = False
     reads_examples: ClassVar[bool] = False
+    reads_classes: ClassVar[bool] = False
     sweep: ClassVar[tuple[Mapping[str, Any], ...]] = ({},)
 
     @property
@@ -136,6 +139,27 @@ class LabelRule:
         del num_examples
         return self.update(state, carried.recent, num_groups=num_groups)
 
+    def update_classes(self, state: Any, stats: BucketStats) -> Any:
+        """Returns the state after an update, by class; by default the same state.
+
+        Args:
+          state: state after ``update`` or ``update_carried``.
+          stats: sums [K, 1] over all unmoved held-out examples, by their class.
+        """
+        del stats
+        return state
+
+    def distance(self, state: Any, label: jax.Array, drawn: Distance) -> Distance:
+        """Returns by what distance training examples are moved; by default as the method draws.
+
+        Args:
+          state: state from ``init`` or ``update``.
+          label: int32 [B].
+          drawn: Distance [B], drawn by the augmentation.
+        """
+        del state, label
+        return drawn
+
     def loss_scale(self, state: Any, bucket: jax.Array) -> tuple[jax.Array, jax.Array] | None:
         """Returns the factor of logits and the divisor of the loss, float32 [B] each; None = 1."""
         del state, bucket
@@ -181,7 +205,7 @@ class LabelRule:
         return state
 
     def metrics(self, state: Any) -> dict[str, jax.Array]:
-        """Returns the metrics of the state for the log, float32 [N] each; always 'confidence'."""
+        """Returns the metrics of the state for the log, a vector each; 'confidence' [N] always."""
         return {"confidence": state.confidence}
 
 

@@ -8,7 +8,12 @@ from autolabel_jax.losses.cross_entropies import cross_entropy, integer_cross_en
 from autolabel_jax.losses.focal import Focal
 from autolabel_jax.losses.logit_norm import LogitNorm
 from autolabel_jax.losses.mbls import MbLS
-from autolabel_jax.losses.weights import class_weights, given_weights
+from autolabel_jax.losses.weights import (
+    check_example_weights,
+    check_held_out,
+    class_weights,
+    given_weights,
+)
 
 __all__ = [
     "TABLE",
@@ -17,6 +22,8 @@ __all__ = [
     "LogitNorm",
     "Loss",
     "MbLS",
+    "check_example_weights",
+    "check_held_out",
     "class_weights",
     "create",
     "cross_entropy",

@@ -1,9 +1,13 @@
-"""Reads the weights of classes in the loss."""
+"""Reads the weights of classes in the loss, and checks the setting of those of examples."""
 
 import math
 
 import numpy as np
 from ml_collections import ConfigDict
+
+from autolabel_jax.datasets import Dataset
+
+EXAMPLE_WEIGHTS = ("none", "reweight")
 
 
 def given_weights(config: ConfigDict) -> list[float] | None:
@@ -52,3 +56,35 @@ def class_weights(config: ConfigDict, label: np.ndarray, num_classes: int) -> np
             "each class, in the order of class_names in dataset.json"
         )
     return np.array(weights, np.float32)
+
+
+def check_example_weights(config: ConfigDict) -> None:
+    """Checks ``example_weights``; ``check_held_out`` checks the data.
+
+    Raises:
+      ValueError: it is unknown, or needs held-out examples and none are held out.
+    """
+    given = config.example_weights
+    if given not in EXAMPLE_WEIGHTS:
+        known = ", ".join(EXAMPLE_WEIGHTS)
+        raise ValueError(f"example_weights: got {given!r}, expected one of: {known}")
+    if given == "reweight" and config.calibration.source == "train":
+        raise ValueError(
+            "example_weights: got 'reweight' with calibration.source='train'; the weights follow "
+            "from examples that are held out, use calibration.source='heldout'"
+        )
+
+
+def check_held_out(config: ConfigDict, dataset: Dataset) -> None:
+    """Checks that examples from which weights follow have not the labels that these judge.
+
+    Raises:
+      ValueError: their labels were replaced too.
+    """
+    differ = 0 if dataset.relabelled is None else dataset.relabelled.calibration
+    if config.example_weights == "reweight" and differ:
+        raise ValueError(
+            f"example_weights: got 'reweight', which needs clean labels of held-out examples, but "
+            f"{differ} of {len(dataset.calibration)} differ by data.train_labels; use "
+            "data.clean_calibration=True, or data with a calibration split of their own"
+        )

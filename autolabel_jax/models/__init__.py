@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike
 from autolabel_jax import registry
 from autolabel_jax.datasets import KINDS, InputSpec
 from autolabel_jax.models import preprocessing, pretrained
+from autolabel_jax.models.cnn1d import CNN1D
 from autolabel_jax.models.efficientnet import EfficientNetLite0
 from autolabel_jax.models.mlp import MLP
 from autolabel_jax.models.preprocessing import Preprocessing
@@ -38,6 +39,7 @@ TABLE: dict[str, type[nn.Module]] = {
     "vit": ViT,
     "small_cnn": SmallCNN,
     "mlp": MLP,
+    "cnn1d": CNN1D,
 }
 
 AUTO = "auto"  # value of model.normalization

@@ -19,7 +19,7 @@ class MLP(nn.Module):
       dtype: type of activations.
     """
 
-    kinds: ClassVar[tuple[str, ...]] = ("image", "audio", "features")
+    kinds: ClassVar[tuple[str, ...]] = ("image", "audio", "series", "features")
 
     num_classes: int
     width: int = setting(128, "units of each hidden layer", low=1, high=65536)

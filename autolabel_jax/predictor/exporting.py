@@ -208,6 +208,7 @@ def _info(
     spec, described = run.dataset.spec, run.run_dir.read_dataset() or {}
     names = described.get("class_names") or list(map(str, range(run.dataset.num_classes)))
     streamed = isinstance(run.dataset.train, StreamedSplit)
+    encoding = run.dataset.encoding
     return {
         "format": loading.FORMAT,
         "input": dataclasses.asdict(spec) | {"shape": list(spec.shape)},
@@ -215,6 +216,7 @@ def _info(
             "middle": photographs.MIDDLE if streamed else 1.0,
             **dataclasses.asdict(run.experiment.model.preprocess),
         },
+        **({} if encoding is None else {"encoding": encoding}),
         "class_names": names,
         "calibrator": {
             "name": calibrator,

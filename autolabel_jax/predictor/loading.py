@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import hashlib
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -14,7 +14,7 @@ import safetensors.numpy
 from numpy.typing import ArrayLike
 
 from autolabel_jax import files
-from autolabel_jax.datasets import photographs
+from autolabel_jax.datasets import manifest_rows, photographs, tables
 
 INFO, PROGRAM, WEIGHTS = "predictor.json", "program.jax", "weights.safetensors"
 FORMAT = 1  # of the folder; raised when an older version of this library cannot read it
@@ -54,6 +54,11 @@ class LoadedPredictor:
     def shape(self) -> tuple[int, ...]:
         """Shape of one input."""
         return tuple(self.info["input"]["shape"])
+
+    @property
+    def encoding(self) -> dict[str, Any] | None:
+        """How stored values become inputs, see ``datasets.Dataset``; None if they are inputs."""
+        return self.info.get("encoding")
 
     @property
     def reads_pictures(self) -> bool:
@@ -99,6 +104,27 @@ class LoadedPredictor:
         share = self.info["preprocessing"]["middle"]
         image = photographs.middle(encoded, height, width, share=share)
         return image if channels == 3 else photographs.grey(image)
+
+    def read_table(self, path: pathlib.Path) -> np.ndarray:
+        """Reads the rows of a .csv, .parquet or .jsonl file as inputs [n, ...], see ``encode``."""
+        return self.encode(f"{path}", tables.load(path, "--data"))
+
+    def encode(self, where: str, columns: Mapping[str, Sequence[Any]]) -> np.ndarray:
+        """Makes inputs [n, ...] of columns of a table, by name.
+
+        Args:
+          where: what holds the columns, for messages.
+          columns: the columns of features of the training table, or ``input``, lists of numbers;
+            other columns are not read.
+
+        Raises:
+          ValueError: a column is missing, or holds values that the model cannot take.
+        """
+        if self.encoding is not None:
+            return tables.encode(where, columns, self.encoding)
+        if "input" not in columns:
+            raise ValueError(f"{where}: has no column 'input'; it has {', '.join(columns)}")
+        return self.check(manifest_rows.inputs(where, columns["input"]))
 
     def _expected(self) -> str:
         spec = self.info["input"]
