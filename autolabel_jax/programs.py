@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 KEPT = 32  # functions; a run has four or five
 
@@ -23,21 +24,25 @@ class _Function:
     call: Callable[..., Any] = dataclasses.field(compare=False)
 
 
-def jit(function: Callable[..., Any], **settings: Any) -> Callable[..., Any]:
+def jit(function: Callable[..., Any], mesh: Mesh, **settings: Any) -> Callable[..., Any]:
     """Compiles a function as ``jax.jit``, or returns an equal one that was compiled before.
+
+    Results are replicated on every device, because each process reads them.
 
     Args:
       function: function, method or partial function without side effects. Two are equal if they
         call the same code with equal bound arguments: arrays and dataclasses are compared by
         value, other objects by ``==``.
+      mesh: all devices.
       **settings: arguments of ``jax.jit``, hashable.
     """
-    return _compile(_Function(_key(function), function), **settings)
+    return _compile(_Function(_key(function), function), mesh, **settings)
 
 
 @functools.lru_cache(maxsize=KEPT)
-def _compile(function: _Function, **settings: Any) -> Callable[..., Any]:
-    return jax.jit(function.call, **settings)
+def _compile(function: _Function, mesh: Mesh, **settings: Any) -> Callable[..., Any]:
+    replicated = NamedSharding(mesh, PartitionSpec())
+    return jax.jit(function.call, out_shardings=replicated, **settings)
 
 
 def _key(value: Any) -> Hashable:

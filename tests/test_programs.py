@@ -7,8 +7,10 @@ import helpers
 import numpy as np
 import pytest
 
-from autolabel_jax import programs, train_step
+from autolabel_jax import input_pipeline, programs, train_step
 from autolabel_jax.augment import Mixup
+
+jit = functools.partial(programs.jit, mesh=input_pipeline.make_mesh())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +32,7 @@ def test_equal_functions_are_traced_once():
     for _ in range(2):
         scale = Scale(2.0, np.arange(3))
         function = functools.partial(scaled, scale=scale, traced=traced)
-        assert programs.jit(function)(np.float32(5)) == 13
+        assert jit(function)(np.float32(5)) == 13
     assert len(traced) == 1
 
 
@@ -47,8 +49,7 @@ def test_equal_functions_are_traced_once():
 )
 def test_functions_of_other_values_are_others(other):
     one, two = (
-        programs.jit(functools.partial(scaled, scale=scale))
-        for scale in (Scale(2.0, np.arange(3)), other)
+        jit(functools.partial(scaled, scale=scale)) for scale in (Scale(2.0, np.arange(3)), other)
     )
     assert one is not two
 
@@ -62,27 +63,25 @@ def halve(x):
 
 
 def test_settings_of_jit_and_code_count():
-    found = {programs.jit(f, keep_unused=u) for f in (double, halve) for u in (True, False)}
+    found = {jit(f, keep_unused=u) for f in (double, halve) for u in (True, False)}
     assert len(found) == 4
 
 
 def test_methods_are_compared_by_their_objects():
-    one, two, other = (programs.jit(Scale(factor).apply) for factor in (2.0, 2.0, 4.0))
+    one, two, other = (jit(Scale(factor).apply) for factor in (2.0, 2.0, 4.0))
     assert one is two
     assert other(np.float32(3)) == 12 and one(np.float32(3)) == 6
 
 
 def test_objects_that_cannot_be_compared_are_themselves_alone():
     one, two = ([1], [1])
-    first, again, second = (
-        programs.jit(functools.partial(scaled, traced=x)) for x in (one, one, two)
-    )
+    first, again, second = (jit(functools.partial(scaled, traced=x)) for x in (one, one, two))
     assert first is again and first is not second
 
 
 def test_few_are_kept():
     for factor in range(programs.KEPT + 3):
-        programs.jit(Scale(float(factor)).apply)
+        jit(Scale(float(factor)).apply)
     assert programs._compile.cache_info().currsize == programs.KEPT
 
 
@@ -104,7 +103,7 @@ def test_few_are_kept():
 def test_runs_share_their_steps_if_nothing_but_the_seed_differs(changes, same):
     def steps(**own):
         experiment = helpers.make_experiment(helpers.make_dataset(), **own)
-        return programs.jit(functools.partial(train_step.train_steps, experiment=experiment))
+        return jit(functools.partial(train_step.train_steps, experiment=experiment))
 
     assert (steps(**changes) is steps()) == same
 
@@ -113,5 +112,5 @@ def test_another_data_set_has_another_program():
     found = set()
     for dataset in (helpers.make_dataset(), helpers.make_dataset(num_classes=5)):
         experiment = helpers.make_experiment(dataset)
-        found.add(programs.jit(functools.partial(train_step.train_steps, experiment=experiment)))
+        found.add(jit(functools.partial(train_step.train_steps, experiment=experiment)))
     assert len(found) == 2
