@@ -13,6 +13,9 @@ from ml_collections import ConfigDict
 
 from configs import base, cifar10_5000
 
+REWEIGHT = {"labels.rule": "one_hot", "example_weights": "reweight"}
+SELF_ADAPTIVE = {"labels.rule": "self_adaptive", "labels.start_epoch": 18}  # .3 of the epochs
+
 
 def get_config(arg: str | None = None) -> ConfigDict:
     config = cifar10_5000.get_config()
@@ -23,3 +26,17 @@ def get_config(arg: str | None = None) -> ConfigDict:
     config.data.train_labels = "data/cifar10n.npz:worse_label"
     config.data.clean_calibration = True
     return base.variant(config, arg)
+
+
+def get_sweep(add) -> None:
+    """Adds the rules and the weights that may help where labels are wrong, with three seeds."""
+    one_hot, autolabel = ({"labels.rule": rule} for rule in ("one_hot", "autolabel"))
+    temperature = {"labels.rule": "bucket_temperature", "labels.divide_loss": True}
+    rules = {
+        "none": (one_hot, {"labels.rule": "smoothing"}, autolabel, temperature),
+        "augmix": (one_hot, autolabel),
+    }
+    for seed in range(3):
+        for name, own in rules.items():
+            for rule in (*own, SELF_ADAPTIVE, REWEIGHT):
+                add(**{"augment.name": name}, **rule, seed=seed)

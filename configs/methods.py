@@ -5,7 +5,7 @@ weighting of examples without an augmentation and with AugMix. Calibrators are f
 training, in the evaluation of each run.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from autolabel_jax import augment
@@ -31,10 +31,7 @@ AUGMENTATIONS: dict[str, Settings] = {
         "trivial_augment",
         "adversarial",
     )
-} | {
-    "augmix_jsd": {"augment.name": "augmix", "augment.chains": 3, "loss.jsd": 12.0},
-    "camixup": {"augment.name": "camixup"},
-}
+} | {"augmix_jsd": {"augment.name": "augmix", "augment.chains": 3, "loss.jsd": 12.0}}
 # AutoLabel learns the labels of all views of AugMix's loss.
 ALL_VIEWS = {"loss.jsd_labels": "all"}
 RULES: dict[str, Settings] = {
@@ -50,9 +47,10 @@ RULES: dict[str, Settings] = {
     "flsd53": {**ONE_HOT, "loss.name": "focal", "loss.schedule": "flsd53"},
     "logit_norm": {**ONE_HOT, "loss.name": "logit_norm"},
     "mmel": {**ONE_HOT, "loss.copies": 4},
+    "camixup": {"labels.rule": "camixup"},
 }
 # Without an augmentation, a polynomial of the distance is one-hot, and all copies are the same.
-NEED_MOVED = ("polynomial", "mmel")
+BASES = {"polynomial": ("augmix",), "mmel": ("augmix",), "camixup": ("mixup",)}
 # The values of one setting that were tried on a data set, for each method that has one.
 TRIALS: dict[str, tuple[str, tuple[Any, ...]]] = {
     "augmix": ("augment.severity", (1.0, 3.0, 5.0, 10.0)),
@@ -66,7 +64,6 @@ TRIALS: dict[str, tuple[str, tuple[Any, ...]]] = {
     "auto_augment": ("augment.policy", ("cifar10", "svhn", "imagenet", "random")),
     "adversarial": ("augment.max_epsilon", (0.03, 0.06, 0.1, 0.2)),
     "augmix_jsd": ("loss.jsd", (1.0, 3.0, 6.0, 12.0)),
-    "camixup": ("augment.concentration", (0.2, 0.5, 1.0, 2.0)),
     "autolabel": ("labels.alpha", (0.1, 0.3, 1.0, 3.0)),
     "smoothing": ("labels.smoothing", (0.02, 0.05, 0.1, 0.2)),
     "autolabel_confusion": ("labels.pseudo_count", (10.0, 30.0, 100.0, 300.0)),
@@ -96,23 +93,24 @@ def trials() -> list[Settings]:
     return found
 
 
-def runs(chosen: Mapping[str, Settings] | None = None) -> list[Settings]:
+def runs(
+    chosen: Mapping[str, Settings], bases: Sequence[str] = ("none", "augmix")
+) -> list[Settings]:
     """Returns the settings of each run.
 
     Args:
       chosen: settings by the name of an augmentation or of a rule, in place of the defaults.
+      bases: augmentations of the rules.
     """
-    chosen = chosen or {}
     found = []
     for name, settings in AUGMENTATIONS.items():
         settings = _in_buckets(settings) | chosen.get(name, {})
         views = ALL_VIEWS if "loss.jsd" in settings else {}
         found += [settings | ONE_HOT, settings | views | AUTOLABEL | chosen.get("autolabel", {})]
     for name, settings in RULES.items():
-        for base in ("none", "augmix"):
-            if base == "augmix" or name not in NEED_MOVED:
-                moved = AUGMENTATIONS[base] | chosen.get(base, {})
-                found.append(moved | settings | chosen.get(name, {}))
+        for base in BASES.get(name, bases):
+            moved = _in_buckets(AUGMENTATIONS[base]) | chosen.get(base, {})
+            found.append(moved | settings | chosen.get(name, {}))
     return found
 
 

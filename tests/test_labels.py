@@ -29,7 +29,7 @@ def config(rule="autolabel", augment="augmix", **settings):
 
 
 def rule(name, **settings):
-    augment = "adversarial" if name == "ccat" else "augmix"
+    augment = next(iter(labels.find(name).augmentations), "augmix")
     return labels.create(config(name, augment, **settings))
 
 
@@ -38,7 +38,8 @@ def state_of(values):
 
 
 def init(made, own):
-    sizes = {"num_classes": NUM_CLASSES} if made.reads_confusion or made.reads_examples else {}
+    counted = made.reads_confusion or made.reads_examples or made.reads_classes
+    sizes = {"num_classes": NUM_CLASSES} if counted else {}
     return made.init(own, **sizes | ({"num_examples": 16} if made.reads_examples else {}))
 
 

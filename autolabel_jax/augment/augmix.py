@@ -161,7 +161,11 @@ def mix_chains(
     copies = jnp.repeat(image, chains, axis=0)
     chained = operations.chain(copies, code, amount, depth.reshape(-1))
     chained = image_ops.to_float(chained).reshape(num, chains, *image.shape[1:])
-    return jnp.sum(weight[:, :, None, None, None] * chained, axis=1)
+    weight = weight[:, :, None, None, None]
+    mixed = weight[:, 0] * chained[:, 0]
+    for c in range(1, chains):  # a sum over the axis is three times slower on the CPU
+        mixed += weight[:, c] * chained[:, c]
+    return mixed
 
 
 def _group(total_depth: Array, chains: int) -> Array:
