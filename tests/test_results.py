@@ -16,11 +16,16 @@ from experiments.reporting import frame as frames
 from experiments.reporting import run_files, summary
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-PAGES = ("digits", "cifar10", "cifar100", "settings", "remedies", "candidates")
+PAGES = ("digits", "cifar10", "cifar100", "settings", "remedies", "candidates", "methods")
+FAMILIES = ("mixing", "boxes", "policies", "adversarial", "losses", "examples")
 CALIBRATORS = ROOT / "results" / run_files.CALIBRATORS
 CANDIDATES = ROOT / "results" / "candidates_calibrators.csv"
 STUDIES = sorted({path.stem for path in (ROOT / "results").glob("*.jsonl")} - {CALIBRATORS.stem})
-DOCUMENTS = ("README.md", *(f"docs/results/{name}.md" for name in PAGES))
+DOCUMENTS = (
+    "README.md",
+    *(f"docs/results/{name}.md" for name in PAGES),
+    *(f"docs/methods/{name}.md" for name in FAMILIES),
+)
 
 
 def read(name):
