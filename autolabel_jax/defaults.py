@@ -23,6 +23,7 @@ def base() -> ConfigDict:
     config.image_size = 224  # Side of streamed photographs, pixels
     config.data = ConfigDict()
     config.data.skip_unreadable = False  # Leave out image files that cannot be decoded
+    config.data.decoder = "pillow"  # Decoder of streamed training photographs: pillow, or opencv
     config.data.train_labels = ""  # Labels to train on in place of the data's: FILE.npz:KEY
     config.data.clean_calibration = False  # … but calibration examples keep the data's
     config.data.kind = ""  # manifest: kind of the inputs ('': by the columns)

@@ -4,6 +4,7 @@
     python -m benchmarks.input_pipeline --folder=FOLDER                # JPEG files of any subfolder
     python -m benchmarks.input_pipeline --dataset=imagenet2012 --data_dir=…       # a TFDS set
     python -m benchmarks.input_pipeline --device_rate=2500             # cores that this rate needs
+    python -m benchmarks.input_pipeline --decoders                     # Pillow against others
 
 One thread decodes the same images repeatedly. The table shows wall-clock time and the processor
 time of this process, which other work on the machine disturbs less. Training batches come from
@@ -19,6 +20,7 @@ import pathlib
 import statistics
 import tempfile
 import time
+from collections.abc import Sequence
 
 import jax
 import numpy as np
@@ -27,7 +29,7 @@ from PIL import Image
 from autolabel_jax import input_pipeline
 from autolabel_jax.datasets import StreamedSplit, folder, loader, tfds_streamed
 from autolabel_jax.datasets.streamed import Records
-from benchmarks import harness
+from benchmarks import decoders, harness
 
 
 def make_files(root: pathlib.Path, num: int) -> None:
@@ -67,6 +69,23 @@ def decode_speed(split: StreamedSplit, training: bool, repeats: int) -> harness.
     return harness.Timing(timing.wall / len(split), timing.cpu / len(split))
 
 
+def compare_decoders(split: StreamedSplit, repeats: int) -> None:
+    """Prints the speed of a random part by several libraries, and how far their pixels differ."""
+    encoded, size = decoders.read(split), split.image_size
+    rows = []
+    for name, square in decoders.find().items():
+
+        def call(square: decoders.Square = square) -> None:
+            for row, file in enumerate(encoded):
+                square(file, np.random.RandomState(row), size)
+
+        rate = len(encoded) / harness.time_calls(call, repeats).cpu
+        far = decoders.difference(square, encoded, size)
+        rows.append((name, f"{rate:,.0f}", f"{far:.2f}"))
+    header = ("random part, one thread", "images per CPU-second", "mean difference, grey levels")
+    harness.print_table(header, rows)
+
+
 def worker_speed(split: StreamedSplit, batch_size: int, batches: int) -> float:
     """Returns training images per second on the host, from the second batch on."""
     steps = max(len(split) // batch_size, 1)
@@ -91,7 +110,7 @@ def copy_speed(batch_size: int, size: int, repeats: int) -> float:
     return batch_size / harness.time_calls(call, repeats).wall
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--folder", default="", help="folder of images, in any subfolders")
     parser.add_argument("--dataset", default="", help="name of a prepared TFDS set")
@@ -109,7 +128,8 @@ def main() -> None:
     parser.add_argument(
         "--device_rate", type=float, nargs="*", default=[2500, 7000], help="images per second"
     )
-    arguments = parser.parse_args()
+    parser.add_argument("--decoders", action="store_true", help="compare decoders alone")
+    arguments = parser.parse_args(argv)
     device = jax.devices()[0]
     print(f"{harness.processor()}; {jax.device_count()} x {device.device_kind}; {harness.load()}")
     with tempfile.TemporaryDirectory() as temporary:
@@ -118,6 +138,9 @@ def main() -> None:
         chosen = np.random.default_rng(0).permutation(len(every))[: arguments.images]
         split = every.take(chosen)
         print(f"{name}: {len(split)} of {len(every)} images, to {arguments.size} px")
+        if arguments.decoders:
+            compare_decoders(split, arguments.repeats)
+            return
         rows, rate = [], 0.0
         for training in (False, True):
             timing = decode_speed(split, training, arguments.repeats)

@@ -23,6 +23,7 @@ from benchmarks import (
     evaluation,
     features,
     harness,
+    input_pipeline,
     label_cost,
     start,
     streaming,
@@ -307,3 +308,11 @@ def test_means_hide_differences_of_opposite_sign():
     exact = np.zeros((2, 2, 1))
     some = np.array([[[0.1], [0.3]], [[-0.1], [-0.1]]])
     np.testing.assert_allclose(visits.differences(some, exact), [0.05, 0.15, 0.15])
+
+
+def test_input_pipeline_compares_decoders(capsys):
+    input_pipeline.main(["--decoders", "--images=3", "--repeats=1"])
+    rows = {row[0]: row for row in cells(capsys.readouterr().out)}
+    assert rows["data.decoder=pillow"][2] == "0.00"
+    if "data.decoder=opencv" in rows:
+        assert 0 < float(rows["data.decoder=opencv"][2]) < 2

@@ -5,6 +5,7 @@ import warnings
 
 import helpers
 import numpy as np
+import photograph_folders
 import pytest
 
 from autolabel_jax import datasets
@@ -171,3 +172,34 @@ def test_splits_that_differ_a_little_are_not_refused(tmp_path):
     dark = rng.integers(0, 256, (40, 8, 8, 3), dtype=np.uint8)
     save_both(tmp_path, dark, np.zeros_like(dark))
     datasets.load(arrays_config(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"data.decoder": "gif"}, "data.decoder: got 'gif', .*one of.*pillow.*opencv"),
+        ({"data.decoder": "opencv", "dataset": "digits"}, "with stream=False; only streamed"),
+        ({"data.decoder": "opencv"}, "not installed: pip install opencv-python-headless"),
+    ],
+)
+def test_decoders_that_cannot_be_used_are_refused(fields, told, monkeypatch):
+    monkeypatch.setattr(checks.importlib.util, "find_spec", lambda name: None)
+    config = base.base()
+    settings = {"dataset": "folder", "crop_pad": 0} | fields
+    config.update_from_flattened_dict(settings)
+    with pytest.raises(ValueError, match=told):
+        checks.check_config(config)
+
+
+def test_training_photographs_have_the_decoder_of_the_config(tmp_path, monkeypatch):
+    monkeypatch.setattr(checks.importlib.util, "find_spec", lambda name: True)
+    settings = {"dataset": "folder", "data_dir": photograph_folders.write(tmp_path), "crop_pad": 0}
+    config = base.base()
+    config.update_from_flattened_dict(settings | {"data.decoder": "opencv", "image_size": 16})
+    dataset = datasets.load(config)
+    assert dataset.train.decoder == "opencv"
+    config.data.decoder = "pillow"
+    pillow = datasets.load(config)
+    for split in ("test", "calibration"):  # as with Pillow, to the bit
+        own, other = (getattr(one, split).input[:] for one in (dataset, pillow))
+        np.testing.assert_array_equal(own, other)

@@ -215,3 +215,54 @@ def test_pipes_devices_and_bombs_are_refused_at_once(tmp_path):
     with pytest.raises(Exception, match="exceeds limit") as caught:
         photographs.evaluation_square(bomb, SIZE)
     assert "400000000 pixels" in photographs.reason(caught.value)
+
+
+class TestOpenCV:
+    """``decoder='opencv'`` against Pillow's."""
+
+    @pytest.fixture(autouse=True)
+    def _opencv(self):
+        pytest.importorskip("cv2")
+
+    def both(self, content, seed, size=24):
+        """Squares of both decoders, as int."""
+        return (
+            photographs.training_square(
+                content, np.random.RandomState(seed), size, decoder=decoder
+            ).astype(int)
+            for decoder in ("pillow", "opencv")
+        )
+
+    @pytest.mark.parametrize("side", [40, 90, 160, 400])  # whole, a half and a quarter
+    def test_smooth_pictures_agree_within_two_grey_levels(self, side, tmp_path):
+        coarse = np.random.default_rng(1).integers(0, 256, (4, 5, 3), dtype=np.uint8)
+        picture = Image.fromarray(coarse).resize((side * 5 // 4, side), Image.Resampling.BICUBIC)
+        path = tmp_path / "a.jpg"
+        path.write_bytes(encoded(picture, "JPEG", quality=95))
+        gaps = []
+        for seed in range(8):
+            pillow, opencv = self.both(str(path), seed)
+            assert opencv.shape == (24, 24, 3)
+            gaps.append(np.abs(pillow - opencv).mean())
+        assert 0 < np.mean(gaps) < 2
+
+    @pytest.mark.parametrize("form", ["PNG", "grey", "CMYK", "turned"])
+    def test_other_files_are_left_to_pillow(self, form):
+        if form == "turned":
+            exif = Image.Exif()
+            exif[0x0112] = 6
+            content = encoded(Image.fromarray(RGB), "JPEG", exif=exif)
+        else:
+            mode = {"grey": "L"}.get(form, "CMYK" if form == "CMYK" else "RGB")
+            image = Image.fromarray(RGB).convert(mode)
+            content = encoded(image, "PNG" if form == "PNG" else "JPEG")
+        pillow, opencv = self.both(content, 0)
+        np.testing.assert_array_equal(pillow, opencv)
+
+    def test_a_file_that_ends_early_is_an_error_as_with_pillow(self):
+        content = encoded(Image.fromarray(RGB), "JPEG")
+        for decoder in photographs.DECODERS:
+            with pytest.raises(OSError, match="truncated"):
+                photographs.training_square(
+                    content[:-200], np.random.RandomState(0), 24, decoder=decoder
+                )

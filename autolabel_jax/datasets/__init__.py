@@ -1,5 +1,6 @@
 """Loads a data set by name; the calibration split is cut from the training split only."""
 
+import dataclasses
 from collections.abc import Callable
 
 import numpy as np
@@ -128,6 +129,13 @@ def _read(config: ConfigDict) -> Source:
 
 
 def _streamed(config: ConfigDict) -> Source:
+    source = _records(config)
+    assert isinstance(source.train, StreamedSplit)
+    train = dataclasses.replace(source.train, decoder=config.data.decoder)
+    return dataclasses.replace(source, train=train)
+
+
+def _records(config: ConfigDict) -> Source:
     skip, workers = config.data.skip_unreadable, config.loader_workers
     if config.dataset == "manifest":
         settings = {"image_size": config.image_size, "workers": workers, "skip_unreadable": skip}

@@ -1,12 +1,13 @@
 """Checks the fields of a config that describe data, and what every source of data must fulfil."""
 
+import importlib.util
 import warnings
 
 import numpy as np
 from ml_collections import ConfigDict
 
 from autolabel_jax import limits, registry
-from autolabel_jax.datasets import tables
+from autolabel_jax.datasets import photographs, tables
 from autolabel_jax.datasets.split import KINDS, Dataset, Source, Split, kind_of
 from autolabel_jax.datasets.streamed import StreamedSplit
 
@@ -54,11 +55,32 @@ def check_config(config: ConfigDict) -> None:
             f"data.skip_unreadable: got True with dataset={config.dataset!r}; only "
             "dataset='folder' and 'manifest' read files of images, use False"
         )
+    _check_decoder(config)
     _check_kind(config)
     if is_streamed(config) and config.crop_pad:
         raise ValueError(
             f"crop_pad: got {config.crop_pad}, but streamed images are cropped at random when they "
             "are decoded; use crop_pad=0"
+        )
+
+
+def _check_decoder(config: ConfigDict) -> None:
+    """Checks the decoder of training images."""
+    if registry.is_external(config.dataset):  # it can be a setting of its own
+        return
+    decoder = config.data.decoder
+    registry.Setting(None, choices=photographs.DECODERS).check("data.decoder", decoder)
+    if decoder == photographs.PILLOW:
+        return
+    if not is_streamed(config):
+        raise ValueError(
+            f"data.decoder: got {decoder!r} with stream=False; only streamed photographs are "
+            "decoded in training, use 'pillow'"
+        )
+    if importlib.util.find_spec("cv2") is None:
+        raise ValueError(
+            f"data.decoder: got {decoder!r}, which is not installed: "
+            "pip install opencv-python-headless, or use 'pillow'"
         )
 
 

@@ -11,10 +11,15 @@ integers of 32 bits or with a sign) are refused. Of several frames, the first on
 import io
 import math
 import os
+import pathlib
 
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
+PILLOW, OPENCV = DECODERS = ("pillow", "opencv")  # of training
+BLURRED = 1.7  # times the square's side, above which OpenCV needs antialiasing
+END_OF_JPEG = b"\xff\xd9"
+Box = tuple[int, int, int, int]  # left, top, right, bottom, in pixels
 AREA = (0.08, 1.0)  # of a random part, as a share of the image
 RATIO = (3 / 4, 4 / 3)  # width / height of a random part
 ATTEMPTS = 10  # number of attempts to draw a part that fits into the image
@@ -38,7 +43,9 @@ LONGEST = 200  # longer side over the shorter one, at most; resizing would take 
 SIDEWAYS = (5, 6, 7, 8)  # orientations that exchange width and height
 
 
-def training_square(encoded: str | bytes, random: np.random.RandomState, size: int) -> np.ndarray:
+def training_square(
+    encoded: str | bytes, random: np.random.RandomState, size: int, *, decoder: str = PILLOW
+) -> np.ndarray:
     """Decodes a random part of a photograph, and resizes it to uint8 [size, size, 3].
 
     If the part of a JPEG is at least twice as large as the square, it is decoded at a half, a
@@ -48,18 +55,58 @@ def training_square(encoded: str | bytes, random: np.random.RandomState, size: i
       encoded: path or content of the file.
       random: random source of the part's size, shape and position.
       size: side of the square in pixels.
+      decoder: one of DECODERS. OPENCV reads whole upright RGB files of JPEG, and leaves all others
+        to Pillow. It is about twice as fast, and one or two grey levels off.
     """
     with _open(encoded) as image:
         orientation = _to_turn(image)
         width, height = image.size[::-1] if orientation in SIDEWAYS else image.size
-        left, top, right, bottom = random_box(random, width, height)
+        box = random_box(random, width, height)
+        left, top, right, bottom = box
         shrink = min(right - left, bottom - top) // size
+        plain = image.format == "JPEG" and image.mode == "RGB" and orientation not in TURNS
+        if decoder == OPENCV and plain:
+            square = _by_opencv(encoded, (width, height), box, shrink, size)
+            if square is not None:
+                return square
         if shrink > 1:
             image.draft("RGB", (-(-image.width // shrink), -(-image.height // shrink)))
         image = _upright(_rgb(image), orientation)
-    x, y = image.width / width, image.height / height
-    box = (round(left * x), round(top * y), round(right * x), round(bottom * y))
+    box = _scaled(box, image.width / width, image.height / height)
     return np.asarray(image.crop(box).resize((size, size), Image.Resampling.BILINEAR))
+
+
+def _scaled(box: Box, x: float, y: float) -> Box:
+    left, top, right, bottom = box
+    return round(left * x), round(top * y), round(right * x), round(bottom * y)
+
+
+def _by_opencv(
+    encoded: str | bytes, sides: tuple[int, int], box: Box, shrink: int, size: int
+) -> np.ndarray | None:
+    """Decodes a JPEG of these sides, and resizes a part to uint8 [size, size, 3].
+
+    A blur of parts that become much smaller is near Pillow's antialiasing, and much faster. Returns
+    None for a file that is not whole, whose rest OpenCV would fill with grey.
+    """
+    import cv2  # ty: ignore[import-not-found]  # an optional package
+
+    content = pathlib.Path(encoded).read_bytes() if isinstance(encoded, str) else encoded
+    if not content.endswith(END_OF_JPEG):
+        return None
+    cv2.setNumThreads(1)  # the loader has a process for each core
+    reduced = cv2.IMREAD_REDUCED_COLOR_2 if shrink < 4 else cv2.IMREAD_REDUCED_COLOR_4
+    flag = cv2.IMREAD_COLOR if shrink < 2 else reduced
+    buffer = np.frombuffer(content, np.uint8)
+    image = cv2.imdecode(buffer, flag | cv2.IMREAD_IGNORE_ORIENTATION)
+    if image is None:
+        return None
+    left, top, right, bottom = _scaled(box, image.shape[1] / sides[0], image.shape[0] / sides[1])
+    part = image[top:bottom, left:right]
+    if max(part.shape) > BLURRED * size:
+        part = cv2.GaussianBlur(part, (3, 3), 0)
+    square = cv2.resize(part, (size, size), interpolation=cv2.INTER_LINEAR)
+    return cv2.cvtColor(square, cv2.COLOR_BGR2RGB)
 
 
 def evaluation_square(encoded: str | bytes, size: int) -> np.ndarray:
@@ -114,7 +161,7 @@ def reason(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def random_box(random: np.random.RandomState, width: int, height: int) -> tuple[int, int, int, int]:
+def random_box(random: np.random.RandomState, width: int, height: int) -> Box:
     """Draws (left, top, right, bottom) of a random part, in pixels.
 
     The area is uniform in AREA and the ratio is log-uniform in RATIO, as in torchvision's

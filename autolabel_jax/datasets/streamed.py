@@ -34,6 +34,7 @@ class StreamedSplit:
     source: np.ndarray | None = None  # int64 [n], as in ``Split``
     distance: None = None
     group: None = None
+    decoder: str = photographs.PILLOW  # of training, one of ``photographs.DECODERS``
 
     def __len__(self) -> int:
         return len(self.index)
@@ -67,7 +68,8 @@ class StreamedSplit:
         try:
             if random is None:
                 return photographs.evaluation_square(encoded, self.image_size), label
-            return photographs.training_square(encoded, random, self.image_size), label
+            how = {"decoder": self.decoder}
+            return photographs.training_square(encoded, random, self.image_size, **how), label
         except Exception as error:  # decoders of damaged files raise many types
             where = encoded if isinstance(encoded, str) else f"record {self.index[row]}"
             raise OSError(
