@@ -1,4 +1,4 @@
-"""Reads the inputs of a predictor: image files, arrays in .npy and .npz files, and tables."""
+"""Reads the inputs of a predictor: image files, texts, arrays in .npy and .npz files, tables."""
 
 import functools
 import glob
@@ -10,7 +10,7 @@ from multiprocessing.pool import ThreadPool
 import numpy as np
 
 from autolabel_jax import files, progress
-from autolabel_jax.datasets import arrays, folder, photographs, tables
+from autolabel_jax.datasets import arrays, folder, photographs, tables, texts
 from autolabel_jax.predictor import LoadedPredictor
 
 ARRAYS = (".npy", ".npz")
@@ -87,12 +87,12 @@ class Reader:
         with ThreadPool(min(size, os.cpu_count() or 1)) as pool:
             shown = progress.each(parts, "reading", len(parts), "batch", delay=SILENT_SECONDS)
             for paths in shown:
-                images = [path for path in paths if not has_rows(path)]
+                images = [path for path in paths if not self._has_rows(path)]
                 contents = [self._contents.get(path, path) for path in images]
                 decoded = dict(zip(images, pool.map(read, contents), strict=True))
                 ready: dict[str, np.ndarray] = {}
                 for path in paths:
-                    if has_rows(path):
+                    if self._has_rows(path):
                         yield from _stacked(ready)
                         ready = {}
                         yield from _rows(path, _checked(self._predictor, path), size)
@@ -102,10 +102,26 @@ class Reader:
                         ready[path] = found
                 yield from _stacked(ready)
 
+    def _has_rows(self, path: str) -> bool:
+        return path not in self._contents and has_rows(path)
+
 
 def has_rows(path: str) -> bool:
     """Whether a file holds an array or a table, by its ending."""
     return path.lower().endswith((*ARRAYS, *tables.ENDINGS))
+
+
+def of_texts(predictor: LoadedPredictor, given: Sequence[str]) -> dict[str, np.ndarray]:
+    """Returns the input of each text, for ``Reader``.
+
+    Raises:
+      ValueError: the predictor takes no texts, or a text is empty.
+    """
+    encoding = predictor.encoding
+    if encoding is None or encoding["reads"] != texts.READS:
+        raise ValueError(f"--text: {predictor.folder} takes no texts; give --data")
+    column = encoding["columns"][0]["name"]
+    return dict(zip(given, predictor.encode("--text", {column: given}), strict=True))
 
 
 def read_array(path: str) -> np.ndarray:

@@ -15,7 +15,7 @@ CHECKPOINTS = 10  # of a run
 MODELS = {  # model, its width and learning rate by kind of input; images have more on accelerators
     "image": ("small_cnn", 32, 0.1),
     "audio": ("mlp", 256, 0.02),
-    "text": ("mlp", 256, 0.02),
+    "text": ("text_mean", 128, 0.002),
     "series": ("cnn1d", 32, 0.05),
     "features": ("mlp", 256, 0.02),
 }

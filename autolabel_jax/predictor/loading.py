@@ -14,7 +14,7 @@ import safetensors.numpy
 from numpy.typing import ArrayLike
 
 from autolabel_jax import files
-from autolabel_jax.datasets import manifest_rows, photographs, tables
+from autolabel_jax.datasets import manifest_rows, photographs, tables, texts
 
 INFO, PROGRAM, WEIGHTS = "predictor.json", "program.jax", "weights.safetensors"
 FORMAT = 1  # of the folder; raised when an older version of this library cannot read it
@@ -106,7 +106,7 @@ class LoadedPredictor:
         return image if channels == 3 else photographs.grey(image)
 
     def read_table(self, path: pathlib.Path) -> np.ndarray:
-        """Reads the rows of a .csv, .parquet or .jsonl file as inputs [n, ...], see ``encode``."""
+        """Reads the rows of a table, .csv, .parquet and others, as inputs [n, ...]; see ``encode``."""
         return self.encode(f"{path}", tables.load(path, "--data"))
 
     def encode(self, where: str, columns: Mapping[str, Sequence[Any]]) -> np.ndarray:
@@ -114,14 +114,15 @@ class LoadedPredictor:
 
         Args:
           where: what holds the columns, for messages.
-          columns: the columns of features of the training table, or ``input``, lists of numbers;
-            other columns are not read.
+          columns: the columns of features or texts of the training table, or ``input``, lists of
+            numbers; other columns are not read.
 
         Raises:
           ValueError: a column is missing, or holds values that the model cannot take.
         """
         if self.encoding is not None:
-            return tables.encode(where, columns, self.encoding)
+            reader = texts if self.encoding["reads"] == texts.READS else tables
+            return reader.encode(where, columns, self.encoding)
         if "input" not in columns:
             raise ValueError(f"{where}: has no column 'input'; it has {', '.join(columns)}")
         return self.check(manifest_rows.inputs(where, columns["input"]))
@@ -148,6 +149,11 @@ class LoadedPredictor:
         finite = np.isfinite(inputs).all(axis=tuple(range(1, inputs.ndim)))
         if not finite.all():
             raise ValueError(f"inputs: input {finite.argmin()} holds a number that is not finite")
+        spec = self.info["input"]
+        if spec["kind"] == "text" and not np.all(
+            (inputs >= spec["low"]) & (inputs <= spec["high"])
+        ):
+            raise ValueError(f"inputs: got unknown tokens, expected {self._expected()}")
         return inputs
 
 
