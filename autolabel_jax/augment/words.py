@@ -23,9 +23,7 @@ from autolabel_jax.types import Augmented, Batch, Distance, InputGradient
 
 # (key, tokens [B, L], number of words that shall change [B], largest number [B]) → moved tokens
 # [B, L] and the number of words that changed [B]; all float32.
-Operation = Callable[
-    [jax.Array, jax.Array, jax.Array, jax.Array], tuple[jax.Array, jax.Array]
-]  # fmt: skip
+Operation = Callable[[jax.Array, jax.Array, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
 
 
 def mask(

@@ -69,8 +69,13 @@ def _check_kind(config: ConfigDict) -> None:
     registry.Setting(None, choices=tables.MISSING).check("data.missing", config.data.missing)
     if config.dataset == "manifest" and not (config.stream and config.data.kind):
         return
-    fields = {"kind": "", "columns": "", "missing": tables.MISSING[0]}
-    fields |= {"max_words": texts.MAX_WORDS, "max_tokens": texts.MAX_TOKENS}
+    fields = {
+        "kind": "",
+        "columns": "",
+        "missing": tables.MISSING[0],
+        "max_words": texts.MAX_WORDS,
+        "max_tokens": texts.MAX_TOKENS,
+    }
     for name in (name for name, default in fields.items() if config.data[name] != default):
         raise ValueError(
             f"data.{name}: got {config.data[name]!r} with dataset={config.dataset!r} and "

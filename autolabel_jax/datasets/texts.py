@@ -106,9 +106,9 @@ def encode(where: str, columns: Columns, encoding: Mapping[str, Any]) -> np.ndar
     out = np.full((len(texts), length), PADDING, np.int32)
     for row, text in zip(out, texts, strict=True):
         row[: len(text)] = [token.get(word, UNKNOWN) for word in text[:length]]
-    _warn(where, np.array([len(text) > length for text in texts]),
-          f"longer than {length} tokens, of which the rest is not read")  # fmt: skip
-    _warn(where, ~(out >= FIRST).any(1), "without a known word")
+    long = np.array([len(text) > length for text in texts], bool)
+    _warn(where, long, f"longer than {length} tokens, of which the rest is not read")
+    _warn(where, np.all(out < FIRST, axis=1), "without a known word")
     return out
 
 
@@ -122,13 +122,11 @@ def _texts(where: str, name: str, values: Sequence[Any]) -> list[list[str]]:
             )
         found.append(split(value))
         if not found[-1]:
-            raise ValueError(
-                f"{where}: column {name!r} has the empty text {value!r} in row {i + 1}"
-            )
+            raise ValueError(f"{where}: column {name!r} has no words in row {i + 1}: {value!r}")
     return found
 
 
-def _warn(where: str, rows: np.ndarray, what: str) -> None:
+def _warn(where: str, rows: Any, what: str) -> None:
     if rows.any():
         warnings.warn(
             f"{where}: {rows.sum()} of {len(rows)} texts are {what}; the first one is row "

@@ -7,7 +7,6 @@ uses the batch's own statistics, and ``mutable=['batch_stats']`` returns the
 updated running ones.
 """
 
-import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -143,7 +142,7 @@ def create(
         )
     mean, std = preprocessing.statistics(normalization(config), spec, mean, std)
     others = {"num_classes": num_classes, "dtype": DTYPES[config.dtype]}
-    if "vocabulary" in {field.name for field in dataclasses.fields(network)}:
+    if "vocabulary" in getattr(network, "__dataclass_fields__", ()):
         others["vocabulary"] = int(spec.high) + 1
     return Classifier(
         net=registry.bind("model", network, config.model, **others),

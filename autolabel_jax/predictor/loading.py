@@ -106,7 +106,7 @@ class LoadedPredictor:
         return image if channels == 3 else photographs.grey(image)
 
     def read_table(self, path: pathlib.Path) -> np.ndarray:
-        """Reads the rows of a table, .csv, .parquet and others, as inputs [n, ...]; see ``encode``."""
+        """Reads the rows of a .csv, .parquet or other table as inputs [n, ...], see ``encode``."""
         return self.encode(f"{path}", tables.load(path, "--data"))
 
     def encode(self, where: str, columns: Mapping[str, Sequence[Any]]) -> np.ndarray:
@@ -150,9 +150,8 @@ class LoadedPredictor:
         if not finite.all():
             raise ValueError(f"inputs: input {finite.argmin()} holds a number that is not finite")
         spec = self.info["input"]
-        if spec["kind"] == "text" and not np.all(
-            (inputs >= spec["low"]) & (inputs <= spec["high"])
-        ):
+        known = (inputs >= spec["low"]) & (inputs <= spec["high"])
+        if spec["kind"] == "text" and not known.all():
             raise ValueError(f"inputs: got unknown tokens, expected {self._expected()}")
         return inputs
 
