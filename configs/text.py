@@ -4,8 +4,8 @@
     python -m experiments.sweep --config=configs/text.py --data_dir=reviews.csv \
         --workdir=runs/text_table --corruptions
 
-The table has the columns text and label, and if you wish split. The sweep compares three label
-rules × three seeds. For the results in docs/text.md it holds SST-2 (Socher et al., 2013): 6,920
+The table has the columns text and label, and if you wish split. The sweep compares two
+augmentations × three label rules × three seeds. For the results in docs/text.md it holds SST-2 (Socher et al., 2013): 6,920
 training and 1,821 test sentences of two classes.
 """
 
@@ -39,5 +39,5 @@ def get_config(arg: str | None = None) -> ConfigDict:
 
 
 def get_sweep(add, name: str = "short") -> None:
-    """Adds the runs of a study of configs/sweeps.py with three seeds."""
-    sweeps.sweep(add, name, range(3))
+    """Adds the runs of a study of configs/sweeps.py with two augmentations and three seeds."""
+    sweeps.across(add, name, range(3), ("word_masking", "mixup"))
