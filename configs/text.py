@@ -5,8 +5,8 @@
         --workdir=runs/text_table --corruptions
 
 The table has the columns text and label, and if you wish split. The sweep compares two
-augmentations × three label rules × three seeds. For the results in docs/text.md it holds SST-2 (Socher et al., 2013): 6,920
-training and 1,821 test sentences of two classes.
+augmentations × three label rules × three seeds. For the results in docs/text.md, the table holds
+SST-2 (Socher et al., 2013): 6,920 training and 1,821 test sentences of two classes.
 """
 
 from ml_collections import ConfigDict

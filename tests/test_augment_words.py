@@ -151,7 +151,7 @@ def test_other_augmentations_are_refused_by_name(name):
     if name in ("none", "given", "mixup") or name.startswith("word"):
         method.check_input(dataset_of(sentences()).spec)
     else:
-        with pytest.raises(ValueError, match=r"augment.name: .* accepts inputs of kind .*'text'"):
+        with pytest.raises(ValueError, match=r"augment.name: .*'text'"):
             method.check_input(dataset_of(sentences()).spec)
     if name.startswith("word"):
         with pytest.raises(ValueError, match=f"{name!r} accepts inputs of kind text; got 'image'"):
@@ -269,8 +269,8 @@ def test_models_of_other_inputs_are_refused_by_name():
             models.create(
                 text_config(model__name=name), num_classes=3, spec=dataset.spec, mean=0.0, std=1.0
             )
+    config = text_config(model__name="text_transformer", model__width=40)
     with pytest.raises(ValueError, match="model.width: got 40, must be a multiple of 64"):
-        config = text_config(model__name="text_transformer", model__width=40)
         experiment.create(config, dataset, input_pipeline.make_mesh())
 
 

@@ -51,8 +51,10 @@ class Rows:
 
 def kind_of_columns(rows: Rows) -> str:
     """Returns the kind of inputs of columns: 'text' for one column of texts, or 'features'."""
-    columns = list((rows.table or {}).items())
-    return "text" if len(columns) == 1 and texts.is_text(*columns[0]) else "features"
+    for name, values in (rows.table or {}).items() if len(rows.table or {}) == 1 else ():
+        if name == TEXT or texts.is_text(values):
+            return "text"
+    return "features"
 
 
 def is_table(data: str) -> bool:
@@ -112,7 +114,7 @@ def _features(path: pathlib.Path, found: dict[str, list[Any]], asked: Sequence[s
     """Returns the names of the columns of features."""
     if not asked:
         named = {"path", "input"} & {*found}
-        if not named and texts.is_text(TEXT, found.get(TEXT, [])):
+        if not named and any(isinstance(value, str) for value in found.get(TEXT, [])):
             return [TEXT]
         return [] if named else [name for name in found if name not in COLUMNS]
     if unknown := [name for name in asked if name not in found or name in COLUMNS]:

@@ -10,6 +10,7 @@ one column; ``vocabulary``, the words in the order of their tokens; and ``length
 """
 
 import collections
+import math
 import re
 import unicodedata
 import warnings
@@ -34,11 +35,10 @@ def split(text: str) -> list[str]:
     return TOKEN.findall(unicodedata.normalize("NFKC", text).lower())
 
 
-def is_text(name: str, values: Sequence[Any]) -> bool:
-    """Whether a column probably holds texts: by its name 'text', or as most have several words."""
-    present = [value for value in values if isinstance(value, str)]
-    several = sum(len(value.split()) > 1 for value in present)
-    return bool(present) and (name == READS or 2 * several > len(values))
+def is_text(values: Sequence[Any]) -> bool:
+    """Whether a column probably holds texts: most of its values have several words."""
+    several = sum(isinstance(value, str) and len(value.split()) > 1 for value in values)
+    return 2 * several > len(values)
 
 
 def size(encoding: Mapping[str, Any]) -> int:
@@ -116,6 +116,8 @@ def _texts(where: str, name: str, values: Sequence[Any]) -> list[list[str]]:
     """Splits the texts of a column."""
     found = []
     for i, value in enumerate(values):
+        if value is None or (isinstance(value, float) and math.isnan(value)):
+            raise ValueError(f"{where}: column {name!r} has no text in row {i + 1}")
         if not isinstance(value, str):
             raise ValueError(
                 f"{where}: column {name!r} must hold texts; got {value!r} in row {i + 1}"
