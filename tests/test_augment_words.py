@@ -195,13 +195,27 @@ def model(request):
     return jax.jit(lambda x: made.apply({"params": params}, x)), params["net"]
 
 
+def by_hand(params, words):
+    """Logits of text_mean for the tokens of words, in float64."""
+    params = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), params)
+    table, first, last = (
+        params["WordEmbedding_0"]["Embed_0"]["embedding"],
+        params["Dense_0"],
+        params["Dense_1"],
+    )
+    mean = np.mean([table[int(token)] for token in words], axis=0)
+    hidden = np.maximum(mean @ first["kernel"] + first["bias"], 0)
+    return hidden @ last["kernel"] + last["bias"]
+
+
 def test_padding_has_no_effect(model):
     apply, params = model
     tokens = sentences()[:50].astype(np.float32)
-    embedding = params["WordEmbedding_0"]["Embed_0"]["embedding"]
-    assert embedding.shape == (len(VOCABULARY) + 2, 64)
+    assert params["WordEmbedding_0"]["Embed_0"]["embedding"].shape == (len(VOCABULARY) + 2, 64)
     expected = apply(tokens)
-    if "positions" not in params:  # any number of places, and any order
+    if "positions" not in params:  # text_mean: any number of places, and any order
+        for row, found in zip(tokens, expected, strict=True):
+            np.testing.assert_allclose(found, by_hand(params, row[row > 0]), atol=1e-5)
         wide = np.pad(tokens, ((0, 0), (0, 3)))
         np.testing.assert_allclose(apply(wide), expected, atol=1e-5)
         np.testing.assert_allclose(apply(tokens[:, ::-1]), expected, atol=1e-5)
@@ -211,20 +225,6 @@ def test_padding_has_no_effect(model):
     # Tokens outside of the vocabulary are unknown words.
     unknown, larger = (np.where(tokens == 5, k, tokens) for k in (1, len(VOCABULARY) + 2))
     np.testing.assert_allclose(apply(larger), apply(unknown), atol=1e-6)
-
-
-def test_the_mean_of_embeddings_by_hand(model):
-    apply, params = model
-    if "positions" in params:
-        pytest.skip("of text_mean")
-    params = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), params)
-    table = params["WordEmbedding_0"]["Embed_0"]["embedding"]
-    first, last = params["Dense_0"], params["Dense_1"]
-    for row in sentences()[:10]:
-        mean = np.mean([table[token] for token in row if token], axis=0)
-        hidden = np.maximum(mean @ first["kernel"] + first["bias"], 0)
-        expected = hidden @ last["kernel"] + last["bias"]
-        np.testing.assert_allclose(apply(row[None].astype(np.float32))[0], expected, atol=1e-5)
 
 
 def test_mixtures_of_texts_go_from_one_to_the_other(model):
@@ -252,14 +252,9 @@ def test_mixtures_of_texts_go_from_one_to_the_other(model):
     whole = half.input.at[..., 2].set(1)
     np.testing.assert_allclose(apply(whole), apply(partner), atol=1e-5)
     if "positions" not in params:
-        table = np.asarray(params["WordEmbedding_0"]["Embed_0"]["embedding"])
-        one, two = (np.asarray(tokens)[0].astype(int), partner[0].astype(int))
+        one, two = np.asarray(tokens)[0], partner[0]
         words = [*one[one > 0], *two[two > 0]]  # each with weight 1/2
-        mean = table[words].mean(0)
-        first, last = params["Dense_0"], params["Dense_1"]
-        hidden = np.maximum(mean @ first["kernel"] + first["bias"], 0)
-        expected = hidden @ last["kernel"] + last["bias"]
-        np.testing.assert_allclose(apply(half.input)[0], expected, atol=1e-5)
+        np.testing.assert_allclose(apply(half.input)[0], by_hand(params, words), atol=1e-5)
 
 
 def test_models_of_other_inputs_are_refused_by_name():
