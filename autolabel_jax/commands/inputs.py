@@ -10,7 +10,7 @@ from multiprocessing.pool import ThreadPool
 import numpy as np
 
 from autolabel_jax import files, progress
-from autolabel_jax.datasets import arrays, folder, photographs, tables, texts
+from autolabel_jax.datasets import arrays, folder, photographs, tables
 from autolabel_jax.predictor import LoadedPredictor
 
 ARRAYS = (".npy", ".npz")
@@ -109,19 +109,6 @@ class Reader:
 def has_rows(path: str) -> bool:
     """Whether a file holds an array or a table, by its ending."""
     return path.lower().endswith((*ARRAYS, *tables.ENDINGS))
-
-
-def of_texts(predictor: LoadedPredictor, given: Sequence[str]) -> dict[str, np.ndarray]:
-    """Returns the input of each text, for ``Reader``.
-
-    Raises:
-      ValueError: the predictor takes no texts, or a text is empty.
-    """
-    encoding = predictor.encoding
-    if encoding is None or encoding["reads"] != texts.READS:
-        raise ValueError(f"--text: {predictor.folder} takes no texts; give --data")
-    column = encoding["columns"][0]["name"]
-    return dict(zip(given, predictor.encode("--text", {column: given}), strict=True))
 
 
 def read_array(path: str) -> np.ndarray:

@@ -58,9 +58,11 @@ def run(arguments: argparse.Namespace) -> int:
     chosen = _format(arguments.format, arguments.out)
     if arguments.top_k < 1:
         raise ValueError(f"--top_k: got {arguments.top_k}, must be at least 1")
-    paths = arguments.text and list(dict.fromkeys(arguments.text)) or inputs.find(arguments.data)
+    given, contents = arguments.text, None
+    paths = inputs.find(arguments.data) if given is None else list(dict.fromkeys(given))
     model = predictor.load(arguments.model)
-    contents = inputs.of_texts(model, paths) if arguments.text else None
+    if given is not None:
+        contents = dict(zip(paths, model.encode_texts("--text", paths), strict=True))
     reader = inputs.Reader(model, paths, contents)
     top_k = min(arguments.top_k, len(model.class_names))
     rows = [

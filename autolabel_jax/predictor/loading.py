@@ -66,6 +66,11 @@ class LoadedPredictor:
         spec = self.info["input"]
         return (spec["kind"], spec["dtype"]) == ("image", "uint8") and self.shape[-1] in (1, 3)
 
+    @property
+    def reads_texts(self) -> bool:
+        """Whether inputs are tokens that ``encode_texts`` makes of texts."""
+        return self.encoding is not None and self.encoding["reads"] == texts.READS
+
     def __call__(self, inputs: ArrayLike) -> np.ndarray:
         """Returns the probabilities float32 [n, K] of a batch of inputs [n, ...].
 
@@ -121,11 +126,25 @@ class LoadedPredictor:
           ValueError: a column is missing, or holds values that the model cannot take.
         """
         if self.encoding is not None:
-            reader = texts if self.encoding["reads"] == texts.READS else tables
+            reader = texts if self.reads_texts else tables
             return reader.encode(where, columns, self.encoding)
         if "input" not in columns:
             raise ValueError(f"{where}: has no column 'input'; it has {', '.join(columns)}")
         return self.check(manifest_rows.inputs(where, columns["input"]))
+
+    def encode_texts(self, where: str, given: Sequence[str]) -> np.ndarray:
+        """Makes inputs, tokens int32 [n, L], of texts.
+
+        Args:
+          where: where the texts are from, for messages.
+          given: texts.
+
+        Raises:
+          ValueError: the model takes no texts, or a text has no words.
+        """
+        if self.encoding is None or not self.reads_texts:
+            raise ValueError(f"{where}: {self.folder} takes {self._expected()}, and no texts")
+        return texts.encode(where, {self.encoding["columns"][0]["name"]: given}, self.encoding)
 
     def _expected(self) -> str:
         spec = self.info["input"]
