@@ -6,6 +6,7 @@
 from ml_collections import ConfigDict
 
 from autolabel_jax import augment, labels, losses, optimizer, registry
+from autolabel_jax.datasets import texts
 
 
 def base() -> ConfigDict:
@@ -26,7 +27,9 @@ def base() -> ConfigDict:
     config.data.train_labels = ""  # Labels to train on in place of the data's: FILE.npz:KEY
     config.data.clean_calibration = False  # … but calibration examples keep the data's
     config.data.kind = ""  # manifest: kind of the inputs ('': by the columns)
-    config.data.columns = ""  # manifest: columns of features, by commas ('': all others)
+    config.data.columns = ""  # manifest: columns of features, by commas, or of texts
+    config.data.max_words = texts.MAX_WORDS  # Text: largest number of words of the vocabulary
+    config.data.max_tokens = texts.MAX_TOKENS  # Text: largest length of an input, tokens
     config.data.missing = "error"  # Missing values of a table: 'error', or 'mask': an indicator
     config.loader_workers = 0  # Number of processes that decode streamed photographs (0 = threads)
 

@@ -15,6 +15,8 @@ LIMITS: dict[str, tuple[int, int | None]] = {  # smallest and largest value (Non
     "train_examples": (0, None),
     "test_examples": (0, None),
     "image_size": (1, 4096),
+    "data.max_words": (1, 10**6),
+    "data.max_tokens": (1, 4096),
     "loader_workers": (0, 1024),
     "epochs": (1, 10**6),
     "batch_size": (1, 10**6),

@@ -19,6 +19,7 @@ from autolabel_jax.augment.patch_gaussian import PatchGaussian
 from autolabel_jax.augment.randaugment import RandAugment
 from autolabel_jax.augment.soft_crop import SoftCrop
 from autolabel_jax.augment.trivial_augment import TrivialAugment
+from autolabel_jax.augment.words import WordDropout, WordMasking, Words, WordSwap
 
 __all__ = [
     "TABLE",
@@ -38,6 +39,10 @@ __all__ = [
     "RandAugment",
     "SoftCrop",
     "TrivialAugment",
+    "WordDropout",
+    "WordMasking",
+    "WordSwap",
+    "Words",
     "create",
     "find",
     "one_group",
@@ -60,6 +65,10 @@ TABLE: dict[str, type[Augmentation]] = {
     "trivial_augment": TrivialAugment,
     "gaussian_noise": GaussianNoise,
     "feature_masking": FeatureMasking,
+    "words": Words,
+    "word_masking": WordMasking,
+    "word_dropout": WordDropout,
+    "word_swap": WordSwap,
     "given": Given,
 }
 

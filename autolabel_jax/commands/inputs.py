@@ -1,4 +1,4 @@
-"""Reads the inputs of a predictor: image files, arrays in .npy and .npz files, and tables."""
+"""Reads the inputs of a predictor: image files, texts, arrays in .npy and .npz files, tables."""
 
 import functools
 import glob
@@ -87,12 +87,12 @@ class Reader:
         with ThreadPool(min(size, os.cpu_count() or 1)) as pool:
             shown = progress.each(parts, "reading", len(parts), "batch", delay=SILENT_SECONDS)
             for paths in shown:
-                images = [path for path in paths if not has_rows(path)]
+                images = [path for path in paths if not self._has_rows(path)]
                 contents = [self._contents.get(path, path) for path in images]
                 decoded = dict(zip(images, pool.map(read, contents), strict=True))
                 ready: dict[str, np.ndarray] = {}
                 for path in paths:
-                    if has_rows(path):
+                    if self._has_rows(path):
                         yield from _stacked(ready)
                         ready = {}
                         yield from _rows(path, _checked(self._predictor, path), size)
@@ -101,6 +101,9 @@ class Reader:
                     else:
                         ready[path] = found
                 yield from _stacked(ready)
+
+    def _has_rows(self, path: str) -> bool:
+        return path not in self._contents and has_rows(path)
 
 
 def has_rows(path: str) -> bool:

@@ -20,7 +20,17 @@ from typing import Any, Protocol
 import jax
 import jax.numpy as jnp
 
-from autolabel_jax.corruptions import blur, digital, jpeg, noise, own, spatter, vectors, weather
+from autolabel_jax.corruptions import (
+    blur,
+    digital,
+    jpeg,
+    noise,
+    own,
+    spatter,
+    texts,
+    vectors,
+    weather,
+)
 from autolabel_jax.corruptions.own import Own
 from autolabel_jax.corruptions.settings import plain, settings
 from autolabel_jax.datasets import Dataset
@@ -57,6 +67,7 @@ SEVERITIES = (1, 2, 3, 4, 5)
 OTHERS: dict[str, Mapping[str, Own]] = {
     "features": vectors.FEATURES,
     "series": vectors.SERIES,
+    "text": texts.TEXT,
 }
 
 

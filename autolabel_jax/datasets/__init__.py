@@ -107,7 +107,7 @@ def _read(config: ConfigDict) -> Source:
     if name == "arrays":
         return arrays.read(data_dir)
     if name == "manifest":
-        names = ("skip_unreadable", "kind", "columns", "missing")
+        names = ("skip_unreadable", "kind", "columns", "missing", "max_words", "max_tokens")
         settings = {key: config.data[key] for key in names}
         return manifest.read(data_dir, image_size=config.image_size, **settings)
     if name.startswith(sklearn_sets.PREFIX):

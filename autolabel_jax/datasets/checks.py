@@ -6,7 +6,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from autolabel_jax import limits, registry
-from autolabel_jax.datasets import tables
+from autolabel_jax.datasets import tables, texts
 from autolabel_jax.datasets.split import KINDS, Dataset, Source, Split, kind_of
 from autolabel_jax.datasets.streamed import StreamedSplit
 
@@ -22,6 +22,7 @@ AXES = {
     "series": "[time, channels]",
 }
 MOST_CHANNELS = 4
+MOST_TOKENS = 10_000_000  # each has an embedding; float32 holds them exactly
 SCALES = 20  # the splits may differ by this factor; 0 … 255 and 0 … 1 do by 255
 SCALE_EXAMPLES = 200  # the range of a larger split is that of about this number of examples
 OUTLIERS = 1e-3  # share of values at either end that do not count for the range
@@ -70,7 +71,13 @@ def _check_kind(config: ConfigDict) -> None:
     registry.Setting(None, choices=tables.MISSING).check("data.missing", config.data.missing)
     if config.dataset == "manifest" and not (config.stream and config.data.kind):
         return
-    fields = {"kind": "", "columns": "", "missing": tables.MISSING[0]}
+    fields = {
+        "kind": "",
+        "columns": "",
+        "missing": tables.MISSING[0],
+        "max_words": texts.MAX_WORDS,
+        "max_tokens": texts.MAX_TOKENS,
+    }
     for name in (name for name, default in fields.items() if config.data[name] != default):
         raise ValueError(
             f"data.{name}: got {config.data[name]!r} with dataset={config.dataset!r} and "
@@ -97,7 +104,10 @@ def check_source(name: str, source: Source) -> None:
             if split.input.dtype != np.uint8 and not np.isfinite(split.input).all():
                 raise ValueError(f"{where}: inputs hold NaN or infinite values")
             _check_shape(where, split.input.shape[1:], kind_of(split.input, source.kind))
-    if isinstance(source.train, Split) and isinstance(source.test, Split):
+            if source.kind == "text":
+                _check_tokens(where, split.input)
+    both = isinstance(source.train, Split) and isinstance(source.test, Split)
+    if both and source.kind != "text":
         _check_scales(name, source.train, source.test, source.kind)
 
 
@@ -112,6 +122,15 @@ def _check_shape(where: str, shape: tuple[int, ...], kind: str) -> None:
         raise ValueError(
             f"{where}: images must be {AXES[kind]}, got {list(shape)}, whose channels come first; "
             "store x.transpose(0, 2, 3, 1)"
+        )
+
+
+def _check_tokens(where: str, tokens: np.ndarray) -> None:
+    bad = (tokens < texts.PADDING) | (tokens >= MOST_TOKENS) | (tokens != np.floor(tokens))
+    if bad.any():
+        raise ValueError(
+            f"{where}: texts must be whole numbers from {texts.PADDING} to {MOST_TOKENS - 1:,}; "
+            f"got {tokens[bad][0]:g}"
         )
 
 

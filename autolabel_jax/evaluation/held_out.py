@@ -27,6 +27,8 @@ from autolabel_jax.augment import (
     FeatureMasking,
     GaussianNoise,
     RandAugment,
+    WordDropout,
+    WordMasking,
 )
 from autolabel_jax.calibrators import base, neighbours
 from autolabel_jax.calibrators.base import HeldOut
@@ -45,6 +47,7 @@ FAR_SEVERITY = 10.0  # of AugMix as the second family
 OTHERS: dict[str, tuple[type[Augmentation], type[Augmentation]]] = {
     "features": (FeatureMasking, GaussianNoise),
     "series": (FeatureMasking, GaussianNoise),
+    "text": (WordMasking, WordDropout),
 }
 PURPOSE = 15  # of the random numbers, see ``input_pipeline.epoch_key``
 

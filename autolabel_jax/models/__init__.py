@@ -27,6 +27,7 @@ from autolabel_jax.models.preprocessing import Preprocessing
 from autolabel_jax.models.resnet import ResNet18
 from autolabel_jax.models.resnet50 import ResNet50
 from autolabel_jax.models.small_cnn import SmallCNN
+from autolabel_jax.models.text import TextMean, TextTransformer
 from autolabel_jax.models.vit import ViT
 from autolabel_jax.models.wide_resnet import WideResNet
 
@@ -40,6 +41,8 @@ TABLE: dict[str, type[nn.Module]] = {
     "small_cnn": SmallCNN,
     "mlp": MLP,
     "cnn1d": CNN1D,
+    "text_mean": TextMean,
+    "text_transformer": TextTransformer,
 }
 
 AUTO = "auto"  # value of model.normalization
@@ -69,7 +72,8 @@ def find(name: str) -> type[nn.Module]:
     """Finds the class that ``model.name`` names: a key of TABLE, or ``module:Class``.
 
     An external class is a Flax module with the fields ``num_classes`` and ``dtype``; all its other
-    fields with defaults are settings. It can declare ``kinds``, the kinds of input that it accepts.
+    fields with defaults are settings. It can declare ``kinds``, the kinds of input that it accepts,
+    and a field ``vocabulary``, the number of tokens of a text.
 
     Raises:
       ValueError: the class does not exist.
@@ -138,6 +142,8 @@ def create(
         )
     mean, std = preprocessing.statistics(normalization(config), spec, mean, std)
     others = {"num_classes": num_classes, "dtype": DTYPES[config.dtype]}
+    if "vocabulary" in getattr(network, "__dataclass_fields__", ()):
+        others["vocabulary"] = int(spec.high) + 1
     return Classifier(
         net=registry.bind("model", network, config.model, **others),
         preprocess=preprocessing.create(spec, mean, std),

@@ -14,7 +14,7 @@ import safetensors.numpy
 from numpy.typing import ArrayLike
 
 from autolabel_jax import files
-from autolabel_jax.datasets import manifest_rows, photographs, tables
+from autolabel_jax.datasets import manifest_rows, photographs, tables, texts
 
 INFO, PROGRAM, WEIGHTS = "predictor.json", "program.jax", "weights.safetensors"
 FORMAT = 1  # of the folder; raised when an older version of this library cannot read it
@@ -66,6 +66,11 @@ class LoadedPredictor:
         spec = self.info["input"]
         return (spec["kind"], spec["dtype"]) == ("image", "uint8") and self.shape[-1] in (1, 3)
 
+    @property
+    def reads_texts(self) -> bool:
+        """Whether inputs are tokens that ``encode_texts`` makes of texts."""
+        return self.encoding is not None and self.encoding["reads"] == texts.READS
+
     def __call__(self, inputs: ArrayLike) -> np.ndarray:
         """Returns the probabilities float32 [n, K] of a batch of inputs [n, ...].
 
@@ -106,7 +111,7 @@ class LoadedPredictor:
         return image if channels == 3 else photographs.grey(image)
 
     def read_table(self, path: pathlib.Path) -> np.ndarray:
-        """Reads the rows of a .csv, .parquet or .jsonl file as inputs [n, ...], see ``encode``."""
+        """Reads the rows of a .csv, .parquet or other table as inputs [n, ...], see ``encode``."""
         return self.encode(f"{path}", tables.load(path, "--data"))
 
     def encode(self, where: str, columns: Mapping[str, Sequence[Any]]) -> np.ndarray:
@@ -114,17 +119,32 @@ class LoadedPredictor:
 
         Args:
           where: what holds the columns, for messages.
-          columns: the columns of features of the training table, or ``input``, lists of numbers;
-            other columns are not read.
+          columns: the columns of features or texts of the training table, or ``input``, lists of
+            numbers; other columns are not read.
 
         Raises:
           ValueError: a column is missing, or holds values that the model cannot take.
         """
         if self.encoding is not None:
-            return tables.encode(where, columns, self.encoding)
+            reader = texts if self.reads_texts else tables
+            return reader.encode(where, columns, self.encoding)
         if "input" not in columns:
             raise ValueError(f"{where}: has no column 'input'; it has {', '.join(columns)}")
         return self.check(manifest_rows.inputs(where, columns["input"]))
+
+    def encode_texts(self, where: str, given: Sequence[str]) -> np.ndarray:
+        """Makes inputs, tokens int32 [n, L], of texts.
+
+        Args:
+          where: where the texts are from, for messages.
+          given: texts.
+
+        Raises:
+          ValueError: the model takes no texts, or a text has no words.
+        """
+        if self.encoding is None or not self.reads_texts:
+            raise ValueError(f"{where}: {self.folder} takes {self._expected()}, and no texts")
+        return texts.encode(where, {self.encoding["columns"][0]["name"]: given}, self.encoding)
 
     def _expected(self) -> str:
         spec = self.info["input"]
@@ -148,6 +168,10 @@ class LoadedPredictor:
         finite = np.isfinite(inputs).all(axis=tuple(range(1, inputs.ndim)))
         if not finite.all():
             raise ValueError(f"inputs: input {finite.argmin()} holds a number that is not finite")
+        spec = self.info["input"]
+        known = (inputs >= spec["low"]) & (inputs <= spec["high"])
+        if spec["kind"] == "text" and not known.all():
+            raise ValueError(f"inputs: got unknown tokens, expected {self._expected()}")
         return inputs
 
 
