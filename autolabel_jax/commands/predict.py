@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of the command."""
     add = parser.add_argument
     add("--model", required=True, metavar="FOLDER", help="predictor that a run or export wrote")
-    help = "images, .npy or .npz files, tables, folders, or patterns such as 'new/*.jpg'"
+    help = "images, sounds, .npy or .npz files, tables, folders, or patterns such as 'new/*.jpg'"
     add("--data", required=True, nargs="+", metavar="PATH", help=help)
     add("--out", type=pathlib.Path, metavar="FILE", help="file to write (default: print)")
     help = "format of the output (default: by the ending of --out, else csv)"
@@ -54,8 +54,8 @@ def run(arguments: argparse.Namespace) -> int:
     chosen = _format(arguments.format, arguments.out)
     if arguments.top_k < 1:
         raise ValueError(f"--top_k: got {arguments.top_k}, must be at least 1")
-    paths = inputs.find(arguments.data)
     model = predictor.load(arguments.model)
+    paths = inputs.find(arguments.data, sounds=model.reads_sounds)
     reader = inputs.Reader(model, paths)
     top_k = min(arguments.top_k, len(model.class_names))
     rows = [

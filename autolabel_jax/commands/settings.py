@@ -14,11 +14,12 @@ SMALL = 48  # pixels; images with a shorter side up to this are decoded to 32 pi
 CHECKPOINTS = 10  # of a run
 MODELS = {  # model, its width and learning rate by kind of input; images have more on accelerators
     "image": ("small_cnn", 32, 0.1),
-    "audio": ("mlp", 256, 0.02),
+    "audio": ("small_cnn", 16, 0.05),
     "text": ("mlp", 256, 0.02),
     "series": ("cnn1d", 32, 0.05),
     "features": ("mlp", 256, 0.02),
 }
+AUGMENTATIONS = {"image": "augmix", "audio": "spec_augment"}  # others have mixup
 FEW = 2000  # held-out examples, below which three intervals of the distance are enough
 
 
@@ -101,7 +102,7 @@ def choose(
         if image
         else not_image,
     )
-    name = "given" if facts.distance else ("augmix" if image else "mixup")
+    name = "given" if facts.distance else AUGMENTATIONS.get(facts.kind, "mixup")
     why = "the data have distances" if facts.distance else f"for inputs of kind {facts.kind!r}"
     chosen["augment.name"] = name, why
     if not facts.held_out:

@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 from ml_collections import ConfigDict
 
-from autolabel_jax import limits, registry
+from autolabel_jax import audio_ops, limits, registry
 from autolabel_jax.datasets import tables
 from autolabel_jax.datasets.split import KINDS, Dataset, Source, Split, kind_of
 from autolabel_jax.datasets.streamed import StreamedSplit
@@ -22,6 +22,7 @@ AXES = {
     "series": "[time, channels]",
 }
 MOST_CHANNELS = 4
+LONGEST = 3600.0  # seconds of a clip
 SCALES = 20  # the splits may differ by this factor; 0 … 255 and 0 … 1 do by 255
 SCALE_EXAMPLES = 200  # the range of a larger split is that of about this number of examples
 OUTLIERS = 1e-3  # share of values at either end that do not count for the range
@@ -66,9 +67,11 @@ def _check_kind(config: ConfigDict) -> None:
     """Checks the fields that say what a manifest holds."""
     registry.Setting(None, choices=("", *KINDS)).check("data.kind", config.data.kind)
     registry.Setting(None, choices=tables.MISSING).check("data.missing", config.data.missing)
+    registry.Setting(None, low=0, high=LONGEST).check("data.seconds", config.data.seconds)
     if config.dataset == "manifest" and not (config.stream and config.data.kind):
         return
     fields = {"kind": "", "columns": "", "missing": tables.MISSING[0]}
+    fields |= {"sample_rate": 0, "seconds": 0.0}
     for name in (name for name, default in fields.items() if config.data[name] != default):
         raise ValueError(
             f"data.{name}: got {config.data[name]!r} with dataset={config.dataset!r} and "
@@ -94,7 +97,8 @@ def check_source(name: str, source: Source) -> None:
         if isinstance(split, Split):
             if split.input.dtype != np.uint8 and not np.isfinite(split.input).all():
                 raise ValueError(f"{where}: inputs hold NaN or infinite values")
-            _check_shape(where, split.input.shape[1:], kind_of(split.input, source.kind))
+            if audio_ops.front_end(source.encoding) is None:
+                _check_shape(where, split.input.shape[1:], kind_of(split.input, source.kind))
     if isinstance(source.train, Split) and isinstance(source.test, Split):
         _check_scales(name, source.train, source.test, source.kind)
 

@@ -23,7 +23,7 @@ import functools
 import io
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from multiprocessing.pool import ThreadPool
 from typing import Any
 
@@ -31,7 +31,7 @@ import numpy as np
 from PIL import Image
 
 from autolabel_jax import processes, progress
-from autolabel_jax.datasets import photographs, tables
+from autolabel_jax.datasets import audio, photographs, tables
 from autolabel_jax.datasets.manifest_rows import SPLITS, Rows, list_rows, split_names
 from autolabel_jax.datasets.split import Source, Split
 
@@ -51,6 +51,7 @@ def read(
     kind: str = "",
     columns: str = "",
     missing: str = "error",
+    audio_settings: Mapping[str, Any] | None = None,
 ) -> Source:
     """Reads all examples into memory.
 
@@ -62,6 +63,7 @@ def read(
       kind: kind of the inputs; '' for images and features, by the columns and their shape.
       columns: names of the columns of features, separated by commas, see ``manifest_rows``.
       missing: what to do with missing values of features, see ``tables.fit``.
+      audio_settings: settings of sound files, see ``audio.read``.
 
     Raises:
       FileNotFoundError: the manifest, the folder or an image does not exist.
@@ -77,6 +79,13 @@ def read(
         settings = {"kind": kind or "features", "missing": missing}
         encoding = tables.fit(rows.where, rows.table, split == "train", **settings)
         inputs = tables.encode(f"data_dir: {rows.where}", rows.table, encoding)
+    elif rows.paths is not None and is_audio(rows, kind):
+        kind = "audio"
+        inputs, unreadable, encoding = audio.read(
+            rows.where, rows.paths, split == "train", audio_settings or {}
+        )
+        kept = leave_out(rows, unreadable, skip_unreadable, "sound files cannot be used")
+        inputs = inputs[kept]
     elif inputs is None:
         inputs, kept = _decode(rows, image_size, skip_unreadable)
     parts = {}
@@ -232,13 +241,23 @@ def _decode(rows: Rows, image_size: int, skip_unreadable: bool) -> tuple[np.ndar
     return (out if len(kept) == len(rows) else out[kept]), kept
 
 
-def leave_out(rows: Rows, unreadable: dict[int, str], skip: bool) -> np.ndarray:
-    """Returns the rows without those whose images cannot be decoded, int [m].
+def is_audio(rows: Rows, kind: str = "") -> bool:
+    """Whether rows are sound files: of kind 'audio', or by their endings."""
+    if rows.paths is None or kind not in ("", "audio"):
+        return False
+    return kind == "audio" or all(map(audio.is_sound, rows.paths))
+
+
+def leave_out(
+    rows: Rows, unreadable: dict[int, str], skip: bool, what: str = "images cannot be decoded"
+) -> np.ndarray:
+    """Returns the rows without those whose files cannot be decoded, int [m].
 
     Args:
       rows: all rows.
       unreadable: reason for each row that cannot be decoded.
       skip: whether these rows may be left out.
+      what: what is wrong, for messages.
 
     Raises:
       ValueError: there are some, and they may not be left out.
@@ -246,7 +265,7 @@ def leave_out(rows: Rows, unreadable: dict[int, str], skip: bool) -> np.ndarray:
     if not unreadable:
         return np.arange(len(rows))
     named = [f"{rows.name(row)} ({why})" for row, why in unreadable.items()]
-    message = f"data_dir: {rows.where}: {len(named)} of {len(rows)} images cannot be decoded: "
+    message = f"data_dir: {rows.where}: {len(named)} of {len(rows)} {what}: "
     message += ", ".join(named[:SHOWN]) + (" and more" if len(named) > SHOWN else "")
     if not skip:
         raise ValueError(

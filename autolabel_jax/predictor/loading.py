@@ -13,8 +13,8 @@ import numpy as np
 import safetensors.numpy
 from numpy.typing import ArrayLike
 
-from autolabel_jax import files
-from autolabel_jax.datasets import manifest_rows, photographs, tables
+from autolabel_jax import audio_ops, files
+from autolabel_jax.datasets import audio, manifest_rows, photographs, tables
 
 INFO, PROGRAM, WEIGHTS = "predictor.json", "program.jax", "weights.safetensors"
 FORMAT = 1  # of the folder; raised when an older version of this library cannot read it
@@ -66,8 +66,15 @@ class LoadedPredictor:
         spec = self.info["input"]
         return (spec["kind"], spec["dtype"]) == ("image", "uint8") and self.shape[-1] in (1, 3)
 
+    @property
+    def reads_sounds(self) -> bool:
+        """Whether inputs are waveforms that ``read_sound`` makes of files."""
+        return audio_ops.front_end(self.encoding) is not None
+
     def __call__(self, inputs: ArrayLike) -> np.ndarray:
         """Returns the probabilities float32 [n, K] of a batch of inputs [n, ...].
+
+        Waveforms can be int16 or floats of any length, and are padded with zeros or cut.
 
         Raises:
           ValueError: shape or type of the inputs are not those of ``info["input"]``, or a float is
@@ -105,6 +112,19 @@ class LoadedPredictor:
         image = photographs.middle(encoded, height, width, share=share)
         return image if channels == 3 else photographs.grey(image)
 
+    def read_sound(self, encoded: str | bytes) -> np.ndarray:
+        """Reads a sound file as an input, float32 [samples]; see ``datasets.audio.clip``.
+
+        Args:
+          encoded: path or content of the file.
+
+        Raises:
+          ValueError: the file is no clip that the model can take.
+          OSError: it cannot be opened.
+        """
+        assert self.encoding is not None
+        return audio.clip(encoded, self.encoding)
+
     def read_table(self, path: pathlib.Path) -> np.ndarray:
         """Reads the rows of a .csv, .parquet or .jsonl file as inputs [n, ...], see ``encode``."""
         return self.encode(f"{path}", tables.load(path, "--data"))
@@ -120,7 +140,7 @@ class LoadedPredictor:
         Raises:
           ValueError: a column is missing, or holds values that the model cannot take.
         """
-        if self.encoding is not None:
+        if self.encoding is not None and not self.reads_sounds:
             return tables.encode(where, columns, self.encoding)
         if "input" not in columns:
             raise ValueError(f"{where}: has no column 'input'; it has {', '.join(columns)}")
@@ -137,6 +157,9 @@ class LoadedPredictor:
         Raises:
           ValueError: as ``__call__``.
         """
+        if self.reads_sounds and inputs.ndim == 2 and inputs.dtype.kind in "if":
+            assert self.encoding is not None
+            inputs = audio.waveforms(inputs, self.encoding)
         wanted = np.dtype(self.info["input"]["dtype"])
         both_floats = wanted.kind == "f" and inputs.dtype.kind == "f"
         if inputs.shape[1:] != self.shape or not (inputs.dtype == wanted or both_floats):

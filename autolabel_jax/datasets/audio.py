@@ -1,0 +1,239 @@
+"""Reads sound files as waveforms of one channel, one sample rate and one length.
+
+SciPy reads .wav files, and ``soundfile``, of the extra [audio], other formats. Samples of whole
+numbers are scaled to [-1, 1). A clip that is shorter than the fixed length is padded with zeros at
+its end, and a longer one is cut there.
+
+The description, ``Dataset.encoding``, has ``reads`` = 'audio', ``resample``, whether files of
+another sample rate are resampled, and the fields of ``audio_ops.LogMel``.
+"""
+
+import io
+import math
+import os
+import warnings
+from collections.abc import Mapping, Sequence
+from multiprocessing.pool import ThreadPool
+from typing import Any
+
+import numpy as np
+
+from autolabel_jax import audio_ops, processes, progress
+
+ENDINGS = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au", ".caf")
+WAV = (b"RIFF", b"RIFX", b"RF64")  # how a .wav file begins
+FIELDS = ("sample_rate", "seconds", "mel_bands", "window_ms", "hop_ms")  # of ``config.data``
+SILENT_SECONDS = 5  # before progress is shown
+
+
+def is_sound(path: str | bytes) -> bool:
+    """Whether a path, or the content of a file, is that of a sound file."""
+    return path[:4] in WAV if isinstance(path, bytes) else path.lower().endswith(ENDINGS)
+
+
+def read(
+    where: str, files: Sequence[str | bytes], train: np.ndarray, settings: Mapping[str, Any]
+) -> tuple[np.ndarray, dict[int, str], dict[str, Any]]:
+    """Reads files.
+
+    Args:
+      where: what lists them, for messages.
+      files: paths or contents.
+      train: bool [n], whether a file is a training example, whose length counts.
+      settings: FIELDS of ``config.data``.
+
+    Returns:
+      Waveforms float32 [n, samples], why files cannot be used by their number, and the description.
+
+    Raises:
+      ValueError: no file can be read, or the settings allow no spectrogram.
+    """
+    with ThreadPool(os.cpu_count() or 1) as pool:
+        found = pool.imap(_try, files, chunksize=16)
+        shown = {"delay": SILENT_SECONDS, "shown": processes.is_first()}
+        clips = list(progress.each(found, "reading sounds", len(files), "file", **shown))
+    bad = {i: clip for i, clip in enumerate(clips) if isinstance(clip, str)}
+    known = [clip for clip in clips if not isinstance(clip, str)]
+    if not known:
+        raise ValueError(f"data_dir: {where}: no sound file can be used; the first one {bad[0]}")
+    wanted = settings["sample_rate"] or known[0][1]
+    common = {"sample_rate": wanted, "resample": settings["sample_rate"] > 0}
+    bad, waves = _convert(clips, common, bad)
+    lengths = np.array([len(waves[i]) for i in sorted(waves)])
+    in_train = [len(wave) for i, wave in waves.items() if train[i]]
+    samples = round(settings["seconds"] * wanted) or max(in_train or lengths, default=0)
+    encoding = {"reads": audio_ops.READS, **common, **_front_end(where, settings, wanted, samples)}
+    inputs = np.zeros((len(files), samples), np.float32)
+    for i, wave in waves.items():
+        inputs[i] = fit_length(wave, samples)
+        if not inputs[i].any():
+            bad[i] = f"is silent in its first {samples / wanted:g} s"
+    if len(lengths) and (lengths != samples).any():
+        processes.say(
+            f"data_dir: {where}: clips of {lengths.min() / wanted:.3g} to "
+            f"{lengths.max() / wanted:.3g} s have {samples / wanted:.3g} s now: "
+            f"{(lengths < samples).sum()} of {len(lengths)} are padded with zeros, "
+            f"{(lengths > samples).sum()} are cut; data.seconds changes it"
+        )
+    return inputs, bad, encoding
+
+
+def clip(encoded: str | bytes, encoding: Mapping[str, Any]) -> np.ndarray:
+    """Reads one file as a waveform float32 [samples].
+
+    Args:
+      encoded: path or content of the file.
+      encoding: description from ``read``.
+
+    Raises:
+      ValueError: it cannot be used.
+      OSError: it cannot be opened.
+    """
+    wave = fit_length(_at_rate(*decode(encoded), encoding), encoding["samples"])
+    if not wave.any():
+        raise ValueError("is silent")
+    return wave
+
+
+def waveforms(values: np.ndarray, encoding: Mapping[str, Any]) -> np.ndarray:
+    """Makes inputs float32 [n, samples] of clips, int16 or float [n, any length].
+
+    Raises:
+      ValueError: a clip is silent.
+    """
+    values = _to_float(values)
+    silent = ~values.any(1)
+    if silent.any():
+        raise ValueError(f"inputs: input {silent.argmax()} is silent")
+    return fit_length(values, encoding["samples"])
+
+
+def decode(encoded: str | bytes) -> tuple[np.ndarray, int]:
+    """Reads samples float32 [n] and the sample rate of a file.
+
+    Raises:
+      ValueError: it cannot be decoded, is empty or silent, or has other than finite samples of one
+        channel; the message says what the file is like.
+      OSError: it cannot be opened.
+    """
+    content = encoded
+    if isinstance(encoded, str):
+        with open(encoded, "rb") as file:
+            content = file.read()
+    assert isinstance(content, bytes)
+    if not content:
+        raise ValueError("is empty")
+    rate, values = _wav(content) if content[:4] in WAV else _other(content)
+    if values.ndim > 1 and values.shape[1] > 1:
+        raise ValueError(f"has {values.shape[1]} channels, expected one; mix them first")
+    values = values.reshape(-1)
+    if not len(values):
+        raise ValueError("holds no samples")
+    if not np.isfinite(values).all():
+        raise ValueError("holds samples that are not finite")
+    if not values.any():
+        raise ValueError("is silent")
+    return values, rate
+
+
+def fit_length(wave: np.ndarray, samples: int) -> np.ndarray:
+    """Pads clips [..., n] with zeros, or cuts them, to [..., samples]."""
+    wave = wave[..., :samples]
+    missing = samples - wave.shape[-1]
+    return np.pad(wave, [(0, 0)] * (wave.ndim - 1) + [(0, missing)]) if missing else wave
+
+
+def _try(encoded: str | bytes) -> tuple[np.ndarray, int] | str:
+    try:
+        return decode(encoded)
+    except (ValueError, OSError) as error:
+        return reason(error)
+
+
+def reason(error: Exception) -> str:
+    """Says in one line why a file cannot be used."""
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return " ".join(text.split())
+
+
+def _convert(
+    clips: Sequence[tuple[np.ndarray, int] | str], common: Mapping[str, Any], bad: dict[int, str]
+) -> tuple[dict[int, str], dict[int, np.ndarray]]:
+    """Returns all clips at one sample rate by number, and why others are not among them."""
+    waves = {}
+    for i, found in enumerate(clips):
+        if isinstance(found, str):
+            continue
+        try:
+            waves[i] = _at_rate(*found, common)
+        except ValueError as error:
+            bad[i] = str(error)
+    return bad, waves
+
+
+def _at_rate(values: np.ndarray, rate: int, encoding: Mapping[str, Any]) -> np.ndarray:
+    wanted = encoding["sample_rate"]
+    if rate == wanted:
+        return values
+    if not encoding["resample"]:
+        raise ValueError(
+            f"has {rate} samples per second, expected {wanted}; resample it, or train with "
+            f"data.sample_rate={wanted}"
+        )
+    from scipy import signal  # slow to import
+
+    divisor = math.gcd(rate, wanted)
+    return signal.resample_poly(values, wanted // divisor, rate // divisor).astype(np.float32)
+
+
+def _front_end(where: str, settings: Mapping[str, Any], rate: int, samples: int) -> dict[str, int]:
+    """Returns the fields of ``LogMel`` but for the sample rate, checked."""
+    window, hop = (max(1, round(settings[key] * rate / 1000)) for key in ("window_ms", "hop_ms"))
+    bands = settings["mel_bands"]
+    if samples < window:
+        raise ValueError(
+            f"data.window_ms: got {settings['window_ms']}, longer than the clips of {where}, "
+            f"{1000 * samples / rate:g} ms; use a shorter window, or a larger data.seconds"
+        )
+    empty = int((audio_ops.filters(rate, window, bands).max(0) <= 0).sum())
+    if empty:
+        raise ValueError(
+            f"data.mel_bands: got {bands}, of which {empty} hold no frequency of a window of "
+            f"{window} samples; use fewer bands, or a larger data.window_ms"
+        )
+    return {"samples": samples, "window": window, "hop": hop, "bands": bands}
+
+
+def _wav(content: bytes) -> tuple[int, np.ndarray]:
+    from scipy.io import wavfile  # slow to import
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", wavfile.WavFileWarning)  # chunks that hold no samples
+            rate, values = wavfile.read(io.BytesIO(content))
+    except Exception as error:  # SciPy raises many types for damaged files
+        raise ValueError(f"cannot be decoded ({' '.join(str(error).split())})") from error
+    return int(rate), _to_float(values)
+
+
+def _other(content: bytes) -> tuple[int, np.ndarray]:
+    try:
+        import soundfile  # ty: ignore[import-not-found]  # of the extra [audio]
+    except ImportError as error:
+        raise ValueError(
+            "is no .wav file; other formats need `pip install 'autolabel-jax[audio]'`"
+        ) from error
+    try:
+        values, rate = soundfile.read(io.BytesIO(content), dtype="float32")
+    except Exception as error:  # of libsndfile
+        raise ValueError(f"cannot be decoded ({' '.join(str(error).split())})") from error
+    return int(rate), values
+
+
+def _to_float(values: np.ndarray) -> np.ndarray:
+    """Returns float32; whole numbers are scaled to [-1, 1), and unsigned ones moved first."""
+    if values.dtype.kind == "f":
+        return values.astype(np.float32)
+    info = np.iinfo(values.dtype)
+    middle = (int(info.max) + 1 + int(info.min)) // 2
+    return ((values.astype(np.float64) - middle) / (int(info.max) + 1 - middle)).astype(np.float32)
