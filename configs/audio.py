@@ -23,9 +23,10 @@ def get_config(arg: str | None = None) -> ConfigDict:
     config.dataset = "manifest"
     config.data.kind = "audio"
     config.data.seconds = 0.64
+    config.data.peak = True
     config.data.mel_bands = 32
     config.data.hop_ms = 10
-    config.epochs = 20
+    config.epochs = 30
     config.batch_size = 50
     config.eval_batch_size = 250
     config.crop_pad = 0
@@ -36,7 +37,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
     config.optimizer.learning_rate = 0.1
     config.buckets.num = 5
     config.labels.alpha = 0.3
-    config.checkpoint.every_epochs = 20
+    config.checkpoint.every_epochs = 30
     return base.variant(config, arg)
 
 

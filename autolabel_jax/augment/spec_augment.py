@@ -68,7 +68,7 @@ class SpecAugment(base.Augmentation):
         axis_key, band_key, frame_key = jax.random.split(key, 3)
         kept = 1 - self.max_cells * jnp.asarray(distance.value)
         in_bands = 1 - kept ** jax.random.uniform(axis_key, (num,))
-        of_bands = jnp.minimum(jnp.round(bands * in_bands), bands - 1)
+        of_bands = jnp.floor(bands * in_bands + 1e-5)
         kept_bands = 1 - of_bands / bands
         of_frames = jnp.maximum(jnp.round(frames * (1 - kept / kept_bands)), 0)
         above = 1 - kept_bands * (1 - of_frames / frames) > self.max_cells + 1e-6

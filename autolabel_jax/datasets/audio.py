@@ -4,8 +4,9 @@ SciPy reads .wav files, and ``soundfile``, of the extra [audio], other formats. 
 numbers are scaled to [-1, 1). A clip that is shorter than the fixed length is padded with zeros at
 its end, and a longer one is cut there.
 
-The description, ``Dataset.encoding``, has ``reads`` = 'audio', ``resample``, whether files of
-another sample rate are resampled, and the fields of ``audio_ops.LogMel``.
+The description, ``Dataset.encoding``, has ``reads`` = 'audio'; ``resample``, whether files of
+another sample rate are resampled; ``peak``, whether each clip is scaled to a largest absolute value
+of 1; and the fields of ``audio_ops.LogMel``.
 """
 
 import io
@@ -22,7 +23,14 @@ from autolabel_jax import audio_ops, processes, progress
 
 ENDINGS = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au", ".caf")
 WAV = (b"RIFF", b"RIFX", b"RF64")  # how a .wav file begins
-FIELDS = ("sample_rate", "seconds", "mel_bands", "window_ms", "hop_ms")  # of ``config.data``
+FIELDS = (
+    "sample_rate",
+    "seconds",
+    "peak",
+    "mel_bands",
+    "window_ms",
+    "hop_ms",
+)  # of ``config.data``
 SILENT_SECONDS = 5  # before progress is shown
 
 
@@ -57,7 +65,8 @@ def read(
     if not known:
         raise ValueError(f"data_dir: {where}: no sound file can be used; the first one {bad[0]}")
     wanted = settings["sample_rate"] or known[0][1]
-    common = {"sample_rate": wanted, "resample": settings["sample_rate"] > 0}
+    resample = settings["sample_rate"] > 0
+    common = {"sample_rate": wanted, "resample": resample, "peak": settings["peak"]}
     bad, waves = _convert(clips, common, bad)
     lengths = np.array([len(waves[i]) for i in sorted(waves)])
     in_train = [len(wave) for i, wave in waves.items() if train[i]]
@@ -65,9 +74,10 @@ def read(
     encoding = {"reads": audio_ops.READS, **common, **_front_end(where, settings, wanted, samples)}
     inputs = np.zeros((len(files), samples), np.float32)
     for i, wave in waves.items():
-        inputs[i] = fit_length(wave, samples)
-        if not inputs[i].any():
-            bad[i] = f"is silent in its first {samples / wanted:g} s"
+        try:
+            inputs[i] = fit(wave, encoding)
+        except ValueError as error:
+            bad[i] = str(error)
     if len(lengths) and (lengths != samples).any():
         processes.say(
             f"data_dir: {where}: clips of {lengths.min() / wanted:.3g} to "
@@ -89,10 +99,7 @@ def clip(encoded: str | bytes, encoding: Mapping[str, Any]) -> np.ndarray:
       ValueError: it cannot be used.
       OSError: it cannot be opened.
     """
-    wave = fit_length(_at_rate(*decode(encoded), encoding), encoding["samples"])
-    if not wave.any():
-        raise ValueError("is silent")
-    return wave
+    return fit(_at_rate(*decode(encoded), encoding), encoding)
 
 
 def waveforms(values: np.ndarray, encoding: Mapping[str, Any]) -> np.ndarray:
@@ -101,19 +108,20 @@ def waveforms(values: np.ndarray, encoding: Mapping[str, Any]) -> np.ndarray:
     Raises:
       ValueError: a clip is silent.
     """
-    values = _to_float(values)
-    silent = ~values.any(1)
-    if silent.any():
-        raise ValueError(f"inputs: input {silent.argmax()} is silent")
-    return fit_length(values, encoding["samples"])
+    found = np.zeros((len(values), encoding["samples"]), np.float32)
+    for i, wave in enumerate(_to_float(values)):
+        try:
+            found[i] = fit(wave, encoding)
+        except ValueError as error:
+            raise ValueError(f"inputs: input {i} {error}") from error
+    return found
 
 
 def decode(encoded: str | bytes) -> tuple[np.ndarray, int]:
     """Reads samples float32 [n] and the sample rate of a file.
 
     Raises:
-      ValueError: it cannot be decoded, is empty or silent, or has other than finite samples of one
-        channel; the message says what the file is like.
+      ValueError: it cannot be decoded, is empty, or has several channels; the message says it.
       OSError: it cannot be opened.
     """
     content = encoded
@@ -129,18 +137,23 @@ def decode(encoded: str | bytes) -> tuple[np.ndarray, int]:
     values = values.reshape(-1)
     if not len(values):
         raise ValueError("holds no samples")
-    if not np.isfinite(values).all():
-        raise ValueError("holds samples that are not finite")
-    if not values.any():
-        raise ValueError("is silent")
     return values, rate
 
 
-def fit_length(wave: np.ndarray, samples: int) -> np.ndarray:
-    """Pads clips [..., n] with zeros, or cuts them, to [..., samples]."""
-    wave = wave[..., :samples]
-    missing = samples - wave.shape[-1]
-    return np.pad(wave, [(0, 0)] * (wave.ndim - 1) + [(0, missing)]) if missing else wave
+def fit(wave: np.ndarray, encoding: Mapping[str, Any]) -> np.ndarray:
+    """Pads a clip float32 [n] with zeros, or cuts it, to [samples], and scales it with ``peak``.
+
+    Raises:
+      ValueError: it is silent, or not finite.
+    """
+    wave = wave[: encoding["samples"]]
+    if not np.isfinite(wave).all():
+        raise ValueError("holds samples that are not finite")
+    largest = np.abs(wave).max(initial=0)
+    if not largest:
+        raise ValueError(f"is silent in its first {len(wave)} samples")
+    wave = wave / largest if encoding["peak"] else wave
+    return np.pad(wave, (0, encoding["samples"] - len(wave)))
 
 
 def _try(encoded: str | bytes) -> tuple[np.ndarray, int] | str:

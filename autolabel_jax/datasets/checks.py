@@ -1,6 +1,7 @@
 """Checks the fields of a config that describe data, and what every source of data must fulfil."""
 
 import warnings
+from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -70,8 +71,8 @@ def _check_kind(config: ConfigDict) -> None:
     registry.Setting(None, low=0, high=LONGEST).check("data.seconds", config.data.seconds)
     if config.dataset == "manifest" and not (config.stream and config.data.kind):
         return
-    fields = {"kind": "", "columns": "", "missing": tables.MISSING[0]}
-    fields |= {"sample_rate": 0, "seconds": 0.0}
+    fields: dict[str, Any] = {"kind": "", "columns": "", "missing": tables.MISSING[0]}
+    fields |= {"sample_rate": 0, "seconds": 0.0, "peak": False}
     for name in (name for name, default in fields.items() if config.data[name] != default):
         raise ValueError(
             f"data.{name}: got {config.data[name]!r} with dataset={config.dataset!r} and "
