@@ -9,7 +9,6 @@ from typing import Any, Protocol
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
 from autolabel_jax import (
@@ -20,6 +19,7 @@ from autolabel_jax import (
     label_updates,
     metric_writer,
     processes,
+    programs,
     train_step,
 )
 from autolabel_jax import experiment as experiment_lib
@@ -84,8 +84,7 @@ def make_run(
     """Builds the parts of a run, with arrays on the device and compiled functions."""
     calibration = input_pipeline.put_split(dataset.calibration, experiment.mesh)
     assert isinstance(calibration, Batch)  # ``datasets.load`` decodes a streamed split
-    # Results are replicated on every device, because each process reads them.
-    jit = functools.partial(jax.jit, out_shardings=NamedSharding(experiment.mesh, PartitionSpec()))
+    jit = functools.partial(programs.jit, mesh=experiment.mesh)
     steps = functools.partial(train_step.train_steps, experiment=experiment)
     return Run(
         config=config,

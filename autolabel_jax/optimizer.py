@@ -1,13 +1,14 @@
 """Makes the optimiser and its learning rate schedule, and averages parameters."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
-from ml_collections import ConfigDict
+from ml_collections import ConfigDict, FrozenConfigDict
 
 from autolabel_jax import registry
 from autolabel_jax.registry import setting
@@ -116,14 +117,25 @@ def create(
     Raises:
       ValueError: a field of config.optimizer is out of its range.
     """
-    settings = config.optimizer
-    method = check(config)
-    schedule = make_schedule(settings, config.epochs, steps_per_epoch)
+    settings = FrozenConfigDict(config.optimizer)
+    parts = None if factors is None else tuple(factors.items())
+    return _create(check(config), settings, config.epochs, steps_per_epoch, parts)
+
+
+@functools.lru_cache(maxsize=8)  # of equal settings one object, so that programs are shared
+def _create(
+    method: type[Optimizer],
+    settings: Any,  # config.optimizer, frozen
+    epochs: float,
+    steps_per_epoch: int,
+    factors: tuple[tuple[str, float], ...] | None,
+) -> tuple[optax.GradientTransformation, optax.Schedule]:
+    schedule = make_schedule(settings, epochs, steps_per_epoch)
     mask = _kernels if settings.decay_kernels_only else None
     optimizer = registry.bind("optimizer", method, settings)
     transformation = optimizer.transformation(schedule, settings.weight_decay, mask)
-    if factors is not None and set(factors.values()) != {1.0}:
-        transformation = _scaled(transformation, factors)
+    if factors is not None and {factor for _, factor in factors} != {1.0}:
+        transformation = _scaled(transformation, dict(factors))
     return transformation, schedule
 
 

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import harness
-from experiments.reporting import methods, run_files
+from experiments.reporting import naming, run_files
 from experiments.reporting.run_files import RunRecord
 
 VARIED = ("calibration.exact", "calibration.share", "calibration.images_per_update")
@@ -41,7 +41,7 @@ def groups(runs: Sequence[RunRecord]) -> dict[str, Group]:
     found: dict[str, Group] = collections.defaultdict(lambda: collections.defaultdict(dict))
     for run in runs:
         if run.result is not None:
-            config = methods.DEFAULTS | run.config
+            config = naming.DEFAULTS | run.config
             fixed = {n: v for n, v in config.items() if n not in (*VARIED, "seed")}
             found[json.dumps(fixed, sort_keys=True)][kind_of(config)][config["seed"]] = run
     return found

@@ -17,7 +17,8 @@ def get_config(arg: str | None = None) -> ConfigDict:
     config = features.get_config(arg)
     config.name = "embeddings" + config.name.removeprefix("features")
     config.dataset = "manifest"
-    config.train_examples = 0
+    if not arg:
+        config.train_examples = 0
     config.calibration.fraction = 0.4
     config.model.width = 256
     return config

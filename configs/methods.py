@@ -78,6 +78,13 @@ TRIALS: dict[str, tuple[str, tuple[Any, ...]]] = {
 }
 
 
+def moved(name: str, chosen: Mapping[str, Settings]) -> Settings:
+    """Returns the settings of an augmentation, with its number of buckets in tables."""
+    settings = AUGMENTATIONS[name]
+    num = augment.find(settings["augment.name"]).num_buckets
+    return settings | ({} if num is None else {"buckets.num": num}) | chosen.get(name, {})
+
+
 def trials() -> list[Settings]:
     """Returns the settings of runs that choose one setting of each method of TRIALS.
 
@@ -86,9 +93,9 @@ def trials() -> list[Settings]:
     found = []
     for name, (field, values) in TRIALS.items():
         if name in AUGMENTATIONS:
-            settings = _in_buckets(AUGMENTATIONS[name]) | ONE_HOT
+            settings = moved(name, {}) | ONE_HOT
         else:
-            settings = AUGMENTATIONS["augmix"] | RULES.get(name, AUTOLABEL)
+            settings = moved("augmix", {}) | RULES.get(name, AUTOLABEL)
         found += [settings | {field: value} for value in values]
     return found
 
@@ -103,18 +110,11 @@ def runs(
       bases: augmentations of the rules.
     """
     found = []
-    for name, settings in AUGMENTATIONS.items():
-        settings = _in_buckets(settings) | chosen.get(name, {})
+    for name in AUGMENTATIONS:
+        settings = moved(name, chosen)
         views = ALL_VIEWS if "loss.jsd" in settings else {}
         found += [settings | ONE_HOT, settings | views | AUTOLABEL | chosen.get("autolabel", {})]
     for name, settings in RULES.items():
         for base in BASES.get(name, bases):
-            moved = _in_buckets(AUGMENTATIONS[base]) | chosen.get(base, {})
-            found.append(moved | settings | chosen.get(name, {}))
+            found.append(moved(base, chosen) | settings | chosen.get(name, {}))
     return found
-
-
-def _in_buckets(settings: Settings) -> Settings:
-    """Adds the number of buckets that an augmentation has in tables."""
-    num = augment.find(settings["augment.name"]).num_buckets
-    return settings | ({} if num is None else {"buckets.num": num})

@@ -43,8 +43,6 @@ def _vary(field: str, values: Iterable[Any]) -> tuple[Settings, ...]:
 
 STUDIES: dict[str, tuple[Settings, ...]] = {
     "rules": RULES,
-    # For tables of several augmentations on small data.
-    "short": (ONE_HOT, {"labels.rule": "smoothing", "labels.smoothing": 0.1}, AUTOLABEL),
     "alpha": _vary("labels.alpha", (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)),
     "buckets": _vary("buckets.num", (1, 2, 3, 5, 10)),
     "images": _vary("calibration.images_per_update", (12, 24, 48, 96, 0)),
@@ -95,6 +93,8 @@ STUDIES: dict[str, tuple[Settings, ...]] = {
             for alpha in (0.1, 0.3, 1.0)
         ),
     ),
+    # For tables of several augmentations on small data.
+    "short": (ONE_HOT, {"labels.rule": "smoothing", "labels.smoothing": 0.1}, AUTOLABEL),
 }
 
 

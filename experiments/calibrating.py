@@ -41,7 +41,9 @@ def evaluate(
     test = datasets.in_memory(run.dataset.test)
     clean = calibrated.clean_outputs(predictor, test, reference)
     few = datasets.first(test, examples, "--examples")
-    shifted = calibrated.corrupted_outputs(predictor, few, reference) if corrupted else None
+    shifted = None
+    if corrupted:
+        shifted = calibrated.corrupted_outputs(predictor, few, reference, run.dataset)
     if dump:
         calibrated.dump(dump, pool, clean, shifted)
     measured = calibrated.evaluate(calibrated.fit(pool, table), clean, shifted, table)

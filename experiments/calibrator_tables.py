@@ -5,7 +5,8 @@ import pathlib
 import pandas as pd
 
 from autolabel_jax import files
-from experiments.reporting import compare, rendering
+from experiments.reporting import frame as frames
+from experiments.reporting import rendering
 
 BASELINE = "temperature"
 BED = ["dataset", "model", "augmentation", "train_examples"]
@@ -59,7 +60,7 @@ def with_interval(values: pd.Series, factor: float = 1, decimals: int = 4) -> st
     """Returns the mean of differences and its 95 % interval, if several: '-.5 [-.8, -.2]'."""
     if len(values) == 1:
         return f"{factor * values.iloc[0]:+.{decimals}f}"
-    mean, half = compare.interval(values)
+    mean, half = frames.interval(values)
     mean, low, high = (f"{factor * x:+.{decimals}f}" for x in (mean, mean - half, mean + half))
     return f"{mean} [{low}, {high}]"
 
@@ -73,7 +74,7 @@ def by_bed(differences: pd.DataFrame) -> pd.DataFrame:
     seeds = differences.reset_index("seed")["seed"].groupby(level=BED).transform("nunique")
     finished = differences[seeds.to_numpy() >= LEAST_SEEDS]
     groups = finished.groupby(level=["calibrator", *BED])
-    means, half = groups.mean(), groups.agg(lambda values: compare.interval(values)[1])
+    means, half = groups.mean(), groups.agg(lambda values: frames.interval(values)[1])
     asked = {
         "all three lower": (means + half < 0)[DECIDING].all(axis=1),
         "one of them higher": (means - half > 0)[DECIDING].any(axis=1),

@@ -20,7 +20,7 @@ from autolabel_jax import files
 from autolabel_jax.run_dir import RunDir
 from configs import base
 from experiments import calibrating, calibrator_tables, launch
-from experiments.reporting import printing
+from experiments.reporting import rendering
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a training run.")
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of the data sets, if it has moved.")
@@ -96,7 +96,7 @@ def _table(rows: list[dict[str, Any]]) -> str:
     for row in rows:
         values = [f"{factor * row[name]:.{n}f}" for name, (_, factor, n) in chosen.items()]
         lines.append([row["calibrator"], *values])
-    return printing.aligned(lines, num_names=1)
+    return rendering.aligned(lines, num_names=1)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from autolabel_jax import processes, trained
 from autolabel_jax.run_dir import RunDir
 from configs import base
 from experiments import evaluation_flags, launch
-from experiments.reporting import printing
+from experiments.reporting import rendering
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a training run.")
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of the data sets, if it has moved.")
@@ -42,8 +42,8 @@ def main(argv: list[str]) -> None:
         return
     if not run_dir.is_finished and result["epochs"] < config.epochs:
         print(f"not finished: {result['epochs']} of {config.epochs} epochs trained")
-    print(printing.result_table([result]))
-    print(f"\n{printing.evaluation_table(result)}")
+    print(rendering.result_table([result]))
+    print(f"\n{rendering.evaluation_table(result)}")
     if "view_names" in asked:
         print(f"\nviews: the image, {result['views']}; {result['views_cost']:.2f} x the time")
 

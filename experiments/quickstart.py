@@ -23,7 +23,7 @@ from autolabel_jax.evaluation import clean
 from autolabel_jax.evaluation.predict import Transform
 from configs import digits_augmix
 from experiments import launch
-from experiments.reporting import plots, printing, run_files, run_plots
+from experiments.reporting import catalogue, plots, rendering, run_files
 
 _WORKDIR = flags.DEFINE_string("workdir", "runs/quickstart", "Folder of the runs.")
 
@@ -84,7 +84,7 @@ def table(results: dict[str, list[dict[str, Any]]]) -> str:
             mean, sd = np.mean(values, axis=0), np.std(values, axis=0, ddof=1)
             cells = [f"{m:.1f} ± {s:.1f}" for m, s in zip(mean, sd, strict=True)]
             rows.append([name, rule, *cells])
-    return printing.aligned(rows, num_names=2)
+    return rendering.aligned(rows, num_names=2)
 
 
 def compare(root: pathlib.Path) -> None:
@@ -101,9 +101,9 @@ def compare(root: pathlib.Path) -> None:
     sizes = results[RULES[0]][0]
     print(f"\n{table(results)}\n\n{EXPLANATION.format(seeds=SEEDS, noise=NOISE, **sizes)}")
     figure = root / "quickstart.png"
-    bins = {rule: run_plots.reliability_bins(root / f"{rule}_0") for rule in RULES}
+    bins = {rule: catalogue.reliability_bins(root / f"{rule}_0") for rule in RULES}
     figure.write_bytes(diagram.png(bins))
-    labels = run_plots.label_confidence(run_files.read(root / "autolabel_0"))
+    labels = catalogue.label_confidence(run_files.read(root / "autolabel_0"))
     curves = plots.save(labels, root, "label_confidence", ["png"])
     print(
         f"\nfigures of seed 0: {figure}, {curves}.png\ntraining curves: tensorboard --logdir {root}"

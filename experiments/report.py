@@ -27,12 +27,11 @@ _TITLE = flags.DEFINE_string("title", "AutoLabel results", "Title of the page.")
 
 def _figure(drawing: catalogue.Drawing) -> dict[str, Any]:
     """Draws a figure for the page, or says why it could not be drawn."""
-    figure: dict[str, Any] = {"title": drawing.title, "alt": drawing.alt, "data": ""}
+    figure = {"title": drawing.title, "alt": drawing.alt, "data": ""}
     try:
-        drawn = drawing.draw()
+        drawn, file = drawing.draw(), io.BytesIO()
     except (ValueError, FileNotFoundError) as error:
         return figure | {"reason": str(error)}
-    file = io.BytesIO()
     drawn.savefig(file, format="png", dpi=DPI)
     width, height = (round(DPI * inches) for inches in drawn.get_size_inches())
     plt.close(drawn)

@@ -8,6 +8,7 @@ Text fits the width of the terminal; --all shows all columns. A folder may be a 
 be a packed study. --update regenerates the tables between markers, see docs/sweeps.md.
 """
 
+import functools
 import pathlib
 import sys
 
@@ -24,18 +25,15 @@ _FORMAT = flags.DEFINE_list(
 _ALL = flags.DEFINE_bool("all", False, "Print all columns, also where they do not fit.")
 _OUT = flags.DEFINE_string("out", None, "Folder to write tables.md, .tex, .csv and .html to.")
 _UPDATE = flags.DEFINE_list("update", [], "Documents whose tables to regenerate.")
-_CHECK = flags.DEFINE_bool(
-    "check", False, "With --update: write nothing, exit with 1 if a table differs."
-)
+_CHECK = flags.DEFINE_bool("check", False, "With --update: write nothing, exit with 1 on a change.")
 
 
 def main(argv: list[str]) -> None:
     # Slow to import, and --help needs none of them.
-    from experiments.reporting import documents, frame, printing, rendering, summary
+    from experiments.reporting import frame, rendering, summary
 
     if _UPDATE.value:
-        root = pathlib.Path.cwd()
-        faults = documents.update(_UPDATE.value, argv[1:], root, check=_CHECK.value)
+        faults = summary.update(_UPDATE.value, argv[1:], pathlib.Path.cwd(), check=_CHECK.value)
         sys.exit("\n".join(faults) or 0)
     if _CHECK.value:
         raise ValueError("--check: needs --update=DOCUMENT,…, whose tables are checked")
@@ -44,22 +42,17 @@ def main(argv: list[str]) -> None:
         raise ValueError(f"--format: got {unknown}, expected some of: {', '.join(ENDINGS)}")
     runs = frame.load(argv[1:])
     tables = summary.tables(*runs)
-    wide = printing.ALL if _ALL.value or _OUT.value else printing.width()
-    make = {
-        "text": lambda: rendering.text(tables, wide),
-        "markdown": lambda: rendering.markdown(tables),
-        "latex": lambda: rendering.latex(tables),
-        "csv": lambda: summary.as_csv(*runs),
-        "html": lambda: rendering.html(tables),
-    }
+    wide = rendering.ALL if _ALL.value or _OUT.value else rendering.width()
+    make = {"markdown": rendering.markdown, "latex": rendering.latex, "html": rendering.html}
+    make["text"] = functools.partial(rendering.text, wide=wide)
+    make["csv"] = lambda _: summary.as_csv(*runs)
     for form in forms:
-        made = make[form]()
+        made = make[form](tables)
         if _OUT.value is not None:
             path = pathlib.Path(_OUT.value) / f"tables.{ENDINGS[form]}"
             path.parent.mkdir(parents=True, exist_ok=True)
             files.write_text(path, made)
-            made = path
-        print(made)
+        print(made if _OUT.value is None else path)
 
 
 if __name__ == "__main__":

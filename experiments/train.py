@@ -16,7 +16,7 @@ from autolabel_jax import metric_writer, processes, train
 from autolabel_jax.run_dir import RunDir
 from configs import base
 from experiments import config_flag, launch
-from experiments.reporting import printing
+from experiments.reporting import rendering
 
 _CONFIG = config_flag.define()
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of all files of the run.")
@@ -36,7 +36,7 @@ def main(argv: list[str]) -> None:
         print(stopped, file=sys.stderr)
         sys.exit(128 + (stop.signal or signal.SIGTERM))  # the signal of another process
     if processes.is_first():
-        print(printing.result_table([result]))
+        print(rendering.result_table([result]))
         missing = metric_writer.missing_epochs(RunDir(_WORKDIR.value))
         but = f"; metrics of epochs {missing} are missing" if missing else ""
         print(f"results are in {_WORKDIR.value}{but}")

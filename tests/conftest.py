@@ -25,6 +25,7 @@ os.environ |= {
 # Files that take longest. A long one that begins last would run on alone.
 LONG = ("train", "distributed", "numerics", "evaluation_calibrated", "extending", "experiments")
 LONG += ("attacks", "train_step", "models", "diagnose", "figures", "sweep", "corruptions", "method")
+LONG += ("views", "trained", "train_streamed", "results", "tables", "predictor", "label_examples")
 
 
 def pytest_configure(config):

@@ -2,6 +2,6 @@
 
 import experiments.launch  # noqa: F401
 import experiments.reporting.catalogue  # noqa: F401
-import experiments.reporting.documents  # noqa: F401
+import experiments.reporting.summary  # noqa: F401
 from autolabel_jax import train, trained  # noqa: F401
 from configs import base  # noqa: F401

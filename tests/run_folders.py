@@ -5,7 +5,7 @@ import pathlib
 
 import numpy as np
 
-from experiments.reporting import documents
+from experiments.reporting import summary
 
 CONFIG = {
     "name": "by_hand",
@@ -118,5 +118,5 @@ def regenerated(text: str, name: str, root: pathlib.Path) -> str:
     """The text of a document after its tables were made of the runs below root."""
     path = root / name
     path.write_text(text)
-    assert documents.update([str(path)], [], root, check=False) == []
+    assert summary.update([str(path)], [], root, check=False) == []
     return path.read_text()

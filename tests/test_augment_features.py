@@ -67,7 +67,10 @@ def test_noise_has_the_root_mean_square_of_its_distance(shape, kind):
     np.testing.assert_array_equal(move(method, clean, 0.0).input, clean.astype(np.float32))
 
 
-@pytest.mark.parametrize("most", [0.3, 0.5, 1.0])
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize("most", [0.5, *(pytest.param(x, marks=SLOW) for x in (0.3, 1.0))])
 def test_masks_hide_a_whole_number_of_features(most):
     method = FeatureMasking(max_hidden=most).for_data(dataset_of((6,)))
     drawn = method.draw(jax.random.key(0), DRAWS)

@@ -17,6 +17,7 @@ from autolabel_jax.datasets import Dataset, Split
 from autolabel_jax.evaluation import run as evaluation_run
 from autolabel_jax.predictor import exporting
 from autolabel_jax.run_dir import RunDir
+from experiments import calibrating
 
 NAMES = ("height", "colour", "weight", "label")
 
@@ -153,6 +154,20 @@ def test_a_calibrator_is_fitted_on_moves_of_the_kind(run):
     restored = trained.restore(run / "run", config)
     info = exporting.export(restored, run / "calibrated", calibrator="pooled_temperature")
     assert info["calibrator"]["name"] == "pooled_temperature" and info["encoding"]["columns"]
+
+
+def test_calibrators_are_compared_on_corruptions_of_the_kind(run):
+    config = RunDir(run / "run").load_config(defaults.base())
+    rows = {
+        row["calibrator"]: row for row in calibrating.evaluate(run / "run", config, corrupted=True)
+    }
+    assert {"none", "temperature", "pooled_temperature"} <= {*rows}
+    assert "unrelated_ece" not in rows["none"]  # of images
+    # Without a calibrator, the figures are those of the run's own evaluation.
+    result = trained.evaluate(run / "run", config, corrupted=True)
+    for name in ("accuracy", "ece", "nll"):
+        found = rows["none"][f"corrupted_{name}"]
+        assert found == pytest.approx(result[f"corrupted_{name}"], abs=2e-5)
 
 
 def test_units_of_other_kinds():

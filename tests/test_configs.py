@@ -13,7 +13,9 @@ from experiments import config_flag
 from experiments.sweeping import runs as sweep_runs
 
 FOLDER = pathlib.Path(base.__file__).parent
-NAMES = sorted(p.stem for p in FOLDER.glob("*.py") if p.stem not in ("base", "sweeps", "__init__"))
+NAMES = sorted(
+    p.stem for p in FOLDER.glob("*.py") if p.stem not in ("base", "methods", "sweeps", "__init__")
+)
 
 
 def get(name, arg=None):

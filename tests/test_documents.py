@@ -6,7 +6,7 @@ import helpers
 import pytest
 import run_folders
 
-from experiments.reporting import documents
+from experiments.reporting import summary
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def document(marker, inside=""):
 def made(root, marker):
     """Lines between the markers."""
     text = run_folders.regenerated(document(marker, "\nold\n"), "doc.md", root)
-    inside = documents.split(text, "doc.md")[2].removeprefix("\n")
+    inside = summary.split(text, "doc.md")[2].removeprefix("\n")
     assert text == document(marker, inside)
     return inside.splitlines()
 
@@ -89,7 +89,7 @@ def test_without_a_choice_all_tables_and_what_was_left_out(root):
 def test_what_stands_between_no_markers_is_left_alone(root):
     text = "    <!-- tables shown -->\n\n| a | 1 ± 2 |\n"
     assert run_folders.regenerated(text, "doc.md", root) == text
-    assert documents.split(text, "doc.md") == [text]
+    assert summary.split(text, "doc.md") == [text]
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_errors_name_the_document_the_line_and_what_would_do(root, text, message
 def test_runs_that_no_block_shows(root):
     path = root / "doc.md"
     path.write_text(document("results/a", "\nformer\n"))
-    faults = documents.update([str(path)], [str(root / "results")], root, check=False)
+    faults = summary.update([str(path)], [str(root / "results")], root, check=False)
     assert faults == [f"{root / 'results' / 'b' / 'x'}: no tables of it in {path}"]
     assert "former" not in path.read_text()
 
@@ -154,9 +154,9 @@ def test_the_command_checks_and_updates(root):
     assert "Traceback" not in checked.stderr
     assert helpers.command(*arguments).returncode == 0
     assert "| mixup | one_hot | 1 | 5.00 |" in path.read_text()
-    assert documents.update([str(path)], [str(runs)], root, check=True) == []
+    assert summary.update([str(path)], [str(runs)], root, check=True) == []
     path.write_text(path.read_text().replace(f"{runs}/a {runs}/b", f"{runs}/b"))
-    faults = documents.update([str(path)], [str(runs)], root, check=True)
+    faults = summary.update([str(path)], [str(runs)], root, check=True)
     assert f"{runs}/a/one_hot_0: no tables of it in {path}" in faults
 
 

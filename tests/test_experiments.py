@@ -9,7 +9,7 @@ import pytest
 
 from autolabel_jax import files
 from experiments import quickstart
-from experiments.reporting import printing
+from experiments.reporting import rendering
 
 FIELDS = {
     *("name", "dataset", "model", "augmentation", "label_rule", "seed", "epochs"),
@@ -136,7 +136,7 @@ def test_table_by_hand():
             **{"seed": 0, "accuracy": 0.98765, "nll": 0.1},
         },
     ]
-    assert printing.result_table(results).splitlines() == [
+    assert rendering.result_table(results).splitlines() == [
         "augmentation  labels                 seed  accuracy %     NLL",
         "─" * 61,
         "augmix        one_hot                   1       50.00  2.0000",
@@ -150,7 +150,7 @@ def test_table_of_one_evaluation_by_hand():
         **{"accuracy_ts": 0.9, "corrupted_accuracy": 0.7, "corrupted_ece": 0.2},
         **{"corrupted_accuracy_vs": 0.71, "pgd20_accuracy": 0.0, "pgd20_ece": 0.8},
     }
-    assert printing.evaluation_table(result).splitlines() == [
+    assert rendering.evaluation_table(result).splitlines() == [
         "test images                   accuracy %  accuracy % (VS)  ECE %  ECE % (TS)",
         "─" * 76,
         "clean               90.00 [88.00, 91.50]                    5.00        1.00",

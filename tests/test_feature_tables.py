@@ -102,6 +102,11 @@ def test_a_bad_column_is_named(column, message):
         tables.encode("t.csv", {"x": column}, fit({"x": column}))
 
 
+def test_texts_of_digits_are_categories():
+    found = tables.encode("t", {"zip": [10, 20, 10]}, fit({"zip": ["10", "20", "30"] * 2}))
+    np.testing.assert_array_equal(found, [[1, 0, 0], [0, 1, 0], [1, 0, 0]])
+
+
 def test_a_column_of_names_is_refused():
     names = [f"row {i}" for i in range(300)]
     with pytest.raises(ValueError, match=r"'x' has 300 different texts, must be at most 200"):

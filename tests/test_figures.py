@@ -16,14 +16,7 @@ from PIL import Image
 from scipy import stats
 
 from autolabel_jax import datasets
-from experiments.reporting import (
-    catalogue,
-    comparison_plots,
-    frame,
-    plots,
-    run_files,
-    run_plots,
-)
+from experiments.reporting import catalogue, frame, plots, run_files
 
 matplotlib.use("Agg")
 
@@ -52,7 +45,7 @@ def test_label_confidence_over_epochs(tmp_path):
     ]
     settings = {"augment__max_depth": 2, "epochs": 4}
     run = one(tmp_path, rule="autolabel", settings=settings, lines=lines)
-    figure = run_plots.label_confidence(run)
+    figure = catalogue.label_confidence(run)
     assert figure.get_suptitle() == "digits, mlp-16, augmix, autolabel, seed 0"
     assert [axes.get_title() for axes in figure.axes] == ["chain depth 1", "chain depth 2"]
     assert figure_checks.legend_texts(figure) == [
@@ -90,7 +83,7 @@ def test_edges_are_those_of_the_training(tmp_path, edges, calibration):
 def test_buckets_of_distances_in_the_data_are_numbered(tmp_path):
     settings = {"augment__name": "given", "buckets__edges": "equal_mass"}
     run = one(tmp_path, settings=settings)
-    figure = run_plots.label_confidence(run)
+    figure = catalogue.label_confidence(run)
     assert figure_checks.legend_texts(figure) == [
         "interval 1 of 3",
         "interval 2 of 3",
@@ -101,7 +94,7 @@ def test_buckets_of_distances_in_the_data_are_numbered(tmp_path):
 def test_buckets_that_do_not_fit_are_refused(tmp_path):
     run = one(tmp_path, settings={"buckets__num": 2})
     with pytest.raises(ValueError, match=r"buckets.num=2 .* holds \[3\] buckets"):
-        run_plots.label_confidence(run)
+        catalogue.label_confidence(run)
 
 
 def by_hand(logits, label, num_bins=15):
@@ -122,7 +115,7 @@ def test_reliability_bars_counts_and_bands(tmp_path):
     run_folders.write_logits(run.workdir, n=1500)
     with np.load(run.workdir / "test_logits.npz") as saved:
         count, accuracy, confidence = by_hand(saved["logits"], saved["label"])
-    figure = run_plots.reliability(run)
+    figure = catalogue.reliability(run)
     diagram, counts = figure.axes
     filled = count > 0
     bars = [c for c in diagram.containers if isinstance(c, BarContainer)]
@@ -136,7 +129,7 @@ def test_reliability_bars_counts_and_bands(tmp_path):
     title = f"digits, mlp-16, augmix, one_hot, seed 0\nECE {100 * ece:.1f} %"
     assert diagram.get_title() == title
     # A binomial bin's 95 % band has a half width near 1.96 standard errors.
-    bins = run_plots.reliability_bins(run.workdir)
+    bins = catalogue.reliability_bins(run.workdir)
     large = (count >= 40) & (accuracy < 0.95)
     assert large.any()
     half = 1.96 * np.sqrt(accuracy * (1 - accuracy) / np.maximum(count, 1))
@@ -153,7 +146,7 @@ def test_reliability_bars_counts_and_bands(tmp_path):
 def test_logits_that_do_not_fit_are_refused(tmp_path, arrays, message):
     np.savez(tmp_path / "test_logits.npz", **arrays)
     with pytest.raises(ValueError, match=f"{re.escape(str(tmp_path))}.*{message}"):
-        run_plots.reliability_bins(tmp_path)
+        catalogue.reliability_bins(tmp_path)
 
 
 def some_runs(tmp_path, seeds=(0, 1, 2), eces=(0.06, 0.03), settings=None, **extra):
@@ -167,7 +160,7 @@ def some_runs(tmp_path, seeds=(0, 1, 2), eces=(0.06, 0.03), settings=None, **ext
 
 
 def test_accuracy_against_ece_has_a_mark_a_run(tmp_path):
-    figure = comparison_plots.accuracy_against_ece(frame.make(some_runs(tmp_path)))
+    figure = catalogue.accuracy_against_ece(frame.make(some_runs(tmp_path)))
     (axes,) = figure.axes
     assert axes.get_title() == "digits, mlp-16, augmix\n300 images, 2 epochs, seeds: 3"
     assert figure_checks.legend_texts(figure) == ["one_hot", "autolabel"]
@@ -182,7 +175,7 @@ def test_accuracy_against_ece_has_a_mark_a_run(tmp_path):
 @pytest.mark.parametrize("accuracy", [0.995, 0.9, 0.05])
 def test_its_axes_do_not_exaggerate(tmp_path, accuracy):
     runs = some_runs(tmp_path, eces=(0.01, 0.011), seeds=[0], accuracy=accuracy)
-    (axes,) = comparison_plots.accuracy_against_ece(frame.make(runs)).axes
+    (axes,) = catalogue.accuracy_against_ece(frame.make(runs)).axes
     assert axes.get_ylim() == (0, 5)
     low, high = axes.get_xlim()
     assert high - low >= 10 - 1e-9 and low < 100 * accuracy < high <= 100
@@ -190,7 +183,7 @@ def test_its_axes_do_not_exaggerate(tmp_path, accuracy):
 
 def test_ece_against_severity(tmp_path):
     runs = frame.make(some_runs(tmp_path, **SEVERITIES))
-    figure = comparison_plots.ece_against_severity(runs)
+    figure = catalogue.ece_against_severity(runs)
     before, after = figure.axes
     budget = "digits, mlp-16, augmix\n300 images, 2 epochs, seeds: 3\n"
     assert before.get_title() == f"{budget}before temperature scaling"
@@ -232,7 +225,7 @@ def test_differences_are_those_of_the_table_with_scipys_intervals(tmp_path):
             name = f"{augmentation}_{rule}_{seed}"
             one(tmp_path, name, rule=rule, seed=seed, settings=settings, **given)
     runs, _ = frame.load([str(tmp_path)])
-    figure = comparison_plots.differences(runs)
+    figure = catalogue.differences(runs)
     ece, axes = figure.axes
     assert [place.get_xlabel() for place in figure.axes] == ["ECE %", "NLL"]
     names = [text.get_text() for text in ece.get_yticklabels()]
@@ -247,77 +240,8 @@ def test_differences_are_those_of_the_table_with_scipys_intervals(tmp_path):
 
 
 def test_without_a_baseline_there_are_no_differences(tmp_path):
-    with pytest.raises(ValueError, match="no AutoLabel run has a baseline"):
-        comparison_plots.differences(frame.make(some_runs(tmp_path)[3:]))
-
-
-def write_alphas(tmp_path, **settings):
-    """α = .01 and .1 with two seeds each."""
-    for alpha, eces in {0.1: [0.03, 0.05], 0.01: [0.06, 0.08]}.items():
-        for seed, ece in enumerate(eces):
-            lines = [run_folders.line(e, label_confidence=[alpha, 0.4, 0.6]) for e in range(10)]
-            lines[8]["label_confidence"] = [0.9, 0.7, 0.5]  # the last fifth of ten is two
-            own = settings | {"labels__alpha": alpha, "epochs": 10}
-            name = "_".join(map(str, [*own.values(), seed]))
-            given = {"rule": "autolabel", "seed": seed, "lines": lines, "ece": ece}
-            run_folders.write(tmp_path / name, settings=own, **given)
-
-
-def test_what_a_setting_moves(tmp_path):
-    write_alphas(tmp_path)
-    run_folders.write(tmp_path / "other", rule="autolabel", settings={"buckets__num": 1})
-    run_folders.write(tmp_path / "one_hot")
-    figure = comparison_plots.vary(frame.load([str(tmp_path)])[0], "labels.alpha")
-    panels = {axes.get_ylabel(): axes for axes in figure.axes}
-    assert [text.get_text() for text in panels["ECE %"].get_xticklabels()] == ["0.01", "0.1"]
-    (bars,) = panels["ECE %"].containers
-    np.testing.assert_allclose(bars.lines[0].get_ydata(orig=False), [7, 4])
-    lengths = [np.ptp(segment[:, 1]) for segment in bars.lines[2][0].get_segments()]
-    # The sample standard deviation of two is their gap over the root of two.
-    np.testing.assert_allclose(lengths, 2 * np.array([2, 2]) / np.sqrt(2))
-    (labels,) = panels[comparison_plots.LABEL].containers
-    expected = [(0.9 + 0.7 + 0.5 + alpha + 0.4 + 0.6) / 6 for alpha in (0.01, 0.1)]
-    np.testing.assert_allclose(labels.lines[0].get_ydata(orig=False), expected)
-    assert panels.keys() == {"ECE %", "NLL", "accuracy %", comparison_plots.LABEL}
-    figure_checks.assert_readable(figure)
-
-
-def test_other_settings_that_differ_make_other_curves(tmp_path):
-    write_alphas(tmp_path, buckets__num=3)
-    write_alphas(tmp_path, buckets__num=1)
-    figure = comparison_plots.vary(frame.load([str(tmp_path)])[0], "labels.alpha")
-    names = ["buckets.num=1", "buckets.num=3"]
-    assert figure_checks.legend_texts(figure) == names
-
-
-@pytest.mark.parametrize("field", ["labels.alhpa", "labels.smoothing", "seed", "buckets.num"])
-def test_fields_that_no_runs_differ_in_alone(tmp_path, field):
-    write_alphas(tmp_path)
-    for runs in (frame.load([str(tmp_path)])[0], frame.make([])):
-        with pytest.raises(ValueError, match=f"--vary={field}: no two AutoLabel runs differ in it"):
-            comparison_plots.vary(runs, field)
-
-
-def test_sizes_that_follow_from_a_setting_do_not_split_its_curve(tmp_path):
-    """And all images, 0, are more than some."""
-    for images, size in ((0, 150), (30, 30), (100, 100)):
-        settings = {"calibration__images": images}
-        given = {"rule": "autolabel", "calibration_examples": size, "train_examples": 300 - size}
-        run_folders.write(tmp_path / f"{images}", settings=settings, **given)
-    figure = comparison_plots.vary(frame.load([str(tmp_path)])[0], "calibration.images")
-    ticks = [text.get_text() for text in figure.axes[0].get_xticklabels()]
-    assert ticks == ["30", "100", "all"]
-
-
-def test_the_command_draws_what_is_asked_for(tmp_path):
-    write_alphas(tmp_path / "runs")
-    out = tmp_path / "figures"
-    command = ("-m", "experiments.figures", tmp_path / "runs", f"--out={out}", "--format=png,svg")
-    done = helpers.command(*command, "--vary=labels.alpha,seed")
-    assert done.returncode == 0, done.stderr
-    files = {path.name for path in out.iterdir()}
-    assert files == {"vary_labels.alpha.png", "vary_labels.alpha.svg"}
-    assert "not drawn: vary_seed: --vary=seed: no two AutoLabel runs" in done.stderr
+    drawings = catalogue.of_runs(frame.make(some_runs(tmp_path)[3:]))
+    assert [d.name for d in drawings] == ["accuracy_against_ece"]
 
 
 def shown(figure):
@@ -331,7 +255,7 @@ def test_sample_images_of_mixup_are_mixtures(tmp_path):
     """Each is clean plus a share γ of the way to another digit, γ inside the bucket."""
     config = helpers.small_config(augment__name="mixup", buckets__num=2)
     (tmp_path / "config.json").write_text(config.to_json())
-    pictures = shown(run_plots.bucket_images(run_files.read(tmp_path)))
+    pictures = shown(catalogue.bucket_images(run_files.read(tmp_path)))
     assert pictures.shape[:2] == (2, 3)
     others = datasets.load(config).calibration.input[:16] / 255
     for row in range(2):
@@ -366,7 +290,7 @@ def test_sample_images_are_of_a_run_that_learns_in_each_block(tmp_path):
 def test_sample_images_that_cannot_be(tmp_path, name):
     run = one(tmp_path, settings={"augment__name": name})
     with pytest.raises(ValueError, match=f"augment.name: '{name}' cannot move images alone"):
-        run_plots.bucket_images(run)
+        catalogue.bucket_images(run)
 
 
 def test_label_confidence_is_below_the_sample_images(tmp_path):
@@ -374,7 +298,7 @@ def test_label_confidence_is_below_the_sample_images(tmp_path):
     (tmp_path / "config.json").write_text(config.to_json())
     line = run_folders.line(0, label_confidence=[1, 0.95, None, 0.6155])
     (tmp_path / "metrics.jsonl").write_text(json.dumps(line))
-    figure = run_plots.bucket_images(run_files.read(tmp_path))
+    figure = catalogue.bucket_images(run_files.read(tmp_path))
     assert figure.get_suptitle() == "digits, mlp-8, augmix, autolabel, seed 0, after epoch 1"
     axes = np.reshape(figure.axes, (4, 3))
     titles = ["clean", "distance\n0-.5", "distance\n.5-1"]
@@ -414,7 +338,7 @@ def test_colours_are_okabe_and_itos():
 def test_saved_figures_are_the_same_in_every_byte_and_closed(tmp_path):
     run = one(tmp_path)
     for name in ("a", "b"):
-        path = plots.save(run_plots.label_confidence(run), tmp_path / "out", name, plots.FORMATS)
+        path = plots.save(catalogue.label_confidence(run), tmp_path / "out", name, plots.FORMATS)
         assert path == tmp_path / "out" / name
     for form in plots.FORMATS:
         one_file, other = (tmp_path / "out" / f"{name}.{form}" for name in ("a", "b"))

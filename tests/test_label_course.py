@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import run_folders
 
-from experiments.reporting import compare, run_files, summary
 from experiments.reporting import frame as frames
+from experiments.reporting import run_files, summary
 
 # Six epochs, two buckets; the second one is empty in epochs 4 and 5 (None).
 LABEL = [[0.9, 0.5], [0.8, 0.7], [1.0, 0.6], [0.9, 0.6], [1.0, 0.6], [1.0, 0.8]]
@@ -29,7 +29,7 @@ def write(workdir, **more):
 
 
 def course(root):
-    return compare.courses(frames.load([str(root)])[0]).loc[0]
+    return frames.courses(frames.load([str(root)])[0]).loc[0]
 
 
 def test_by_hand(tmp_path):

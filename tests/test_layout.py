@@ -11,7 +11,7 @@ LIBRARY = ROOT / "autolabel_jax"
 
 # Each row may import the rows above it; modules of one row do not import each other.
 ORDER = (
-    ("types", "processes", "files", "registry", "progress"),
+    ("types", "processes", "files", "registry", "progress", "programs"),
     ("limits", "audio_ops"),
     ("datasets",),
     ("input_pipeline",),

@@ -10,7 +10,7 @@ import run_folders
 from pyarrow import parquet
 
 from experiments import packing
-from experiments.reporting import catalogue, documents, run_files
+from experiments.reporting import catalogue, run_files, summary
 from experiments.reporting import frame as frames
 
 NAMES = ("one_hot_0", "autolabel_0", "autolabel_1")
@@ -169,7 +169,7 @@ def test_tables_and_documents_are_those_of_the_folders(runs, study, tmp_path):
     for name in ("study", "study.jsonl"):
         path.write_text(marker.replace("study", name))
         asked = [str(path)], [str(tmp_path / "results")], study.parent
-        assert documents.update(*asked, check=False) == []
+        assert summary.update(*asked, check=False) == []
     assert frames.load([str(study)])[1].empty
 
 

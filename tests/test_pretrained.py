@@ -19,7 +19,7 @@ from autolabel_jax.models import pretrained
 from autolabel_jax.models.layers import batch_norm, conv
 from autolabel_jax.run_dir import RunDir
 from configs import base
-from experiments.reporting import methods, run_files
+from experiments.reporting import naming, run_files
 from tools import efficientnet_lite0
 
 OWN = f"{__name__}:Tiny"
@@ -272,12 +272,10 @@ def test_a_run_that_starts_again_needs_the_same_weights(finished, tmp_path):
 
 
 def test_tables_tell_networks_and_weights_apart():
-    config = methods.DEFAULTS | {"model.name": "resnet18"}
-    assert methods.model_name(config) == "resnet18"
-    assert (
-        methods.model_name(config | {"model.photograph_stem": True}) == "resnet18-photograph_stem"
-    )
-    assert methods.model_name(config | {"model.name": "vit"}) == "vit-tiny-16"
+    config = naming.DEFAULTS | {"model.name": "resnet18"}
+    assert naming.model_name(config) == "resnet18"
+    assert naming.model_name(config | {"model.photograph_stem": True}) == "resnet18-photograph_stem"
+    assert naming.model_name(config | {"model.name": "vit"}) == "vit-tiny-16"
     runs = [
         run_files.RunRecord(
             pathlib.Path("a"), config | changes, [], {"revision": "", "init_from_sha256": sha256}

@@ -4,7 +4,7 @@ from decimal import Decimal
 
 import pytest
 
-from experiments.reporting import columns
+from experiments.reporting import naming
 
 CONFIG = {
     "dataset": "cifar10",
@@ -21,9 +21,9 @@ def changed(**changes):
 
 
 def test_every_row_has_a_source_and_fractions_and_none_is_of_the_autolabel_paper():
-    rows = columns.PUBLISHED
+    rows = naming.PUBLISHED
     assert (rows[["row", "dataset", "model", "source"]] != "").all(axis=None)
-    fractions = rows[list(columns.PUBLISHED_METRICS)].replace("", None).astype(float)
+    fractions = rows[list(naming.PUBLISHED_METRICS)].replace("", None).astype(float)
     assert fractions.notna().any(axis=1).all() and len(rows) == 25
     assert fractions.min().min() > 0 and fractions.max().max() < 1
     assert set(rows["label_rule"]) == {"one_hot", "smoothing"}
@@ -49,7 +49,7 @@ def test_every_row_has_a_source_and_fractions_and_none_is_of_the_autolabel_paper
     ],
 )
 def test_row_beside_a_run(changes, model, metric, value):
-    row = columns.published_beside(changed(**changes), model)
+    row = naming.published_beside(changed(**changes), model)
     assert Decimal(row[metric]) == Decimal(value) and row["model"] == model
 
 
@@ -65,4 +65,4 @@ def test_row_beside_a_run(changes, model, metric, value):
     ],
 )
 def test_no_row_beside_another_run(changes, model):
-    assert columns.published_beside(changed(**changes), model) is None
+    assert naming.published_beside(changed(**changes), model) is None

@@ -12,8 +12,8 @@ from scipy import stats
 
 from autolabel_jax import files
 from experiments import calibrator_tables
-from experiments.reporting import documents, run_files
 from experiments.reporting import frame as frames
+from experiments.reporting import run_files, summary
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PAGES = ("digits", "cifar10", "cifar100", "settings", "remedies", "candidates")
@@ -29,13 +29,13 @@ def read(name):
 
 def test_tables_are_what_the_runs_give_and_every_study_is_shown(monkeypatch):
     monkeypatch.chdir(ROOT)
-    assert documents.update(DOCUMENTS, ["results"], ROOT, check=True) == []
+    assert summary.update(DOCUMENTS, ["results"], ROOT, check=True) == []
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_every_row_with_a_standard_deviation_is_made(name):
     text = read(name)
-    by_hand = "".join(documents.split(text, name)[::4])
+    by_hand = "".join(summary.split(text, name)[::4])
     assert re.search(r"(?m)^\|.* ± ", text) and not re.search(r"(?m)^\|.* ± ", by_hand)
 
 

@@ -15,16 +15,9 @@ from run_folders import bold, column
 from scipy import stats
 
 import autolabel_jax
-from experiments.reporting import (
-    compare,
-    methods,
-    printing,
-    rendering,
-    run_files,
-    summary,
-)
 from experiments.reporting import frame as frames
-from experiments.reporting.columns import HEADERS, NOTES
+from experiments.reporting import naming, rendering, run_files, summary
+from experiments.reporting.naming import HEADERS, NOTES
 
 # Three seeds where autolabel is better in each; the gap hardly varies, so the test passes.
 ONE_HOT = [0.90, 0.92, 0.91]
@@ -123,7 +116,7 @@ def test_the_test_agrees_with_scipy_on_random_numbers():
     values[:, 1] += np.linspace(-0.06, 0.06, 20)[:, None]
     block, cell, seed = np.indices(values.shape).reshape(3, -1)
     frame = pd.DataFrame({"block": block, "cell": 2 * block + cell, "seed": seed})
-    found = compare.best(frame.assign(accuracy=values.reshape(-1)), ["accuracy"])
+    found = frames.best(frame.assign(accuracy=values.reshape(-1)), ["accuracy"])
     passes = np.array([stats.ttest_rel(*pair).pvalue < 0.05 for pair in values])
     is_higher = np.stack([values.mean(2).argmax(1) == i for i in (0, 1)], axis=1)
     expected = passes[:, None] & is_higher
@@ -213,7 +206,7 @@ def test_rules_have_names_of_their_own_and_stand_in_order(tmp_path):
             settings = changes | {"augment__name": method}
             folder = tmp_path / f"{i:02}_{j:02}"
             run_folders.write(folder, rule=rule, settings=settings)
-            own, _ = methods.label_names(rule, run_files.read(folder).settings)
+            own, _ = naming.label_names(rule, run_files.read(folder).settings)
             assert own == list(RULES)[-1 - j]
     table = tables_of(tmp_path)[0]
     rows = list(zip(column(table, "augmentation"), column(table, "labels")))
@@ -492,7 +485,7 @@ def test_text_fits_its_width_without_cutting_a_number(tmp_path):
 
 def test_text_without_numbers_wraps():
     rows = [["run", "reason"], ["runs/a", "not finished: no result.json; run its command again"]]
-    lines = printing.aligned(rows, num_names=2, wide=30).splitlines()
+    lines = rendering.aligned(rows, num_names=2, wide=30).splitlines()
     assert len(lines) > 3 and max(map(len, lines)) <= 30
     assert "".join(lines).count("result.json") == 1
 

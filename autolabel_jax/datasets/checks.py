@@ -66,6 +66,8 @@ def check_config(config: ConfigDict) -> None:
 
 def _check_kind(config: ConfigDict) -> None:
     """Checks the fields that say what a manifest holds."""
+    if registry.is_external(config.dataset):  # they can be settings of its own
+        return
     registry.Setting(None, choices=("", *KINDS)).check("data.kind", config.data.kind)
     registry.Setting(None, choices=tables.MISSING).check("data.missing", config.data.missing)
     registry.Setting(None, low=0, high=LONGEST).check("data.seconds", config.data.seconds)

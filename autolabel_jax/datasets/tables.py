@@ -143,13 +143,11 @@ def _fit(
 def _check_texts(where: str, name: str, values: Sequence[Any], categories: Sequence[str]) -> None:
     """Refuses a column of numbers with a text among them, and one with too many texts."""
     texts = [text for text in categories if _number(text) is None]
-    if 2 * len(texts) <= len(categories) and len(categories) > 2:
-        row = (
-            1 + next(i for i, value in enumerate(values) if str(value) == texts[0]) if texts else 1
-        )
+    if texts and len(texts) < len(categories) - len(texts) and len(categories) > 2:
+        row = 1 + next(i for i, value in enumerate(values) if str(value) == texts[0])
         raise ValueError(
             f"{where}: column {name!r} holds numbers, but in row {row} the text {texts[0]!r}; "
-            "correct it, or leave the column out of data.columns"
+            "correct it, or, if these are categories, write the numbers as texts, such as 'n3'"
         )
     if len(categories) > MOST_CATEGORIES:
         raise ValueError(

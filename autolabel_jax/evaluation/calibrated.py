@@ -8,7 +8,7 @@ import functools
 import pathlib
 import warnings
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
 import jax
 import numpy as np
@@ -18,11 +18,10 @@ from autolabel_jax.calibrators import TABLE, HeldOut, Method
 from autolabel_jax.calibrators.adjusted import Recentred
 from autolabel_jax.calibrators.base import MissingFeatureError
 from autolabel_jax.calibrators.neighbours import Reference
-from autolabel_jax.datasets import Split
+from autolabel_jax.datasets import Dataset, Split
 from autolabel_jax.evaluation import corrupted, predict
 from autolabel_jax.evaluation.predict import Predictor
 from autolabel_jax.metrics import pairs
-from autolabel_jax.types import Batch
 
 NONE = "none"  # name of the row before calibration
 SEVERE = corruptions.SEVERITIES[-1]
@@ -49,20 +48,28 @@ def clean_outputs(predictor: Predictor, test: Split, reference: Reference | None
     return Outputs(logits, features, test.label)
 
 
-def corrupted_outputs(predictor: Predictor, test: Split, reference: Reference | None) -> Outputs:
-    """Computes the outputs of the 15 corruptions × 5 severities, [15, 5, n, …]."""
-    whole = cast("Batch", input_pipeline.put_split(test, predictor.mesh))
-    sets = corrupted.sets_of(test, predictor.mesh)
+def corrupted_outputs(
+    predictor: Predictor, test: Split, reference: Reference | None, dataset: Dataset | None = None
+) -> Outputs:
+    """Computes the outputs of C corruptions × 5 severities, [C, 5, n, …], 15 of images.
+
+    Args:
+      predictor: the trained model.
+      test: images, or inputs of ``dataset``.
+      reference: features of training inputs.
+      dataset: data set of the inputs, if they are not images.
+    """
+    names = corruptions.names(dataset.spec.kind if dataset else "image")
+    on_device = corrupted.put(test, predictor.mesh, dataset)
     program = functools.partial(predict.logits_and_scalars, reference=reference)
     fetched, waiting = [], []
-    for name in corruptions.CORRUPTIONS:
+    for name in names:
         for severity in corruptions.SEVERITIES:
-            images = sets.take(name, severity, whole, predictor.batch_size, predictor.mesh)
-            waiting.append(predictor.dispatch(images, program=program))
+            waiting.append(corrupted.dispatch(predictor, on_device, name, severity, program))
             if len(waiting) > 2:  # the device works on the next sets while one is fetched
                 fetched.append(waiting.pop(0)())
     fetched += [fetch() for fetch in waiting]
-    shape = len(corruptions.CORRUPTIONS), len(corruptions.SEVERITIES)
+    shape = len(names), len(corruptions.SEVERITIES)
     logits, features = jax.tree.map(
         lambda *sets: np.stack(sets).reshape(*shape, *sets[0].shape), *fetched
     )
@@ -106,7 +113,7 @@ def evaluate(
     Returns:
       Metrics by name of the calibrator: accuracy, ece, nll and auroc of error detection; with
       ``shifted`` also the means over the corrupted sets as ``corrupted_…``, over those of severity
-      5 as ``severe_…``, and over those that are not RELATED as ``unrelated_…``.
+      5 as ``severe_…``, and over those of images that are not RELATED as ``unrelated_…``.
     """
     rows = {}
     for name in (NONE, *fitted):
@@ -168,13 +175,14 @@ def _scores(logits: np.ndarray, label: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def _means(by_set: dict[str, np.ndarray]) -> dict[str, float]:
-    """Computes means over sets, each metric [15, 5]; NaN sets of AUROC do not count."""
-    unrelated = [name not in RELATED for name in corruptions.CORRUPTIONS]
+    """Computes means over sets, each metric [C, 5]; NaN sets of AUROC do not count."""
     chosen = {
         "corrupted": lambda values: values,
         "severe": lambda values: values[:, corruptions.SEVERITIES.index(SEVERE)],
-        "unrelated": lambda values: values[unrelated],
     }
+    if len(by_set["ece"]) == len(corruptions.CORRUPTIONS):  # of images
+        unrelated = [name not in RELATED for name in corruptions.CORRUPTIONS]
+        chosen["unrelated"] = lambda values: values[unrelated]
     return {
         f"{prefix}_{name}": float(np.nanmean(of(values)))
         for prefix, of in chosen.items()

@@ -18,7 +18,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from autolabel_jax import corruptions, input_pipeline
 from autolabel_jax.datasets import Dataset, Split, StreamedSplit
 from autolabel_jax.evaluation import clean
-from autolabel_jax.evaluation.predict import Predictor
+from autolabel_jax.evaluation.predict import Fetch, Predictor, Program
 from autolabel_jax.types import Batch
 
 MOST_BYTES = 2**29  # most memory for cached images, on each device
@@ -98,14 +98,21 @@ def put(split: Split | StreamedSplit, mesh: Mesh, dataset: Dataset | None = None
     return OnDevice(split, whole, sets_of(split, mesh) if cached else None, dataset)
 
 
+def dispatch(
+    predictor: Predictor, test: OnDevice, name: str, severity: int, program: Program | None = None
+) -> Fetch:
+    """Starts one corrupted set on the device; ``program``: see ``predict.make_dispatch``."""
+    settings: dict[str, Any] = {} if program is None else {"program": program}
+    if test.sets is None or isinstance(test.whole, StreamedSplit):
+        return predictor.dispatch(test.whole, test.transform(name, severity), **settings)
+    size, mesh = predictor.batch_size, predictor.mesh
+    whole = test.sets.take(name, severity, test.whole, size, mesh)
+    return predictor.dispatch(whole, **settings)
+
+
 def start(predictor: Predictor, test: OnDevice, name: str, severity: int) -> Callable[[], Finished]:
     """Starts one corrupted set on the device; the returned function waits for its metrics."""
-    if test.sets is None or isinstance(test.whole, StreamedSplit):
-        fetch = predictor.dispatch(test.whole, test.transform(name, severity))
-    else:
-        fetch = predictor.dispatch(
-            test.sets.take(name, severity, test.whole, predictor.batch_size, predictor.mesh)
-        )
+    fetch = dispatch(predictor, test, name, severity)
     return lambda: finish(predictor, fetch(), test.split.label)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from autolabel_jax import augment
-from experiments.reporting import methods, printing
+from experiments.reporting import naming, rendering
 
 # Columns of the change of images; for uint8 images the mean change is in grey levels.
 CHANGES = {True: ("mean l2", "mean |change| /255"), False: ("mean l2", "mean |change|")}
@@ -33,7 +33,7 @@ def buckets(part: dict[str, Any], augmentation: str) -> str:
     grouped = max(part["group"]) > 0
     header = [augment.find(augmentation).group_name, *header]
     table = [row if grouped else row[1:] for row in [header, *rows]]
-    return printing.aligned(table, num_names=2 if grouped else 1)
+    return rendering.aligned(table, num_names=2 if grouped else 1)
 
 
 def beyond(part: dict[str, Any]) -> str:
@@ -52,7 +52,7 @@ def beyond(part: dict[str, Any]) -> str:
                 f"{part['temperature'][n]:.3f}",
             ]
         )
-    return printing.aligned(rows, num_names=3)
+    return rendering.aligned(rows, num_names=3)
 
 
 def affinity(part: dict[str, Any], wanted: Sequence[dict[str, Any]], own: dict[str, Any]) -> str:
@@ -81,7 +81,7 @@ def affinity(part: dict[str, Any], wanted: Sequence[dict[str, Any]], own: dict[s
                 _number(by_run.get("diversity"), 1, 3) if settings == own else "",
             ]
         )
-    lines = [printing.aligned([header, *rows], num_names=1)] if rows else []
+    lines = [rendering.aligned([header, *rows], num_names=1)] if rows else []
     if rows:
         row = part["rows"][0]
         lines.append(
@@ -118,13 +118,13 @@ def fourier(part: dict[str, Any]) -> str:
             rows.append([f"{name}, {low} to {high}", f"{100 * error[inside].mean():.2f}"])
         low = high + 1
     rows.append(["all", f"{100 * error.mean():.2f}"])
-    table = printing.aligned(rows, num_names=1)
+    table = rendering.aligned(rows, num_names=1)
     return f"{table}\nnorm {part['norm']:.3g}, {part['stamp']['examples']} test images"
 
 
 def _title(settings: dict[str, Any]) -> str:
     values = [f"{name}={value:g}" for name, value in settings.items() if name != "name"]
-    title = methods.title("augment.name", settings["name"])
+    title = naming.title("augment.name", settings["name"])
     return title + (f" ({', '.join(values)})" if values else "")
 
 

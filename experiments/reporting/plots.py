@@ -1,7 +1,4 @@
-"""Shares what all figures have in common: colours, axes, names of runs and buckets, legends, files.
-
-Functions that draw are decorated with ``STYLE``: no text is smaller than eight points.
-"""
+"""Shares what figures have in common: colours, axes, names of runs and buckets, legends, files."""
 
 import itertools
 import math
@@ -18,7 +15,7 @@ from PIL import Image
 
 from autolabel_jax import buckets
 from experiments.reporting import frame as frames
-from experiments.reporting import methods
+from experiments.reporting import naming
 from experiments.reporting.run_files import RunRecord
 
 # Okabe and Ito (2008), "Color Universal Design", without yellow, which is too light on white.
@@ -29,10 +26,11 @@ RC = {"font.size": 9, "axes.titlesize": 9, "figure.titlesize": 9, "legend.fontsi
 RC |= {"xtick.labelsize": 8, "ytick.labelsize": 8, "lines.markersize": 4, "lines.linewidth": 1.3}
 RC |= {"axes.grid": True, "grid.color": "0.9", "axes.axisbelow": True, "errorbar.capsize": 2}
 RC |= {"legend.frameon": False, "figure.constrained_layout.use": True}
-STYLE = plt.rc_context(RC)
+STYLE = plt.rc_context(RC)  # decorates functions that draw: no text is below eight points
 # Endings of files → metadata without a date, so that equal data give equal files.
 FORMATS = {"png": {}, "pdf": {"CreationDate": None}, "svg": {"Date": None}}
 WIDTH = 8  # inches, of a page
+Panels = tuple[Figure, np.ndarray]
 
 
 def style(i: int) -> dict[str, str]:
@@ -41,15 +39,13 @@ def style(i: int) -> dict[str, str]:
     return {"color": COLORS[i % len(COLORS)], "marker": marker, "linestyle": LINES[i % len(LINES)]}
 
 
-def panels(
-    rows: int, columns: int, height: float = 2.3, **settings: Any
-) -> tuple[Figure, np.ndarray]:
+def panels(rows: int, columns: int, height: float = 2.3, **settings: Any) -> Panels:
     """Makes a figure and its axes [rows, columns], each of which is ``height`` inches high."""
     size = (WIDTH if columns > 1 else 0.6 * WIDTH, height * rows)
     return plt.subplots(rows, columns, figsize=size, squeeze=False, **settings)
 
 
-def grid(num: int, **settings: Any) -> tuple[Figure, np.ndarray]:
+def grid(num: int, **settings: Any) -> Panels:
     """Makes a figure with ``num`` axes in rows of three, as an array [num]."""
     figure, axes = panels(math.ceil(num / 3), min(num, 3), **settings)
     for place in axes.flat[num:]:
@@ -95,41 +91,34 @@ def save(
 
 
 def block_title(runs: pd.DataFrame) -> str:
-    """Names data set, model, augmentation and budget of some runs, in two lines."""
-    names = {name: span(runs[name]) for name in frames.NAMES}
-    names["seeds"] = span(runs.groupby("cell").size())
+    """Names data set, model, augmentation and budget ('3', or '2 to 5') of runs, in two lines."""
+    found = {name: runs[name] for name in frames.NAMES} | {"seeds": runs.groupby("cell").size()}
+    ends = {name: dict.fromkeys((own.min(), own.max())) for name, own in found.items()}
+    names = {name: " to ".join(map(str, own)) for name, own in ends.items()}
     text = "{dataset}, {model}, {augmentation}\n{train_examples} images, {epochs} epochs, "
     return (text + "seeds: {seeds}").format(**names)
-
-
-def span(values: pd.Series) -> str:
-    """Writes values as '3', or as '2 to 5' if they differ."""
-    found = sorted(values.unique())
-    return " to ".join(map(str, found[:: max(len(found) - 1, 1)]))
 
 
 def run_title(run: RunRecord) -> str:
     """Returns 'digits, mlp-256, augmix, autolabel, seed 0', of what the config holds."""
     config = run.config
-    names = [config.get("dataset"), methods.model_name(config) if "model.name" in config else None]
+    names = [config.get("dataset"), "model.name" in config and naming.model_name(config)]
     for field in ("augment.name", "labels.rule"):
-        names.append(methods.title(field, config[field]) if field in config else None)
-    names.append(f"seed {config['seed']}" if "seed" in config else None)
+        names.append(field in config and naming.title(field, config[field]))
+    names.append("seed" in config and f"seed {config['seed']}")
     return ", ".join(filter(None, names))
 
 
 def group_name(run: RunRecord, group: int, num_groups: int) -> str:
     """Names a group of buckets, the discrete part of the distance; '' if there is only one."""
-    method = methods.find("augment.name", run.config.get("augment.name"))
-    name = "group" if method is None else method.group_name
-    return f"{name} {group + 1}" if num_groups > 1 else ""
+    method = naming.find("augment.name", run.config.get("augment.name"))
+    return f"{getattr(method, 'group_name', 'group')} {group + 1}" if num_groups > 1 else ""
 
 
 def edges(run: RunRecord) -> np.ndarray | None:
     """Returns the edges of held-out images, float [M + 1]; None if they depend on the data."""
     own = run.full_config.buckets
-    kind = own.calibration_edges or own.edges
-    is_known = kind == "equal_width" or own.num == 1
+    is_known = own.num == 1 or (own.calibration_edges or own.edges) == "equal_width"
     return buckets.make_edges("equal_width", own.num) if is_known else None
 
 

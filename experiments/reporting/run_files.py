@@ -2,8 +2,7 @@
 
 A row of a study such as ``results/digits.jsonl`` holds ``name`` of the folder, ``config``,
 ``result``, and ``epochs``, the number of lines of ``metrics.jsonl``. These lines are rows of
-``results/curves.parquet``, with ``study`` and ``name``. The path of a packed run is that of its
-folder, ``results/digits/NAME``.
+``results/curves.parquet``. The path of a packed run is that of its folder, ``results/digits/NAME``.
 """
 
 import dataclasses
@@ -21,7 +20,7 @@ from pyarrow import parquet
 
 from autolabel_jax import files, metric_writer, registry, run_dir
 from autolabel_jax.run_dir import RunDir
-from experiments.reporting import methods
+from experiments.reporting import naming
 
 CURVES = ("label_confidence", "bucket_accuracy", "bucket_confidence", "bucket_ece")
 # Fields that describe where a run is stored and what it is called, not what it computes.
@@ -35,16 +34,14 @@ OF_LEARNING = ("labels.update_every", "labels.warmup_epochs", *OF_LABELS[1:])
 OF_MODELS = ("model.init_from", "model.normalization", "model.freeze_batch_norm")
 SIZES = ("train_examples", "calibration_examples", "test_examples")  # of splits, in the result
 RESTORE = "restore the file, or move the folder away"
-
 SUFFIX, CURVES_FILE = ".jsonl", "curves.parquet"
 CALIBRATORS = "calibrators.jsonl"  # beside the studies, with rows of ``experiments.calibrators``
 SOMETIMES = "beyond_"  # fields that some lines of a run have, see ``diagnosis.beyond``
 Lines = list[dict[str, Any]]
 
-# The numerics version of commits from before ``result.json`` held one. Found by running short
-# trainings (augmix, mixup, randaugment, adversarial, k-means buckets, an evaluation with attacks)
-# at each commit on a CPU with the packages of requirements.txt: those of one version gave equal
-# bits in all metrics. The stored runs of 015e101 and 6d865fa were made on a GPU and not run again.
+# The numerics version of commits from before ``result.json`` held one. At those of one version,
+# short trainings (augmix, mixup, randaugment, adversarial, k-means buckets, evaluation of attacks)
+# gave equal bits in all metrics on a CPU. Stored runs of 015e101 and 6d865fa are of a GPU.
 VERSIONS = {
     "015e101289b7bc4092138ba5880f7a59234662db": 1,
     "6d865fa1a5554822f9e8b2686cc13eaa711de50e": 2,
@@ -75,17 +72,17 @@ class RunRecord:
     @property
     def full_config(self) -> ConfigDict:
         """The config with all fields; those that were added after the run have their defaults."""
-        return ConfigDict(traverse_util.unflatten_dict(methods.DEFAULTS | self.config, sep="."))
+        return ConfigDict(traverse_util.unflatten_dict(naming.DEFAULTS | self.config, sep="."))
 
     @functools.cached_property
     def settings(self) -> dict[str, Any]:
         """What a finished run computes, without the seed and fields that no method of it reads."""
-        config, result = methods.DEFAULTS | self.config, self.result or {}
+        config, result = naming.DEFAULTS | self.config, self.result or {}
         unread = [n for n in BOOKKEEPING if n != "data_dir" or config["dataset"] != "arrays"]
-        if not methods.learns(config["labels.rule"]):
+        if not naming.learns(config["labels.rule"]):
             unread += [name for name in config if name.startswith(OF_LEARNING)]
-        for field in methods.TABLES:
-            group, own = registry.GROUPS[field], methods.fields(field, config)
+        for field in naming.TABLES:
+            group, own = registry.GROUPS[field], naming.fields(field, config)
             read = [field, *OF_LEARNING, *OF_MODELS, *(f"{group}.{name}" for name in own or ())]
             others = [name for name in config if name.startswith(f"{group}.") and name not in read]
             unread += others if own is not None else ()
@@ -95,11 +92,7 @@ class RunRecord:
 
 
 def load(arguments: Sequence[str]) -> list[RunRecord]:
-    """Reads runs: each given folder or packed run, else all runs below a folder or in a study.
-
-    ``results/digits`` and ``results/digits.jsonl`` name a study, ``results`` all studies there,
-    and ``results/digits/labels.rule=one_hot,*`` some of its runs.
-    """
+    """Reads runs: each folder or packed run, else all runs below a folder or in its studies."""
     expected, runs = "expected the --workdir of one or more runs, as in runs/*/", {}
     for folder in map(pathlib.Path, arguments):
         inside = [*map(read, run_dir.find(folder)), *_packed(folder)]
@@ -127,7 +120,8 @@ def read(workdir: pathlib.Path) -> RunRecord:
         what = "differ from those in its last checkpoint; run the training command again"
         faults.append(f"epochs {changed} of its {run_dir.METRICS} {what}, which restores them")
     config, lines, result = map(values.get, (*names, run_dir.RESULT))
-    return RunRecord(workdir, _flat(config or {}), lines or [], result, "; ".join(faults))
+    flat = traverse_util.flatten_dict(config or {}, sep=".")
+    return RunRecord(workdir, flat, lines or [], result, "; ".join(faults))
 
 
 def _packed(path: pathlib.Path) -> list[RunRecord]:
@@ -157,17 +151,15 @@ def _read_study(study: pathlib.Path, curves: pathlib.Path, *_: int) -> dict[str,
     for i, line in enumerate(study.read_bytes().splitlines(), 1):
         try:
             row = files.parse(line)
-            name, config = row["name"], _flat(run_dir.merged(run_dir.BEFORE, row["config"]))
+            name, config = row["name"], run_dir.merged(run_dir.BEFORE, row["config"])
+            config = traverse_util.flatten_dict(config, sep=".")
             if name in runs:
                 raise ValueError(f"{name} stands there twice")
             own = lines[name] if row.get("epochs") else []
             runs[name] = RunRecord(folder / name, config, own, row["result"])
         except (ValueError, TypeError, KeyError) as error:
-            what = f"with a run a line, and its epochs in {CURVES_FILE}"
-            raise ValueError(
-                f"{study}:{i}: expected a file of experiments.results, {what} ({error}); restore "
-                "both files, or move them away"
-            ) from error
+            what = f"expected a file of experiments.results ({error}); restore it and {CURVES_FILE}"
+            raise ValueError(f"{study}:{i}: {what}") from error
     return runs
 
 
@@ -181,10 +173,7 @@ def read_curves(curves: pathlib.Path, compared: str, study: str) -> pa.Table:
 
 
 def lines_of(table: pa.Table) -> dict[str, Lines]:
-    """Returns the lines of each run, without fields that are null in all of them.
-
-    A field of ``SOMETIMES`` is left out of each line where it is null.
-    """
+    """Returns the lines of each run, without fields that are null in all, or of ``SOMETIMES``."""
     fields, runs = table.drop_columns(["study", "name"]).column_names, {}
     for name, group in itertools.groupby(table.to_pylist(), key=lambda line: line["name"]):
         lines = list(group)
@@ -194,7 +183,3 @@ def lines_of(table: pa.Table) -> dict[str, Lines]:
             for line in lines
         ]
     return runs
-
-
-def _flat(config: dict[str, Any]) -> dict[str, Any]:
-    return traverse_util.flatten_dict(config, sep=".")
