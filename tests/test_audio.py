@@ -2,7 +2,9 @@
 
 import csv
 import dataclasses
+import functools
 import io
+import re
 import sys
 import types
 import warnings
@@ -111,29 +113,31 @@ def test_another_sample_rate_is_resampled_like_scipy_where_that_is_asked():
 BAD = {
     "nan": (content(np.array([0.1, np.nan], np.float32)), "holds samples that are not finite"),
     "silent": (content(np.zeros(100, np.int16)), "is silent in its first 100 samples"),
-    "silent_start": (content(np.repeat(np.int16([0, 9]), 1600)), "silent in its first 1600 samp"),
+    "silent_start": (
+        content(np.repeat(np.int16([0, 9]), 1600)),
+        "is silent in its first 1600 samp",
+    ),
     "stereo": (content(np.ones((50, 2), np.int16)), "has 2 channels, expected one; mix them"),
     "rate": (content(whole(tone()), 16000), "has 16000 samples per second, expected 8000; resam"),
     "nothing": (content(np.zeros(0, np.int16)), "holds no samples"),
     "empty": (b"", "is empty"),
     "damaged": (b"RIFF\x00\x00WAVEnothing", "cannot be decoded ("),
-    "other": (b"fLaC and more", r"is no .wav file; other formats need `pip install 'autolabel-jax"),
+    "other": (b"fLaC and more", "is no .wav file; other formats need `pip install 'autolabel-jax"),
 }
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_bad_files_are_named(tmp_path, monkeypatch, name, recwarn):
+def test_bad_files_are_named(tmp_path, monkeypatch, name):
     monkeypatch.setitem(sys.modules, "soundfile", None)  # as if it were not installed
     bad, message = BAD[name]
-    with pytest.raises(ValueError) as caught:
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}.*$"):
         audio.clip(bad, encoding_of())
-    assert message in str(caught.value) and "\n" not in str(caught.value)
     path = write(tmp_path)
     (tmp_path / "3.wav").write_bytes(bad)
-    with pytest.raises(ValueError) as caught:
+    start = re.escape(message[:18])
+    named = rf"^data_dir: \S+: 1 of 10 sound files cannot be used: \S+3.wav \({start}.*$"
+    with pytest.raises(ValueError, match=named):
         load(path, **{"data.seconds": 0.2})
-    assert "1 of 10 sound files cannot be used: " in str(caught.value)
-    assert f"3.wav ({message[:20]}" in str(caught.value)
     left = load(path, **{"data.seconds": 0.2, "data.skip_unreadable": True})
     assert 3 not in [*left.train.index, *left.calibration.index]
     assert len(left.train) + len(left.calibration) == 5
@@ -230,10 +234,7 @@ def dataset_of(waves=True):
     encoding = encoding_of(**dataclasses.asdict(FRONT))
     values = clips() if waves else np.zeros((6, *FRONT.shape), np.float32)
     split = Split(values, np.arange(6, dtype=np.int32) % 2, None, np.arange(6))
-    moments = (
-        np.full(12 if waves else 1, -3, np.float32),
-        np.full(12 if waves else 1, 2, np.float32),
-    )
+    moments = (np.full(12 if waves else 1, value, np.float32) for value in (-3, 2))
     own = encoding if waves else None
     return Dataset("d", split, split, split, 2, None, *moments, kind="audio", encoding=own)
 
@@ -246,18 +247,19 @@ def model_of(name, dataset):
     return model, {"params": params, "batch_stats": batch_stats}
 
 
-@pytest.mark.parametrize("name", ["small_cnn", "crnn", "mlp"])
+@pytest.mark.parametrize("name", ["crnn", "mlp"])
 def test_networks_take_waveforms_and_their_spectrograms(name):
     dataset = dataset_of()
     model, variables = model_of(name, dataset)
-    wave = dataset.test.input
-    logits = model.apply(variables, wave)
-    np.testing.assert_allclose(model.apply(variables, FRONT(wave)), logits, atol=1e-5)
+    wave, apply = dataset.test.input, jax.jit(model.apply)
+    logits = apply(variables, wave)
+    np.testing.assert_allclose(apply(variables, FRONT(wave)), logits, atol=1e-5)
     standard = (np.asarray(FRONT(wave)) + 3) / 2
     bound = model.net.clone()
     inner = {key: value["net"] for key, value in variables.items() if value}
-    np.testing.assert_allclose(bound.apply(inner, standard), logits, atol=1e-4)
-    found, recorded = features.forward(model, variables, jnp.asarray(wave))
+    np.testing.assert_allclose(jax.jit(bound.apply)(inner, standard), logits, atol=1e-4)
+    forward = jax.jit(functools.partial(features.forward, model))
+    found, recorded = forward(variables, jnp.asarray(wave))
     np.testing.assert_allclose(found, logits, atol=1e-5)
     assert recorded.penultimate is not None and len(recorded.stages) >= 2
 
@@ -312,9 +314,9 @@ def test_noise_has_the_ratio_of_its_severity():
 def test_reverberation_keeps_the_power_and_decays():
     clean, out = corrupted("reverberation", 1)
     np.testing.assert_allclose(np.sum(out**2, 1), np.sum(clean**2, 1), rtol=1e-4)
-    click = jnp.zeros(20_000).at[0].set(1)
+    click, reverberation = jnp.zeros(20_000).at[0].set(1), jax.jit(corruptions.audio.reverberation)
     decay = 4000.0  # samples until 60 dB below
-    reply = np.asarray(corruptions.audio.reverberation(jax.random.key(0), click, decay))
+    reply = np.asarray(reverberation(jax.random.key(0), click, decay))
     # Sound and echoes have half of the energy each.
     assert reply[0] ** 2 == pytest.approx(0.5, rel=1e-4)
     energy = np.cumsum(reply[:0:-1] ** 2)[::-1]  # Schroeder's integral
@@ -322,9 +324,9 @@ def test_reverberation_keeps_the_power_and_decays():
     assert level[2000] == pytest.approx(-30, abs=1.5) and level[3200] == pytest.approx(-48, abs=1.5)
     # The echo of a sum is the sum of the echoes, up to the power: a convolution.
     wave = clips(1)[0]
-    mixed = np.asarray(corruptions.audio.reverberation(jax.random.key(1), wave, decay))
+    mixed = np.asarray(reverberation(jax.random.key(1), wave, decay))
     click = jnp.zeros(2000).at[0].set(1)
-    reply = np.asarray(corruptions.audio.reverberation(jax.random.key(1), click, decay))
+    reply = np.asarray(reverberation(jax.random.key(1), click, decay))
     expected = np.convolve(wave, reply)[:2000]
     expected *= np.linalg.norm(wave) / np.linalg.norm(expected)
     np.testing.assert_allclose(mixed, expected, atol=1e-4)
@@ -334,9 +336,10 @@ def test_band_limits_remove_what_is_outside():
     clean, out = corrupted("band_limit", 3)
     spectrum, whole = np.abs(np.fft.rfft(out)), np.abs(np.fft.rfft(clean))
     place = np.arange(1001) / 1000
-    inside = (place >= 0.06) & (place <= 0.45)
+    inside = (place > 0.0605) & (place < 0.4495)
+    outside = (place < 0.0595) | (place > 0.4505)
     np.testing.assert_allclose(spectrum[:, inside], whole[:, inside], rtol=1e-3, atol=1e-3)
-    assert spectrum[:, ~inside].max() < 1e-3 * whole.max()
+    assert spectrum[:, outside].max() < 1e-3 * whole.max()
 
 
 def test_spectrograms_have_no_corruptions_and_no_noise():

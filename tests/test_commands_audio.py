@@ -135,6 +135,7 @@ def test_a_run_is_evaluated_on_corruptions_of_sound(run):
         trained.evaluate(run / "run", config, attack_names=["fgsm"])
 
 
+@pytest.mark.slow
 def test_a_calibrator_is_fitted_on_moves_of_sound(run):
     config = RunDir(run / "run").load_config(defaults.base())
     restored = trained.restore(run / "run", config)

@@ -238,8 +238,9 @@ def _other(content: bytes) -> tuple[int, np.ndarray]:
         ) from error
     try:
         values, rate = soundfile.read(io.BytesIO(content), dtype="float32")
-    except Exception as error:  # of libsndfile
-        raise ValueError(f"cannot be decoded ({' '.join(str(error).split())})") from error
+    except Exception as error:  # of libsndfile, whose text names no file
+        text = " ".join(str(getattr(error, "error_string", error)).split())
+        raise ValueError(f"cannot be decoded ({text})") from error
     return int(rate), values
 
 
