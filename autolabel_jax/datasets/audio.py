@@ -9,11 +9,13 @@ another sample rate are resampled; ``peak``, whether each clip is scaled to a la
 of 1; and the fields of ``audio_ops.LogMel``.
 """
 
+import functools
 import io
 import math
 import os
+import statistics
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.pool import ThreadPool
 from typing import Any
 
@@ -56,36 +58,70 @@ def read(
     Raises:
       ValueError: no file can be read, or the settings allow no spectrogram.
     """
-    with ThreadPool(os.cpu_count() or 1) as pool:
-        found = pool.imap(_try, files, chunksize=16)
-        shown = {"delay": SILENT_SECONDS, "shown": processes.is_first()}
-        clips = list(progress.each(found, "reading sounds", len(files), "file", **shown))
-    bad = {i: clip for i, clip in enumerate(clips) if isinstance(clip, str)}
-    known = [clip for clip in clips if not isinstance(clip, str)]
-    if not known:
-        raise ValueError(f"data_dir: {where}: no sound file can be used; the first one {bad[0]}")
-    wanted = settings["sample_rate"] or known[0][1]
+    clips, bad = _decode_all(where, files)
+    rate = settings["sample_rate"] or statistics.mode(rate for _, rate in clips.values())
     resample = settings["sample_rate"] > 0
-    common = {"sample_rate": wanted, "resample": resample, "peak": settings["peak"]}
-    bad, waves = _convert(clips, common, bad)
-    lengths = np.array([len(waves[i]) for i in sorted(waves)])
-    in_train = [len(wave) for i, wave in waves.items() if train[i]]
-    samples = round(settings["seconds"] * wanted) or max(in_train or lengths, default=0)
-    encoding = {"reads": audio_ops.READS, **common, **_front_end(where, settings, wanted, samples)}
+    common = {"sample_rate": rate, "resample": resample, "peak": settings["peak"]}
+    waves, refused = _each(clips, lambda clip: _at_rate(*clip, common))
+    lengths = {i: len(wave) for i, wave in waves.items()}
+    longest = max((n for i, n in lengths.items() if train[i]), default=max(lengths.values()))
+    samples = round(settings["seconds"] * rate) or longest
+    encoding = {"reads": audio_ops.READS, **common, **_front_end(where, settings, rate, samples)}
+    fitted, silent = _each(waves, lambda wave: fit(wave, encoding))
     inputs = np.zeros((len(files), samples), np.float32)
-    for i, wave in waves.items():
+    for i, wave in fitted.items():
+        inputs[i] = wave
+    _say_lengths(where, np.array([*lengths.values()]), samples, rate)
+    return inputs, bad | refused | silent, encoding
+
+
+def _decode_all(
+    where: str, files: Sequence[str | bytes]
+) -> tuple[dict[int, tuple[np.ndarray, int]], dict[int, str]]:
+    """Returns samples and rate of each file by number, and why others are not among them."""
+
+    def decoded(encoded: str | bytes) -> tuple[np.ndarray, int] | str:
         try:
-            inputs[i] = fit(wave, encoding)
+            return decode(encoded)
+        except (ValueError, OSError) as error:
+            return reason(error)
+
+    with ThreadPool(os.cpu_count() or 1) as pool:
+        found = pool.imap(decoded, files, chunksize=16)
+        shown = {"delay": SILENT_SECONDS, "shown": processes.is_first()}
+        every = list(progress.each(found, "reading sounds", len(files), "file", **shown))
+    bad = {i: clip for i, clip in enumerate(every) if isinstance(clip, str)}
+    if len(bad) == len(files):
+        raise ValueError(f"data_dir: {where}: no sound file can be used; the first one {bad[0]}")
+    return {i: clip for i, clip in enumerate(every) if not isinstance(clip, str)}, bad
+
+
+def _each(
+    values: Mapping[int, Any], of: Callable[[Any], np.ndarray]
+) -> tuple[dict[int, np.ndarray], dict[int, str]]:
+    """Computes ``of`` each value; also returns why it refused others, by number."""
+    done, refused = {}, {}
+    for i, value in values.items():
+        try:
+            done[i] = of(value)
         except ValueError as error:
-            bad[i] = str(error)
-    if len(lengths) and (lengths != samples).any():
-        processes.say(
-            f"data_dir: {where}: clips of {lengths.min() / wanted:.3g} to "
-            f"{lengths.max() / wanted:.3g} s have {samples / wanted:.3g} s now: "
+            refused[i] = str(error)
+    return done, refused
+
+
+def _say_lengths(where: str, lengths: np.ndarray, samples: int, rate: int) -> None:
+    if (lengths != samples).any():
+        _say_once(
+            f"data_dir: {where}: clips of {lengths.min() / rate:.3g} to "
+            f"{lengths.max() / rate:.3g} s have {samples / rate:.3g} s now: "
             f"{(lengths < samples).sum()} of {len(lengths)} are padded with zeros, "
             f"{(lengths > samples).sum()} are cut; data.seconds changes it"
         )
-    return inputs, bad, encoding
+
+
+@functools.cache  # the data of a run are read several times
+def _say_once(text: str) -> None:
+    processes.say(text)
 
 
 def clip(encoded: str | bytes, encoding: Mapping[str, Any]) -> np.ndarray:
@@ -156,32 +192,10 @@ def fit(wave: np.ndarray, encoding: Mapping[str, Any]) -> np.ndarray:
     return np.pad(wave, (0, encoding["samples"] - len(wave)))
 
 
-def _try(encoded: str | bytes) -> tuple[np.ndarray, int] | str:
-    try:
-        return decode(encoded)
-    except (ValueError, OSError) as error:
-        return reason(error)
-
-
 def reason(error: Exception) -> str:
     """Says in one line why a file cannot be used."""
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return " ".join(text.split())
-
-
-def _convert(
-    clips: Sequence[tuple[np.ndarray, int] | str], common: Mapping[str, Any], bad: dict[int, str]
-) -> tuple[dict[int, str], dict[int, np.ndarray]]:
-    """Returns all clips at one sample rate by number, and why others are not among them."""
-    waves = {}
-    for i, found in enumerate(clips):
-        if isinstance(found, str):
-            continue
-        try:
-            waves[i] = _at_rate(*found, common)
-        except ValueError as error:
-            bad[i] = str(error)
-    return bad, waves
 
 
 def _at_rate(values: np.ndarray, rate: int, encoding: Mapping[str, Any]) -> np.ndarray:

@@ -2,8 +2,9 @@
 
 A manifest is a table, .csv, .parquet or .jsonl, with a row for each example. Its columns are:
 
-- ``path``, of an image, absolute or relative to the manifest; or ``input``, lists of numbers of one
-  shape, which .csv cannot hold; or columns of features of any other names, see ``tables``;
+- ``path``, of an image or a sound file, absolute or relative to the manifest; or ``input``, lists
+  of numbers of one shape, which .csv cannot hold; or columns of features of any other names, see
+  ``tables``;
 - ``label``, the name or the number of the class;
 - ``split``, optional: train, calibration or test. Without it, or without test rows, 20 % of the
   sources are test examples; without calibration rows, calibration is cut from train;
