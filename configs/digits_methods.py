@@ -45,6 +45,7 @@ CHOSEN: dict[str, methods.Settings] = {
     "focal": {"loss.gamma": 2.0},
     "logit_norm": {"loss.temperature": 0.3},
     "mmel": {"loss.copies_temperature": 1.0},
+    "distill": {"labels.teacher_temperature": 1.0},
 }
 
 

@@ -8,14 +8,13 @@ import pytest
 from absl import flags
 
 from autolabel_jax import augment, buckets, labels, losses, models, optimizer, train
-from configs import base, sweeps
+from configs import base, digits_methods, methods, sweeps
 from experiments import config_flag
 from experiments.sweeping import runs as sweep_runs
 
 FOLDER = pathlib.Path(base.__file__).parent
-NAMES = sorted(
-    p.stem for p in FOLDER.glob("*.py") if p.stem not in ("base", "methods", "sweeps", "__init__")
-)
+OTHERS = ("base", "methods", "sweeps", "__init__")
+NAMES = sorted(p.stem for p in FOLDER.glob("*.py") if p.stem not in OTHERS)
 
 
 def get(name, arg=None):
@@ -151,8 +150,12 @@ def swept(name, study=None):
     return sweep_runs.make_runs(module.get_config(), sweep_runs.from_config(module.__file__, study))
 
 
-@pytest.mark.parametrize("name", SWEPT)
-@pytest.mark.parametrize("study", [None, *sweeps.STUDIES])
+# Configs with studies of their own; the others have those of configs/sweeps.py.
+OWN = {"cifar10n_5000": [None], "digits_methods": [None, "trials"]}
+STUDIES = [(name, study) for name in SWEPT for study in OWN.get(name, [None, *sweeps.STUDIES])]
+
+
+@pytest.mark.parametrize(("name", "study"), STUDIES)
 def test_every_run_of_a_study_has_parts_that_can_be_made(name, study):
     runs = swept(name, study)
     assert len({run.config.to_json() for run in runs}) == len(runs) > 1
@@ -179,3 +182,25 @@ def test_seeds_come_outermost_and_an_unknown_study_is_named():
     assert seeds == sorted(seeds)
     with pytest.raises(ValueError, match="expected one of: table, rules, alpha"):
         swept("digits", "alhpa")
+
+
+def test_the_study_of_methods_has_the_chosen_settings_and_a_teacher_for_distill():
+    runs = swept("digits_methods")
+    assert len(runs) == 5 * (2 * 12 + 2 + 2 * 10 + 3)
+    smoothed = {r.config.labels.smoothing for r in runs if r.config.labels.rule == "smoothing"}
+    assert smoothed == {digits_methods.CHOSEN["smoothing"]["labels.smoothing"]}
+    tried = {r.config.loss.margin for r in swept("digits_methods", "trials")}
+    assert tried >= set(methods.TRIALS["mbls"][1])
+    assert {run.config.labels.teacher for run in swept("digits_methods", "distill")} == {
+        digits_methods.TEACHER
+    }
+    with pytest.raises(ValueError, match="expected one of: methods, trials, distill"):
+        swept("digits_methods", "method")
+
+
+def test_each_method_was_tried_with_four_values():
+    methods_with_trials = {**methods.AUGMENTATIONS, **methods.RULES, "autolabel": {}}
+    assert methods.TRIALS.keys() <= methods_with_trials.keys()
+    assert {len(values) for _, values in methods.TRIALS.values()} == {4}
+    for name, (field, values) in methods.TRIALS.items():
+        assert digits_methods.CHOSEN[name][field] in values
