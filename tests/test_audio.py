@@ -121,7 +121,9 @@ BAD = {
     "rate": (content(whole(tone()), 16000), "has 16000 samples per second, expected 8000; resam"),
     "nothing": (content(np.zeros(0, np.int16)), "holds no samples"),
     "empty": (b"", "is empty"),
-    "damaged": (b"RIFF\x00\x00WAVEnothing", "cannot be decoded ("),
+    "cut": (content(whole(tone()))[:-100], "is cut off: it has 3144 of 3244 bytes"),
+    "no_rate": (content(whole(tone()), 0), "has a sample rate of 0"),
+    "damaged": (b"RIFF\0\0\0\0WAVEnothing", "cannot be decoded ("),
     "other": (b"fLaC and more", "is no .wav file; other formats need `pip install 'autolabel-jax"),
 }
 

@@ -89,6 +89,8 @@ def test_sounds_become_a_predictor_of_sounds(run):
         model(np.array([[1], [0]]) * np.ones(900))
     with pytest.raises(ValueError, match="inputs: input 0 holds samples that are not finite"):
         model(np.full((1, 800), np.nan))
+    with pytest.raises(ValueError, match=r"got int64 \[1, 800\], expected float32"):
+        model(np.ones((1, 800), int))
     with pytest.raises(ValueError, match=r"got float64 \[800\], expected .*give inputs\[None\]"):
         model(np.ones(800))
 
@@ -133,6 +135,15 @@ def test_a_run_is_evaluated_on_corruptions_of_sound(run):
     assert {line["name"] for line in lines} == {*corruptions.OTHERS["audio"]}
     with pytest.raises(ValueError, match="--attacks: the data are inputs of kind 'audio'"):
         trained.evaluate(run / "run", config, attack_names=["fgsm"])
+
+
+def test_the_service_refuses_a_silent_clip_before_its_batch(run):
+    uploads = pytest.importorskip("autolabel_jax.serving.uploads")
+    model = autolabel_jax.load_predictor(run / "run/predictor")
+    wave = [0.5, -0.25] * 400
+    np.testing.assert_array_equal(uploads.decode({"input": wave}, model, 0), np.divide(wave, 0.5))
+    with pytest.raises(uploads.HTTPException, match="422: inputs: input 0 is silent in its first"):
+        uploads.decode({"input": [0.0] * 800}, model, 0)
 
 
 @pytest.mark.slow

@@ -171,8 +171,8 @@ def decode(encoded: str | bytes) -> tuple[np.ndarray, int]:
     if values.ndim > 1 and values.shape[1] > 1:
         raise ValueError(f"has {values.shape[1]} channels, expected one; mix them first")
     values = values.reshape(-1)
-    if not len(values):
-        raise ValueError("holds no samples")
+    if not len(values) or rate < 1:
+        raise ValueError("holds no samples" if rate else "has a sample rate of 0")
     return values, rate
 
 
@@ -234,10 +234,13 @@ def _front_end(where: str, settings: Mapping[str, Any], rate: int, samples: int)
 def _wav(content: bytes) -> tuple[int, np.ndarray]:
     from scipy.io import wavfile  # slow to import
 
+    size = 8 + int.from_bytes(content[4:8], "big" if content[:4] == b"RIFX" else "little")
+    if len(content) < size < 2**32:  # larger: not known when the file was begun
+        raise ValueError(f"is cut off: it has {len(content)} of {size} bytes")
+    # Of chunks that hold no samples. No context: it would be shared by threads.
+    warnings.simplefilter("ignore", wavfile.WavFileWarning)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", wavfile.WavFileWarning)  # chunks that hold no samples
-            rate, values = wavfile.read(io.BytesIO(content))
+        rate, values = wavfile.read(io.BytesIO(content))
     except Exception as error:  # SciPy raises many types for damaged files
         raise ValueError(f"cannot be decoded ({' '.join(str(error).split())})") from error
     return int(rate), _to_float(values)

@@ -18,6 +18,7 @@ from autolabel_jax.datasets import audio, manifest_rows, photographs, tables
 
 INFO, PROGRAM, WEIGHTS = "predictor.json", "program.jax", "weights.safetensors"
 FORMAT = 1  # of the folder; raised when an older version of this library cannot read it
+READ_AS_SOUND = (np.int16, np.float32, np.float64)  # types of waveforms
 BATCH_SIZE = 64  # inputs at once
 AGAIN = "copy the whole folder again, or export it again"
 
@@ -157,7 +158,7 @@ class LoadedPredictor:
         Raises:
           ValueError: as ``__call__``.
         """
-        if self.reads_sounds and inputs.ndim == 2 and inputs.dtype.kind in "if":
+        if self.reads_sounds and inputs.ndim == 2 and inputs.dtype in READ_AS_SOUND:
             assert self.encoding is not None
             inputs = audio.waveforms(inputs, self.encoding)
         wanted = np.dtype(self.info["input"]["dtype"])

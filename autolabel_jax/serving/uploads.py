@@ -142,7 +142,10 @@ def decode(content: bytes | dict[str, Any], predictor: LoadedPredictor, pixels: 
         except (binascii.Error, ValueError) as error:
             raise HTTPException(422, f"image: is no base64: {error}") from error
     values = parse(numbers(predictor.shape, predictor.info["input"]["dtype"]), content)
-    return np.array(values.input, predictor.info["input"]["dtype"])
+    try:  # here, as a batch holds the inputs of several requests
+        return predictor.check(np.array([values.input], predictor.info["input"]["dtype"]))[0]
+    except ValueError as error:
+        raise HTTPException(422, str(error)) from error
 
 
 def picture(encoded: bytes, predictor: LoadedPredictor, pixels: int) -> np.ndarray:
