@@ -24,7 +24,6 @@ from experiments.reporting import naming, run_files
 from experiments.reporting.run_files import CURVES, RESTORE, SIZES, RunRecord
 
 NAMES = ("dataset", "model", "augmentation", "labels", "train_examples", "epochs")
-OF_METHODS = ("augment.", "loss.")
 BUDGET = ["dataset", "model", "train_examples"]
 # What every result holds, and what a config and lines of metrics.jsonl must.
 TEXTS = ("dataset", "model", "augmentation", "label_rule", "revision")
@@ -131,16 +130,12 @@ def make(runs: Sequence[RunRecord]) -> pd.DataFrame:
 
 
 def _told_apart(settings: pd.DataFrame) -> pd.Series:
-    """Returns ', labels.alpha=0.5, buckets.num=3', the settings in which the rows differ.
-
-    A loss or an augmentation is named by what differs from its defaults.
-    """
-    differing = settings.loc[:, settings.nunique(dropna=False) > 1]
-    usual = pd.Series({n: str(v) for n, v in naming.DEFAULTS.items() if n.startswith(OF_METHODS)})
-    differing = differing.where(differing.ne(usual.reindex(differing.columns), axis=1))
-    if "revision" in differing:
-        differing = differing.assign(revision=differing["revision"].str[:7])
-    rows = [row.dropna().items() for _, row in differing.iterrows()]
+    """Returns ', labels.alpha=0.5', in which rows differ; defaults of methods are left out."""
+    own = settings.loc[:, settings.nunique(dropna=False) > 1]
+    if "revision" in own:
+        own = own.assign(revision=own["revision"].str[:7])
+    usual = {n: {str(naming.DEFAULTS.get(n)): np.nan} for n in own.filter(regex="^(augment|loss)")}
+    rows = [row.dropna().items() for _, row in own.replace(usual).iterrows()]
     return pd.Series(["".join(map(", {0[0]}={0[1]}".format, row)) for row in rows], settings.index)
 
 
