@@ -1,8 +1,8 @@
 """Trains a small CNN on log-mel spectrograms of sound files, with SpecAugment.
 
-    python -m experiments.train --config=configs/audio.py --data_dir=fsdd/fsdd.csv \
+    python -m experiments.train --config=configs/audio.py --data_dir=fsdd.csv \
         --workdir=runs/audio
-    python -m experiments.sweep --config=configs/audio.py --data_dir=fsdd/fsdd.csv \
+    python -m experiments.sweep --config=configs/audio.py --data_dir=fsdd.csv \
         --workdir=runs/audio_table --corruptions
 
 The manifest has columns `path`, `label` and `split`. The settings are for spoken digits of 8,000
