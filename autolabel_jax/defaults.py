@@ -31,6 +31,12 @@ def base() -> ConfigDict:
     config.data.max_words = texts.MAX_WORDS  # Text: largest number of words of the vocabulary
     config.data.max_tokens = texts.MAX_TOKENS  # Text: largest length of an input, tokens
     config.data.missing = "error"  # Missing values of a table: 'error', or 'mask': an indicator
+    config.data.sample_rate = 0  # audio: resample to this rate, Hz (0: all files must have one)
+    config.data.seconds = 0.0  # audio: length to pad or cut clips to (0 = the longest in training)
+    config.data.peak = False  # audio: scale each clip to a largest absolute value of 1
+    config.data.mel_bands = 40  # audio: number of mel bands
+    config.data.window_ms = 32  # audio: length of a frame, milliseconds
+    config.data.hop_ms = 16  # audio: time between frames, milliseconds
     config.loader_workers = 0  # Number of processes that decode streamed photographs (0 = threads)
 
     config.model = ConfigDict()

@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of the command."""
     add = parser.add_argument
     add("--model", required=True, metavar="FOLDER", help="predictor that a run or export wrote")
-    help = "images, .npy or .npz files, tables, folders, or patterns such as 'new/*.jpg'"
+    help = "images, sounds, .npy or .npz files, tables, folders, or patterns such as 'new/*.jpg'"
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--data", nargs="+", metavar="PATH", help=help)
     what.add_argument("--text", nargs="+", metavar="TEXT", help="texts, for a model of texts")
@@ -58,10 +58,12 @@ def run(arguments: argparse.Namespace) -> int:
     chosen = _format(arguments.format, arguments.out)
     if arguments.top_k < 1:
         raise ValueError(f"--top_k: got {arguments.top_k}, must be at least 1")
-    given, contents = arguments.text, None
-    paths = inputs.find(arguments.data) if given is None else list(dict.fromkeys(given))
     model = predictor.load(arguments.model)
-    if given is not None:
+    given, contents = arguments.text, None
+    if given is None:
+        paths = inputs.find(arguments.data, sounds=model.reads_sounds)
+    else:
+        paths = list(dict.fromkeys(given))
         contents = dict(zip(paths, model.encode_texts("--text", paths), strict=True))
     reader = inputs.Reader(model, paths, contents)
     top_k = min(arguments.top_k, len(model.class_names))

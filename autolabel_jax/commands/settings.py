@@ -14,12 +14,13 @@ SMALL = 48  # pixels; images with a shorter side up to this are decoded to 32 pi
 CHECKPOINTS = 10  # of a run
 MODELS = {  # model, its width and learning rate by kind of input; images have more on accelerators
     "image": ("small_cnn", 32, 0.1),
-    "audio": ("mlp", 256, 0.02),
+    "audio": ("small_cnn", 16, 0.05),
     "text": ("text_mean", 128, 0.002),
     "series": ("cnn1d", 32, 0.05),
     "features": ("mlp", 256, 0.02),
 }
-AUGMENTATIONS = {"image": "augmix", "text": "word_masking"}  # of other kinds: mixup
+# Of other kinds: mixup.
+AUGMENTATIONS = {"image": "augmix", "audio": "spec_augment", "text": "word_masking"}
 FEW = 2000  # held-out examples, below which three intervals of the distance are enough
 
 

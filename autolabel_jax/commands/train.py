@@ -192,7 +192,9 @@ def look_at(data: str, given: Mapping[str, str] | None = None) -> settings.Facts
         num = sum(name != "test" for name in rows.split or ["train"] * len(rows))
         num = num if has_test else round(num * (1 - manifest.TEST_SHARE))
         side, kind, num_files = 0, manifest_rows.kind_of_columns(rows), 0
-        if rows.paths is not None:
+        if manifest.is_audio(rows):
+            kind = "audio"
+        elif rows.paths is not None:
             num_files = len(rows) * isinstance(rows.paths[0], str)
             sampled = rows.paths[:: max(1, len(rows) // 500)]
             side = int(np.median([min(size) for size in manifest.image_sizes(sampled)]))

@@ -21,6 +21,7 @@ import jax
 import jax.numpy as jnp
 
 from autolabel_jax.corruptions import (
+    audio,
     blur,
     digital,
     jpeg,
@@ -65,6 +66,7 @@ SEVERITIES = (1, 2, 3, 4, 5)
 
 # Corruptions of inputs that are not images, by their kind.
 OTHERS: dict[str, Mapping[str, Own]] = {
+    "audio": audio.AUDIO,
     "features": vectors.FEATURES,
     "series": vectors.SERIES,
     "text": texts.TEXT,

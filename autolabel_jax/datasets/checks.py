@@ -1,11 +1,12 @@
 """Checks the fields of a config that describe data, and what every source of data must fulfil."""
 
 import warnings
+from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
 
-from autolabel_jax import limits, registry
+from autolabel_jax import audio_ops, limits, registry
 from autolabel_jax.datasets import tables, texts
 from autolabel_jax.datasets.split import KINDS, Dataset, Source, Split, kind_of
 from autolabel_jax.datasets.streamed import StreamedSplit
@@ -23,6 +24,7 @@ AXES = {
 }
 MOST_CHANNELS = 4
 MOST_TOKENS = 10_000_000  # each has an embedding; float32 holds them exactly
+LONGEST = 3600.0  # seconds of a clip
 SCALES = 20  # the splits may differ by this factor; 0 … 255 and 0 … 1 do by 255
 SCALE_EXAMPLES = 200  # the range of a larger split is that of about this number of examples
 OUTLIERS = 1e-3  # share of values at either end that do not count for the range
@@ -69,15 +71,12 @@ def _check_kind(config: ConfigDict) -> None:
         return
     registry.Setting(None, choices=("", *KINDS)).check("data.kind", config.data.kind)
     registry.Setting(None, choices=tables.MISSING).check("data.missing", config.data.missing)
+    registry.Setting(None, low=0, high=LONGEST).check("data.seconds", config.data.seconds)
     if config.dataset == "manifest" and not (config.stream and config.data.kind):
         return
-    fields = {
-        "kind": "",
-        "columns": "",
-        "missing": tables.MISSING[0],
-        "max_words": texts.MAX_WORDS,
-        "max_tokens": texts.MAX_TOKENS,
-    }
+    fields: dict[str, Any] = {"kind": "", "columns": "", "missing": tables.MISSING[0]}
+    fields |= {"sample_rate": 0, "seconds": 0.0, "peak": False}
+    fields |= {"max_words": texts.MAX_WORDS, "max_tokens": texts.MAX_TOKENS}
     for name in (name for name, default in fields.items() if config.data[name] != default):
         raise ValueError(
             f"data.{name}: got {config.data[name]!r} with dataset={config.dataset!r} and "
@@ -103,7 +102,8 @@ def check_source(name: str, source: Source) -> None:
         if isinstance(split, Split):
             if split.input.dtype != np.uint8 and not np.isfinite(split.input).all():
                 raise ValueError(f"{where}: inputs hold NaN or infinite values")
-            _check_shape(where, split.input.shape[1:], kind_of(split.input, source.kind))
+            if audio_ops.front_end(source.encoding) is None:
+                _check_shape(where, split.input.shape[1:], kind_of(split.input, source.kind))
             if source.kind == "text":
                 _check_tokens(where, split.input)
     both = isinstance(source.train, Split) and isinstance(source.test, Split)

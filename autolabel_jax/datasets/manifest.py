@@ -2,9 +2,9 @@
 
 A manifest is a table, .csv, .tsv, .parquet or .jsonl, with a row for each example. Its columns are:
 
-- ``path``, of an image, absolute or relative to the manifest; or ``input``, lists of numbers of one
-  shape, which .csv cannot hold; or ``text``, see ``texts``; or columns of features of any other
-  names, see ``tables``;
+- ``path``, of an image or a sound file, absolute or relative to the manifest; or ``input``, lists
+  of numbers of one shape, which .csv cannot hold; or ``text``, see ``texts``; or columns of
+  features of any other names, see ``tables``;
 - ``label``, the name or the number of the class;
 - ``split``, optional: train, calibration or test. Without it, or without test rows, 20 % of the
   sources are test examples; without calibration rows, calibration is cut from train;
@@ -24,7 +24,7 @@ import functools
 import io
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from multiprocessing.pool import ThreadPool
 from typing import Any
 
@@ -32,7 +32,7 @@ import numpy as np
 from PIL import Image
 
 from autolabel_jax import processes, progress
-from autolabel_jax.datasets import photographs, tables, texts
+from autolabel_jax.datasets import audio, photographs, tables, texts
 from autolabel_jax.datasets.manifest_rows import (
     SPLITS,
     Rows,
@@ -60,6 +60,7 @@ def read(
     missing: str = "error",
     max_words: int = texts.MAX_WORDS,
     max_tokens: int = texts.MAX_TOKENS,
+    audio_settings: Mapping[str, Any] | None = None,
 ) -> Source:
     """Reads all examples into memory.
 
@@ -73,6 +74,7 @@ def read(
       missing: what to do with missing values of features, see ``tables.fit``.
       max_words: largest size of the vocabulary of texts, see ``texts.fit``.
       max_tokens: largest length of texts, likewise.
+      audio_settings: settings of sound files, see ``audio.read``.
 
     Raises:
       FileNotFoundError: the manifest, the folder or an image does not exist.
@@ -95,6 +97,13 @@ def read(
             settings = {"kind": kind, "missing": missing}
             encoding = tables.fit(rows.where, rows.table, train, **settings)
             inputs = tables.encode(f"data_dir: {rows.where}", rows.table, encoding)
+    elif rows.paths is not None and is_audio(rows, kind):
+        kind = "audio"
+        inputs, unreadable, encoding = audio.read(
+            rows.where, rows.paths, split == "train", audio_settings or {}
+        )
+        kept = leave_out(rows, unreadable, skip_unreadable, "sound files cannot be used")
+        inputs = inputs[kept]
     elif inputs is None:
         inputs, kept = _decode(rows, image_size, skip_unreadable)
     parts = {}
@@ -258,13 +267,23 @@ def _decode(rows: Rows, image_size: int, skip_unreadable: bool) -> tuple[np.ndar
     return (out if len(kept) == len(rows) else out[kept]), kept
 
 
-def leave_out(rows: Rows, unreadable: dict[int, str], skip: bool) -> np.ndarray:
-    """Returns the rows without those whose images cannot be decoded, int [m].
+def is_audio(rows: Rows, kind: str = "") -> bool:
+    """Whether rows are sound files: of kind 'audio', or by their endings."""
+    if rows.paths is None or kind not in ("", "audio"):
+        return False
+    return kind == "audio" or all(map(audio.is_sound, rows.paths))
+
+
+def leave_out(
+    rows: Rows, unreadable: dict[int, str], skip: bool, what: str = "images cannot be decoded"
+) -> np.ndarray:
+    """Returns the rows without those whose files cannot be decoded, int [m].
 
     Args:
       rows: all rows.
       unreadable: reason for each row that cannot be decoded.
       skip: whether these rows may be left out.
+      what: what is wrong, for messages.
 
     Raises:
       ValueError: there are some, and they may not be left out.
@@ -272,7 +291,7 @@ def leave_out(rows: Rows, unreadable: dict[int, str], skip: bool) -> np.ndarray:
     if not unreadable:
         return np.arange(len(rows))
     named = [f"{rows.name(row)} ({why})" for row, why in unreadable.items()]
-    message = f"data_dir: {rows.where}: {len(named)} of {len(rows)} images cannot be decoded: "
+    message = f"data_dir: {rows.where}: {len(named)} of {len(rows)} {what}: "
     message += ", ".join(named[:SHOWN]) + (" and more" if len(named) > SHOWN else "")
     if not skip:
         raise ValueError(

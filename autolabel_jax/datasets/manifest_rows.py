@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from autolabel_jax.datasets import tables, texts
+from autolabel_jax.datasets import audio, tables, texts
 from autolabel_jax.datasets.folder import ENDINGS, HELD_OUT
 
 COLUMNS = ("path", "input", "label", "split", "distance", "group", "source")
@@ -219,7 +219,17 @@ def _groups(where: str, values: list[Any]) -> list[Any]:
 
 
 def _folder_rows(root: pathlib.Path) -> Rows:
-    """Lists images in CLASS/ or SPLIT/CLASS/."""
+    """Lists images in CLASS/ or SPLIT/CLASS/, or sound files where there are no images."""
+    for endings in (ENDINGS, audio.ENDINGS):
+        if (rows := _folder_files(root, endings)) is not None:
+            return rows
+    raise ValueError(
+        f"data_dir: {root} has no images in CLASS/ or train/CLASS/; expected files that end in "
+        f"{', '.join((*ENDINGS, *audio.ENDINGS))}"
+    )
+
+
+def _folder_files(root: pathlib.Path, endings: tuple[str, ...]) -> Rows | None:
     has_splits = (root / "train").is_dir()
     paths, labels, splits = [], [], []
     for path, inner, names in os.walk(root):
@@ -227,13 +237,10 @@ def _folder_rows(root: pathlib.Path) -> Rows:
         parts = pathlib.Path(path).relative_to(root).parts
         if len(parts) < 1 + has_splits or (has_splits and parts[0] not in ("train", *HELD_OUT)):
             continue
-        images = sorted(n for n in names if n.lower().endswith(ENDINGS) and n[0] != ".")
+        images = sorted(n for n in names if n.lower().endswith(endings) and n[0] != ".")
         paths += [os.path.join(path, name) for name in images]
         labels += [parts[has_splits]] * len(images)
         splits += ["train" if parts[0] == "train" else "test"] * len(images)
     if not paths:
-        raise ValueError(
-            f"data_dir: {root} has no images in CLASS/ or train/CLASS/; expected files that end in "
-            f"{', '.join(ENDINGS)}"
-        )
+        return None
     return Rows(str(root), paths, None, labels, splits if has_splits else None, None, None)

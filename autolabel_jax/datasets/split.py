@@ -17,9 +17,9 @@ class InputSpec:
     """Describes one input of a data set.
 
     Attributes:
-      kind: 'image' [height, width, channels], 'audio' [time, frequency, 1], 'text' [tokens],
-        'series' [time, channels], or 'features' for anything else; augmentations and models
-        declare the kinds they accept.
+      kind: 'image' [height, width, channels], 'audio' waveforms [samples] or spectrograms
+        [time, frequency, 1], 'text' [tokens], 'series' [time, channels], or 'features' for anything
+        else; augmentations and models declare the kinds they accept.
       shape: shape of one input, without the batch axis.
       dtype: 'uint8', 'float32' or 'int32'.
       low: smallest value; 0 for uint8.

@@ -21,6 +21,7 @@ from autolabel_jax import registry
 from autolabel_jax.datasets import KINDS, InputSpec
 from autolabel_jax.models import preprocessing, pretrained
 from autolabel_jax.models.cnn1d import CNN1D
+from autolabel_jax.models.crnn import CRNN
 from autolabel_jax.models.efficientnet import EfficientNetLite0
 from autolabel_jax.models.mlp import MLP
 from autolabel_jax.models.preprocessing import Preprocessing
@@ -43,6 +44,7 @@ TABLE: dict[str, type[nn.Module]] = {
     "cnn1d": CNN1D,
     "text_mean": TextMean,
     "text_transformer": TextTransformer,
+    "crnn": CRNN,
 }
 
 AUTO = "auto"  # value of model.normalization
@@ -118,6 +120,7 @@ def create(
     spec: InputSpec,
     mean: ArrayLike,
     std: ArrayLike,
+    encoding: Mapping[str, Any] | None = None,
 ) -> Classifier:
     """Creates the model that ``config.model`` describes, with activations of ``config.dtype``.
 
@@ -127,6 +130,7 @@ def create(
       spec: description of one input.
       mean: mean of the training inputs; one number, or one per channel.
       std: standard deviation of the training inputs, likewise.
+      encoding: how stored values become inputs, see ``datasets.Dataset``.
 
     Raises:
       ValueError: as ``check``, or the model does not accept the kind of input, or a std is not
@@ -146,7 +150,7 @@ def create(
         others["vocabulary"] = int(spec.high) + 1
     return Classifier(
         net=registry.bind("model", network, config.model, **others),
-        preprocess=preprocessing.create(spec, mean, std),
+        preprocess=preprocessing.create(spec, mean, std, encoding),
         freeze_batch_norm=config.model.freeze_batch_norm,
     )
 

@@ -13,11 +13,12 @@ import numpy as np
 import safetensors.numpy
 from numpy.typing import ArrayLike
 
-from autolabel_jax import files
-from autolabel_jax.datasets import manifest_rows, photographs, tables, texts
+from autolabel_jax import audio_ops, files
+from autolabel_jax.datasets import audio, manifest_rows, photographs, tables, texts
 
 INFO, PROGRAM, WEIGHTS = "predictor.json", "program.jax", "weights.safetensors"
 FORMAT = 1  # of the folder; raised when an older version of this library cannot read it
+READ_AS_SOUND = (np.int16, np.float32, np.float64)  # types of waveforms
 BATCH_SIZE = 64  # inputs at once
 AGAIN = "copy the whole folder again, or export it again"
 
@@ -71,8 +72,15 @@ class LoadedPredictor:
         """Whether inputs are tokens that ``encode_texts`` makes of texts."""
         return self.encoding is not None and self.encoding["reads"] == texts.READS
 
+    @property
+    def reads_sounds(self) -> bool:
+        """Whether inputs are waveforms that ``read_sound`` makes of files."""
+        return audio_ops.front_end(self.encoding) is not None
+
     def __call__(self, inputs: ArrayLike) -> np.ndarray:
         """Returns the probabilities float32 [n, K] of a batch of inputs [n, ...].
+
+        Waveforms can be int16 or floats of any length, and are padded with zeros or cut.
 
         Raises:
           ValueError: shape or type of the inputs are not those of ``info["input"]``, or a float is
@@ -110,6 +118,19 @@ class LoadedPredictor:
         image = photographs.middle(encoded, height, width, share=share)
         return image if channels == 3 else photographs.grey(image)
 
+    def read_sound(self, encoded: str | bytes) -> np.ndarray:
+        """Reads a sound file as an input, float32 [samples]; see ``datasets.audio.clip``.
+
+        Args:
+          encoded: path or content of the file.
+
+        Raises:
+          ValueError: the file is no clip that the model can take.
+          OSError: it cannot be opened.
+        """
+        assert self.encoding is not None
+        return audio.clip(encoded, self.encoding)
+
     def read_table(self, path: pathlib.Path) -> np.ndarray:
         """Reads the rows of a .csv, .parquet or other table as inputs [n, ...], see ``encode``."""
         return self.encode(f"{path}", tables.load(path, "--data"))
@@ -125,7 +146,7 @@ class LoadedPredictor:
         Raises:
           ValueError: a column is missing, or holds values that the model cannot take.
         """
-        if self.encoding is not None:
+        if self.encoding is not None and not self.reads_sounds:
             reader = texts if self.reads_texts else tables
             return reader.encode(where, columns, self.encoding)
         if "input" not in columns:
@@ -157,6 +178,9 @@ class LoadedPredictor:
         Raises:
           ValueError: as ``__call__``.
         """
+        if self.reads_sounds and inputs.ndim == 2 and inputs.dtype in READ_AS_SOUND:
+            assert self.encoding is not None
+            inputs = audio.waveforms(inputs, self.encoding)
         wanted = np.dtype(self.info["input"]["dtype"])
         both_floats = wanted.kind == "f" and inputs.dtype.kind == "f"
         if inputs.shape[1:] != self.shape or not (inputs.dtype == wanted or both_floats):

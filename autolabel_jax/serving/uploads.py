@@ -148,7 +148,7 @@ def decode(content: bytes | dict[str, Any], predictor: LoadedPredictor, pixels: 
             return picture(base64.b64decode(encoded, validate=True), predictor, pixels)
         except (binascii.Error, ValueError) as error:
             raise HTTPException(422, f"image: is no base64: {error}") from error
-    try:
+    try:  # here, as a batch holds the inputs of several requests
         if "text" in content and predictor.reads_texts:
             return predictor.encode_texts("text", [parse(Text, content).text])[0]
         values = parse(numbers(predictor.shape, predictor.info["input"]["dtype"]), content)
