@@ -14,9 +14,7 @@ def base() -> ConfigDict:
     config = ConfigDict()
     config.name = ""  # Name of the experiment, in result.json and tables
     config.seed = 0  # Seed of parameters, data order, augmentation and the calibration cut
-    config.dataset = (
-        "cifar10"  # digits, sklearn/NAME, arrays, manifest, folder, TFDS, or module:Class
-    )
+    config.dataset = "cifar10"  # digits, sklearn/NAME, arrays, manifest, folder, TFDS, module:Class
     config.data_dir = ""  # Folder of the data sets, or manifest ('': as TFDS)
     config.train_examples = 0  # Use N training examples, calibration included (0 = all)
     config.test_examples = 0  # Use N test examples (0 = all)
