@@ -21,7 +21,7 @@ from autolabel_jax import (
 from autolabel_jax import experiment as experiment_lib
 from autolabel_jax.checkpoint import Checkpoints, Snapshot
 from autolabel_jax.corruptions import published
-from autolabel_jax.evaluation import clean, predict, run, summary, views
+from autolabel_jax.evaluation import clean, ood, predict, run, summary, views
 from autolabel_jax.evaluation.predict import Predictor
 from autolabel_jax.run_dir import RunDir
 
@@ -133,6 +133,7 @@ def evaluate(
     examples: int = 0,
     should_stop: Callable[[], bool] = lambda: False,
     view_names: Sequence[str] = (),
+    ood_names: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Evaluates the checkpoint of ``restore``; updates ``result.json`` of a finished run.
 
@@ -146,23 +147,28 @@ def evaluate(
       corrupted_data: folder of published corrupted sets to read; '' makes the sets.
       attack_names: also evaluates under these attacks.
       vector_scaling: also evaluates after vector scaling, fitted on the calibration set.
-      examples: corrupts and attacks the first N test images (0 = all), see ``datasets.first``.
+      examples: corrupts and attacks the first N test images, and tells them from the first N of
+        other data sets (0 = all), see ``datasets.first``.
       should_stop: called before each corrupted set and each chunk of images under attack.
       view_names: also evaluates the mean over these views of each image, see
         ``evaluation.views``; its metrics are ``views_…``.
+      ood_names: also evaluates how well the test split is told from these data sets, see
+        ``evaluation.ood``.
 
     Returns:
       The contents of ``result.json``, where ``epochs`` is the number of epochs trained so far.
 
     Raises:
       FileNotFoundError, ValueError: as ``restore``, or the published sets are incomplete, or a
-        view is unknown or has no gradient for the attacks.
+        view is unknown or has no gradient for the attacks, or another data set is missing or
+        unlike the run's.
       processes.Stopped: ``should_stop`` returned True; finished sets are kept.
     """
     asked: dict[str, Any] = {"corrupted": corrupted, "extra": extra_corrupted}
     asked["attack_names"] = attack_names
     # Invalid requests fail before anything is read.
     views.check(view_names, attacked=bool(attack_names))
+    ood.check(ood_names)
     names = dict.fromkeys(unit.name for unit in run.plan(**asked, num_examples=0))
     sets = published.open_sets(corrupted_data, list(names)) if corrupted_data else None
     trained = restore(workdir, config)
@@ -171,6 +177,7 @@ def evaluate(
     units = run.plan(**asked, num_examples=len(test), kind=kind)
     if sets and kind != "image":
         raise ValueError(f"--corrupted_data: the data are inputs of kind {kind!r}, not images")
+    others = ood.find(ood_names, config, dataset, test)
     run_dir.result()  # a damaged one is named before the evaluation
     began = time.perf_counter()
     predictor = trained.predictor(vector=vector_scaling)
@@ -178,34 +185,37 @@ def evaluate(
         predictor, config, dataset, run_dir, lines=trained.lines, began=began
     )
 
-    def of_units(predictor: Predictor) -> dict[str, Any]:
+    def of_others(predictor: Predictor) -> dict[str, Any]:
+        found = ood.evaluate(predictor, test, others)
         if not units:
-            return {}
+            return found
         ledger = run_dir.ledger
         settings = {"dataset": dataset, "sets": sets, "should_stop": should_stop}
         lines = run.run(units, predictor, test, ledger, **settings)
-        return processes.on_first(lambda: summary.summarise(lines, ledger))
+        return found | processes.on_first(lambda: summary.summarise(lines, ledger))
 
-    result |= of_units(predictor)
+    result |= of_others(predictor)
     if view_names:
         viewed = trained.predictor(vector=vector_scaling, view_names=view_names)
-        result |= _of_views(viewed, predictor, dataset, of_units(viewed))
+        result |= _of_views(viewed, predictor, dataset, of_others(viewed))
     if config.checkpoint.best and trained.lines:
         result |= best.of_result(trained.lines, int(trained.snapshot.epoch))
     before = run_dir.result() or {"epochs": config.epochs}
     if trained.epochs == before["epochs"]:
+        own = tuple(f"{ood.PREFIX}{name}_" for name in others)
         kinds = {unit.kind for unit in units} | ({summary.VIEWS} if view_names else set())
         result = run_dir.write_result(
-            result, replaced=lambda name: summary.is_replaced(name, kinds)
+            result,
+            replaced=lambda name: summary.is_replaced(name, kinds) or name.startswith(own),
         )
     return {**result, "epochs": trained.epochs}
 
 
 def _of_views(
-    viewed: Predictor, plain: Predictor, dataset: datasets.Dataset, of_units: dict[str, Any]
+    viewed: Predictor, plain: Predictor, dataset: datasets.Dataset, of_others: dict[str, Any]
 ) -> dict[str, Any]:
     """Returns the metrics of the mean over views, by the names that they have in a result."""
-    found = clean.evaluate(viewed, dataset)[0] | of_units
+    found = clean.evaluate(viewed, dataset)[0] | of_others
     found["cost"] = predict.cost(viewed, plain, dataset.test)
     prefixed = {f"{summary.VIEWS}_{name}": value for name, value in found.items()}
     return {summary.VIEWS: viewed.views, **prefixed}

@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 import autolabel_jax
 from autolabel_jax import calibrators, datasets, trained
-from autolabel_jax.evaluation import calibrated, held_out, views
+from autolabel_jax.evaluation import calibrated, held_out, ood, views
 
 
 def evaluate(
@@ -21,6 +21,7 @@ def evaluate(
     examples: int = 0,
     dump: pathlib.Path | None = None,
     view_names: Sequence[str] = (),
+    ood_names: Sequence[str] = (),
 ) -> list[dict[str, Any]]:
     """Returns the rows of a run, one for each calibrator and one before calibration.
 
@@ -31,8 +32,10 @@ def evaluate(
       examples: number of test images to corrupt (0 = all).
       dump: file for logits and features, or None.
       view_names: views of each image whose logits are averaged first, see ``evaluation.views``.
+      ood_names: other data sets to tell the test split from, see ``evaluation.ood``.
     """
     views.check(view_names)
+    ood.check(ood_names)
     run = trained.restore(workdir, config)
     predictor = run.predictor(view_names=view_names)
     table = calibrators.TABLE | (calibrators.WITH_VIEWS if view_names else {})
@@ -44,9 +47,14 @@ def evaluate(
     shifted = None
     if corrupted:
         shifted = calibrated.corrupted_outputs(predictor, few, reference, run.dataset)
+    others = {
+        name: calibrated.clean_outputs(predictor, datasets.in_memory(other), reference, transform)
+        for name, (other, transform) in ood.find(ood_names, config, run.dataset, test).items()
+    }
     if dump:
         calibrated.dump(dump, pool, clean, shifted)
-    measured = calibrated.evaluate(calibrated.fit(pool, table), clean, shifted, table)
+    fitted = calibrated.fit(pool, table)
+    measured = calibrated.evaluate(fitted, clean, shifted, table, others)
     described = describe(config, view_names) | {
         "train_examples": len(run.dataset.train),
         "epochs": run.epochs,

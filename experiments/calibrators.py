@@ -1,7 +1,8 @@
 """Fits calibrators on held-out examples of runs, and evaluates them on their test splits.
 
     python -m experiments.calibrators runs/a [runs/b …] [--data_dir=…] [--corruptions]
-        [--examples=2000] [--views=mirror] [--out=calibrators.jsonl] [--dump=outputs.npz]
+        [--examples=2000] [--views=mirror] [--ood=cifar100,noise]
+        [--out=calibrators.jsonl] [--dump=outputs.npz]
 
     python -m experiments.calibrators --compare=results/calibrators.jsonl
 
@@ -17,6 +18,7 @@ from typing import Any
 from absl import flags
 
 from autolabel_jax import files
+from autolabel_jax.evaluation import ood
 from autolabel_jax.run_dir import RunDir
 from configs import base
 from experiments import calibrating, calibrator_tables, launch
@@ -29,6 +31,7 @@ _EXAMPLES = flags.DEFINE_integer(
     "examples", 0, "Corrupt the first N test images (0 = all).", lower_bound=0
 )
 _VIEWS = flags.DEFINE_list("views", [], "Average the image and these views, as evaluate does.")
+_OOD = flags.DEFINE_list("ood", [], "Tell the test split from these data, as evaluate does.")
 _OUT = flags.DEFINE_string("out", None, "File of JSON lines to append the rows to.")
 _DUMP = flags.DEFINE_string("dump", None, "File (.npz) for logits and features.")
 
@@ -83,6 +86,7 @@ def _evaluate(folder: pathlib.Path) -> None:
         examples=_EXAMPLES.value,
         dump=pathlib.Path(_DUMP.value) if _DUMP.value else None,
         view_names=_VIEWS.value,
+        ood_names=_OOD.value,
     )
     if out:
         files.append_json_line(out, *rows)
@@ -92,6 +96,8 @@ def _evaluate(folder: pathlib.Path) -> None:
 def _table(rows: list[dict[str, Any]]) -> str:
     """Makes a table with a line for each calibrator."""
     chosen = {name: column for name, column in COLUMNS.items() if name in rows[0]}
+    others = [name for name in rows[0] if name.startswith(ood.PREFIX)]
+    chosen |= {name: (name.removeprefix(ood.PREFIX), 100, 2) for name in others}
     lines = [["calibrator", *(header for header, _, _ in chosen.values())]]
     for row in rows:
         values = [f"{factor * row[name]:.{n}f}" for name, (_, factor, n) in chosen.items()]

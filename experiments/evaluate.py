@@ -2,10 +2,12 @@
 
     python -m experiments.evaluate --workdir=runs/a [--data_dir=…] [--corruptions]
         [--attacks=fgsm,pgd20,auto] [--temperature] [--examples=1000] [--views=mirror]
+        [--ood=cifar100,noise]
 
 Metrics are reported before and after temperature scaling, and with --temperature also after vector
 scaling, both fitted on the calibration set. With --views, the mean logits of each image and of
-views of it are evaluated too: metrics ``views_…``. ``result.json`` of a finished run is updated. An
+views of it are evaluated too: metrics ``views_…``. With --ood, scores of the logits tell the test
+split from other data sets: metrics ``ood_…``. ``result.json`` of a finished run is updated. An
 interrupted evaluation resumes from ``evaluation.jsonl``.
 On several hosts: docs/distributed.md.
 """
@@ -34,6 +36,7 @@ def main(argv: list[str]) -> None:
     todo += [f"corrupted sets{source}"] if "corrupted" in asked else []
     todo += [f"20 extra corrupted sets{source}"] if "extra_corrupted" in asked else []
     todo += [f"the attack {name}" for name in asked.get("attack_names", ())]
+    todo += [f"{name} as another data set" for name in asked.get("ood_names", ())]
     if processes.is_first():
         print(f"evaluating on {', '.join(todo)}", flush=True)
         print(f"finished sets are read from {run_dir.ledger.file.name}", flush=True)
@@ -44,6 +47,8 @@ def main(argv: list[str]) -> None:
         print(f"not finished: {result['epochs']} of {config.epochs} epochs trained")
     print(rendering.result_table([result]))
     print(f"\n{rendering.evaluation_table(result)}")
+    if "ood_names" in asked:
+        print(f"\n{rendering.ood_table(result)}")
     if "view_names" in asked:
         print(f"\nviews: the image, {result['views']}; {result['views_cost']:.2f} x the time")
 

@@ -35,6 +35,7 @@ __all__ = [
     "first",
     "in_memory",
     "load",
+    "read",
 ]
 
 MOMENT_IMAGES = 100_000  # mean and std of a larger set are those of about this number of images
@@ -61,9 +62,7 @@ def load(config: ConfigDict) -> Dataset:
       ValueError: a field is out of range, or the data are not valid.
       FileNotFoundError: the data do not exist.
     """
-    checks.check_config(config)
-    source = _streamed(config) if checks.is_streamed(config) else _read(config)
-    checks.check_source(config.dataset, source)
+    source = read(config)
     label = train_labels.read(config, source)
     train = first(source.train, config.train_examples, "train_examples")
     test = first(source.test, config.test_examples, "test_examples")
@@ -100,6 +99,17 @@ def load(config: ConfigDict) -> Dataset:
     )
     checks.check_dataset(dataset)
     return dataset
+
+
+def read(config: ConfigDict) -> Source:
+    """Reads a data set as it is stored, and checks it; arguments and errors are those of ``load``.
+
+    Photographs are not decoded.
+    """
+    checks.check_config(config)
+    source = _streamed(config) if checks.is_streamed(config) else _read(config)
+    checks.check_source(config.dataset, source)
+    return source
 
 
 def _read(config: ConfigDict) -> Source:

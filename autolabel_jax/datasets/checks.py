@@ -108,7 +108,7 @@ def check_source(name: str, source: Source) -> None:
                 _check_tokens(where, split.input)
     both = isinstance(source.train, Split) and isinstance(source.test, Split)
     if both and source.kind != "text":
-        _check_scales(name, source.train, source.test, source.kind)
+        check_scales(name, source.train, source.test, source.kind)
 
 
 def _check_shape(where: str, shape: tuple[int, ...], kind: str) -> None:
@@ -134,8 +134,12 @@ def _check_tokens(where: str, tokens: np.ndarray) -> None:
         )
 
 
-def _check_scales(name: str, train: Split, test: Split, kind: str | None) -> None:
-    """Checks that training and test inputs have ranges of the same order."""
+def check_scales(name: str, train: Split, test: Split, kind: str | None) -> None:
+    """Checks that training and test inputs have ranges of the same order.
+
+    Raises:
+      ValueError: they have not.
+    """
     ranges = [_range(split.input) for split in (train, test)]
     of_train, of_test = (f"{low:g} to {high:g}" for low, high in ranges)
     scales = [max(abs(low), abs(high)) for low, high in ranges]

@@ -6,6 +6,7 @@
 - ``held_out``: clean and moved calibration images, on which calibrators are fitted.
 - ``calibrated``: metrics of every calibrator, on clean and corrupted test images.
 - ``corrupted``, ``published``: one corrupted set, made on the device or read from a folder.
+- ``ood``: how well scores tell the test split from other data sets and noise.
 - ``attacked``: test images under one attack, in chunks.
 - ``run``: plans these units, and evaluates those that the ``ledger`` lacks.
 - ``summary``: finished units → what ``result.json`` gets.

@@ -20,8 +20,8 @@ from autolabel_jax.calibrators.base import MissingFeatureError
 from autolabel_jax.calibrators.neighbours import Reference
 from autolabel_jax.datasets import Dataset, Split
 from autolabel_jax.evaluation import corrupted, predict
-from autolabel_jax.evaluation.predict import Predictor
-from autolabel_jax.metrics import pairs
+from autolabel_jax.evaluation.predict import Predictor, Transform
+from autolabel_jax.metrics import detection, pairs
 
 NONE = "none"  # name of the row before calibration
 SEVERE = corruptions.SEVERITIES[-1]
@@ -40,11 +40,16 @@ class Outputs:
     label: np.ndarray
 
 
-def clean_outputs(predictor: Predictor, test: Split, reference: Reference | None) -> Outputs:
-    """Computes the outputs of a test split."""
+def clean_outputs(
+    predictor: Predictor,
+    test: Split,
+    reference: Reference | None,
+    transform: Transform | None = None,
+) -> Outputs:
+    """Computes the outputs of a test split, of which ``transform`` makes the inputs."""
     whole = input_pipeline.put_split(test, predictor.mesh)
     program = functools.partial(predict.logits_and_scalars, reference=reference)
-    logits, features = predictor.dispatch(whole, program=program)()
+    logits, features = predictor.dispatch(whole, transform, program)()
     return Outputs(logits, features, test.label)
 
 
@@ -101,6 +106,7 @@ def evaluate(
     clean: Outputs,
     shifted: Outputs | None = None,
     table: Mapping[str, Method] = TABLE,
+    others: Mapping[str, Outputs] | None = None,
 ) -> dict[str, dict[str, float]]:
     """Computes the metrics of each calibrator, and before calibration.
 
@@ -109,11 +115,13 @@ def evaluate(
       clean: outputs of the clean test split.
       shifted: outputs of the corrupted sets.
       table: calibrators by name.
+      others: outputs of other data sets by name.
 
     Returns:
       Metrics by name of the calibrator: accuracy, ece, nll and auroc of error detection; with
       ``shifted`` also the means over the corrupted sets as ``corrupted_…``, over those of severity
-      5 as ``severe_…``, and over those of images that are not RELATED as ``unrelated_…``.
+      5 as ``severe_…``, and over those of images that are not RELATED as ``unrelated_…``; and
+      ``ood_SET_auroc`` and ``ood_SET_fpr95`` of the maximum probability against each other set.
     """
     rows = {}
     for name in (NONE, *fitted):
@@ -123,6 +131,11 @@ def evaluate(
         row = {k: float(v) for k, v in by_name.items()}
         if shifted is not None:
             row |= _means(_scores(_apply(calibrator, params, shifted), shifted.label))
+        for other, outputs in (others or {}).items():
+            sides = (_apply(calibrator, params, own) for own in (clean, outputs))
+            of_test, of_other = (detection.scores(x)["confidence"] for x in sides)
+            found = detection.detect(of_test, of_other)
+            row |= {f"ood_{other}_{k}": float(v[0]) for k, v in found._asdict().items()}
         rows[name] = row
     return rows
 

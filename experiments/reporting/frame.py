@@ -168,7 +168,7 @@ def best(frame: pd.DataFrame, metrics: Sequence[str]) -> set[tuple[int, str]]:
     found, seeds = set(), frame.set_index(["cell", "seed"])[list(metrics)]
     means = seeds.groupby(level="cell").mean()
     for cells, metric in itertools.product(frame.groupby("block")["cell"].unique(), metrics):
-        sign = 1 if "accuracy" in metric else -1
+        sign = 1 if "accuracy" in metric or "auroc" in metric else -1
         own = sign * means.loc[cells, metric].dropna()
         ranked = own.sort_values(ascending=False, kind="stable").index[:2]
         if len(ranked) == 2:

@@ -5,6 +5,7 @@ metrics are fractions. ``augmentation`` is empty if no run of ours is made in th
 also have the ``settings``. The AutoLabel paper's tables (arXiv 2302.11188) could not be read.
 """
 
+import itertools
 import json
 import math
 import pathlib
@@ -18,6 +19,7 @@ import pandas as pd
 from flax import traverse_util
 
 from autolabel_jax import augment, labels, losses, models, registry
+from autolabel_jax.evaluation import ood
 from configs import base
 
 TABLES = {"augment.name": augment.TABLE, "labels.rule": labels.TABLE}
@@ -26,7 +28,22 @@ TABLES |= {"loss.name": losses.TABLE, "model.name": models.TABLE}
 DEFAULTS = traverse_util.flatten_dict(json.loads(base.base().to_json()), sep=".")
 HERE = pathlib.Path(__file__).parent
 NOTES, FIGURES = tomllib.loads((HERE / "texts.toml").read_text(encoding="utf-8")).values()
-TABLE = pd.read_csv(HERE / "columns.csv", index_col="name")
+# Out-of-distribution detection: metrics and scores by their names in result.json.
+DETECTION = {"auroc": "AUROC %", "fpr95": "FPR@95 %"}
+SCORES = {"confidence": "max. probability", "entropy": "entropy", "energy": "energy"}
+SCORES |= {"confidence_ts": "max. probability (TS)", "confidence_vs": "max. probability (VS)"}
+OTHERS = ("cifar10", "cifar100", *ood.SETS)  # those in tables; result.json has any
+OF_OTHERS = pd.DataFrame(
+    {
+        "name": f"{ood.PREFIX}{other}_{metric}_{score}",
+        "header": f"{DETECTION[metric]}, {SCORES[score]}",
+        "factor": 100,
+        "digits": 2,
+        "images": f"the test set against {other}",
+    }
+    for other, metric, score in itertools.product(OTHERS, DETECTION, SCORES)
+)
+TABLE = pd.concat([pd.read_csv(HERE / "columns.csv"), OF_OTHERS]).set_index("name")
 HEADERS, IMAGES = TABLE["header"].to_dict(), TABLE["images"].to_dict()
 OF_RUN = tuple(TABLE.index[TABLE["printed"] == "run"])  # shown after a run
 NO_CONTEST = ("seconds", "peak_memory_gib")  # describe the machine, not the labels

@@ -1,5 +1,6 @@
 """Renders tables as text, Markdown, LaTeX (booktabs) and HTML, escaped as each format needs."""
 
+import itertools
 import pathlib
 import sys
 import textwrap
@@ -15,6 +16,7 @@ from rich.console import Console
 from rich.table import Table as Grid
 from rich.text import Text
 
+from autolabel_jax.evaluation import ood
 from experiments.reporting import naming
 
 # Prefix of metric names in result.json → set of test images.
@@ -77,6 +79,19 @@ def evaluation_table(result: Mapping[str, Any]) -> str:
     for prefix, name in sets.items():
         rows.append([name, *(naming.with_interval(result, f"{prefix}{m}", m) for m in shown)])
     return aligned(rows, num_names=1, more=MORE)
+
+
+def ood_table(result: Mapping[str, Any]) -> str:
+    """Makes a text table of other data sets: a row for each metric, a column for each score."""
+    sets = [n.removesuffix("_examples") for n in result if n.startswith(ood.PREFIX)]
+    sets = [name for name in sets if f"{name}_examples" in result]
+    shown = [s for s in naming.SCORES if any(f"{name}_auroc_{s}" in result for name in sets)]
+    rows = [["other data", "metric", *(naming.SCORES[score] for score in shown)]]
+    for name, (metric, header) in itertools.product(sets, naming.DETECTION.items()):
+        keys = [f"{name}_{metric}_{score}" for score in shown]
+        values = [naming.with_interval(result, key, "accuracy") for key in keys]
+        rows.append([name.removeprefix(ood.PREFIX), header, *values])
+    return aligned(rows, num_names=2, more=MORE)
 
 
 def aligned(

@@ -17,6 +17,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 import pandas as pd
 
 from autolabel_jax import files
+from autolabel_jax.evaluation import ood
 from experiments.reporting import frame as frames
 from experiments.reporting import naming, rendering, run_files
 from experiments.reporting.naming import HEADERS, IMAGES, NO_CONTEST, NOTES
@@ -111,6 +112,7 @@ def _figures(frame: pd.DataFrame, cells: pd.DataFrame, groups: Groups) -> Made:
         notes += [NOTES["no_optimum"].format(num=num, total=len(runs))] * bool(num)
         notes += [NOTES["vs"]] * any(m.endswith("_vs") or m.startswith("extra") for m in metrics)
         notes += [NOTES["superclass"]] * any(m.startswith("superclass") for m in metrics)
+        notes += [NOTES["ood"]] * any(m.startswith(ood.PREFIX) for m in metrics)
         own, footnotes = naming.published(cells, {IMAGES[metric] for metric in metrics})
         if has_published := PUBLISHED in shown and any(cell in values.index for cell in own):
             values[PUBLISHED] = pd.Series(own).reindex(values.index, fill_value="")
