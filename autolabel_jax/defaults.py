@@ -6,6 +6,7 @@
 from ml_collections import ConfigDict
 
 from autolabel_jax import augment, labels, losses, optimizer, registry
+from autolabel_jax.datasets import texts
 
 
 def base() -> ConfigDict:
@@ -13,9 +14,7 @@ def base() -> ConfigDict:
     config = ConfigDict()
     config.name = ""  # Name of the experiment, in result.json and tables
     config.seed = 0  # Seed of parameters, data order, augmentation and the calibration cut
-    config.dataset = (
-        "cifar10"  # digits, sklearn/NAME, arrays, manifest, folder, TFDS, or module:Class
-    )
+    config.dataset = "cifar10"  # digits, sklearn/NAME, arrays, manifest, folder, TFDS, module:Class
     config.data_dir = ""  # Folder of the data sets, or manifest ('': as TFDS)
     config.train_examples = 0  # Use N training examples, calibration included (0 = all)
     config.test_examples = 0  # Use N test examples (0 = all)
@@ -27,8 +26,16 @@ def base() -> ConfigDict:
     config.data.train_labels = ""  # Labels to train on in place of the data's: FILE.npz:KEY
     config.data.clean_calibration = False  # … but calibration examples keep the data's
     config.data.kind = ""  # manifest: kind of the inputs ('': by the columns)
-    config.data.columns = ""  # manifest: columns of features, by commas ('': all others)
+    config.data.columns = ""  # manifest: columns of features, by commas, or of texts
+    config.data.max_words = texts.MAX_WORDS  # Text: largest number of words of the vocabulary
+    config.data.max_tokens = texts.MAX_TOKENS  # Text: largest length of an input, tokens
     config.data.missing = "error"  # Missing values of a table: 'error', or 'mask': an indicator
+    config.data.sample_rate = 0  # audio: resample to this rate, Hz (0: all files must have one)
+    config.data.seconds = 0.0  # audio: length to pad or cut clips to (0 = the longest in training)
+    config.data.peak = False  # audio: scale each clip to a largest absolute value of 1
+    config.data.mel_bands = 40  # audio: number of mel bands
+    config.data.window_ms = 32  # audio: length of a frame, milliseconds
+    config.data.hop_ms = 16  # audio: time between frames, milliseconds
     config.loader_workers = 0  # Number of processes that decode streamed photographs (0 = threads)
 
     config.model = ConfigDict()

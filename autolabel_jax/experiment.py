@@ -169,6 +169,7 @@ def create(config: ConfigDict, dataset: Dataset, mesh: Mesh) -> Experiment:
         spec=dataset.spec,
         mean=dataset.mean,
         std=dataset.std,
+        encoding=dataset.encoding,
     )
     _check_model(config.model.name, model, dataset)
     factors = None

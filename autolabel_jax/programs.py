@@ -1,6 +1,6 @@
 """Compiles functions with bound arguments; equal ones share a program within a process.
 
-So the seeds of a sweep, and a run that goes on where it was stopped, are traced and compiled once.
+The seeds of a sweep, and a run that is resumed, are traced and compiled once.
 """
 
 import dataclasses

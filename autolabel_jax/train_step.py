@@ -200,7 +200,10 @@ def draw_augmented(
     distance = experiment.rule.distance(state.labels, copies.label, drawn)
     variables = {"params": state.params, "batch_stats": state.batch_stats}
     augmented = apply_augmentation(experiment, variables, copies, apply_key, distance)
-    return clean, _add_clean(clean, augmented) if loss.has_clean else augmented
+    if not loss.has_clean:
+        return clean, augmented
+    unmoved = experiment.augmentation.unmoved(image)
+    return clean, _add_clean(clean.replace(input=unmoved), augmented)
 
 
 def teacher_logits(state: TrainState, inputs: jax.Array, *, experiment: Experiment) -> jax.Array:
@@ -221,7 +224,7 @@ def _add_clean(clean: Batch, copies: Augmented) -> Augmented:
     """Puts each clean input [B], of distance 0, before its copies [B·n]."""
     zero = jnp.zeros_like(clean.label)
     distance = Distance(group=zero, value=zero.astype(jnp.float32))
-    first = augment.unmixed(image_ops.to_float(clean.input), clean.label, distance)
+    first = augment.unmixed(clean.input, clean.label, distance)
 
     def join(one: jax.Array, others: jax.Array) -> jax.Array:
         others = others.reshape(len(one), -1, *one.shape[1:])

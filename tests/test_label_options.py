@@ -202,6 +202,7 @@ def test_what_the_log_shows():
     made = {name: rule_of(name) for name in labels.TABLE}
     shown = {name: {*rule.metrics(first_state(rule))} for name, rule in made.items()}
     learned = {"bucket_temperature": {"confidence", "temperature"}}
+    learned["camixup"] = {"confidence", "class_gap"}
     assert shown == {name: {"confidence"} for name in labels.TABLE} | learned
     debiased = rule(ece_estimate="debiased")
     assert {*debiased.metrics(debiased.init(np.ones(1)))} == {"confidence", "ece"}
@@ -210,13 +211,14 @@ def test_what_the_log_shows():
 def rule_of(name):
     config = base.base()
     config.labels.rule = name
-    config.augment.name = "adversarial"
+    config.augment.name = "mixup" if name == "camixup" else "adversarial"
     config.optimizer.ema = 0.9
     return labels.create(config)
 
 
 def first_state(made):
-    sizes = {"num_classes": 3} if made.reads_confusion or made.reads_examples else {}
+    by_class = made.reads_confusion or made.reads_examples or made.reads_classes
+    sizes = {"num_classes": 3} if by_class else {}
     return made.init(np.ones(1), **sizes | ({"num_examples": 2} if made.reads_examples else {}))
 
 

@@ -12,7 +12,7 @@ LIBRARY = ROOT / "autolabel_jax"
 # Each row may import the rows above it; modules of one row do not import each other.
 ORDER = (
     ("types", "processes", "files", "registry", "progress", "programs"),
-    ("limits",),
+    ("limits", "audio_ops"),
     ("datasets",),
     ("input_pipeline",),
     ("image_ops", "accumulation"),

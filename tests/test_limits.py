@@ -43,7 +43,7 @@ def test_the_other_numbers_of_the_base_that_count_have_limits():
     assert whole - limits.LIMITS.keys() == {
         *("model.depth", "model.width", "model.patch", "labels.start_epoch"),
         *("augment.max_depth", "augment.chains", "augment.max_operations", "augment.num_steps"),
-        *("augment.policy_seed", "loss.copies"),
+        *("augment.policy_seed", "augment.num_masks", "loss.copies"),
     }
 
 

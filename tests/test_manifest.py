@@ -48,9 +48,9 @@ def rows_of(n=20, **columns):
 
 
 def write(path, rows):
-    if path.suffix == ".csv":
+    if path.suffix in (".csv", ".tsv"):
         with open(path, "w", newline="") as file:
-            writer = csv.DictWriter(file, rows[0])
+            writer = csv.DictWriter(file, rows[0], delimiter="\t" if path.suffix == ".tsv" else ",")
             writer.writeheader()
             writer.writerows(rows)
     elif path.suffix == ".jsonl":

@@ -10,13 +10,13 @@ from flax import linen as nn
 from scipy import special
 
 from autolabel_jax import models
-from autolabel_jax.datasets import InputSpec
+from autolabel_jax.datasets import KINDS, InputSpec
 from autolabel_jax.models import features, layers
 from configs import base
 
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
 KEY = jax.random.key(0)
-NAMES = tuple(models.TABLE)
+NAMES = tuple(name for name, net in models.TABLE.items() if "image" in getattr(net, "kinds", KINDS))
 DEEP = ("resnet50", "efficientnet_lite0")
 WITHOUT_BATCH_NORM = ("mlp", "vit")
 

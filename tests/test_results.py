@@ -23,6 +23,7 @@ CANDIDATES = ROOT / "results" / "candidates_calibrators.csv"
 STUDIES = sorted({path.stem for path in (ROOT / "results").glob("*.jsonl")} - {CALIBRATORS.stem})
 DOCUMENTS = (
     "README.md",
+    "docs/text.md",
     *(f"docs/results/{name}.md" for name in PAGES),
     *(f"docs/methods/{name}.md" for name in FAMILIES),
 )

@@ -4,6 +4,7 @@ from ml_collections import ConfigDict
 
 from autolabel_jax import registry
 from autolabel_jax.augment.adversarial import Adversarial
+from autolabel_jax.augment.audio_noise import AudioNoise
 from autolabel_jax.augment.augmix import AugMix
 from autolabel_jax.augment.auto_augment import AutoAugment
 from autolabel_jax.augment.base import Augmentation, one_group, unmixed
@@ -18,11 +19,15 @@ from autolabel_jax.augment.none import Identity
 from autolabel_jax.augment.patch_gaussian import PatchGaussian
 from autolabel_jax.augment.randaugment import RandAugment
 from autolabel_jax.augment.soft_crop import SoftCrop
+from autolabel_jax.augment.spec_augment import SpecAugment
+from autolabel_jax.augment.time_shift import TimeShift
 from autolabel_jax.augment.trivial_augment import TrivialAugment
+from autolabel_jax.augment.words import WordDropout, WordMasking, Words, WordSwap
 
 __all__ = [
     "TABLE",
     "Adversarial",
+    "AudioNoise",
     "AugMix",
     "Augmentation",
     "AutoAugment",
@@ -37,7 +42,13 @@ __all__ = [
     "PatchGaussian",
     "RandAugment",
     "SoftCrop",
+    "SpecAugment",
+    "TimeShift",
     "TrivialAugment",
+    "WordDropout",
+    "WordMasking",
+    "WordSwap",
+    "Words",
     "create",
     "find",
     "one_group",
@@ -60,6 +71,13 @@ TABLE: dict[str, type[Augmentation]] = {
     "trivial_augment": TrivialAugment,
     "gaussian_noise": GaussianNoise,
     "feature_masking": FeatureMasking,
+    "words": Words,
+    "word_masking": WordMasking,
+    "word_dropout": WordDropout,
+    "word_swap": WordSwap,
+    "spec_augment": SpecAugment,
+    "audio_noise": AudioNoise,
+    "time_shift": TimeShift,
     "given": Given,
 }
 

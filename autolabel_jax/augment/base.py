@@ -6,6 +6,7 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 
+from autolabel_jax import image_ops
 from autolabel_jax.datasets import KINDS, Dataset, InputSpec
 from autolabel_jax.types import Augmented, Batch, Distance, InputGradient
 
@@ -66,6 +67,10 @@ class Augmentation:
         """Name in tables and messages."""
         return self.title or type(self).__name__
 
+    def unmoved(self, inputs: jax.Array) -> jax.Array:
+        """Returns clean inputs in the shape of those that ``apply`` returns."""
+        return image_ops.to_float(inputs)
+
     def draw(self, key: jax.Array, num: int) -> Distance:
         """Draws distances for training.
 
@@ -123,6 +128,19 @@ def check_unit_range(name: str, spec: InputSpec, length: str) -> None:
         raise ValueError(
             f"augment.name: got {name!r}, whose {length} is a share of a pixel range of [0, 1], "
             f"but the data have values from {spec.low:g} to {spec.high:g}; scale them to [0, 1]"
+        )
+
+
+def check_waveforms(name: str, spec: InputSpec) -> None:
+    """Checks that inputs of kind 'audio' are waveforms.
+
+    Raises:
+      ValueError: they are spectrograms.
+    """
+    if len(spec.shape) != 1:
+        raise ValueError(
+            f"augment.name: {name!r} moves waveforms [samples]; got spectrograms "
+            f"{list(spec.shape)}; use spec_augment"
         )
 
 

@@ -4,6 +4,9 @@ Zhang et al. (2018), "mixup: Beyond Empirical Risk Minimization". Each example
 of the batch is the dominant one, x_j, in one mixture, and its partner x_i is
 another example of the batch. So γ is the smaller of the two drawn weights, and
 the distance is s = 2γ in [0, 1].
+
+Texts [B, L] are mixed inside the model, after the embedding. So their mixtures are [B, L, 3]: the
+tokens of both, and γ; the models of texts read these.
 """
 
 import dataclasses
@@ -14,6 +17,7 @@ import jax.numpy as jnp
 
 from autolabel_jax import image_ops
 from autolabel_jax.augment import base
+from autolabel_jax.datasets import Dataset
 from autolabel_jax.registry import setting
 from autolabel_jax.types import Augmented, Batch, Distance, InputGradient
 
@@ -23,7 +27,6 @@ class Mixup(base.Augmentation):
     """Mixes each example with a randomly chosen other example of the batch."""
 
     title: ClassVar[str] = "mixup"
-    kinds: ClassVar[tuple[str, ...]] = ("image", "audio", "series", "features")
     num_buckets: ClassVar[int | None] = 10  # mixup's own label varies inside an interval
 
     concentration: float = setting(
@@ -33,6 +36,11 @@ class Mixup(base.Augmentation):
         high=1e3,
         search="log:0.1..10",
     )
+    is_text: bool = dataclasses.field(default_factory=bool)  # whether the data are; no setting
+
+    def for_data(self, dataset: Dataset) -> "Mixup":
+        """Returns the method with the kind of the data."""
+        return dataclasses.replace(self, is_text=dataset.spec.kind == "text")
 
     def draw(self, key: jax.Array, num: int) -> Distance:
         """Draws 2·min(γ, 1-γ) with γ ~ Beta(concentration, concentration)."""
@@ -52,8 +60,13 @@ class Mixup(base.Augmentation):
         gamma = jnp.asarray(distance.value) / 2
         clean = image_ops.to_float(batch.input)
         weight = gamma.reshape((-1,) + (1,) * (clean.ndim - 1))
+        if self.is_text:
+            parts = (clean, clean[partner], jnp.broadcast_to(weight, clean.shape))
+            mixed = jnp.stack(parts, axis=-1)
+        else:
+            mixed = weight * clean[partner] + (1 - weight) * clean
         return Augmented(
-            input=weight * clean[partner] + (1 - weight) * clean,
+            input=mixed,
             label=batch.label,
             distance=distance,
             second_label=batch.label[partner],

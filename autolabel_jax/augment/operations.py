@@ -48,7 +48,7 @@ class Chained(base.Augmentation):
             raise ValueError(
                 f"augment.name: {self.name!r} takes uint8 images [height, width, channels] with 1 "
                 f"or 3 channels, got {spec.dtype} {list(spec.shape)} of kind {spec.kind!r}; use "
-                "such images, or augment.name='none', 'mixup' or 'adversarial'"
+                "such images, or augment.name='none' or 'mixup'"
             )
 
     def draw(self, key: jax.Array, num: int) -> Distance:

@@ -57,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
     config = defaults.base()
     config.augment.name, config.seed = arguments.augment, arguments.seed
     listed = manifest_rows.list_rows(arguments.data)
-    if listed.paths is None:
+    if listed.paths is None or manifest.is_audio(listed):
         raise ValueError(f"--data: {arguments.data} holds no paths of images")
     if listed.distance is not None:
         raise ValueError(f"--data: {arguments.data} has a column 'distance': it is moved already")

@@ -1,4 +1,4 @@
-"""Reads the inputs of a predictor: image files, arrays in .npy and .npz files, and tables."""
+"""Reads the inputs of a predictor: images, sound files, texts, arrays, tables."""
 
 import functools
 import glob
@@ -10,18 +10,18 @@ from multiprocessing.pool import ThreadPool
 import numpy as np
 
 from autolabel_jax import files, progress
-from autolabel_jax.datasets import arrays, folder, photographs, tables
+from autolabel_jax.datasets import arrays, audio, folder, photographs, tables
 from autolabel_jax.predictor import LoadedPredictor
 
 ARRAYS = (".npy", ".npz")
 SILENT_SECONDS = 2  # before progress is shown
 
 
-def find(given: Sequence[str]) -> list[str]:
+def find(given: Sequence[str], *, sounds: bool = False) -> list[str]:
     """Lists the files that paths, folders and patterns name, each once, in order.
 
     Of a folder, these are the images and arrays in it, and in folders inside; hidden ones are left
-    out.
+    out. With ``sounds``, they are the sound files and arrays.
 
     Raises:
       FileNotFoundError: there is no such file or folder, or a folder or pattern has no files.
@@ -29,20 +29,21 @@ def find(given: Sequence[str]) -> list[str]:
     found: list[str] = []
     for path in given:
         if os.path.isdir(path):
-            names = _inside(path)
+            names = _inside(path, audio.ENDINGS if sounds else folder.ENDINGS)
         elif os.path.exists(path):
             names = [path]
         else:
             names = sorted(filter(os.path.isfile, glob.glob(path, recursive=True)))
         if not names:
-            kind = "folder holds no images or arrays" if os.path.isdir(path) else "no such file"
+            wanted = "sound files" if sounds else "images"
+            kind = f"folder holds no {wanted} or arrays" if os.path.isdir(path) else "no such file"
             raise FileNotFoundError(f"--data: {path}: {kind}")
         found += names
     return list(dict.fromkeys(found))
 
 
-def _inside(root: str) -> list[str]:
-    endings = (*folder.ENDINGS, *ARRAYS)
+def _inside(root: str, endings: tuple[str, ...]) -> list[str]:
+    endings = (*endings, *ARRAYS)
     found = []
     for path, inner, names in os.walk(root):
         inner[:] = [name for name in inner if not name.startswith(".")]
@@ -87,12 +88,12 @@ class Reader:
         with ThreadPool(min(size, os.cpu_count() or 1)) as pool:
             shown = progress.each(parts, "reading", len(parts), "batch", delay=SILENT_SECONDS)
             for paths in shown:
-                images = [path for path in paths if not has_rows(path)]
+                images = [path for path in paths if not self._has_rows(path)]
                 contents = [self._contents.get(path, path) for path in images]
                 decoded = dict(zip(images, pool.map(read, contents), strict=True))
                 ready: dict[str, np.ndarray] = {}
                 for path in paths:
-                    if has_rows(path):
+                    if self._has_rows(path):
                         yield from _stacked(ready)
                         ready = {}
                         yield from _rows(path, _checked(self._predictor, path), size)
@@ -101,6 +102,9 @@ class Reader:
                     else:
                         ready[path] = found
                 yield from _stacked(ready)
+
+    def _has_rows(self, path: str) -> bool:
+        return path not in self._contents and has_rows(path)
 
 
 def has_rows(path: str) -> bool:
@@ -130,9 +134,14 @@ def read_array(path: str) -> np.ndarray:
 
 
 def _read(predictor: LoadedPredictor, encoded: str | bytes | np.ndarray) -> np.ndarray | str:
-    """Returns the input of an image file, or why it cannot be decoded."""
+    """Returns the input of an image or sound file, or why it cannot be decoded."""
     if isinstance(encoded, np.ndarray):
         return encoded
+    if predictor.reads_sounds:
+        try:
+            return predictor.read_sound(encoded)
+        except (ValueError, OSError) as error:
+            return audio.reason(error)
     if not predictor.reads_pictures:
         predictor.read_picture(encoded)  # says what it takes instead
     try:

@@ -101,7 +101,8 @@ def _labels_of_folder(data: str, model: LoadedPredictor) -> dict[str, int]:
         )
     if missing := sorted(set(classes) - set(folders)):
         output.say(f"{data}: has no examples of {len(missing)} classes: {_some(missing)}")
-    found = {name: inputs.find([os.path.join(data, name)]) for name in folders}
+    sounds = model.reads_sounds
+    found = {name: inputs.find([os.path.join(data, name)], sounds=sounds) for name in folders}
     return {
         path: classes[name]
         for name, paths in found.items()

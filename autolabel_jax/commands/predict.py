@@ -1,11 +1,13 @@
-"""Classifies images, or arrays, and writes the path, the class and its probability of each.
+"""Classifies images, texts or arrays, and writes the path, class and probability of each.
 
     autolabel predict --model=run/predictor --data=photos/
     autolabel predict --model=run/predictor --data='new/*.jpg' --out=classes.csv
+    autolabel predict --model=run/predictor --text='a great film' 'a bad one'
 
-Probabilities are calibrated. A table (.csv, .parquet, .jsonl) has the columns that the model was
-trained on, or a column 'input'; its rows are FILE:0, FILE:1 and so on. An image that cannot be read
-is named on standard error with the reason, and has no row; the exit code is then 1.
+Probabilities are calibrated. A table (.csv, .tsv, .parquet, .jsonl) has the columns that the model
+was trained on, or a column 'input'; its rows are FILE:0, FILE:1 and so on. A --text is its own
+path. An image that cannot be read is named on standard error with the reason, and has no row; the
+exit code is then 1.
 """
 
 import argparse
@@ -36,8 +38,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of the command."""
     add = parser.add_argument
     add("--model", required=True, metavar="FOLDER", help="predictor that a run or export wrote")
-    help = "images, .npy or .npz files, tables, folders, or patterns such as 'new/*.jpg'"
-    add("--data", required=True, nargs="+", metavar="PATH", help=help)
+    help = "images, sounds, .npy or .npz files, tables, folders, or patterns such as 'new/*.jpg'"
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--data", nargs="+", metavar="PATH", help=help)
+    what.add_argument("--text", nargs="+", metavar="TEXT", help="texts, for a model of texts")
     add("--out", type=pathlib.Path, metavar="FILE", help="file to write (default: print)")
     help = "format of the output (default: by the ending of --out, else csv)"
     add("--format", choices=FORMATS, help=help)
@@ -54,9 +58,14 @@ def run(arguments: argparse.Namespace) -> int:
     chosen = _format(arguments.format, arguments.out)
     if arguments.top_k < 1:
         raise ValueError(f"--top_k: got {arguments.top_k}, must be at least 1")
-    paths = inputs.find(arguments.data)
     model = predictor.load(arguments.model)
-    reader = inputs.Reader(model, paths)
+    given, contents = arguments.text, None
+    if given is None:
+        paths = inputs.find(arguments.data, sounds=model.reads_sounds)
+    else:
+        paths = list(dict.fromkeys(given))
+        contents = dict(zip(paths, model.encode_texts("--text", paths), strict=True))
+    reader = inputs.Reader(model, paths, contents)
     top_k = min(arguments.top_k, len(model.class_names))
     rows = [
         row

@@ -14,11 +14,13 @@ SMALL = 48  # pixels; images with a shorter side up to this are decoded to 32 pi
 CHECKPOINTS = 10  # of a run
 MODELS = {  # model, its width and learning rate by kind of input; images have more on accelerators
     "image": ("small_cnn", 32, 0.1),
-    "audio": ("mlp", 256, 0.02),
-    "text": ("mlp", 256, 0.02),
+    "audio": ("small_cnn", 16, 0.05),
+    "text": ("text_mean", 128, 0.002),
     "series": ("cnn1d", 32, 0.05),
     "features": ("mlp", 256, 0.02),
 }
+# Of other kinds: mixup.
+AUGMENTATIONS = {"image": "augmix", "audio": "spec_augment", "text": "word_masking"}
 FEW = 2000  # held-out examples, below which three intervals of the distance are enough
 
 
@@ -85,6 +87,8 @@ def choose(
     if model != "resnet18":
         chosen["model.width"] = width, "a small network"
         chosen["optimizer.weight_decay"] = 0.0, "a small network"
+    if facts.kind == "text":
+        chosen["optimizer.name"] = "adamw", "rare words need steps of their own size"
     chosen["optimizer.learning_rate"] = rate, f"for {model}"
     chosen["batch_size"] = batch, f"about 30 steps an epoch, 8 to 128, {facts.num} examples"
     limits = "" if steps else ", 10 to 200 epochs; also --steps or --minutes"
@@ -101,7 +105,7 @@ def choose(
         if image
         else not_image,
     )
-    name = "given" if facts.distance else ("augmix" if image else "mixup")
+    name = "given" if facts.distance else AUGMENTATIONS.get(facts.kind, "mixup")
     why = "the data have distances" if facts.distance else f"for inputs of kind {facts.kind!r}"
     chosen["augment.name"] = name, why
     if not facts.held_out:

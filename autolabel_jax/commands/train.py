@@ -3,7 +3,7 @@
     autolabel train --data=photos/ --out=run
 
 --data is a folder with a folder of images for each class, a manifest (.csv, .parquet or .jsonl with
-the column label, and path or columns of features), a folder that save_to_disk of Hugging Face
+the column label, and path, text or columns of features), a folder that save_to_disk of Hugging Face
 wrote, a folder with train.npz and test.npz, or the name of a data set such as digits. Settings are
 printed with the flags that change them; --config.FIELD=VALUE sets any field of the config. The run
 resumes if the same command is given again. The predictor is in OUT/predictor.
@@ -191,8 +191,10 @@ def look_at(data: str, given: Mapping[str, str] | None = None) -> settings.Facts
         has_test = rows.split is not None and "test" in rows.split
         num = sum(name != "test" for name in rows.split or ["train"] * len(rows))
         num = num if has_test else round(num * (1 - manifest.TEST_SHARE))
-        side, kind, num_files = 0, "features", 0
-        if rows.paths is not None:
+        side, kind, num_files = 0, manifest_rows.kind_of_columns(rows), 0
+        if manifest.is_audio(rows):
+            kind = "audio"
+        elif rows.paths is not None:
             num_files = len(rows) * isinstance(rows.paths[0], str)
             sampled = rows.paths[:: max(1, len(rows) // 500)]
             side = int(np.median([min(size) for size in manifest.image_sizes(sampled)]))

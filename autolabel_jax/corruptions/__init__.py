@@ -20,7 +20,18 @@ from typing import Any, Protocol
 import jax
 import jax.numpy as jnp
 
-from autolabel_jax.corruptions import blur, digital, jpeg, noise, own, spatter, vectors, weather
+from autolabel_jax.corruptions import (
+    audio,
+    blur,
+    digital,
+    jpeg,
+    noise,
+    own,
+    spatter,
+    texts,
+    vectors,
+    weather,
+)
 from autolabel_jax.corruptions.own import Own
 from autolabel_jax.corruptions.settings import plain, settings
 from autolabel_jax.datasets import Dataset
@@ -55,8 +66,10 @@ SEVERITIES = (1, 2, 3, 4, 5)
 
 # Corruptions of inputs that are not images, by their kind.
 OTHERS: dict[str, Mapping[str, Own]] = {
+    "audio": audio.AUDIO,
     "features": vectors.FEATURES,
     "series": vectors.SERIES,
+    "text": texts.TEXT,
 }
 
 

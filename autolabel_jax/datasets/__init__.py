@@ -6,9 +6,10 @@ from collections.abc import Callable
 import numpy as np
 from ml_collections import ConfigDict
 
-from autolabel_jax import registry
+from autolabel_jax import audio_ops, registry
 from autolabel_jax.datasets import (
     arrays,
+    audio,
     checks,
     digits,
     external,
@@ -70,7 +71,10 @@ def load(config: ConfigDict) -> Dataset:
         mean, std = (np.array(x, np.float32) for x in (PHOTOGRAPH_MEAN, PHOTOGRAPH_STD))
     else:
         # Computed before the cut, so that they, and the program with them, are equal for all seeds.
-        mean, std = _moments(train.input[:: max(1, len(train) // MOMENT_IMAGES)])
+        sample = train.input[:: max(1, len(train) // MOMENT_IMAGES)]
+        if (front := audio_ops.front_end(source.encoding)) is not None:
+            sample = audio_ops.of_all(front, sample)[..., 0]
+        mean, std = _moments(sample)
     if source.calibration is not None and config.calibration.source == "heldout":
         cut = source.calibration.take(slice(config.calibration.images or None))
         both = False
@@ -118,8 +122,9 @@ def _read(config: ConfigDict) -> Source:
     if name == "arrays":
         return arrays.read(data_dir)
     if name == "manifest":
-        names = ("skip_unreadable", "kind", "columns", "missing")
+        names = ("skip_unreadable", "kind", "columns", "missing", "max_words", "max_tokens")
         settings = {key: config.data[key] for key in names}
+        settings["audio_settings"] = {key: config.data[key] for key in audio.FIELDS}
         return manifest.read(data_dir, image_size=config.image_size, **settings)
     if name.startswith(sklearn_sets.PREFIX):
         return sklearn_sets.read(name)

@@ -2,12 +2,13 @@
 
 import importlib.util
 import warnings
+from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
 
-from autolabel_jax import limits, registry
-from autolabel_jax.datasets import photographs, tables
+from autolabel_jax import audio_ops, limits, registry
+from autolabel_jax.datasets import photographs, tables, texts
 from autolabel_jax.datasets.split import KINDS, Dataset, Source, Split, kind_of
 from autolabel_jax.datasets.streamed import StreamedSplit
 
@@ -23,6 +24,8 @@ AXES = {
     "series": "[time, channels]",
 }
 MOST_CHANNELS = 4
+MOST_TOKENS = 10_000_000  # each has an embedding; float32 holds them exactly
+LONGEST = 3600.0  # seconds of a clip
 SCALES = 20  # the splits may differ by this factor; 0 … 255 and 0 … 1 do by 255
 SCALE_EXAMPLES = 200  # the range of a larger split is that of about this number of examples
 OUTLIERS = 1e-3  # share of values at either end that do not count for the range
@@ -90,9 +93,12 @@ def _check_kind(config: ConfigDict) -> None:
         return
     registry.Setting(None, choices=("", *KINDS)).check("data.kind", config.data.kind)
     registry.Setting(None, choices=tables.MISSING).check("data.missing", config.data.missing)
+    registry.Setting(None, low=0, high=LONGEST).check("data.seconds", config.data.seconds)
     if config.dataset == "manifest" and not (config.stream and config.data.kind):
         return
-    fields = {"kind": "", "columns": "", "missing": tables.MISSING[0]}
+    fields: dict[str, Any] = {"kind": "", "columns": "", "missing": tables.MISSING[0]}
+    fields |= {"sample_rate": 0, "seconds": 0.0, "peak": False}
+    fields |= {"max_words": texts.MAX_WORDS, "max_tokens": texts.MAX_TOKENS}
     for name in (name for name, default in fields.items() if config.data[name] != default):
         raise ValueError(
             f"data.{name}: got {config.data[name]!r} with dataset={config.dataset!r} and "
@@ -118,8 +124,12 @@ def check_source(name: str, source: Source) -> None:
         if isinstance(split, Split):
             if split.input.dtype != np.uint8 and not np.isfinite(split.input).all():
                 raise ValueError(f"{where}: inputs hold NaN or infinite values")
-            _check_shape(where, split.input.shape[1:], kind_of(split.input, source.kind))
-    if isinstance(source.train, Split) and isinstance(source.test, Split):
+            if audio_ops.front_end(source.encoding) is None:
+                _check_shape(where, split.input.shape[1:], kind_of(split.input, source.kind))
+            if source.kind == "text":
+                _check_tokens(where, split.input)
+    both = isinstance(source.train, Split) and isinstance(source.test, Split)
+    if both and source.kind != "text":
         check_scales(name, source.train, source.test, source.kind)
 
 
@@ -134,6 +144,15 @@ def _check_shape(where: str, shape: tuple[int, ...], kind: str) -> None:
         raise ValueError(
             f"{where}: images must be {AXES[kind]}, got {list(shape)}, whose channels come first; "
             "store x.transpose(0, 2, 3, 1)"
+        )
+
+
+def _check_tokens(where: str, tokens: np.ndarray) -> None:
+    bad = (tokens < texts.PADDING) | (tokens >= MOST_TOKENS) | (tokens != np.floor(tokens))
+    if bad.any():
+        raise ValueError(
+            f"{where}: texts must be whole numbers from {texts.PADDING} to {MOST_TOKENS - 1:,}; "
+            f"got {tokens[bad][0]:g}"
         )
 
 

@@ -1,9 +1,10 @@
 """Reads a user's own examples: a manifest, or a folder of images by class.
 
-A manifest is a table, .csv, .parquet or .jsonl, with a row for each example. Its columns are:
+A manifest is a table, .csv, .tsv, .parquet or .jsonl, with a row for each example. Its columns are:
 
-- ``path``, of an image, absolute or relative to the manifest; or ``input``, lists of numbers of one
-  shape, which .csv cannot hold; or columns of features of any other names, see ``tables``;
+- ``path``, of an image or a sound file, absolute or relative to the manifest; or ``input``, lists
+  of numbers of one shape, which .csv cannot hold; or ``text``, see ``texts``; or columns of
+  features of any other names, see ``tables``;
 - ``label``, the name or the number of the class;
 - ``split``, optional: train, calibration or test. Without it, or without test rows, 20 % of the
   sources are test examples; without calibration rows, calibration is cut from train;
@@ -23,7 +24,7 @@ import functools
 import io
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from multiprocessing.pool import ThreadPool
 from typing import Any
 
@@ -31,8 +32,14 @@ import numpy as np
 from PIL import Image
 
 from autolabel_jax import processes, progress
-from autolabel_jax.datasets import photographs, tables
-from autolabel_jax.datasets.manifest_rows import SPLITS, Rows, list_rows, split_names
+from autolabel_jax.datasets import audio, photographs, tables, texts
+from autolabel_jax.datasets.manifest_rows import (
+    SPLITS,
+    Rows,
+    kind_of_columns,
+    list_rows,
+    split_names,
+)
 from autolabel_jax.datasets.split import Source, Split
 
 TEST_SHARE = 0.2
@@ -51,6 +58,9 @@ def read(
     kind: str = "",
     columns: str = "",
     missing: str = "error",
+    max_words: int = texts.MAX_WORDS,
+    max_tokens: int = texts.MAX_TOKENS,
+    audio_settings: Mapping[str, Any] | None = None,
 ) -> Source:
     """Reads all examples into memory.
 
@@ -59,9 +69,12 @@ def read(
       image_size: side of the decoded images in pixels; images of one size that is not larger keep
         it.
       skip_unreadable: whether to leave out images that cannot be decoded.
-      kind: kind of the inputs; '' for images and features, by the columns and their shape.
+      kind: kind of the inputs; '' for images, features and texts, by the columns and their shape.
       columns: names of the columns of features, separated by commas, see ``manifest_rows``.
       missing: what to do with missing values of features, see ``tables.fit``.
+      max_words: largest size of the vocabulary of texts, see ``texts.fit``.
+      max_tokens: largest length of texts, likewise.
+      audio_settings: settings of sound files, see ``audio.read``.
 
     Raises:
       FileNotFoundError: the manifest, the folder or an image does not exist.
@@ -74,9 +87,23 @@ def read(
     group, group_names = _groups(rows, split)
     inputs, kept, encoding = rows.input, np.arange(len(rows)), None
     if rows.table is not None:
-        settings = {"kind": kind or "features", "missing": missing}
-        encoding = tables.fit(rows.where, rows.table, split == "train", **settings)
-        inputs = tables.encode(f"data_dir: {rows.where}", rows.table, encoding)
+        kind, train = kind or kind_of_columns(rows), split == "train"
+        if kind == "text":
+            _check_missing(missing)
+            sizes = {"max_words": max_words, "max_tokens": max_tokens}
+            encoding = texts.fit(rows.where, rows.table, train, **sizes)
+            inputs = texts.encode(f"data_dir: {rows.where}", rows.table, encoding)
+        else:
+            settings = {"kind": kind, "missing": missing}
+            encoding = tables.fit(rows.where, rows.table, train, **settings)
+            inputs = tables.encode(f"data_dir: {rows.where}", rows.table, encoding)
+    elif rows.paths is not None and is_audio(rows, kind):
+        kind = "audio"
+        inputs, unreadable, encoding = audio.read(
+            rows.where, rows.paths, split == "train", audio_settings or {}
+        )
+        kept = leave_out(rows, unreadable, skip_unreadable, "sound files cannot be used")
+        inputs = inputs[kept]
     elif inputs is None:
         inputs, kept = _decode(rows, image_size, skip_unreadable)
     parts = {}
@@ -89,6 +116,14 @@ def read(
         parts[name] = Split(inputs[chosen], label[at], distance, at, copies, of_group)
     source = make_source(rows, parts, label, names, group_names)
     return dataclasses.replace(source, kind=kind or None, encoding=encoding)
+
+
+def _check_missing(missing: str) -> None:
+    if missing != "error":
+        raise ValueError(
+            f"data.missing: got {missing!r} with texts, which must not be missing; leave such rows "
+            "out, and use data.missing='error'"
+        )
 
 
 def make_source(
@@ -232,13 +267,23 @@ def _decode(rows: Rows, image_size: int, skip_unreadable: bool) -> tuple[np.ndar
     return (out if len(kept) == len(rows) else out[kept]), kept
 
 
-def leave_out(rows: Rows, unreadable: dict[int, str], skip: bool) -> np.ndarray:
-    """Returns the rows without those whose images cannot be decoded, int [m].
+def is_audio(rows: Rows, kind: str = "") -> bool:
+    """Whether rows are sound files: of kind 'audio', or by their endings."""
+    if rows.paths is None or kind not in ("", "audio"):
+        return False
+    return kind == "audio" or all(map(audio.is_sound, rows.paths))
+
+
+def leave_out(
+    rows: Rows, unreadable: dict[int, str], skip: bool, what: str = "images cannot be decoded"
+) -> np.ndarray:
+    """Returns the rows without those whose files cannot be decoded, int [m].
 
     Args:
       rows: all rows.
       unreadable: reason for each row that cannot be decoded.
       skip: whether these rows may be left out.
+      what: what is wrong, for messages.
 
     Raises:
       ValueError: there are some, and they may not be left out.
@@ -246,7 +291,7 @@ def leave_out(rows: Rows, unreadable: dict[int, str], skip: bool) -> np.ndarray:
     if not unreadable:
         return np.arange(len(rows))
     named = [f"{rows.name(row)} ({why})" for row, why in unreadable.items()]
-    message = f"data_dir: {rows.where}: {len(named)} of {len(rows)} images cannot be decoded: "
+    message = f"data_dir: {rows.where}: {len(named)} of {len(rows)} {what}: "
     message += ", ".join(named[:SHOWN]) + (" and more" if len(named) > SHOWN else "")
     if not skip:
         raise ValueError(

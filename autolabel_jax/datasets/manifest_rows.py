@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from autolabel_jax.datasets import tables
+from autolabel_jax.datasets import audio, tables, texts
 from autolabel_jax.datasets.folder import ENDINGS, HELD_OUT
 
 COLUMNS = ("path", "input", "label", "split", "distance", "group", "source")
+TEXT = "text"  # a column of this name is read alone
 SPLITS = ("train", "calibration", "test")
 SAVED = ("dataset_dict.json", "state.json")  # in a folder of Hugging Face
 
@@ -30,7 +31,7 @@ class Rows:
     source: list[Any] | None
     group: list[Any] | None = None  # text or int
     class_names: tuple[str, ...] | None = None  # of labels that are int, if they have names
-    table: dict[str, list[Any]] | None = None  # columns of features by name, see ``tables``
+    table: dict[str, list[Any]] | None = None  # columns of features or texts by name
 
     def __len__(self) -> int:
         return len(self.label)
@@ -48,6 +49,14 @@ class Rows:
         return self.input[row]
 
 
+def kind_of_columns(rows: Rows) -> str:
+    """Returns the kind of inputs of columns: 'text' for one column of texts, or 'features'."""
+    for name, values in (rows.table or {}).items() if len(rows.table or {}) == 1 else ():
+        if name == TEXT or texts.is_text(values):
+            return "text"
+    return "features"
+
+
 def is_table(data: str) -> bool:
     """Whether a path is that of a manifest, or of a folder of Hugging Face."""
     path = pathlib.Path(data).expanduser()
@@ -59,8 +68,8 @@ def list_rows(data_dir: str, columns: Sequence[str] = ()) -> Rows:
 
     Args:
       data_dir: path of the table or the folder.
-      columns: names of the columns of features; () for all but COLUMNS, if there is neither path
-        nor input.
+      columns: names of the columns of features or of the one of texts; () for TEXT, or for all but
+        COLUMNS, if there is neither path nor input.
 
     Raises:
       FileNotFoundError, ValueError: as ``read``.
@@ -105,6 +114,8 @@ def _features(path: pathlib.Path, found: dict[str, list[Any]], asked: Sequence[s
     """Returns the names of the columns of features."""
     if not asked:
         named = {"path", "input"} & {*found}
+        if not named and any(isinstance(value, str) for value in found.get(TEXT, [])):
+            return [TEXT]
         return [] if named else [name for name in found if name not in COLUMNS]
     if unknown := [name for name in asked if name not in found or name in COLUMNS]:
         raise ValueError(
@@ -134,7 +145,7 @@ def _table_rows(
     if sum(given) != 1 or "label" not in columns:
         raise ValueError(
             f"data_dir: {path} has the columns {', '.join((*columns, *(features or ()))) or 'none'}"
-            "; expected label and one of path, input and columns of features"
+            "; expected label and one of path, input, text and columns of features"
         )
     if not columns["label"]:
         raise ValueError(f"data_dir: {path} has no rows")
@@ -208,7 +219,17 @@ def _groups(where: str, values: list[Any]) -> list[Any]:
 
 
 def _folder_rows(root: pathlib.Path) -> Rows:
-    """Lists images in CLASS/ or SPLIT/CLASS/."""
+    """Lists images in CLASS/ or SPLIT/CLASS/, or sound files where there are no images."""
+    for endings in (ENDINGS, audio.ENDINGS):
+        if (rows := _folder_files(root, endings)) is not None:
+            return rows
+    raise ValueError(
+        f"data_dir: {root} has no images in CLASS/ or train/CLASS/; expected files that end in "
+        f"{', '.join((*ENDINGS, *audio.ENDINGS))}"
+    )
+
+
+def _folder_files(root: pathlib.Path, endings: tuple[str, ...]) -> Rows | None:
     has_splits = (root / "train").is_dir()
     paths, labels, splits = [], [], []
     for path, inner, names in os.walk(root):
@@ -216,13 +237,10 @@ def _folder_rows(root: pathlib.Path) -> Rows:
         parts = pathlib.Path(path).relative_to(root).parts
         if len(parts) < 1 + has_splits or (has_splits and parts[0] not in ("train", *HELD_OUT)):
             continue
-        images = sorted(n for n in names if n.lower().endswith(ENDINGS) and n[0] != ".")
+        images = sorted(n for n in names if n.lower().endswith(endings) and n[0] != ".")
         paths += [os.path.join(path, name) for name in images]
         labels += [parts[has_splits]] * len(images)
         splits += ["train" if parts[0] == "train" else "test"] * len(images)
     if not paths:
-        raise ValueError(
-            f"data_dir: {root} has no images in CLASS/ or train/CLASS/; expected files that end in "
-            f"{', '.join(ENDINGS)}"
-        )
+        return None
     return Rows(str(root), paths, None, labels, splits if has_splits else None, None, None)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from autolabel_jax.datasets import texts
 from autolabel_jax.datasets.streamed import Squares, StreamedSplit
 
 KINDS = ("image", "audio", "text", "series", "features")
@@ -16,13 +17,13 @@ class InputSpec:
     """Describes one input of a data set.
 
     Attributes:
-      kind: 'image' [height, width, channels], 'audio' [time, frequency, 1], 'text' [tokens],
-        'series' [time, channels], or 'features' for anything else; augmentations and models
-        declare the kinds they accept.
+      kind: 'image' [height, width, channels], 'audio' waveforms [samples] or spectrograms
+        [time, frequency, 1], 'text' [tokens], 'series' [time, channels], or 'features' for anything
+        else; augmentations and models declare the kinds they accept.
       shape: shape of one input, without the batch axis.
       dtype: 'uint8', 'float32' or 'int32'.
       low: smallest value; 0 for uint8.
-      high: largest value; 255 for uint8.
+      high: largest value; 255 for uint8, and for texts the largest token of the vocabulary.
       pad_value: value that fills an input that is too short.
     """
 
@@ -139,4 +140,12 @@ class Dataset:
     @functools.cached_property
     def spec(self) -> InputSpec:
         """Description of one input; the range of float values is that of the training split."""
-        return spec_of(self.train.input, self.kind)
+        found = spec_of(self.train.input, self.kind)
+        if found.kind != "text":
+            return found
+        if self.encoding is not None:
+            high = texts.size(self.encoding) - 1
+        else:
+            parts = (self.train, self.calibration, self.test)
+            high = max(spec_of(part.input, self.kind).high for part in parts)
+        return dataclasses.replace(found, low=texts.PADDING, high=float(high))

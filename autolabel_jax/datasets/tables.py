@@ -10,6 +10,7 @@ that stands for a missing value, None where none may be missing. A column with `
 entry, which is 1 where its value is missing.
 """
 
+import functools
 import math
 import pathlib
 import warnings
@@ -19,7 +20,7 @@ from typing import Any
 import numpy as np
 
 READS = "columns"
-ENDINGS = (".csv", ".parquet", ".jsonl")
+ENDINGS = (".csv", ".tsv", ".parquet", ".jsonl")
 MISSING = ("error", "mask")
 MOST_CATEGORIES = 200  # of a column; more are probably names or numbers of the rows
 SHOWN = 10  # names in a message
@@ -28,14 +29,24 @@ Columns = Mapping[str, Sequence[Any]]
 
 
 def load(path: pathlib.Path, field: str = "data_dir") -> dict[str, list[Any]]:
-    """Reads all columns of a .csv, .parquet or .jsonl file.
+    """Reads all columns of a .csv, .tsv, .parquet or .jsonl file.
+
+    Values of a .csv file may be in quotes and then hold line ends; those of a .tsv file are as they
+    are between tabs.
 
     Raises:
       ValueError: it cannot be read; the message begins with ``field``.
     """
     from pyarrow import csv, json, parquet  # slow to import
 
-    readers = {".csv": csv.read_csv, ".parquet": parquet.read_table, ".jsonl": json.read_json}
+    quoted = csv.ParseOptions(newlines_in_values=True)
+    between_tabs = csv.ParseOptions(delimiter="\t", quote_char=False)
+    readers = {
+        ".csv": functools.partial(csv.read_csv, parse_options=quoted),
+        ".tsv": functools.partial(csv.read_csv, parse_options=between_tabs),
+        ".parquet": parquet.read_table,
+        ".jsonl": json.read_json,
+    }
     try:
         table = readers[path.suffix.lower()](path)
     except Exception as error:  # pyarrow raises many types
@@ -152,7 +163,8 @@ def _check_texts(where: str, name: str, values: Sequence[Any], categories: Seque
     if len(categories) > MOST_CATEGORIES:
         raise ValueError(
             f"{where}: column {name!r} has {len(categories)} different texts, must be at most "
-            f"{MOST_CATEGORIES}; leave it out of data.columns"
+            f"{MOST_CATEGORIES}; leave it out of data.columns, or read it alone as text by "
+            f"data.kind='text' and data.columns={name!r}"
         )
 
 

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from autolabel_jax import buckets, calibration, image_ops, input_pipeline
+from autolabel_jax import buckets, calibration, input_pipeline
 from autolabel_jax.experiment import Experiment, apply_augmentation
 from autolabel_jax.metrics import bootstrap
 from autolabel_jax.types import Array, Batch, BucketStats
@@ -205,7 +205,7 @@ def move_batch(
     augmented = apply_augmentation(experiment, variables, batch, apply_key, distance)
     if bucket is None or experiment.augmentation.distance_is_given:
         bucket = buckets.bucket_index(augmented.distance, experiment.edges)
-    change = augmented.input - image_ops.to_float(batch.input)
+    change = augmented.input - experiment.augmentation.unmoved(batch.input)
     change = jnp.nan * change if experiment.augmentation.distance_is_given else change
     pixels = tuple(range(1, change.ndim))
     return Moved(

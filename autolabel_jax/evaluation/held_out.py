@@ -22,11 +22,15 @@ from ml_collections import ConfigDict
 
 from autolabel_jax import buckets, input_pipeline, registry
 from autolabel_jax.augment import (
+    AudioNoise,
     Augmentation,
     AugMix,
     FeatureMasking,
     GaussianNoise,
     RandAugment,
+    SpecAugment,
+    WordDropout,
+    WordMasking,
 )
 from autolabel_jax.calibrators import base, neighbours
 from autolabel_jax.calibrators.base import HeldOut
@@ -43,8 +47,10 @@ REFERENCES = 2000  # training images whose features are kept
 FAR_SEVERITY = 10.0  # of AugMix as the second family
 # The two families of inputs that are not images, by their kind.
 OTHERS: dict[str, tuple[type[Augmentation], type[Augmentation]]] = {
+    "audio": (SpecAugment, AudioNoise),
     "features": (FeatureMasking, GaussianNoise),
     "series": (FeatureMasking, GaussianNoise),
+    "text": (WordMasking, WordDropout),
 }
 PURPOSE = 15  # of the random numbers, see ``input_pipeline.epoch_key``
 

@@ -21,12 +21,14 @@ from autolabel_jax import registry
 from autolabel_jax.datasets import KINDS, InputSpec
 from autolabel_jax.models import preprocessing, pretrained
 from autolabel_jax.models.cnn1d import CNN1D
+from autolabel_jax.models.crnn import CRNN
 from autolabel_jax.models.efficientnet import EfficientNetLite0
 from autolabel_jax.models.mlp import MLP
 from autolabel_jax.models.preprocessing import Preprocessing
 from autolabel_jax.models.resnet import ResNet18
 from autolabel_jax.models.resnet50 import ResNet50
 from autolabel_jax.models.small_cnn import SmallCNN
+from autolabel_jax.models.text import TextMean, TextTransformer
 from autolabel_jax.models.vit import ViT
 from autolabel_jax.models.wide_resnet import WideResNet
 
@@ -40,6 +42,9 @@ TABLE: dict[str, type[nn.Module]] = {
     "small_cnn": SmallCNN,
     "mlp": MLP,
     "cnn1d": CNN1D,
+    "text_mean": TextMean,
+    "text_transformer": TextTransformer,
+    "crnn": CRNN,
 }
 
 AUTO = "auto"  # value of model.normalization
@@ -69,7 +74,8 @@ def find(name: str) -> type[nn.Module]:
     """Finds the class that ``model.name`` names: a key of TABLE, or ``module:Class``.
 
     An external class is a Flax module with the fields ``num_classes`` and ``dtype``; all its other
-    fields with defaults are settings. It can declare ``kinds``, the kinds of input that it accepts.
+    fields with defaults are settings. It can declare ``kinds``, the kinds of input that it accepts,
+    and a field ``vocabulary``, the number of tokens of a text.
 
     Raises:
       ValueError: the class does not exist.
@@ -114,6 +120,7 @@ def create(
     spec: InputSpec,
     mean: ArrayLike,
     std: ArrayLike,
+    encoding: Mapping[str, Any] | None = None,
 ) -> Classifier:
     """Creates the model that ``config.model`` describes, with activations of ``config.dtype``.
 
@@ -123,6 +130,7 @@ def create(
       spec: description of one input.
       mean: mean of the training inputs; one number, or one per channel.
       std: standard deviation of the training inputs, likewise.
+      encoding: how stored values become inputs, see ``datasets.Dataset``.
 
     Raises:
       ValueError: as ``check``, or the model does not accept the kind of input, or a std is not
@@ -138,9 +146,11 @@ def create(
         )
     mean, std = preprocessing.statistics(normalization(config), spec, mean, std)
     others = {"num_classes": num_classes, "dtype": DTYPES[config.dtype]}
+    if "vocabulary" in getattr(network, "__dataclass_fields__", ()):
+        others["vocabulary"] = int(spec.high) + 1
     return Classifier(
         net=registry.bind("model", network, config.model, **others),
-        preprocess=preprocessing.create(spec, mean, std),
+        preprocess=preprocessing.create(spec, mean, std, encoding),
         freeze_batch_norm=config.model.freeze_batch_norm,
     )
 

@@ -1,13 +1,15 @@
 """Preprocesses inputs inside the model, depending on their kind."""
 
 import dataclasses
-from typing import Protocol
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
 
+from autolabel_jax.audio_ops import LogMel, front_end
 from autolabel_jax.datasets import PHOTOGRAPH_MEAN, PHOTOGRAPH_STD, InputSpec
 
 # Mean and standard deviation of the inputs of pretrained networks, per channel.
@@ -49,6 +51,21 @@ class Unchanged:
         return inputs
 
 
+@dataclasses.dataclass(frozen=True)
+class Spectrogram:
+    """Makes log-mel spectrograms of waveforms, and standardises them for each band."""
+
+    front_end: LogMel
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __call__(self, inputs: jax.Array, dtype: jnp.dtype) -> jax.Array:
+        """Maps waveforms [B, samples], or spectrograms, to [B, time, frequency, 1]."""
+        spectrograms = self.front_end(inputs) if inputs.ndim == 2 else inputs
+        standardize = Standardize(self.mean, self.std)
+        return standardize(spectrograms[..., 0], dtype)[..., None]
+
+
 def statistics(
     choice: str, spec: InputSpec, mean: ArrayLike, std: ArrayLike
 ) -> tuple[ArrayLike, ArrayLike]:
@@ -75,13 +92,19 @@ def statistics(
     return STATISTICS[choice]
 
 
-def create(spec: InputSpec, mean: ArrayLike, std: ArrayLike) -> Preprocessing:
+def create(
+    spec: InputSpec,
+    mean: ArrayLike,
+    std: ArrayLike,
+    encoding: Mapping[str, Any] | None = None,
+) -> Preprocessing:
     """Creates the preprocessing for a kind of input.
 
     Args:
       spec: description of one input.
       mean: mean of the training inputs; one number, or one per channel.
       std: standard deviation of the training inputs, likewise.
+      encoding: how stored values become inputs, see ``datasets.Dataset``.
 
     Raises:
       ValueError: a std is not positive.
@@ -90,4 +113,6 @@ def create(spec: InputSpec, mean: ArrayLike, std: ArrayLike) -> Preprocessing:
         return Unchanged()
     if np.any(np.asarray(std) <= 0):
         raise ValueError(f"std: got {std}, must be positive; use 1 for a constant channel")
-    return Standardize(tuple(np.ravel(mean).tolist()), tuple(np.ravel(std).tolist()))
+    moments = tuple(np.ravel(mean).tolist()), tuple(np.ravel(std).tolist())
+    front = front_end(encoding)
+    return Standardize(*moments) if front is None else Spectrogram(front, *moments)

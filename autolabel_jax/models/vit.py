@@ -45,8 +45,8 @@ class EncoderBlock(nn.Module):
     dtype: Any
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """Computes tokens [B, tokens, channels]."""
+    def __call__(self, x: jax.Array, bias: jax.Array | None = None) -> jax.Array:
+        """Computes tokens [B, tokens, channels]; ``bias`` is added to the logits of attention."""
         batch, tokens, channels = x.shape
 
         def dense(width: int) -> nn.Dense:
@@ -55,7 +55,7 @@ class EncoderBlock(nn.Module):
 
         y = nn.LayerNorm(epsilon=EPSILON, dtype=self.dtype)(x)
         y = dense(3 * channels)(y).reshape(batch, tokens, 3, channels // HEAD, HEAD)
-        y = jax.nn.dot_product_attention(y[:, :, 0], y[:, :, 1], y[:, :, 2])
+        y = jax.nn.dot_product_attention(y[:, :, 0], y[:, :, 1], y[:, :, 2], bias)
         x = x + dense(channels)(y.reshape(x.shape))
         y = nn.LayerNorm(epsilon=EPSILON, dtype=self.dtype)(x)
         y = nn.gelu(dense(4 * channels)(y), approximate=False)

@@ -13,11 +13,12 @@ import numpy as np
 import safetensors.numpy
 from numpy.typing import ArrayLike
 
-from autolabel_jax import files
-from autolabel_jax.datasets import manifest_rows, photographs, tables
+from autolabel_jax import audio_ops, files
+from autolabel_jax.datasets import audio, manifest_rows, photographs, tables, texts
 
 INFO, PROGRAM, WEIGHTS = "predictor.json", "program.jax", "weights.safetensors"
 FORMAT = 1  # of the folder; raised when an older version of this library cannot read it
+READ_AS_SOUND = (np.int16, np.float32, np.float64)  # types of waveforms
 BATCH_SIZE = 64  # inputs at once
 AGAIN = "copy the whole folder again, or export it again"
 
@@ -66,8 +67,20 @@ class LoadedPredictor:
         spec = self.info["input"]
         return (spec["kind"], spec["dtype"]) == ("image", "uint8") and self.shape[-1] in (1, 3)
 
+    @property
+    def reads_texts(self) -> bool:
+        """Whether inputs are tokens that ``encode_texts`` makes of texts."""
+        return self.encoding is not None and self.encoding["reads"] == texts.READS
+
+    @property
+    def reads_sounds(self) -> bool:
+        """Whether inputs are waveforms that ``read_sound`` makes of files."""
+        return audio_ops.front_end(self.encoding) is not None
+
     def __call__(self, inputs: ArrayLike) -> np.ndarray:
         """Returns the probabilities float32 [n, K] of a batch of inputs [n, ...].
+
+        Waveforms can be int16 or floats of any length, and are padded with zeros or cut.
 
         Raises:
           ValueError: shape or type of the inputs are not those of ``info["input"]``, or a float is
@@ -105,8 +118,21 @@ class LoadedPredictor:
         image = photographs.middle(encoded, height, width, share=share)
         return image if channels == 3 else photographs.grey(image)
 
+    def read_sound(self, encoded: str | bytes) -> np.ndarray:
+        """Reads a sound file as an input, float32 [samples]; see ``datasets.audio.clip``.
+
+        Args:
+          encoded: path or content of the file.
+
+        Raises:
+          ValueError: the file is no clip that the model can take.
+          OSError: it cannot be opened.
+        """
+        assert self.encoding is not None
+        return audio.clip(encoded, self.encoding)
+
     def read_table(self, path: pathlib.Path) -> np.ndarray:
-        """Reads the rows of a .csv, .parquet or .jsonl file as inputs [n, ...], see ``encode``."""
+        """Reads the rows of a .csv, .parquet or other table as inputs [n, ...], see ``encode``."""
         return self.encode(f"{path}", tables.load(path, "--data"))
 
     def encode(self, where: str, columns: Mapping[str, Sequence[Any]]) -> np.ndarray:
@@ -114,17 +140,32 @@ class LoadedPredictor:
 
         Args:
           where: what holds the columns, for messages.
-          columns: the columns of features of the training table, or ``input``, lists of numbers;
-            other columns are not read.
+          columns: the columns of features or texts of the training table, or ``input``, lists of
+            numbers; other columns are not read.
 
         Raises:
           ValueError: a column is missing, or holds values that the model cannot take.
         """
-        if self.encoding is not None:
-            return tables.encode(where, columns, self.encoding)
+        if self.encoding is not None and not self.reads_sounds:
+            reader = texts if self.reads_texts else tables
+            return reader.encode(where, columns, self.encoding)
         if "input" not in columns:
             raise ValueError(f"{where}: has no column 'input'; it has {', '.join(columns)}")
         return self.check(manifest_rows.inputs(where, columns["input"]))
+
+    def encode_texts(self, where: str, given: Sequence[str]) -> np.ndarray:
+        """Makes inputs, tokens int32 [n, L], of texts.
+
+        Args:
+          where: where the texts are from, for messages.
+          given: texts.
+
+        Raises:
+          ValueError: the model takes no texts, or a text has no words.
+        """
+        if self.encoding is None or not self.reads_texts:
+            raise ValueError(f"{where}: {self.folder} takes {self._expected()}, and no texts")
+        return texts.encode(where, {self.encoding["columns"][0]["name"]: given}, self.encoding)
 
     def _expected(self) -> str:
         spec = self.info["input"]
@@ -137,6 +178,9 @@ class LoadedPredictor:
         Raises:
           ValueError: as ``__call__``.
         """
+        if self.reads_sounds and inputs.ndim == 2 and inputs.dtype in READ_AS_SOUND:
+            assert self.encoding is not None
+            inputs = audio.waveforms(inputs, self.encoding)
         wanted = np.dtype(self.info["input"]["dtype"])
         both_floats = wanted.kind == "f" and inputs.dtype.kind == "f"
         if inputs.shape[1:] != self.shape or not (inputs.dtype == wanted or both_floats):
@@ -148,6 +192,10 @@ class LoadedPredictor:
         finite = np.isfinite(inputs).all(axis=tuple(range(1, inputs.ndim)))
         if not finite.all():
             raise ValueError(f"inputs: input {finite.argmin()} holds a number that is not finite")
+        spec = self.info["input"]
+        known = (inputs >= spec["low"]) & (inputs <= spec["high"])
+        if spec["kind"] == "text" and not known.all():
+            raise ValueError(f"inputs: got unknown tokens, expected {self._expected()}")
         return inputs
 
 

@@ -1,7 +1,7 @@
 """Reads an input of the predictor from a request, within limits.
 
-A request holds a file (``multipart/form-data``) or JSON: ``{"image": base64}`` or
-``{"input": numbers}``. Bytes are counted as they arrive, and pixels are counted before they are
+A request holds a file (``multipart/form-data``) or JSON: ``{"image": base64}``, ``{"text": text}``
+or ``{"input": numbers}``. Bytes are counted as they arrive, and pixels are counted before they are
 decoded.
 """
 
@@ -51,6 +51,13 @@ class Picture(pydantic.BaseModel):
 
     model_config = pydantic.ConfigDict(extra="forbid")
     image: str = pydantic.Field(json_schema_extra={"contentEncoding": "base64"})
+
+
+class Text(pydantic.BaseModel):
+    """A text."""
+
+    model_config = pydantic.ConfigDict(extra="forbid")
+    text: str = pydantic.Field(strict=True)
 
 
 async def counted(request: Request, most: int) -> AsyncGenerator[bytes]:
@@ -141,8 +148,13 @@ def decode(content: bytes | dict[str, Any], predictor: LoadedPredictor, pixels: 
             return picture(base64.b64decode(encoded, validate=True), predictor, pixels)
         except (binascii.Error, ValueError) as error:
             raise HTTPException(422, f"image: is no base64: {error}") from error
-    values = parse(numbers(predictor.shape, predictor.info["input"]["dtype"]), content)
-    return np.array(values.input, predictor.info["input"]["dtype"])
+    try:  # here, as a batch holds the inputs of several requests
+        if "text" in content and predictor.reads_texts:
+            return predictor.encode_texts("text", [parse(Text, content).text])[0]
+        values = parse(numbers(predictor.shape, predictor.info["input"]["dtype"]), content)
+        return predictor.check(np.array([values.input], predictor.info["input"]["dtype"]))[0]
+    except ValueError as error:
+        raise HTTPException(422, str(error)) from error
 
 
 def picture(encoded: bytes, predictor: LoadedPredictor, pixels: int) -> np.ndarray:
@@ -204,5 +216,7 @@ def described(predictor: LoadedPredictor) -> dict[str, Any]:
         form = {"type": "object", "properties": {FILE: file}, "required": [FILE]}
         content[FORM] = {"schema": form | {"additionalProperties": False}}
         choices.insert(0, Picture.model_json_schema())
+    if predictor.reads_texts:
+        choices.insert(0, Text.model_json_schema())
     content[JSON] = {"schema": {"anyOf": choices}}
     return {"required": True, "content": content}
