@@ -12,20 +12,18 @@ augmented. `dataset='manifest'` reads the file, see configs/embeddings.py.
 import pathlib
 from typing import Any
 
-import numpy as np
 import pyarrow
 from absl import flags
 from pyarrow import parquet
 
 from autolabel_jax import datasets, files, input_pipeline, models, trained
 from autolabel_jax import experiment as experiment_lib
-from autolabel_jax.evaluation import predict
 from autolabel_jax.evaluation.predict import Predictor
 from autolabel_jax.evaluation.scaling import Scaling
 from autolabel_jax.models import pretrained
 from autolabel_jax.run_dir import RunDir
 from configs import base
-from experiments import config_flag, launch
+from experiments import config_flag, embedding, launch
 
 _CONFIG = config_flag.define()
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a finished run, instead of --config.")
@@ -46,7 +44,7 @@ def main(argv: list[str]) -> None:
     if _DATA_DIR.value is not None:
         config.data_dir = _DATA_DIR.value
     predictor, dataset = _restored(config) if _WORKDIR.value else _pretrained(config)
-    table = embeddings(predictor, dataset)
+    table = embedding.table(predictor, dataset)
     sink = pyarrow.BufferOutputStream()
     parquet.write_table(table, sink)
     with files.replacing(out) as file:
@@ -80,35 +78,6 @@ def _pretrained(config: Any) -> tuple[Predictor, datasets.Dataset]:
         mesh=experiment.mesh,
     )
     return predictor, dataset
-
-
-def embeddings(predictor: Predictor, dataset: datasets.Dataset) -> pyarrow.Table:
-    """Computes the embedding of each example, in the order of the data.
-
-    Raises:
-      ValueError: the network does not say what the input of its last layer is.
-    """
-    names = np.array(dataset.class_names or list(map(str, range(dataset.num_classes))))
-    columns: dict[str, list[Any]] = {"input": [], "label": [], "split": []}
-    parts = {"train": [dataset.train, dataset.calibration], "test": [dataset.test]}
-    if dataset.calibration is dataset.train:
-        parts["train"] = [dataset.train]
-    for split_name, splits in parts.items():
-        found = [_embed(predictor, datasets.in_memory(split)) for split in splits]
-        order = np.argsort(np.concatenate([split.index for split in splits]), kind="stable")
-        label = np.concatenate([datasets.in_memory(split).label for split in splits])[order]
-        columns["input"] += list(np.concatenate(found)[order])
-        columns["label"] += names[label].tolist()
-        columns["split"] += [split_name] * len(label)
-    return pyarrow.table(columns)
-
-
-def _embed(predictor: Predictor, split: datasets.Split) -> np.ndarray:
-    whole = input_pipeline.put_split(split, predictor.mesh)
-    _, features = predictor.dispatch(whole, program=predict.logits_and_features)()
-    if features.penultimate is None:
-        raise ValueError("model.name: the network records no input of its last layer")
-    return features.penultimate
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from pyarrow import parquet
 from autolabel_jax import datasets, experiment
 from autolabel_jax.evaluation.predict import Predictor
 from autolabel_jax.evaluation.scaling import Scaling
-from experiments import embed
+from experiments import embedding
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ def embedded():
     state = experiment.init_state(made, 0, dataset.spec.shape)
     variables = experiment.inference_variables(state)
     predictor = Predictor(made.model, variables, Scaling(1.0), 4, 16, made.mesh)
-    return predictor, dataset, embed.embeddings(predictor, dataset)
+    return predictor, dataset, embedding.table(predictor, dataset)
 
 
 def test_the_last_layer_makes_the_logits_of_the_embeddings(embedded):
