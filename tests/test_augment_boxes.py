@@ -484,10 +484,8 @@ def test_two_devices_do_the_same_as_one():
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize(
-    "name",
-    [n if n == "mixup_cutmix" else pytest.param(n, marks=pytest.mark.slow) for n in BOXED],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", BOXED)
 def test_trains(name, tmp_path):
     """Each bucket is measured, and training counts by the distance in whole pixels."""
     config = helpers.small_config(augment__name=name)

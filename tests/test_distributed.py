@@ -125,6 +125,7 @@ def undisturbed(tmp_path_factory):
 # --- the same run ----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_two_processes_equal_one(tmp_path, undisturbed):
     workdir, _ = undisturbed
     train.train(helpers.small_config(**LONG), tmp_path, progress=False)
@@ -150,6 +151,7 @@ def test_two_processes_stop_early_and_keep_one_epoch(tmp_path):
     assert "kept epoch" not in second.stderr
 
 
+@pytest.mark.slow
 def test_only_the_first_process_prints_and_writes(undisturbed):
     workdir, (first, second) = undisturbed
     assert f"results are in {workdir}" in first.stdout

@@ -77,7 +77,9 @@ def check_label_ece(lines, changes):
             *({"labels__alpha_decay": 0.5, "labels__update_every": 2}, {2, 4, 6}),
             marks=pytest.mark.slow,
         ),
-        ({"labels__ece_estimate": "debiased"}, {1, 2, 3, 4, 5, 6}),
+        pytest.param(
+            {"labels__ece_estimate": "debiased"}, {1, 2, 3, 4, 5, 6}, marks=pytest.mark.slow
+        ),
         ({"labels__momentum": 0.5, "labels__warmup_epochs": 1}, {2, 3, 4, 5, 6}),
         pytest.param(
             {"labels__momentum": 0.5, "labels__step": "signed_gap", "labels__alpha": 0.5},
