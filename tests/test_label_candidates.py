@@ -246,7 +246,7 @@ EACH = pytest.mark.parametrize(
     [
         SLOW,
         pytest.param(TEACHER, id="teacher", marks=pytest.mark.slow),
-        pytest.param(VISITS, id="visits", marks=pytest.mark.slow),
+        pytest.param(VISITS, id="visits"),
     ],
 )
 
