@@ -138,7 +138,9 @@ def test_a_run_is_evaluated_on_corruptions_of_sound(run):
 
 
 def test_the_service_refuses_a_silent_clip_before_its_batch(run):
-    uploads = pytest.importorskip("autolabel_jax.serving.uploads")
+    uploads = pytest.importorskip(
+        "autolabel_jax.serving.uploads", reason="the extra [serve] is not installed"
+    )
     model = autolabel_jax.load_predictor(run / "run/predictor")
     wave = [0.5, -0.25] * 400
     np.testing.assert_array_equal(uploads.decode({"input": wave}, model, 0), np.divide(wave, 0.5))

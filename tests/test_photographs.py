@@ -222,7 +222,7 @@ class TestOpenCV:
 
     @pytest.fixture(autouse=True)
     def _opencv(self):
-        pytest.importorskip("cv2")
+        pytest.importorskip("cv2", reason="OpenCV is not installed")
 
     def both(self, content, seed, size=24):
         """Squares of both decoders, as int."""

@@ -35,7 +35,7 @@ class FeatureMasking(base.Augmentation):
     )
     # What the method reads of a data set; no settings.
     mean: tuple[float, ...] = dataclasses.field(default_factory=lambda: (0.0,))
-    # Number of the feature or step of each entry of the first axis; () before data are known.
+    # Number of the feature or step of each entry of the first axis; () before ``for_data``.
     feature: tuple[int, ...] = dataclasses.field(default_factory=tuple)
     is_series: bool = dataclasses.field(default_factory=bool)
 
@@ -46,7 +46,7 @@ class FeatureMasking(base.Augmentation):
 
     @property
     def most(self) -> int:
-        """Largest number of hidden features or steps; 0 before data are known."""
+        """Largest number of hidden features or steps; 0 before ``for_data``."""
         num = 1 + max(self.feature, default=-1)
         return max(1, int(self.max_hidden * num)) if num else 0
 

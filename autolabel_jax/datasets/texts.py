@@ -2,7 +2,7 @@
 
 ``fit`` makes the vocabulary from the training rows and describes it in JSON values, which are saved
 with the run and its predictor. ``encode`` makes tokens by such a description, the same in training
-and in prediction. Token PADDING fills a text up to the length L, UNKNOWN stands for each word
+and in prediction. Token PADDING fills a text up to the length L, UNKNOWN replaces each word
 outside of the vocabulary, and the words of the vocabulary follow.
 
 The description, ``Dataset.encoding``, has ``reads`` = 'text'; ``columns``, with the ``name`` of the

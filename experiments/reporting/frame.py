@@ -222,7 +222,7 @@ def best_smoothing(block: pd.DataFrame) -> int | None:
 
 
 def at_bound(frame: pd.DataFrame) -> pd.Series:
-    """Whether each run's temperature stands for an optimum at 0, at infinity or nowhere."""
+    """Whether a run has no finite best temperature, so that its own is at a bound."""
     own = frame.reindex(columns=["temperature", "temperature_optimum"])
     temperature, kind = own["temperature"].astype(float), own["temperature_optimum"]
     # Runs before ``temperature_optimum`` was recorded searched from .01 to 100.
