@@ -13,12 +13,16 @@ from autolabel_jax import calibrators, corruptions, datasets, input_pipeline, tr
 from autolabel_jax import experiment as experiment_lib
 from autolabel_jax.augment import AugMix, RandAugment
 from autolabel_jax.calibrators import HeldOut
+from autolabel_jax.calibrators.input_temperature import InputTemperature
 from autolabel_jax.evaluation import calibrated, held_out, predict
 from autolabel_jax.evaluation.calibrated import Outputs
 from experiments import calibrating
 from tests import helpers
 
 NEIGHBOURS = ("neighbours_1", "neighbours_2", "neighbours_penultimate")
+compiled = helpers.compile_methods(
+    (InputTemperature, "log_temperature"), (InputTemperature, "_columns")
+)
 SETTINGS = {"augment__name": "augmix", "augment__max_depth": 1, "augment__max_operations": 1}
 
 

@@ -251,6 +251,7 @@ EACH = pytest.mark.parametrize(
 )
 
 
+@pytest.mark.slow
 @EACH
 def test_stopped_and_resumed_ends_with_the_same_bits(tmp_path, changes):
     config = helpers.small_config(augment__name="mixup", accumulate=2, **changes)

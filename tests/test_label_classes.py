@@ -98,7 +98,8 @@ def test_it_needs_two_examples_in_an_input():
         helpers.make_experiment(helpers.make_dataset(), labels__rule="camixup")
 
 
-@pytest.mark.parametrize("exact", [True, pytest.param(False, marks=SLOW)])
+@SLOW
+@pytest.mark.parametrize("exact", [True, False])
 def test_stopped_and_resumed_ends_with_the_same_bits(tmp_path, exact):
     changes = {"calibration__exact": exact, "buckets__num": 2 if exact else 20}
     config = helpers.small_config(**CAMIXUP, **changes)

@@ -252,9 +252,10 @@ FORWARD = {
 }
 
 
-BY_HAND = [(name, train) for name in NAMES for train in (False, True)]
-for name in ("efficientnet_lite0", "resnet18", "resnet50"):  # in inference: see wide_resnet
-    BY_HAND[BY_HAND.index((name, False))] = pytest.param(name, False, marks=pytest.mark.slow)
+# In inference the logits are those of test_features_by_hand; these have no batch norm.
+BY_HAND = [(name, True) for name in NAMES if name not in WITHOUT_BATCH_NORM]
+OTHERS = [(name, False) for name in NAMES] + [(name, True) for name in WITHOUT_BATCH_NORM]
+BY_HAND += [pytest.param(*other, marks=pytest.mark.slow) for other in OTHERS]
 
 
 @pytest.mark.parametrize(("name", "train"), BY_HAND)

@@ -20,10 +20,14 @@ from scipy.special import softmax
 import autolabel_jax
 from autolabel_jax import datasets, files, train
 from autolabel_jax.calibrators import Calibrator
+from autolabel_jax.calibrators.input_temperature import InputTemperature
 from autolabel_jax.datasets import photographs
 from autolabel_jax.predictor import exporting, loading, program, standalone
 from autolabel_jax.run_dir import RunDir
 
+compiled = helpers.compile_methods(
+    (InputTemperature, "log_temperature"), (InputTemperature, "_columns")
+)
 FILES = ("program.jax", "weights.safetensors", "predict.py", "flatbuffers.zip")
 MODELS = {
     "mlp": {},

@@ -183,10 +183,11 @@ def test_a_temperature_scales_the_logits_of_its_bucket_in_the_loss_alone(accumul
         return -jnp.sum(jax.nn.log_softmax(logits)[rows, label] / (tau[bucket] if divide else 1))
 
     params = state.params
-    loss, gradient = jax.value_and_grad(loss_of)(params)
+    loss, gradient = jax.jit(jax.value_and_grad(loss_of))(params)
+    params, gradient = jax.tree.map(np.asarray, (params, gradient))
     after, metrics = run_steps(steps, warm, whole, 1)
     np.testing.assert_allclose(metrics.loss[0], loss, rtol=1e-5)
-    plain = mlp_logits(params, dataset.train.input[:16])
+    plain = jax.jit(mlp_logits)(params, dataset.train.input[:16])
     assert metrics.correct[0] == np.sum(np.argmax(plain, -1) == label)
     np.testing.assert_array_equal(after.labels.temperature, tau)
     # The first Nesterov step is 1.9 times the decayed gradient.
