@@ -28,8 +28,8 @@ def compiled(method):
 
 def moved(method, image, value, key=0, group=None, **batch):
     """What a method does to a batch at given distances, compiled."""
-    value = jnp.broadcast_to(jnp.asarray(value, jnp.float32), (len(image),))
-    group = jnp.zeros(len(image), jnp.int32) if group is None else jnp.asarray(group)
+    value = jnp.asarray(np.broadcast_to(np.asarray(value, np.float32), (len(image),)))
+    group = jnp.asarray(np.zeros(len(image), np.int32) if group is None else group)
     batch = make_batch(image, **batch)
     return compiled(method)(jax.random.key(key), batch, Distance(group=group, value=value))
 
@@ -199,8 +199,7 @@ def test_boxes_of_cutmix_are_distributed_as_published(concentration):
     """Drawing the distance first, and a box for it, makes the boxes of the published order."""
     sides, centre = published_cutmix(DRAWS, concentration)
     method = create("cutmix", concentration=concentration)
-    draw = jax.jit(method.draw, static_argnums=1)
-    gamma = draw(jax.random.key(2), DRAWS).value / 2
+    gamma = method.draw(jax.random.key(2), DRAWS).value / 2
     box, inside = jax.jit(method.draw_box, static_argnums=2)(
         jax.random.key(3), gamma, (200, 200, 3)
     )

@@ -221,7 +221,7 @@ def test_batch_of_one_constant_and_grey_images(name):
     method = create(name)
     for image in (some_images(1), some_images(7, 5, 9, 1), np.full((3, 8, 8, 3), 77, np.uint8)):
         num = len(image)
-        distance = jax.jit(method.draw, static_argnums=1)(jax.random.key(1), num)
+        distance = method.draw(jax.random.key(1), num)
         done = jax.jit(method.apply)(jax.random.key(0), make_batch(image), distance)
         assert done.input.shape == image.shape and done.input.dtype == jnp.float32
         moved, value = np.asarray(done.input), np.asarray(done.distance.value)

@@ -155,7 +155,8 @@ def test_one_view_is_the_loss_itself(method):
 def one_step(**changes):
     """(experiment, state before and after, metrics, clean batch, augmented batch)."""
     dataset = helpers.make_dataset()
-    settings = {"augment__name": "augmix", "labels__rule": "autolabel", "buckets__num": 2}
+    settings = {"augment__name": "augmix", "augment__max_depth": 2, "labels__rule": "autolabel"}
+    settings |= {"buckets__num": 2}
     experiment = helpers.make_experiment(dataset, **settings | changes)
     state = experiment_lib.init_state(experiment, 0, dataset.train.input.shape[1:])
     confidence = jnp.linspace(0.9, 0.4, experiment.num_buckets)
