@@ -70,7 +70,9 @@ def test_a_null_label_is_a_gap(tmp_path):
     assert np.isnan(line.get_ydata()[1]) and line.get_ydata()[0] == 1
 
 
-@pytest.mark.parametrize(("edges", "calibration"), [("equal_width", ""), ("kmeans", "equal_width")])
+@pytest.mark.parametrize(
+    ("edges", "calibration"), [("equal_width", ""), ("equal_mass", "equal_width")]
+)
 def test_edges_are_those_of_the_training(tmp_path, edges, calibration):
     changes = {"augment__name": "mixup", "buckets__num": 3, "augment__concentration": 0.5}
     changes |= {"buckets__edges": edges, "buckets__calibration_edges": calibration}

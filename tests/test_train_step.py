@@ -168,7 +168,14 @@ def test_each_given_distance_takes_the_label_of_its_bucket(groups):
     np.testing.assert_allclose(metrics.loss[0], expected, rtol=1e-5)
 
 
-@pytest.mark.parametrize(("accumulate", "divide"), [(1, False), (2, False), (1, True), (2, True)])
+@pytest.mark.parametrize(
+    ("accumulate", "divide"),
+    [
+        (1, False),
+        (2, True),
+        *(pytest.param(*both, marks=pytest.mark.slow) for both in ((2, False), (1, True))),
+    ],
+)
 def test_a_temperature_scales_the_logits_of_its_bucket_in_the_loss_alone(accumulate, divide):
     dataset = helpers.make_dataset(SHAPE, distance=True)
     changes = {"augment__name": "given", "buckets__num": 3, "accumulate": accumulate, **SGD}

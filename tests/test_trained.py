@@ -163,7 +163,8 @@ def test_published_sets_are_refused_before_anything_is_read(tmp_path):
         )
 
 
-@pytest.mark.parametrize("ema", [0.99, pytest.param(0.999, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("ema", [0.99, 0.999])
 def test_the_averaged_model_is_about_as_good_as_the_last(tmp_path, ema):
     """With batch norm, whose statistics belong to the weights, and after few updates."""
     config = helpers.small_config(
