@@ -98,14 +98,19 @@ def crop_cdf(sigma):
 @pytest.mark.parametrize(
     ("name", "settings", "cdf"),
     [
-        ("cutmix", {"concentration": 1.0}, cutmix_cdf(1.0)),
         ("cutmix", {"concentration": 0.3}, cutmix_cdf(0.3)),
         ("cutout", {"max_side": 0.5}, cutout_cdf(0.5)),
-        ("cutout", {"max_side": 1.0}, cutout_cdf(1.0)),
         ("soft_crop", {"offset_sigma": 0.3}, crop_cdf(0.3)),
-        ("soft_crop", {"offset_sigma": 3.0}, crop_cdf(3.0)),
         ("patch_gaussian", {"patch_width": 0.75}, patch_cdf(0.75)),
-        ("patch_gaussian", {"patch_width": 0.2}, patch_cdf(0.2)),
+        *(
+            pytest.param(*other, marks=pytest.mark.slow)
+            for other in (
+                ("cutmix", {"concentration": 1.0}, cutmix_cdf(1.0)),
+                ("cutout", {"max_side": 1.0}, cutout_cdf(1.0)),
+                ("soft_crop", {"offset_sigma": 3.0}, crop_cdf(3.0)),
+                ("patch_gaussian", {"patch_width": 0.2}, patch_cdf(0.2)),
+            )
+        ),
     ],
 )
 def test_drawn_distances(name, settings, cdf):
@@ -222,7 +227,7 @@ def test_boxes_of_cutmix_are_distributed_as_published(concentration):
     assert stats.ks_2samp(place[1, ours], centre[1, late]).statistic < 0.04
 
 
-@pytest.mark.parametrize("group", [0, 1])
+@pytest.mark.parametrize("group", [pytest.param(0, marks=pytest.mark.slow), 1])
 def test_mixup_cutmix_is_the_method_of_the_group(group):
     image = some_images(40)
     key = jax.random.split(jax.random.key(0))[group]
@@ -389,10 +394,13 @@ def test_patch_gaussian_keeps_the_range_and_checks_it():
         method.check_input(spec_of(np.linspace(0, 3, 48, dtype=np.float32).reshape(1, 4, 4, 3)))
 
 
-# All of them.
+# All of them; CutMix stands for both methods that cut a box.
 
 
-@pytest.mark.parametrize("name", BOXED)
+LANES = [pytest.param(n, marks=pytest.mark.slow) if n == "mixup_cutmix" else n for n in BOXED]
+
+
+@pytest.mark.parametrize("name", LANES)
 def test_a_distance_inside_a_bucket_stays_there(name):
     """Rounding to pixels moves few of the held-out distances to a neighbouring bucket."""
     method, edges = create(name), buckets.make_edges("equal_width", 5)
@@ -407,7 +415,7 @@ def test_a_distance_inside_a_bucket_stays_there(name):
         assert np.abs(found - n).max() <= 1
 
 
-@pytest.mark.parametrize("name", BOXED)
+@pytest.mark.parametrize("name", LANES)
 @pytest.mark.parametrize(
     ("num", "height", "width"),
     [(1, 3, 5), *(pytest.param(*n, marks=pytest.mark.slow) for n in ((7, 5, 9), (3, 1, 1)))],

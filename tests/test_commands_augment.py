@@ -54,6 +54,7 @@ def test_copies_move_with_their_distance(moved):
         assert row["label"] == path.parent.name
 
 
+@pytest.mark.slow
 def test_labels_are_learned_from_the_copies(moved, tmp_path):
     _, out, rows = moved
     given = [f"--data={out / 'manifest.csv'}", f"--out={tmp_path / 'labels.parquet'}"]

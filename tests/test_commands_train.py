@@ -98,6 +98,7 @@ def test_the_epochs_follow_a_time(monkeypatch):
     assert budget.epochs(config, 100, minutes=1) == (26, 2.0)
 
 
+@pytest.mark.slow
 def test_a_run_of_minutes_is_resumed_with_its_epochs(tmp_path, capfd):
     rows = [{"input": [float(i % 3), i / 90], "label": i % 3} for i in range(90)]
     parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "m.parquet")

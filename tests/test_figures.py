@@ -312,7 +312,7 @@ def test_label_confidence_is_below_the_sample_images(tmp_path):
     figure_checks.assert_readable(figure)
 
 
-@pytest.mark.parametrize("num_rules", [1, 12])
+@pytest.mark.parametrize("num_rules", [pytest.param(1, marks=pytest.mark.slow), 12])
 def test_all_figures_are_readable(tmp_path, num_rules):
     runs = [
         one(tmp_path, f"{width}_{rho}", rule="ccat", **SEVERITIES, settings=settings)

@@ -279,6 +279,7 @@ def test_stopped_and_resumed_ends_with_the_same_bits(tmp_path, changes):
     assert lines[0][0]["label_confidence"] != lines[0][1]["label_confidence"]
 
 
+@pytest.mark.slow
 @EACH
 def test_bfloat16_gives_finite_labels_in_float32(tmp_path, changes):
     config = helpers.small_config(dtype="bfloat16", epochs=1, **changes)
