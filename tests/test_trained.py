@@ -131,6 +131,7 @@ def test_superclasses_are_evaluated_where_there_are_some(run, monkeypatch):
     files.write_json(workdir / "result.json", found)
 
 
+@pytest.mark.slow
 def test_a_whole_evaluation_goes_on_to_the_same_figures(run, monkeypatch):
     """Corrupted sets, an attack and vector scaling, stopped once."""
     config, workdir, found = run
