@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from ml_collections import ConfigDict
 
 
 def split(tree: Any, parts: int, mesh: Mesh) -> Any:
@@ -76,3 +77,18 @@ def loop_unroll(length: int) -> int:
     slower than outside (jax issue 12868).
     """
     return length if jax.default_backend() == "cpu" else 1
+
+
+def check_parts(config: ConfigDict, mesh: Mesh) -> None:
+    """Checks that the parts of ``accumulate`` divide a batch on all devices.
+
+    Raises:
+      ValueError: they do not.
+    """
+    unit = max(config.accumulate, 1) * mesh.devices.size
+    if config.batch_size % unit:
+        raise ValueError(
+            f"accumulate: got {config.accumulate}; {config.accumulate} parts on "
+            f"{mesh.devices.size} devices do not divide batch_size={config.batch_size}; use a "
+            f"multiple of {unit} as batch_size, or another number of parts"
+        )

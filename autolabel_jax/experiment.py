@@ -4,7 +4,6 @@ The config is checked here, once, before the first step.
 """
 
 import dataclasses
-import functools
 import math
 import warnings
 from typing import Any, cast
@@ -46,7 +45,6 @@ from autolabel_jax.types import (
 
 EDGE_DRAWS = 100_000  # distances drawn to place data-driven bucket edges
 MOST_STEPS = 2**31 - 1  # the state counts updates in int32
-MOST_PARAMETERS = 2**31 - 1  # 8 GiB of float32, and as much for momentum and gradient each
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,7 +119,7 @@ def check(config: ConfigDict) -> tuple[augment.Augmentation, labels.LabelRule]:
         if kind not in buckets.EDGES and (kind or field == "edges"):
             known = ", ".join(buckets.EDGES)
             raise ValueError(f"buckets.{field}: got {kind!r}, expected one of: {known}")
-    _check_visits(config, rule)
+    visits.check(config, rule)
     if not augmentation.distance_is_given:
         _make_edges(config, augmentation, None)
     return augmentation, rule
@@ -137,7 +135,7 @@ def create(config: ConfigDict, dataset: Dataset, mesh: Mesh) -> Experiment:
     augmentation.check_input(dataset.spec)
     for field in ("batch_size", "eval_batch_size"):
         input_pipeline.check_batch_size(field, config[field], mesh)
-    _check_parts(config, mesh)
+    accumulation.check_parts(config, mesh)
     losses.check_held_out(config, dataset)
     num_train = len(dataset.train)
     if config.batch_size > num_train:
@@ -171,7 +169,7 @@ def create(config: ConfigDict, dataset: Dataset, mesh: Mesh) -> Experiment:
         std=dataset.std,
         encoding=dataset.encoding,
     )
-    _check_model(config.model.name, model, dataset)
+    models.check_shapes(config.model.name, model, dataset.spec.shape, dataset.num_classes)
     factors = None
     if (config.optimizer.backbone_scale, config.optimizer.layer_decay) != (1, 1):
         layers = models.layer_groups(model, dataset.spec.shape)
@@ -349,62 +347,6 @@ def _check_views(
             f"loss.{field}: got {fields[field]!r}, for which a step sees several views of each "
             f"example, with {name}, {reason}; use another one, or loss.jsd=0, loss.copies=1 and "
             "loss.copies_labels='hard'"
-        )
-
-
-def _check_visits(config: ConfigDict, rule: labels.LabelRule) -> None:
-    """Checks that no setting needs the full pass if there is none."""
-    share = config.calibration.share
-    if not 0 < share <= 1000:
-        raise ValueError(f"calibration.share: got {share}, must be above 0 and at most 1000")
-    if config.calibration.exact:
-        return
-    if images := config.calibration.images_per_update:
-        raise ValueError(
-            f"calibration.images_per_update: got {images} with calibration.exact=False, where "
-            "calibration.share sets the number of examples; use calibration.exact=True, or 0"
-        )
-    if isinstance(rule, labels.AutoLabel) and rule.momentum:
-        raise ValueError(
-            f"labels.momentum: got {rule.momentum} with calibration.exact=False, which carries "
-            "sums by itself; use calibration.exact=True, or labels.momentum=0"
-        )
-
-
-def _check_parts(config: ConfigDict, mesh: Mesh) -> None:
-    unit = max(config.accumulate, 1) * mesh.devices.size
-    if config.batch_size % unit:
-        raise ValueError(
-            f"accumulate: got {config.accumulate}; {config.accumulate} parts on "
-            f"{mesh.devices.size} devices do not divide batch_size={config.batch_size}; use a "
-            f"multiple of {unit} as batch_size, or another number of parts"
-        )
-
-
-def _check_model(name: str, model: models.Classifier, dataset: Dataset) -> None:
-    """Checks by shapes alone that a model takes the inputs, and returns logits of all classes."""
-    shape, num_classes = dataset.spec.shape, dataset.num_classes
-    inputs = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
-    init = functools.partial(model.init_with_output, train=False)
-    try:
-        logits, variables = jax.eval_shape(init, jax.random.key(0), inputs)
-    except Exception as error:  # a model can raise anything
-        raise ValueError(
-            f"model.name: {name!r} cannot be built for inputs of shape {list(shape)} "
-            f"({type(error).__name__}: {' '.join(str(error).split())})"
-        ) from error
-    if logits.shape != (1, num_classes):
-        raise ValueError(
-            f"model.name: {name!r} returns logits of shape {list(logits.shape)} for one input of "
-            f"shape {list(shape)}, expected {[1, num_classes]}"
-        )
-    if model.freeze_batch_norm and "batch_stats" not in variables:
-        raise ValueError(f"model.freeze_batch_norm: got True, but {name!r} has no batch norm")
-    size = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(variables))
-    if size > MOST_PARAMETERS:
-        raise ValueError(
-            f"model.name: {name!r} would have {size:,} parameters with these settings and inputs "
-            f"of shape {list(shape)}, must be at most {MOST_PARAMETERS:,}; reduce model.width"
         )
 
 

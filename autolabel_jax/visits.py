@@ -10,8 +10,34 @@ import math
 
 import numpy as np
 from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from autolabel_jax import labels
 
 LEAST = 24  # visits of each bucket in an update, on average
+
+
+def check(config: ConfigDict, rule: labels.LabelRule) -> None:
+    """Checks that no setting needs the full pass if there is none.
+
+    Raises:
+      ValueError: one does, or ``calibration.share`` is out of range.
+    """
+    share = config.calibration.share
+    if not 0 < share <= 1000:
+        raise ValueError(f"calibration.share: got {share}, must be above 0 and at most 1000")
+    if config.calibration.exact:
+        return
+    if images := config.calibration.images_per_update:
+        raise ValueError(
+            f"calibration.images_per_update: got {images} with calibration.exact=False, where "
+            "calibration.share sets the number of examples; use calibration.exact=True, or 0"
+        )
+    if isinstance(rule, labels.AutoLabel) and rule.momentum:
+        raise ValueError(
+            f"labels.momentum: got {rule.momentum} with calibration.exact=False, which carries "
+            "sums by itself; use calibration.exact=True, or labels.momentum=0"
+        )
 
 
 def count(

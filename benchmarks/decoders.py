@@ -1,7 +1,7 @@
 """Decodes the random part of training with other libraries, to compare with ``photographs``.
 
-Beside the library's own decoders this is simplejpeg, if installed, with OpenCV to resize. All draw
-the same part; simplejpeg decodes at a half or a quarter where Pillow does.
+Beside the library's own decoders these are simplejpeg with OpenCV to resize, and torchvision, each
+if installed. All draw the same part; simplejpeg decodes at a half or a quarter where Pillow does.
 """
 
 import functools
@@ -34,6 +34,31 @@ def simplejpeg(area: bool) -> Square:
     return square
 
 
+def torchvision() -> Square:
+    """Decodes and resizes with torchvision, as its RandomResizedCrop does.
+
+    Raises:
+      ImportError, OSError, RuntimeError, AttributeError: it is missing, or built for another
+        PyTorch.
+    """
+    import torch
+    from torchvision import io as vision
+    from torchvision.transforms.v2 import functional
+
+    _ = torch.ops.image.decode_image  # of its compiled part
+    torch.set_num_threads(1)
+
+    def square(encoded: bytes, random: np.random.RandomState, size: int) -> np.ndarray:
+        content = torch.frombuffer(bytearray(encoded), dtype=torch.uint8)
+        image = vision.decode_image(content, mode=vision.ImageReadMode.RGB)
+        left, top, right, bottom = photographs.random_box(random, image.shape[2], image.shape[1])
+        box = top, left, bottom - top, right - left
+        part = functional.resized_crop(image, *box, [size, size], antialias=True)
+        return part.permute(1, 2, 0).numpy()
+
+    return square
+
+
 def _part(
     encoded: bytes, random: np.random.RandomState, size: int
 ) -> tuple[tuple[int, int, int, int], int, int]:
@@ -52,8 +77,8 @@ def _resized(cv2, image, box, scale, size, *, area):
     return cv2.resize(part, (size, size), interpolation=how)
 
 
-def find() -> dict[str, Square]:
-    """Returns the library's decoders and the peers that are installed, by name."""
+def find() -> tuple[dict[str, Square], str]:
+    """Returns the library's decoders and the peers, by name, and why torchvision is not there."""
     found: dict[str, Square] = {"data.decoder=pillow": photographs.training_square}
     if importlib.util.find_spec("cv2"):
         decoder = {"decoder": photographs.OPENCV}
@@ -61,7 +86,11 @@ def find() -> dict[str, Square]:
     if importlib.util.find_spec("cv2") and importlib.util.find_spec("simplejpeg"):
         found["simplejpeg, resized by areas"] = simplejpeg(area=True)
         found["simplejpeg, resized bilinearly"] = simplejpeg(area=False)
-    return found
+    try:
+        found["torchvision, resized antialiased"] = torchvision()
+    except (ImportError, OSError, RuntimeError, AttributeError) as error:
+        return found, f"torchvision is not measured: {error}"
+    return found, ""
 
 
 def read(split: StreamedSplit) -> list[bytes]:

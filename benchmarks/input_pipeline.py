@@ -72,8 +72,8 @@ def decode_speed(split: StreamedSplit, training: bool, repeats: int) -> harness.
 def compare_decoders(split: StreamedSplit, repeats: int) -> None:
     """Prints the speed of a random part by several libraries, and how far their pixels differ."""
     encoded, size = decoders.read(split), split.image_size
-    rows = []
-    for name, square in decoders.find().items():
+    rows, (found, missing) = [], decoders.find()
+    for name, square in found.items():
 
         def call(square: decoders.Square = square) -> None:
             for row, file in enumerate(encoded):
@@ -84,6 +84,8 @@ def compare_decoders(split: StreamedSplit, repeats: int) -> None:
         rows.append((name, f"{rate:,.0f}", f"{far:.2f}"))
     header = ("random part, one thread", "images per CPU-second", "mean difference, grey levels")
     harness.print_table(header, rows)
+    if missing:
+        print(missing)
 
 
 def worker_speed(split: StreamedSplit, batch_size: int, batches: int) -> float:

@@ -10,6 +10,7 @@ import re
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.io import wavfile
 
 from autolabel_jax.predictor import LoadedPredictor
 
@@ -20,6 +21,17 @@ app = importlib.import_module("autolabel_jax.serving.app")
 HERE = "http://127.0.0.1"
 CLASSES = ("ant", "<b>bee</b>", "cat")
 FEATURES = {"kind": "features", "shape": [3], "dtype": "float32", "low": -1.0, "high": 1.0}
+SOUNDS = {"kind": "audio", "shape": [6], "dtype": "float32", "low": -1.0, "high": 1.0}
+CLIPS = {"reads": "audio", "sample_rate": 8000, "resample": False, "peak": True}
+CLIPS |= {"samples": 6, "window": 4, "hop": 2, "bands": 1}
+COLUMNS = {
+    "reads": "columns",
+    "kind": "features",
+    "columns": [
+        {"name": "size", "categories": None, "fill": None},
+        {"name": "colour", "categories": ["1", "red"], "fill": None},
+    ],
+}
 PICTURES = {"kind": "image", "shape": [4, 4, 3], "dtype": "uint8", "low": 0.0, "high": 255.0}
 
 
@@ -28,7 +40,7 @@ def softmax(x):
     return shares / shares.sum(-1, keepdims=True)
 
 
-def predictor(program=None, *, spec=FEATURES, batch_size=8) -> LoadedPredictor:
+def predictor(program=None, *, spec=FEATURES, encoding=None, batch_size=8) -> LoadedPredictor:
     """A predictor of three classes: softmax of three numbers, or of the mean of each channel."""
 
     def run(batch):
@@ -41,6 +53,7 @@ def predictor(program=None, *, spec=FEATURES, batch_size=8) -> LoadedPredictor:
 
     info = {
         "input": spec,
+        "encoding": encoding,
         "preprocessing": {"middle": 1.0},
         "class_names": list(CLASSES),
         "calibrator": {"name": "temperature"},
@@ -84,6 +97,13 @@ def encoded(image, kind="PNG", **options) -> bytes:
     (image if isinstance(image, Image.Image) else Image.fromarray(image)).save(
         file, kind, **options
     )
+    return file.getvalue()
+
+
+def wav(values, rate=8000) -> bytes:
+    """A .wav file."""
+    file = io.BytesIO()
+    wavfile.write(file, rate, values)
     return file.getvalue()
 
 

@@ -21,7 +21,7 @@ from scipy.io import wavfile
 
 from autolabel_jax import audio_ops, corruptions, datasets, defaults, input_pipeline, models
 from autolabel_jax.audio_ops import LogMel
-from autolabel_jax.datasets import Dataset, Split, audio, fingerprint
+from autolabel_jax.datasets import Dataset, Split, fingerprint, waveforms
 from autolabel_jax.evaluation import held_out
 from autolabel_jax.models import features
 
@@ -87,26 +87,26 @@ def load(path, **fields):
     ids=lambda value: str(getattr(value, "dtype", "")),
 )
 def test_samples_of_each_type_are_read(values, expected):
-    found, rate = audio.decode(content(values, 11025))
+    found, rate = waveforms.decode(content(values, 11025))
     assert rate == 11025 and found.dtype == np.float32
     np.testing.assert_array_equal(found, np.float32(expected))
-    wave = audio.clip(content(values), encoding_of(samples=3))
+    wave = waveforms.clip(content(values), encoding_of(samples=3))
     np.testing.assert_array_equal(wave, np.float32(expected))
 
 
 def test_clips_are_padded_or_cut_at_their_end():
     wave = tone(1600)
-    short = audio.clip(content(wave[:1000]), encoding_of())
+    short = waveforms.clip(content(wave[:1000]), encoding_of())
     np.testing.assert_array_equal(short, np.r_[wave[:1000], np.zeros(600, np.float32)])
-    long = audio.clip(content(wave), encoding_of(samples=900))
+    long = waveforms.clip(content(wave), encoding_of(samples=900))
     np.testing.assert_array_equal(long, wave[:900])
-    loud = audio.clip(content(wave), encoding_of(samples=900, peak=True))
+    loud = waveforms.clip(content(wave), encoding_of(samples=900, peak=True))
     np.testing.assert_allclose(loud, wave[:900] / np.abs(wave[:900]).max(), rtol=1e-6)
 
 
 def test_another_sample_rate_is_resampled_like_scipy_where_that_is_asked():
     wave = tone(2205)
-    found = audio.clip(content(wave, 11025), encoding_of(resample=True))
+    found = waveforms.clip(content(wave, 11025), encoding_of(resample=True))
     np.testing.assert_allclose(found, signal.resample_poly(wave, 320, 441), atol=1e-6)
 
 
@@ -133,7 +133,7 @@ def test_bad_files_are_named(tmp_path, monkeypatch, name):
     monkeypatch.setitem(sys.modules, "soundfile", None)  # as if it were not installed
     bad, message = BAD[name]
     with pytest.raises(ValueError, match=f"^{re.escape(message)}.*$"):
-        audio.clip(bad, encoding_of())
+        waveforms.clip(bad, encoding_of())
     path = write(tmp_path)
     (tmp_path / "0.wav").write_bytes(bad)
     start = re.escape(message[:18])
@@ -161,7 +161,7 @@ def test_soundfile_reads_other_formats(monkeypatch):
         return wave, RATE
 
     monkeypatch.setitem(sys.modules, "soundfile", types.SimpleNamespace(read=read))
-    found, rate = audio.decode(b"fLaC and more")
+    found, rate = waveforms.decode(b"fLaC and more")
     assert rate == RATE and asked == [(b"fLaC and more", "float32")]
     np.testing.assert_array_equal(found, wave)
 

@@ -5,6 +5,7 @@ import json
 import warnings
 
 import numpy as np
+import predictor_folders
 import pytest
 from scipy.io import wavfile
 
@@ -116,6 +117,28 @@ def test_bad_files_have_no_rows_and_are_named(run, capfd):
     (run / "none").mkdir()
     assert predict(run, run / "none")[0] != 0
     assert "folder holds no sound files or arrays" in capfd.readouterr().err
+
+
+def test_predict_py_reads_sounds_as_the_library_does(run, capsys):
+    wavfile.write(run / "rate.wav", 2 * RATE, np.ones(500, np.int16))
+    given = [*sorted((run / "new").glob("*.wav"))[:3], run / "rate.wav"]
+    model = autolabel_jax.load_predictor(run / "run/predictor")
+    assert predictor_folders.predict_here(model.folder, *given) == 1
+    said = capsys.readouterr()
+    assert said.err.startswith(f"{given[-1]}: has 8000 samples per second, expected 4000; resample")
+    found = predictor_folders.rows_of(said.out)
+    expected = model(np.stack([model.read_sound(str(path)) for path in given[:-1]]))
+    assert [row[0] for row in found] == [*map(str, given[:-1])]
+    assert [row[1] for row in found] == [model.class_names[k] for k in expected.argmax(-1)]
+    np.testing.assert_allclose([row[2] for row in found], expected.max(-1), atol=6e-5)
+
+
+@pytest.mark.slow
+def test_predict_py_classifies_sounds_alone(run, tmp_path):
+    model = autolabel_jax.load_predictor(run / "run/predictor")
+    path = run / "new/0.wav"
+    ((_, label, _),) = predictor_folders.predict_alone(model.folder, path, packages=tmp_path / "a")
+    assert label == model.class_names[model(model.read_sound(str(path))[None])[0].argmax()]
 
 
 def test_sounds_are_evaluated(run):

@@ -6,6 +6,7 @@ import warnings
 
 import jax
 import numpy as np
+import predictor_folders
 import pyarrow
 import pytest
 from pyarrow import parquet
@@ -71,7 +72,7 @@ def predict(run, data):
     return json.loads(out.read_text()) if code == 0 else code
 
 
-def test_a_table_becomes_a_predictor_of_tables(run):
+def test_a_table_becomes_a_predictor_of_tables(run, capsys):
     model = autolabel_jax.load_predictor(run / "run/predictor")
     assert [column["name"] for column in model.encoding["columns"]] == list(NAMES[:3])
     assert model.shape == (5,) and model.class_names == ("lily", "rose")  # 1, 2, and 1 with a mask
@@ -87,6 +88,11 @@ def test_a_table_becomes_a_predictor_of_tables(run):
     expected = model(np.array(encoded, np.float32))
     np.testing.assert_allclose([row["probability"] for row in found], expected.max(1), rtol=1e-5)
     assert [row["class"] for row in found] == [model.class_names[k] for k in expected.argmax(1)]
+    capsys.readouterr()
+    assert predictor_folders.predict_here(model.folder, run / "new.csv") == 0
+    found = predictor_folders.rows_of(capsys.readouterr().out)
+    assert [row[1] for row in found] == [model.class_names[k] for k in expected.argmax(1)]
+    np.testing.assert_allclose([row[2] for row in found], expected.max(1), atol=6e-5)
     table = {name: list(values) for name, values in zip(NAMES, zip(*rows))}
     table["height"] = [float(x) for x in table["height"]]
     table["weight"] = [float(x) if x else None for x in table["weight"]]

@@ -5,6 +5,7 @@ import json
 import warnings
 
 import numpy as np
+import predictor_folders
 import pytest
 from fastapi import HTTPException
 
@@ -125,6 +126,54 @@ def test_predictors_of_other_inputs_take_no_text(model, monkeypatch):
     monkeypatch.setitem(model.info, "encoding", None)
     with pytest.raises(ValueError, match="--text: .*predictor takes int32 .*, and no texts"):
         model.encode_texts("--text", ["a film"])
+
+
+SAID = [
+    "A good FILM, the film\u2026",
+    "dull \u5317 d\u2019\u00c9t\u00e9 \ufb01ne\tplot",
+    "zxqv \u0130I",
+]
+
+
+def test_predict_py_splits_texts_as_the_library_does(run, model, capsys):
+    data = write(run / "said.csv", [[text, "x"] for text in SAID])
+    for given, names in ((["--text", *SAID], SAID), ([data], 3 * [str(data)])):
+        assert predictor_folders.predict_here(model.folder, *given) == 0
+        found = predictor_folders.rows_of(capsys.readouterr().out)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of texts without a known word
+            expected = model(model.encode_texts("--text", SAID))
+        assert [row[0] for row in found] == names
+        assert [row[1] for row in found] == [model.class_names[k] for k in expected.argmax(-1)]
+        np.testing.assert_allclose([row[2] for row in found], expected.max(-1), atol=6e-5)
+
+
+def test_predict_py_names_texts_that_it_cannot_use(run, model, capsys):
+    other, ragged = write(run / "none.csv", [["a film"]], ("text",)), run / "ragged.csv"
+    ragged.write_text("review,label\na film\n")
+    given = [("--text", "zxqv", " "), (other, ragged, run / "nowhere.csv")]
+    assert [predictor_folders.predict_here(model.folder, *each) for each in given] == [1, 1]
+    said = capsys.readouterr()
+    assert [row[0] for row in predictor_folders.rows_of(said.out)] == ["zxqv"]
+    for line, start in zip(
+        said.err.splitlines(),
+        (
+            "zxqv: warning: text: 1 of 1 texts are without a known word",
+            " : text: column 'review' has no words in row 1: ' '",
+            f"{other}: table: lacks the column 'review'; it has text",
+            f"{ragged}: has rows without 2 values",
+            f"{run / 'nowhere.csv'}: [Errno 2] No such file",
+        ),
+        strict=True,
+    ):
+        assert line.startswith(start)
+
+
+@pytest.mark.slow
+def test_predict_py_classifies_texts_alone(run, model, tmp_path):
+    given = ("--text", "a good film", "the dull plot")
+    found = predictor_folders.predict_alone(model.folder, *given, packages=tmp_path / "only")
+    assert [row[:2] for row in found] == [(given[1], "good"), (given[2], "bad")]
 
 
 def test_texts_are_evaluated(run):

@@ -1,5 +1,6 @@
 """A written predictor against the run that it is of, and what damages or misuse do to it."""
 
+import ast
 import json
 import pathlib
 import shutil
@@ -22,7 +23,7 @@ from autolabel_jax import datasets, files, train
 from autolabel_jax.calibrators import Calibrator
 from autolabel_jax.calibrators.input_temperature import InputTemperature
 from autolabel_jax.datasets import photographs
-from autolabel_jax.predictor import exporting, loading, program, standalone
+from autolabel_jax.predictor import exporting, loading, program, standalone, writing
 from autolabel_jax.run_dir import RunDir
 
 compiled = helpers.compile_methods(
@@ -35,8 +36,6 @@ MODELS = {
     "small_cnn in bfloat16": {"model__name": "small_cnn", "dtype": "bfloat16"},
     "wide_resnet": {"model__name": "wide_resnet", "model__depth": 10, "model__width": 1},
 }
-# What `pip install jax pillow` brings, and numpy with it.
-ONLY = ("jax", "jaxlib", "ml_dtypes", "numpy", "opt_einsum", "scipy", "PIL")
 
 
 @pytest.fixture(scope="module")
@@ -401,32 +400,40 @@ def test_pictures_are_no_input_of_a_table(tmp_path):
 
 
 def test_runs_with_jax_numpy_and_pillow_alone(predictor, images, tmp_path):
-    """In a process whose only packages are links to those."""
-    packages = tmp_path / "packages"
-    packages.mkdir()
-    for name in ONLY:
-        installed = pathlib.Path(sys.modules[name].__file__).parent
-        (packages / name).symlink_to(installed)
-        libraries = installed.parent / f"{'pillow' if name == 'PIL' else name}.libs"
-        if libraries.exists():
-            (packages / libraries.name).symlink_to(libraries)
     Image.fromarray(images[0]).save(tmp_path / "0.png")
     np.save(tmp_path / "all.npy", images[:5])
-    given = (predictor.folder / "predict.py", tmp_path / "0.png", tmp_path / "all.npy")
-    done = subprocess.run(
-        [sys.executable, "-S", *map(str, given)],
-        env=helpers.environment() | {"PYTHONPATH": str(packages)},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
+    given = (tmp_path / "0.png", tmp_path / "all.npy")
+    rows = predictor_folders.predict_alone(predictor.folder, *given, packages=tmp_path / "only")
     expected = predictor(np.concatenate([images[:1], images[:5]]))
-    rows = [line.split("\t") for line in done.stdout.splitlines()]
-    assert [row[0] for row in rows] == [str(given[1])] + 5 * [str(given[2])]
+    assert [row[0] for row in rows] == [str(given[0])] + 5 * [str(given[1])]
     assert [row[1] for row in rows] == [predictor.class_names[k] for k in expected.argmax(-1)]
-    found = [float(row[2]) for row in rows]
-    np.testing.assert_allclose(found, expected.max(-1), atol=1e-4)
+    np.testing.assert_allclose([row[2] for row in rows], expected.max(-1), atol=1e-4)
+
+
+@pytest.mark.parametrize("module", writing.READERS.values(), ids=lambda module: module.__name__)
+def test_what_is_copied_beside_predict_py_imports_numpy_alone(module):
+    tree = ast.parse(pathlib.Path(module.__file__).read_text())
+    names = {node.module for node in tree.body if isinstance(node, ast.ImportFrom)}
+    names |= {a.name for node in tree.body if isinstance(node, ast.Import) for a in node.names}
+    assert {name.split(".")[0] for name in names} - sys.stdlib_module_names == {"numpy"}
+    assert "autolabel_jax" not in {
+        node.module.split(".")[0] for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)
+    }
+
+
+def test_what_predict_py_cannot_read_is_named_and_the_rest_is_classified(
+    predictor, images, tmp_path, capsys
+):
+    np.save(tmp_path / "one.npy", images[:1])
+    np.save(tmp_path / "floats.npy", images[:1] / 255)
+    (tmp_path / "bad.png").write_text("no image")
+    given = [tmp_path / name for name in ("floats.npy", "none.png", "bad.png", "one.npy")]
+    assert predictor_folders.predict_here(predictor.folder, *given) == 1
+    said = capsys.readouterr()
+    assert [name for name, _, _ in predictor_folders.rows_of(said.out)] == [str(given[-1])]
+    assert [line.split(":")[0] for line in said.err.splitlines()] == [*map(str, given[:-1])]
+    assert predictor_folders.predict_here(predictor.folder, "--text", "a film") == 1
+    assert capsys.readouterr().err.startswith("a film: the model takes no texts; its inputs are")
 
 
 def test_loading_imports_nothing_that_trains(predictor):

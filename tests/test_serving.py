@@ -40,6 +40,18 @@ def features():
 
 
 @pytest.fixture(scope="module")
+def sounds():
+    with clients.of(clients.predictor(spec=clients.SOUNDS, encoding=clients.CLIPS)) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def rows():
+    with clients.of(clients.predictor(encoding=clients.COLUMNS)) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
 def image():
     return np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)
 
@@ -99,6 +111,31 @@ def test_numbers_have_the_probabilities_of_the_predictor(client, digits, feature
         assert found[name] == pytest.approx(probability, abs=1e-6)
 
 
+def test_a_sound_is_scaled_padded_and_classified(sounds):
+    content = clients.wav(np.int16([100, -200, 50, 0]))
+    mean = np.array([0.5, -1, 0.25]) / 2  # over two rows of three samples, the second of zeros
+    encoded = base64.b64encode(content).decode()
+    for given in (clients.file_of(content), {"json": {"sound": encoded}}):
+        found = shares(sounds.post(PREDICT, **given))
+        for name, probability in zip(clients.CLASSES, clients.softmax(mean)):
+            assert found[name] == pytest.approx(probability, abs=1e-6)
+    assert sounds.get("/v1/model").json()["takes_sounds"]
+
+
+@pytest.mark.parametrize(
+    ("row", "numbers"),
+    [
+        ({"size": 2.5, "colour": "red"}, [2.5, 0, 1]),
+        ({"other": None, "colour": 1, "size": 2}, [2, 1, 0]),
+        ({"size": True, "colour": "red"}, [1, 0, 1]),
+    ],
+)
+def test_a_row_of_a_table_is_encoded_and_classified(row, numbers, rows):
+    found = shares(rows.post(PREDICT, json={"row": row}))
+    for name, probability in zip(clients.CLASSES, clients.softmax(np.array(numbers))):
+        assert found[name] == pytest.approx(probability, abs=1e-6)
+
+
 def test_top_k_limits_the_classes():
     with clients.of(top_k=2) as client:
         found = shares(client.post(PREDICT, json={"input": [0, 3, 1]}))
@@ -140,6 +177,46 @@ def test_a_bad_file_is_refused(name, client, image):
     assert response.status_code == status
     assert response.json()["detail"].startswith(message)
     assert client.post(PREDICT, **clients.file_of(good)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("content", "status", "message"),
+    [
+        (clients.wav(np.zeros(4, np.int16)), 422, "the file is silent in its first 4 samples"),
+        (clients.wav(np.float32([1, np.nan])), 422, "the file holds samples that are not finite"),
+        (clients.wav(np.ones((4, 2), np.int16)), 422, "the file has 2 channels, expected one; mix"),
+        (clients.wav(np.ones(4, np.int16), 44100), 422, "the file has 44100 samples per second, e"),
+        (clients.wav(np.ones(4, np.int16))[:-2], 422, "the file is cut off: it has 50 of 52 bytes"),
+        (clients.wav(np.ones(601, np.uint8), 1), 413, "601 seconds of 1 samples: at most 600"),
+        (clients.wav(np.ones(9, np.uint8), 2**32 - 1), 413, "2.1e-09 seconds of 4294967295 sampl"),
+        (b"OggS", 415, "the file is no .wav file"),
+    ],
+    ids=["silent", "nan", "stereo", "rate", "cut", "long", "fast", "ogg"],
+)
+def test_a_bad_sound_is_refused(content, status, message, sounds):
+    response = sounds.post(PREDICT, **clients.file_of(content))
+    assert response.status_code == status
+    assert response.json()["detail"].startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"size": 1}, "row: lacks the columns colour; it has size"),
+        ({"two\nlines": 1}, "row: lacks the columns size, colour; it has two lines"),
+        ({"size": 1, "colour": "blue"}, "row: column 'colour' has the new category 'blue' in row"),
+        ({"size": None, "colour": 1}, "row: column 'size' has no value in row 1; in training it"),
+        ({"size": "tall", "colour": 1}, "row: column 'size' must hold finite numbers; got 'tall'"),
+        ({"size": 1e39, "colour": 1}, "row: column 'size' holds a number too large in row 1"),
+        ({"size": 10**400, "colour": 1}, "row."),
+        ({"size": [1], "colour": 1}, "row.size."),
+        ([1, 2], "row: Input should be a valid dictionary"),
+    ],
+)
+def test_a_bad_row_is_refused(row, message, rows):
+    response = rows.post(PREDICT, json={"row": row})
+    assert response.status_code == 422
+    assert response.json()["detail"].startswith(message)
 
 
 JSON = {"content-type": "application/json"}
@@ -420,7 +497,7 @@ def test_the_page_loads_nothing_from_elsewhere(features):
     assert not any("unsafe" in rule for rule in rules)
 
 
-def test_the_description_fits_the_predictor(client, features):
+def test_the_description_fits_the_predictor(client, features, sounds, rows):
     def body(client):
         return client.get("/openapi.json").json()["paths"][PREDICT]["post"]["requestBody"][
             "content"
@@ -430,6 +507,9 @@ def test_the_description_fits_the_predictor(client, features):
     assert list(body(features)) == ["application/json"]
     assert (numbers["properties"]["input"]["minItems"], numbers["required"]) == (3, ["input"])
     assert [*body(client)] == ["multipart/form-data", "application/json"]
+    assert [*body(sounds)] == [*body(client)] and [*body(rows)] == [*body(features)]
+    for other, name in ((sounds, "sound"), (rows, "row")):
+        assert body(other)["application/json"]["schema"]["anyOf"][0]["required"] == [name]
     picture, numbers = body(client)["application/json"]["schema"]["anyOf"]
     assert picture["required"] == ["image"]
     assert numbers["properties"]["input"]["maxItems"] == 32

@@ -10,7 +10,7 @@ from multiprocessing.pool import ThreadPool
 import numpy as np
 
 from autolabel_jax import files, progress
-from autolabel_jax.datasets import arrays, audio, folder, photographs, tables
+from autolabel_jax.datasets import arrays, audio, folder, photographs, tables, waveforms
 from autolabel_jax.predictor import LoadedPredictor
 
 ARRAYS = (".npy", ".npz")
@@ -141,7 +141,7 @@ def _read(predictor: LoadedPredictor, encoded: str | bytes | np.ndarray) -> np.n
         try:
             return predictor.read_sound(encoded)
         except (ValueError, OSError) as error:
-            return audio.reason(error)
+            return waveforms.reason(error)
     if not predictor.reads_pictures:
         predictor.read_picture(encoded)  # says what it takes instead
     try:

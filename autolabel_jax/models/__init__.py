@@ -8,6 +8,7 @@ updated running ones.
 """
 
 import functools
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -47,6 +48,7 @@ TABLE: dict[str, type[nn.Module]] = {
     "crnn": CRNN,
 }
 
+MOST_PARAMETERS = 2**31 - 1  # 8 GiB of float32, and as much for momentum and gradient each
 AUTO = "auto"  # value of model.normalization
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
@@ -219,3 +221,39 @@ def layer_groups(model: Classifier, example_shape: Sequence[int]) -> list[list[s
 @functools.partial(jax.jit, static_argnames=("model", "example_shape"))
 def _init_variables(model: nn.Module, key: jax.Array, example_shape: tuple[int, ...]) -> Any:
     return model.init(key, jnp.zeros((1, *example_shape), jnp.float32), train=False)
+
+
+def check_shapes(name: str, model: Classifier, shape: Sequence[int], num_classes: int) -> None:
+    """Checks by shapes alone that a model takes the inputs, and returns logits of all classes.
+
+    Args:
+      name: ``model.name`` of the config.
+      model: the model.
+      shape: shape of one input.
+      num_classes: number of classes K.
+
+    Raises:
+      ValueError: it does not, or has too many parameters, or no batch norm to freeze.
+    """
+    inputs = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
+    init = functools.partial(model.init_with_output, train=False)
+    try:
+        logits, variables = jax.eval_shape(init, jax.random.key(0), inputs)
+    except Exception as error:  # a model can raise anything
+        raise ValueError(
+            f"model.name: {name!r} cannot be built for inputs of shape {list(shape)} "
+            f"({type(error).__name__}: {' '.join(str(error).split())})"
+        ) from error
+    if logits.shape != (1, num_classes):
+        raise ValueError(
+            f"model.name: {name!r} returns logits of shape {list(logits.shape)} for one input of "
+            f"shape {list(shape)}, expected {[1, num_classes]}"
+        )
+    if model.freeze_batch_norm and "batch_stats" not in variables:
+        raise ValueError(f"model.freeze_batch_norm: got True, but {name!r} has no batch norm")
+    size = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(variables))
+    if size > MOST_PARAMETERS:
+        raise ValueError(
+            f"model.name: {name!r} would have {size:,} parameters with these settings and inputs "
+            f"of shape {list(shape)}, must be at most {MOST_PARAMETERS:,}; reduce model.width"
+        )

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from autolabel_jax.models import depthwise
 from autolabel_jax.models.layers import KERNEL_INIT, PENULTIMATE, STAGE, batch_norm, record
 
 # Number of blocks, kernel, stride of the first block, expansion, channels of each stage.
@@ -102,5 +103,6 @@ def _conv_norm(
         use_bias=False,
         kernel_init=KERNEL_INIT,
         dtype=dtype,
+        conv_general_dilated=depthwise.conv_general_dilated if groups > 1 else None,
     )
     return batch_norm(train, dtype, epsilon=EPSILON)(conv(x))

@@ -13,6 +13,7 @@ The folder holds:
 - program.jax: the program (``jax.export``) from weights and a batch of inputs to probabilities.
 - weights.safetensors: the weights.
 - predict.py, flatbuffers.zip: classifies files where only jax, numpy and pillow are installed.
+- encoding.py: makes inputs of sounds, texts or tables for predict.py; a module of ``datasets``.
 - model.onnx: the program with its weights for ONNX Runtime, where it was asked for.
 """
 

@@ -14,7 +14,7 @@ import safetensors.numpy
 from numpy.typing import ArrayLike
 
 from autolabel_jax import audio_ops, files
-from autolabel_jax.datasets import audio, manifest_rows, photographs, tables, texts
+from autolabel_jax.datasets import manifest_rows, photographs, tables, texts, waveforms
 
 INFO, PROGRAM, WEIGHTS = "predictor.json", "program.jax", "weights.safetensors"
 FORMAT = 1  # of the folder; raised when an older version of this library cannot read it
@@ -77,6 +77,11 @@ class LoadedPredictor:
         """Whether inputs are waveforms that ``read_sound`` makes of files."""
         return audio_ops.front_end(self.encoding) is not None
 
+    @property
+    def reads_rows(self) -> bool:
+        """Whether inputs are what ``encode`` makes of the columns of a table."""
+        return self.encoding is not None and self.encoding["reads"] == tables.READS
+
     def __call__(self, inputs: ArrayLike) -> np.ndarray:
         """Returns the probabilities float32 [n, K] of a batch of inputs [n, ...].
 
@@ -119,7 +124,7 @@ class LoadedPredictor:
         return image if channels == 3 else photographs.grey(image)
 
     def read_sound(self, encoded: str | bytes) -> np.ndarray:
-        """Reads a sound file as an input, float32 [samples]; see ``datasets.audio.clip``.
+        """Reads a sound file as an input, float32 [samples]; see ``datasets.waveforms.clip``.
 
         Args:
           encoded: path or content of the file.
@@ -129,7 +134,7 @@ class LoadedPredictor:
           OSError: it cannot be opened.
         """
         assert self.encoding is not None
-        return audio.clip(encoded, self.encoding)
+        return waveforms.clip(encoded, self.encoding)
 
     def read_table(self, path: pathlib.Path) -> np.ndarray:
         """Reads the rows of a .csv, .parquet or other table as inputs [n, ...], see ``encode``."""
@@ -180,7 +185,7 @@ class LoadedPredictor:
         """
         if self.reads_sounds and inputs.ndim == 2 and inputs.dtype in READ_AS_SOUND:
             assert self.encoding is not None
-            inputs = audio.waveforms(inputs, self.encoding)
+            inputs = waveforms.many(inputs, self.encoding)
         wanted = np.dtype(self.info["input"]["dtype"])
         both_floats = wanted.kind == "f" and inputs.dtype.kind == "f"
         if inputs.shape[1:] != self.shape or not (inputs.dtype == wanted or both_floats):

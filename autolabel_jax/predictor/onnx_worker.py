@@ -13,6 +13,7 @@ import jax
 import numpy as np
 
 from autolabel_jax.datasets import InputSpec
+from autolabel_jax.models import depthwise
 from autolabel_jax.predictor import program
 from autolabel_jax.predictor.program import Calibrated
 
@@ -26,13 +27,14 @@ def convert(calibrated: Calibrated, spec: InputSpec) -> bytes:
 
     apply, tree = program.smallest(calibrated, spec)
     batch = jax.export.symbolic_shape("n")
-    model = jax2onnx.to_onnx(
-        lambda inputs: apply(tree, inputs)["probabilities"],
-        [jax.ShapeDtypeStruct((*batch, *spec.shape), np.dtype(spec.dtype))],
-        model_name="predictor",
-        input_names=["inputs"],
-        output_names=["probabilities"],
-    )
+    with depthwise.grouped_alone():  # jax2onnx cannot convert a choice by platform
+        model = jax2onnx.to_onnx(
+            lambda inputs: apply(tree, inputs)["probabilities"],
+            [jax.ShapeDtypeStruct((*batch, *spec.shape), np.dtype(spec.dtype))],
+            model_name="predictor",
+            input_names=["inputs"],
+            output_names=["probabilities"],
+        )
     # jax2onnx notes some shapes as they were before axes moved, and ONNX Runtime refuses those.
     del model.graph.value_info[:]
     return model.SerializeToString()

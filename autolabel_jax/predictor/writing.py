@@ -7,26 +7,23 @@ import io
 import os
 import pathlib
 import shutil
+import types
 import zipfile
 from collections.abc import Generator, Mapping
 from typing import Any
 
 import safetensors.numpy
 
-from autolabel_jax import files
+from autolabel_jax import audio_ops, files
+from autolabel_jax.datasets import tables, texts, waveforms
 from autolabel_jax.predictor import standalone
 from autolabel_jax.predictor.loading import INFO, PROGRAM, WEIGHTS
 
-SCRIPT, PACKAGE, ONNX = "predict.py", "flatbuffers.zip", "model.onnx"
-OWN = (
-    INFO,
-    PROGRAM,
-    WEIGHTS,
-    SCRIPT,
-    PACKAGE,
-    ONNX,
-    "__pycache__",
-)  # what a predictor's folder holds
+SCRIPT, ENCODING, PACKAGE, ONNX = "predict.py", "encoding.py", "flatbuffers.zip", "model.onnx"
+# What a predictor's folder holds.
+OWN = (INFO, PROGRAM, WEIGHTS, SCRIPT, ENCODING, PACKAGE, ONNX, "__pycache__")
+# Modules that import nothing of this library; predict.py makes inputs by a copy of one of them.
+READERS = {texts.READS: texts, tables.READS: tables, audio_ops.READS: waveforms}
 LEFT_OUT = "flexbuffers.py"  # another format, larger than the rest of the package
 
 
@@ -41,10 +38,12 @@ def write(
     content = {
         PROGRAM: program,
         WEIGHTS: safetensors.numpy.save(dict(weights)),
-        SCRIPT: pathlib.Path(standalone.__file__).read_bytes(),
+        SCRIPT: _source(standalone),
         PACKAGE: _zipped("flatbuffers"),
         **({} if onnx is None else {ONNX: onnx}),
     }
+    if "encoding" in info:
+        content[ENCODING] = _source(READERS[info["encoding"]["reads"]])
     for name, data in content.items():
         with files.replacing(folder / name) as file:
             file.write(data)
@@ -100,6 +99,11 @@ def check_replaceable(folder: pathlib.Path) -> None:
             f"{folder}: holds {', '.join(others or sorted(held))}, which an export would remove; "
             "give a folder that is empty or holds a predictor"
         )
+
+
+def _source(module: types.ModuleType) -> bytes:
+    assert module.__file__ is not None
+    return pathlib.Path(module.__file__).read_bytes()
 
 
 def _zipped(package: str) -> bytes:

@@ -119,7 +119,7 @@ def _predictions(
         openapi_extra={"requestBody": uploads.described(predictor)},
     )
     async def predict(request: Request) -> Prediction:
-        """Classifies an image file, an image in base64, or an array of numbers."""
+        """Classifies a file (an image or a sound), a text, a row of a table, or numbers."""
         with batcher.place():
             async with asyncio.timeout(limits.seconds):
                 content = await uploads.read(request, predictor, limits.num_bytes)
@@ -138,6 +138,7 @@ def _predictions(
         return shown | {
             "calibrator": predictor.info["calibrator"]["name"],
             "takes_pictures": predictor.reads_pictures,
+            "takes_sounds": predictor.reads_sounds,
         }
 
     return made
@@ -173,8 +174,8 @@ def _page() -> tuple[str, str]:
     """Returns the page, and the policy that lets nothing but its own script and style run."""
     folder = importlib.resources.files("autolabel_jax.serving")
     text = folder.joinpath("page.html").read_text("utf-8")
-    rules = ["default-src 'none'", "connect-src 'self'", "img-src blob:", "base-uri 'none'"]
-    rules += ["form-action 'none'", "frame-ancestors 'none'"]
+    rules = ["default-src 'none'", "connect-src 'self'", "img-src blob:"]
+    rules += ["media-src blob:", "base-uri 'none'", "form-action 'none'", "frame-ancestors 'none'"]
     for name in ("script", "style"):
         (inside,) = re.findall(f"<{name}>(.*?)</{name}>", text, re.DOTALL)
         digest = base64.b64encode(hashlib.sha256(inside.encode()).digest()).decode()

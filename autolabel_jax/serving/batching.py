@@ -48,7 +48,7 @@ class Batcher:
         """Compiles the program for all sizes of a batch."""
         spec = self._predictor.info["input"]
         for size in sizes(self._predictor.batch_size):
-            self._predictor(np.zeros((size, *self._predictor.shape), spec["dtype"]))
+            self._predictor(np.ones((size, *self._predictor.shape), spec["dtype"]))  # no silence
 
     @contextlib.contextmanager
     def place(self) -> Generator[None]:

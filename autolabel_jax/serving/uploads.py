@@ -1,8 +1,8 @@
 """Reads an input of the predictor from a request, within limits.
 
-A request holds a file (``multipart/form-data``) or JSON: ``{"image": base64}``, ``{"text": text}``
-or ``{"input": numbers}``. Bytes are counted as they arrive, and pixels are counted before they are
-decoded.
+A request holds a file (``multipart/form-data``) or JSON: ``{"image": base64}``,
+``{"sound": base64}``, ``{"text": text}``, ``{"row": values by column}`` or ``{"input": numbers}``.
+Bytes are counted as they arrive, and pixels are counted before they are decoded.
 """
 
 import base64
@@ -20,13 +20,16 @@ from fastapi import HTTPException, Request
 from PIL import Image
 from starlette.formparsers import MultiPartException, MultiPartParser
 
-from autolabel_jax.datasets import photographs
+from autolabel_jax.datasets import photographs, waveforms
 from autolabel_jax.predictor import LoadedPredictor
 
 FORMATS = ("PNG", "JPEG", "WEBP")
+# Of sounds: highest sample rate, and longest time. Resampling takes memory with both.
+MOST_RATE, MOST_SECONDS = 384_000, 600
 JSON, FORM = "application/json", "multipart/form-data"
 FILE = "file"  # name of the file in a form
 LARGEST = float(np.finfo(np.float32).max)
+Whole = Annotated[int, pydantic.Field(ge=-(2**63), lt=2**63)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,6 +54,20 @@ class Picture(pydantic.BaseModel):
 
     model_config = pydantic.ConfigDict(extra="forbid")
     image: str = pydantic.Field(json_schema_extra={"contentEncoding": "base64"})
+
+
+class Sound(pydantic.BaseModel):
+    """A .wav file in base64."""
+
+    model_config = pydantic.ConfigDict(extra="forbid")
+    sound: str = pydantic.Field(json_schema_extra={"contentEncoding": "base64"})
+
+
+class Row(pydantic.BaseModel):
+    """A row of a table, by the names of its columns."""
+
+    model_config = pydantic.ConfigDict(extra="forbid", strict=True)
+    row: dict[str, bool | Whole | float | str | None]
 
 
 class Text(pydantic.BaseModel):
@@ -119,12 +136,12 @@ def media_type(request: Request) -> str:
 
 
 async def read(request: Request, predictor: LoadedPredictor, most: int) -> bytes | dict[str, Any]:
-    """Reads the content of an image file, or a JSON object.
+    """Reads the content of an image or sound file, or a JSON object.
 
     Raises:
       HTTPException: the body is something else, or too large.
     """
-    if media_type(request) == FORM and predictor.reads_pictures:
+    if media_type(request) == FORM and (predictor.reads_pictures or predictor.reads_sounds):
         return await read_file(request, most)
     return await read_json(request, most)
 
@@ -141,20 +158,34 @@ def decode(content: bytes | dict[str, Any], predictor: LoadedPredictor, pixels: 
       HTTPException: it is no input.
     """
     if isinstance(content, bytes):
-        return picture(content, predictor, pixels)
+        return _file(content, predictor, pixels)
     if "image" in content and predictor.reads_pictures:
-        encoded = parse(Picture, content).image
-        try:
-            return picture(base64.b64decode(encoded, validate=True), predictor, pixels)
-        except (binascii.Error, ValueError) as error:
-            raise HTTPException(422, f"image: is no base64: {error}") from error
+        return _file(_unpacked("image", parse(Picture, content).image), predictor, pixels)
+    if "sound" in content and predictor.reads_sounds:
+        return _file(_unpacked("sound", parse(Sound, content).sound), predictor, pixels)
     try:  # here, as a batch holds the inputs of several requests
         if "text" in content and predictor.reads_texts:
             return predictor.encode_texts("text", [parse(Text, content).text])[0]
+        if "row" in content and predictor.reads_rows:
+            row = parse(Row, content).row
+            return predictor.encode("row", {name: [value] for name, value in row.items()})[0]
         values = parse(numbers(predictor.shape, predictor.info["input"]["dtype"]), content)
         return predictor.check(np.array([values.input], predictor.info["input"]["dtype"]))[0]
     except ValueError as error:
-        raise HTTPException(422, str(error)) from error
+        raise HTTPException(422, " ".join(str(error).split())) from error
+
+
+def _file(content: bytes, predictor: LoadedPredictor, pixels: int) -> np.ndarray:
+    if predictor.reads_sounds:
+        return sound(content, predictor)
+    return picture(content, predictor, pixels)
+
+
+def _unpacked(field: str, encoded: str) -> bytes:
+    try:
+        return base64.b64decode(encoded, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise HTTPException(422, f"{field}: is no base64: {error}") from error
 
 
 def picture(encoded: bytes, predictor: LoadedPredictor, pixels: int) -> np.ndarray:
@@ -174,6 +205,27 @@ def picture(encoded: bytes, predictor: LoadedPredictor, pixels: int) -> np.ndarr
         return predictor.read_picture(encoded)
     except Exception as error:
         raise HTTPException(422, f"not decoded: {photographs.reason(error)}") from error
+
+
+def sound(encoded: bytes, predictor: LoadedPredictor) -> np.ndarray:
+    """Reads a .wav file as an input of the predictor.
+
+    Raises:
+      HTTPException: the file is of another format, too long, or no clip that the model can take.
+    """
+    if encoded[:4] not in waveforms.WAV:
+        raise HTTPException(415, "the file is no .wav file")
+    try:
+        values, rate = waveforms.decode(encoded)
+        if rate > MOST_RATE or len(values) > MOST_SECONDS * rate:
+            raise HTTPException(
+                413,
+                f"{len(values) / rate:.3g} seconds of {rate} samples: at most {MOST_SECONDS} "
+                f"seconds of {MOST_RATE} are read",
+            )
+        return predictor.read_sound(encoded)
+    except ValueError as error:
+        raise HTTPException(422, f"the file {waveforms.reason(error)}") from error
 
 
 def parse(model: type[pydantic.BaseModel], value: Any) -> Any:
@@ -211,12 +263,14 @@ def described(predictor: LoadedPredictor) -> dict[str, Any]:
     """Returns the OpenAPI description of the body of a prediction."""
     choices = [numbers(predictor.shape, predictor.info["input"]["dtype"]).model_json_schema()]
     content = {}
-    if predictor.reads_pictures:
+    if predictor.reads_pictures or predictor.reads_sounds:
         file = {"type": "string", "contentMediaType": "application/octet-stream"}
         form = {"type": "object", "properties": {FILE: file}, "required": [FILE]}
         content[FORM] = {"schema": form | {"additionalProperties": False}}
-        choices.insert(0, Picture.model_json_schema())
+        choices.insert(0, (Sound if predictor.reads_sounds else Picture).model_json_schema())
     if predictor.reads_texts:
         choices.insert(0, Text.model_json_schema())
+    if predictor.reads_rows:
+        choices.insert(0, Row.model_json_schema())
     content[JSON] = {"schema": {"anyOf": choices}}
     return {"required": True, "content": content}
