@@ -2,6 +2,7 @@
 
 import pathlib
 from collections.abc import Sequence
+from typing import Any
 
 import pyarrow as pa
 from pyarrow import compute, parquet
@@ -19,8 +20,7 @@ def pack(workdirs: Sequence[pathlib.Path], study: pathlib.Path) -> int:
     for workdir in workdirs:
         run, name = RunDir(workdir), workdir.resolve().name
         curve = run.read_metrics()
-        # As in the file, but for a path on the machine that made the run.
-        config = files.read_json(workdir / run_dir.CONFIG) | {"data_dir": ""}
+        config = _without_folders(files.read_json(workdir / run_dir.CONFIG))
         row = {"name": name, "config": config, "result": run.read_result(), "epochs": len(curve)}
         if name in rows and (rows[name], lines[name]) != (row, curve):
             raise ValueError(f"{workdir}: {study} has another run of the name {name}; rename one")
@@ -31,6 +31,14 @@ def pack(workdirs: Sequence[pathlib.Path], study: pathlib.Path) -> int:
             _write_curves(study, {name: lines[name] for name in sorted(rows) if lines[name]})
         files.rewrite_json_lines(study, [rows[name] for name in sorted(rows)], checksum=True)
     return len(rows) - len(packed)
+
+
+def _without_folders(config: dict[str, Any]) -> dict[str, Any]:
+    """Returns a config without folders of the machine that made the run."""
+    model = config["model"]
+    weights = pathlib.PurePath(model.get("init_from", "")).name
+    named = {"init_from": weights} if "init_from" in model else {}
+    return config | {"data_dir": "", "model": model | named}
 
 
 def _write_curves(study: pathlib.Path, lines: dict[str, run_files.Lines]) -> None:

@@ -59,6 +59,16 @@ def test_packed_runs_are_those_of_the_folders(runs, study):
     assert after["one_hot_0"].lines[1]["bucket_accuracy"] == [0.9, None, 2 / 3]
 
 
+def test_folders_of_this_machine_are_left_out(tmp_path):
+    settings = {"data_dir": "/home/me/data", "model__init_from": "/home/me/w.safetensors"}
+    folder = run_folders.write(tmp_path / "runs" / "a", settings=settings)
+    packing.pack([folder], tmp_path / "study.jsonl")
+    (run,) = records(tmp_path / "study").values()
+    own = run_files.read(folder).config
+    assert own | {"data_dir": "", "model.init_from": "w.safetensors"} == run.config
+    assert "/home/me" not in (tmp_path / "study.jsonl").read_text()
+
+
 def test_fields_that_only_some_lines_have_stay_so(tmp_path):
     lines = [run_folders.line(e) for e in range(3)]
     lines[1] |= {"beyond_family": ["clean", "noise"], "beyond_temperature": [1.5, 2.5]}
