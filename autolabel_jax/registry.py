@@ -6,10 +6,13 @@ class from outside the project as ``module:Class``; the settings are fields of t
 the name.
 """
 
+import collections
 import dataclasses
+import functools
 import importlib
 import math
 import re
+import types
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
@@ -92,7 +95,8 @@ def setting(default: Any, help: str, **limits: Any) -> Any:
     )
 
 
-def settings(method: type) -> dict[str, Setting]:
+@functools.cache
+def settings(method: type) -> Mapping[str, Setting]:
     """Returns the settings that a method's class declares, by name.
 
     A dataclass field with a plain default counts as a setting without limits.
@@ -103,7 +107,7 @@ def settings(method: type) -> dict[str, Setting]:
             declared[field.name] = field.metadata["setting"]
         elif field.name not in NOT_SETTINGS and field.default is not dataclasses.MISSING:
             declared[field.name] = Setting(field.default)
-    return declared
+    return types.MappingProxyType(declared)
 
 
 def is_external(name: str) -> bool:
@@ -198,14 +202,17 @@ def check_all(group: str, table: Mapping[str, type], values: Mapping[str, Any]) 
     Raises:
       ValueError: a setting is out of range.
     """
-    for name in defaults(table).keys() & values.keys():
-        declared = [settings(m)[name] for m in table.values() if name in settings(m)]
-        for place, setting in enumerate(declared):
+    allowed = collections.defaultdict(list)
+    for method in table.values():
+        for name, declared in settings(method).items():
+            allowed[name].append(declared)
+    for name in allowed.keys() & values.keys():
+        for place, declared in enumerate(allowed[name], 1):
             try:
-                setting.check(f"{group}.{name}", values[name])
+                declared.check(f"{group}.{name}", values[name])
                 break
             except ValueError:
-                if place + 1 == len(declared):
+                if place == len(allowed[name]):
                     raise
 
 

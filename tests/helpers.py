@@ -104,6 +104,19 @@ def make_experiment(dataset: Dataset, **changes) -> experiment_lib.Experiment:
     return experiment_lib.create(small_config(**changes), dataset, input_pipeline.make_mesh())
 
 
+def compile_methods(*methods: tuple[type, str]):
+    """A fixture: in its module these methods are one program each, not one an operation."""
+
+    @pytest.fixture(autouse=True, scope="module")
+    def compiled():
+        with pytest.MonkeyPatch.context() as patch:
+            for owner, name in methods:
+                patch.setattr(owner, name, jax.jit(vars(owner)[name], static_argnums=0))
+            yield
+
+    return compiled
+
+
 def write_arrays(folder: pathlib.Path, sizes: dict[str, int] | None = None, **arrays) -> str:
     """train.npz and test.npz of Gaussian classes of vectors; ``arrays`` replace or add."""
     rng = np.random.default_rng(0)

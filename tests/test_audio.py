@@ -269,10 +269,11 @@ def test_networks_take_waveforms_and_their_spectrograms(name):
 def test_the_recurrent_unit_by_hand():
     dataset = dataset_of()
     model, variables = model_of("crnn", dataset)
-    _, recorded = features.forward(model, variables, jnp.asarray(dataset.test.input))
-    captured = model.apply(
-        variables, dataset.test.input, capture_intermediates=True, mutable=["intermediates"]
-    )[1]["intermediates"]["net"]
+    image = dataset.test.input
+    _, recorded = jax.jit(features.forward, static_argnums=0)(model, variables, image)
+    capturing = {"capture_intermediates": True, "mutable": ["intermediates"]}
+    captured = jax.jit(functools.partial(model.apply, **capturing))(variables, image)
+    captured = captured[1]["intermediates"]["net"]
     x = np.maximum(np.asarray(captured["BatchNorm_1"]["__call__"][0], np.float64), 0)
     x = x.reshape(*x.shape[:2], -1)
     unit = jax.tree.map(np.float64, variables["params"]["net"]["GRUCell_0"])

@@ -36,10 +36,10 @@ def make_batch(image, label=None, mask=None, distance=None):
     num = len(image)
     return Batch(
         input=jnp.asarray(image),
-        label=jnp.arange(num) % 10 if label is None else jnp.asarray(label),
-        index=jnp.arange(num),
-        mask=jnp.ones(num) if mask is None else jnp.asarray(mask, jnp.float32),
-        distance=jnp.zeros(num) if distance is None else jnp.asarray(distance),
+        label=jnp.asarray(np.arange(num) % 10 if label is None else label),
+        index=jnp.asarray(np.arange(num)),
+        mask=jnp.asarray(np.ones(num) if mask is None else mask, jnp.float32),
+        distance=jnp.asarray(np.zeros(num, np.float32) if distance is None else distance),
     )
 
 

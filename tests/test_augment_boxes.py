@@ -28,8 +28,8 @@ def compiled(method):
 
 def moved(method, image, value, key=0, group=None, **batch):
     """What a method does to a batch at given distances, compiled."""
-    value = jnp.broadcast_to(jnp.asarray(value, jnp.float32), (len(image),))
-    group = jnp.zeros(len(image), jnp.int32) if group is None else jnp.asarray(group)
+    value = jnp.asarray(np.broadcast_to(np.asarray(value, np.float32), (len(image),)))
+    group = jnp.asarray(np.zeros(len(image), np.int32) if group is None else group)
     batch = make_batch(image, **batch)
     return compiled(method)(jax.random.key(key), batch, Distance(group=group, value=value))
 
@@ -98,14 +98,19 @@ def crop_cdf(sigma):
 @pytest.mark.parametrize(
     ("name", "settings", "cdf"),
     [
-        ("cutmix", {"concentration": 1.0}, cutmix_cdf(1.0)),
         ("cutmix", {"concentration": 0.3}, cutmix_cdf(0.3)),
         ("cutout", {"max_side": 0.5}, cutout_cdf(0.5)),
-        ("cutout", {"max_side": 1.0}, cutout_cdf(1.0)),
         ("soft_crop", {"offset_sigma": 0.3}, crop_cdf(0.3)),
-        ("soft_crop", {"offset_sigma": 3.0}, crop_cdf(3.0)),
         ("patch_gaussian", {"patch_width": 0.75}, patch_cdf(0.75)),
-        ("patch_gaussian", {"patch_width": 0.2}, patch_cdf(0.2)),
+        *(
+            pytest.param(*other, marks=pytest.mark.slow)
+            for other in (
+                ("cutmix", {"concentration": 1.0}, cutmix_cdf(1.0)),
+                ("cutout", {"max_side": 1.0}, cutout_cdf(1.0)),
+                ("soft_crop", {"offset_sigma": 3.0}, crop_cdf(3.0)),
+                ("patch_gaussian", {"patch_width": 0.2}, patch_cdf(0.2)),
+            )
+        ),
     ],
 )
 def test_drawn_distances(name, settings, cdf):
@@ -140,7 +145,10 @@ def is_box(mask):
     return mask.sum() == rows.sum() * columns.sum() and ndimage.label(mask)[1] <= 1
 
 
-@pytest.mark.parametrize(("height", "width"), [(32, 32), (19, 33), (8, 8), (2, 3)])
+OTHER_SIDES = [pytest.param(n, n, marks=pytest.mark.slow) for n in (32, 8)]
+
+
+@pytest.mark.parametrize(("height", "width"), [(19, 33), (2, 3), *OTHER_SIDES])
 def test_cutmix_label_is_the_area_and_the_larger_part_dominates(height, width):
     num = 200
     value = np.linspace(0, 1, num, dtype=np.float32)
@@ -200,7 +208,10 @@ def test_boxes_of_cutmix_are_distributed_as_published(concentration):
     sides, centre = published_cutmix(DRAWS, concentration)
     method = create("cutmix", concentration=concentration)
     gamma = method.draw(jax.random.key(2), DRAWS).value / 2
-    box, inside = method.draw_box(jax.random.key(3), gamma, (200, 200, 3))
+    box, inside = jax.jit(method.draw_box, static_argnums=2)(
+        jax.random.key(3), gamma, (200, 200, 3)
+    )
+    box = jax.tree.map(np.asarray, box)
     found = np.stack([box.height, box.width]) / 200
     place = np.stack([box.top, box.left]) / 200 + found / 2
     share = np.prod(sides, 0)
@@ -216,7 +227,7 @@ def test_boxes_of_cutmix_are_distributed_as_published(concentration):
     assert stats.ks_2samp(place[1, ours], centre[1, late]).statistic < 0.04
 
 
-@pytest.mark.parametrize("group", [0, 1])
+@pytest.mark.parametrize("group", [pytest.param(0, marks=pytest.mark.slow), 1])
 def test_mixup_cutmix_is_the_method_of_the_group(group):
     image = some_images(40)
     key = jax.random.split(jax.random.key(0))[group]
@@ -383,10 +394,13 @@ def test_patch_gaussian_keeps_the_range_and_checks_it():
         method.check_input(spec_of(np.linspace(0, 3, 48, dtype=np.float32).reshape(1, 4, 4, 3)))
 
 
-# All of them.
+# All of them; CutMix stands for both methods that cut a box.
 
 
-@pytest.mark.parametrize("name", BOXED)
+LANES = [pytest.param(n, marks=pytest.mark.slow) if n == "mixup_cutmix" else n for n in BOXED]
+
+
+@pytest.mark.parametrize("name", LANES)
 def test_a_distance_inside_a_bucket_stays_there(name):
     """Rounding to pixels moves few of the held-out distances to a neighbouring bucket."""
     method, edges = create(name), buckets.make_edges("equal_width", 5)
@@ -401,7 +415,7 @@ def test_a_distance_inside_a_bucket_stays_there(name):
         assert np.abs(found - n).max() <= 1
 
 
-@pytest.mark.parametrize("name", BOXED)
+@pytest.mark.parametrize("name", LANES)
 @pytest.mark.parametrize(
     ("num", "height", "width"),
     [(1, 3, 5), *(pytest.param(*n, marks=pytest.mark.slow) for n in ((7, 5, 9), (3, 1, 1)))],

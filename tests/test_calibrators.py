@@ -21,7 +21,13 @@ from autolabel_jax.calibrators import (
     temperature,
     vector,
 )
+from autolabel_jax.calibrators.input_temperature import InputTemperature
 from autolabel_jax.models.features import Features
+from tests import helpers
+
+compiled = helpers.compile_methods(
+    (InputTemperature, "log_temperature"), (InputTemperature, "_columns")
+)
 
 
 def nll(logits, label, t):
@@ -590,7 +596,8 @@ def test_a_dead_unit_and_a_training_image_itself_are_finite():
     train = make_features(0, 12)
     dead = train.replace(penultimate=np.concatenate([train.penultimate, np.zeros((12, 1))], -1))
     reference = neighbours.make_reference(dead, np.arange(12) % 4, 4)
-    found = neighbours.scalars(np.eye(4, dtype=np.float32)[np.arange(12) % 4], dead, reference)
+    logits = np.eye(4, dtype=np.float32)[np.arange(12) % 4]
+    found = jax.jit(neighbours.scalars)(logits, dead, reference)
     assert all(np.isfinite(column).all() for column in found.values())
 
 

@@ -54,13 +54,14 @@ def test_copies_move_with_their_distance(moved):
         assert row["label"] == path.parent.name
 
 
+@pytest.mark.slow
 def test_labels_are_learned_from_the_copies(moved, tmp_path):
     _, out, rows = moved
     given = [f"--data={out / 'manifest.csv'}", f"--out={tmp_path / 'labels.parquet'}"]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
-        small = ["--config.epochs=1", "--config.model.width=4", "--config.batch_size=32"]
-        assert main.main(["label", *given, *small]) == 0
+        small = ["--config.epochs=1", "--config.model.width=1", "--config.model.depth=10"]
+        assert main.main(["label", *given, *small, "--config.batch_size=32"]) == 0
     from pyarrow import parquet
 
     table = parquet.read_table(tmp_path / "labels.parquet")

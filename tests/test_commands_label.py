@@ -79,6 +79,7 @@ def test_the_statistics_count_each_group_by_itself(written):
         assert {other["group"] for other in inside} == {row["group"]}
 
 
+@pytest.mark.slow
 def test_labels_are_those_of_the_kept_epoch(written, tmp_path):
     parquet.write_table(pyarrow.Table.from_pylist(written[0]), tmp_path / "moved.parquet")
     paths = [f"--data={tmp_path / 'moved.parquet'}", f"--out={tmp_path / 'labels.parquet'}"]

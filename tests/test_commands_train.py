@@ -13,10 +13,14 @@ from sklearn.datasets import load_digits
 import autolabel_jax
 from autolabel_jax import defaults, files
 from autolabel_jax.commands import budget, main, settings
+from autolabel_jax.commands import train as command
 from autolabel_jax.commands.settings import Facts, choose
 from autolabel_jax.datasets import manifest
 
-SHORT = ("--config.epochs=2", "--config.model.width=4", "--config.batch_size=32")
+# The network and the augmentation that the data ask for, as small as they can be.
+SHORT = ("--config.epochs=2", "--config.model.width=1", "--config.model.depth=10")
+SHORT += ("--config.augment.max_depth=1", "--config.augment.max_operations=1")
+SHORT += ("--config.batch_size=32",)
 
 
 @pytest.fixture(scope="module")
@@ -60,8 +64,7 @@ def test_a_folder_of_images_becomes_a_predictor(photographs, tmp_path, capfd):
 
 def test_what_does_not_fit_into_memory_is_streamed(photographs, tmp_path, capfd, monkeypatch):
     monkeypatch.setattr(manifest, "MOST_BYTES", 300 * 32**2 * 3 - 1)
-    given = [f"--data={photographs}", f"--out={tmp_path / 'run'}", "--config.image_size=16", *SHORT]
-    assert autolabel("train", *given) == 0
+    command.make_config(str(photographs), {"image_size": "16"})
     assert "--config.stream=False" in capfd.readouterr().err  # a quarter of the pixels
     given = [f"--data={photographs}", f"--out={tmp_path / 'streamed'}", *SHORT]
     assert autolabel("train", *given) == 0
@@ -95,6 +98,7 @@ def test_the_epochs_follow_a_time(monkeypatch):
     assert budget.epochs(config, 100, minutes=1) == (26, 2.0)
 
 
+@pytest.mark.slow
 def test_a_run_of_minutes_is_resumed_with_its_epochs(tmp_path, capfd):
     rows = [{"input": [float(i % 3), i / 90], "label": i % 3} for i in range(90)]
     parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "m.parquet")

@@ -52,10 +52,12 @@ def test_alignment_of_a_linear_model_is_its_closed_form():
     def loss_of(rows, params):
         return losses.cross_entropy(jnp.asarray(x[rows]) @ params, jnp.asarray(one_hot[rows]))
 
-    direction = jax.grad(lambda params: loss_of(held, params).mean())(jnp.asarray(weight))
-    of_own = functools.partial(loss_of, own)
-    found = example_weights.alignment(of_own, jnp.asarray(weight), direction)
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+    @jax.jit
+    def alignment(weight):
+        direction = jax.grad(lambda params: loss_of(held, params).mean())(weight)
+        return example_weights.alignment(functools.partial(loss_of, own), weight, direction)
+
+    np.testing.assert_allclose(alignment(weight), expected, rtol=1e-4, atol=1e-6)
 
 
 def begin(shape=(6, 6, 3), **changes):
@@ -120,9 +122,9 @@ def test_a_step_is_that_of_the_papers_weights(model):
 
     loss, gradient = jax.jit(jax.value_and_grad(loss_of))(state.params)
     np.testing.assert_allclose(metrics.loss / 16, loss, rtol=1e-4)
-    updates, _ = fixed.optimizer.update(gradient, state.opt_state, state.params)
+    updates, _ = jax.jit(fixed.optimizer.update)(gradient, state.opt_state, state.params)
     jax.tree.map(
-        lambda p, u, new: np.testing.assert_allclose(new, p + u, rtol=1e-3, atol=1e-5),
+        lambda p, u, new: np.testing.assert_allclose(new, np.add(p, u), rtol=1e-3, atol=1e-5),
         *(state.params, updates, after.params),
     )
     if state.batch_stats:  # they follow the training batch alone
@@ -154,10 +156,14 @@ def test_wrong_labels_get_less_weight():
     def loss_of(label, params):
         return losses.integer_cross_entropy(x @ params, label)
 
-    start, clean = jnp.zeros((1, 2)), jnp.asarray([0, 0, 1, 1])
-    direction = jax.grad(lambda params: loss_of(clean, params).mean())(start)
-    aligned = example_weights.alignment(functools.partial(loss_of, label), start, direction)
-    np.testing.assert_allclose(example_weights.normalise(aligned), [2, 0, 2, 0], atol=1e-6)
+    @jax.jit
+    def weights(start, clean):
+        direction = jax.grad(lambda params: loss_of(clean, params).mean())(start)
+        aligned = example_weights.alignment(functools.partial(loss_of, label), start, direction)
+        return example_weights.normalise(aligned)
+
+    found = weights(np.zeros((1, 2), np.float32), np.array([0, 0, 1, 1]))
+    np.testing.assert_allclose(found, [2, 0, 2, 0], atol=1e-6)
 
 
 def test_held_out_labels_that_cannot_judge_are_refused():

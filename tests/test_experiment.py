@@ -321,7 +321,7 @@ def test_input_gradient_equals_central_differences(dataset):
         return np.log(np.exp(logits).sum(-1)) - logits[np.arange(3), label]
 
     gradient = experiment_lib.input_gradient(experiment, experiment_lib.inference_variables(state))
-    found = np.asarray(gradient(jnp.asarray(image, jnp.float32), jnp.asarray(label)))
+    found = np.asarray(jax.jit(gradient)(image.astype(np.float32), label))
     rng = np.random.default_rng(0)
     for pixel in rng.integers(0, [6, 6, 3], (10, 3)):
         step = np.zeros(image.shape)

@@ -137,6 +137,7 @@ def test_a_run_is_tabled_where_its_methods_cannot_be_imported(folder, trained, m
     assert NAMES["augment.name"] in done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("importable")
 def test_is_swept_beside_built_in_methods(tmp_path):
     axes = f"augment.name=none,{NAMES['augment.name']};labels.rule={NAMES['labels.rule']}"

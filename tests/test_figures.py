@@ -70,7 +70,9 @@ def test_a_null_label_is_a_gap(tmp_path):
     assert np.isnan(line.get_ydata()[1]) and line.get_ydata()[0] == 1
 
 
-@pytest.mark.parametrize(("edges", "calibration"), [("equal_width", ""), ("kmeans", "equal_width")])
+@pytest.mark.parametrize(
+    ("edges", "calibration"), [("equal_width", ""), ("equal_mass", "equal_width")]
+)
 def test_edges_are_those_of_the_training(tmp_path, edges, calibration):
     changes = {"augment__name": "mixup", "buckets__num": 3, "augment__concentration": 0.5}
     changes |= {"buckets__edges": edges, "buckets__calibration_edges": calibration}
@@ -310,7 +312,7 @@ def test_label_confidence_is_below_the_sample_images(tmp_path):
     figure_checks.assert_readable(figure)
 
 
-@pytest.mark.parametrize("num_rules", [1, 12])
+@pytest.mark.parametrize("num_rules", [pytest.param(1, marks=pytest.mark.slow), 12])
 def test_all_figures_are_readable(tmp_path, num_rules):
     runs = [
         one(tmp_path, f"{width}_{rho}", rule="ccat", **SEVERITIES, settings=settings)

@@ -211,6 +211,7 @@ def digits(tmp_path_factory):
     )
 
 
+@pytest.mark.slow
 def test_names_of_classes_reach_every_command(digits, tmp_path, capsys):
     short = ["--config.epochs=4", "--config.model.width=8", "--config.augment.name=none"]
     run, csv_file = tmp_path / "run", tmp_path / "m.csv"

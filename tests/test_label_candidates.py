@@ -29,6 +29,11 @@ def draw_stats(seed=0, num_classes=NUM_CLASSES):
     return ConfusionStats(*(x.astype(np.float32) for x in sums))
 
 
+def soft_labels(rule):
+    """The labels of a rule as one program."""
+    return jax.jit(rule.soft_labels, static_argnames="num_classes")
+
+
 def rest_by_hand(confusion, pseudo_count):
     """The shrunk distribution, one number at a time, float64."""
     num, num_classes, _ = confusion.shape
@@ -67,7 +72,8 @@ def label_by_hand(p, true, second, gamma, rest):
 @pytest.mark.parametrize("pseudo_count", [0.1, 5.0])
 def test_the_rest_is_the_shrunk_confusion(num_classes, pseudo_count):
     confusion = draw_stats(num_classes=num_classes).confusion
-    found = autolabel_confusion.rest_of(jnp.asarray(confusion), pseudo_count)
+    rest_of = jax.jit(autolabel_confusion.rest_of, static_argnums=1)
+    found = np.asarray(rest_of(confusion, pseudo_count))
     np.testing.assert_allclose(found, rest_by_hand(confusion, pseudo_count), rtol=1e-5)
     np.testing.assert_allclose(found.sum(-1), 1, rtol=1e-6)
     evenly = (1 - np.eye(num_classes)) / (num_classes - 1)
@@ -80,18 +86,19 @@ def test_labels_of_mixtures_follow_the_confusion(num_classes):
     made = AutoLabelConfusion(pseudo_count=0.5)
     state = made.init(np.array([0.8, 0.6, 0.9]), num_classes=num_classes)
     stats = draw_stats(num_classes=num_classes)
-    state = made.update(state, stats)
+    state = jax.jit(made.update)(state, stats)
     classes, gammas = range(num_classes), (0.0, 0.2, 0.5)
     grid = itertools.product(range(NUM_BUCKETS), classes, classes, gammas)
     bucket, true, second, gamma = (np.array(column) for column in zip(*grid, strict=True))
-    found = made.soft_labels(
+    found = soft_labels(made)(
         state,
         true,
         bucket,
         num_classes=num_classes,
         second_label=second,
-        second_weight=jnp.asarray(gamma, jnp.float32),
+        second_weight=gamma.astype(np.float32),
     )
+    found = np.asarray(found)
     rest = rest_by_hand(stats.confusion, 0.5)
     rest[1] = (1 - np.eye(num_classes)) / (num_classes - 1)  # an empty bucket does not change
     confidence = np.asarray(state.confidence, np.float64)
@@ -112,11 +119,11 @@ def test_confusion_that_is_uniform_gives_autolabel():
     settings = {
         "num_classes": NUM_CLASSES,
         "second_label": np.arange(12) // 4,
-        "second_weight": jnp.linspace(0, 0.5, 12),
+        "second_weight": np.linspace(0, 0.5, 12, dtype=np.float32),
     }
     np.testing.assert_allclose(
-        made.soft_labels(state, label, bucket, **settings),
-        plain.soft_labels(expected, label, bucket, **settings),
+        soft_labels(made)(state, label, bucket, **settings),
+        soft_labels(plain)(expected, label, bucket, **settings),
         atol=1e-5,
     )
 
@@ -132,12 +139,13 @@ def test_visits_move_labels_as_autolabel_does_and_the_rest_by_the_lasting_sums()
     clean = [calibration.empty_stats(num, num_bins=1) for num in (NUM_BUCKETS, NUM_BUCKETS, 1)]
     plain_sums = (calibration.BucketStats(*stats_leaves(s)) for s in (recent, lasting))
     sums = CarriedStats(*plain_sums, *clean)
-    expected = plain.update_carried(plain.init(own), sums, **settings)
+    expected = jax.jit(plain.update_carried)(plain.init(own), sums, **settings)
     state = made.init(own, num_classes=NUM_CLASSES)
-    state = made.update_carried(state, CarriedStats(recent, lasting, *clean), **settings)
+    sums = CarriedStats(recent, lasting, *clean)
+    state = jax.jit(made.update_carried)(state, sums, **settings)
     np.testing.assert_array_equal(state.confidence, expected.confidence)
     rest = rest_by_hand(lasting.confusion, 0.5)
-    np.testing.assert_allclose(state.rest[jnp.array([0, 2])], rest[[0, 2]], rtol=1e-5)
+    np.testing.assert_allclose(np.asarray(state.rest)[[0, 2]], rest[[0, 2]], rtol=1e-5)
 
 
 def test_momentum_needs_the_full_pass():
@@ -151,10 +159,11 @@ def test_options_of_autolabel_are_kept():
     plain, made = AutoLabel(**settings), AutoLabelConfusion(**settings)
     expected = plain.init(np.ones(NUM_BUCKETS), num_bins=1)
     state = made.init(np.ones(NUM_BUCKETS), num_bins=1, num_classes=NUM_CLASSES)
+    update_plain, update = jax.jit(plain.update), jax.jit(made.update)
     for seed in range(3):
         stats = draw_stats(seed)
-        expected = plain.update(expected, calibration.BucketStats(*stats_leaves(stats)))
-        state = made.update(state, stats)
+        expected = update_plain(expected, calibration.BucketStats(*stats_leaves(stats)))
+        state = update(state, stats)
         jax.tree.map(np.testing.assert_array_equal, state.autolabel, expected)
     assert made.metrics(state).keys() == plain.metrics(expected).keys() == {"confidence", "ece"}
 
@@ -184,12 +193,13 @@ def test_labels_mix_one_hot_and_teacher(dtype, num_classes):
     teacher = scipy.special.softmax(np.asarray(logits, np.float64) / 2, -1)
     mine = (1 - share[bucket])[:, None] * np.eye(num_classes)[label]
     mine += share[bucket][:, None] * teacher
-    found = made.soft_labels(state, label, bucket, **settings)
+    found = soft_labels(made)(state, label, bucket, **settings)
     assert found.dtype == jnp.float32
     np.testing.assert_allclose(found, mine, atol=1e-6)
-    found = made.soft_labels(
+    found = soft_labels(made)(
         state, label, bucket, second_label=second, second_weight=gamma, **settings
     )
+    found = np.asarray(found)
     pair = (1 - gamma[:, None]) * mine + gamma[:, None] * np.eye(num_classes)[second]
     np.testing.assert_allclose(found, pair, atol=1e-6)
     np.testing.assert_allclose(found.sum(-1), 1, atol=1e-6)
@@ -202,7 +212,7 @@ def test_without_a_share_the_label_is_one_hot():
     settings = {
         "num_classes": 3,
         "second_label": np.arange(6) // 2,
-        "second_weight": jnp.linspace(0, 0.5, 6),
+        "second_weight": np.linspace(0, 0.5, 6, dtype=np.float32),
     }
     teacher = 5 * jnp.ones((6, 3)).at[:, 0].set(-2)
     found = made.soft_labels(state, label, bucket, teacher_logits=teacher, **settings)
@@ -251,6 +261,7 @@ EACH = pytest.mark.parametrize(
 )
 
 
+@pytest.mark.slow
 @EACH
 def test_stopped_and_resumed_ends_with_the_same_bits(tmp_path, changes):
     config = helpers.small_config(augment__name="mixup", accumulate=2, **changes)
@@ -268,6 +279,7 @@ def test_stopped_and_resumed_ends_with_the_same_bits(tmp_path, changes):
     assert lines[0][0]["label_confidence"] != lines[0][1]["label_confidence"]
 
 
+@pytest.mark.slow
 @EACH
 def test_bfloat16_gives_finite_labels_in_float32(tmp_path, changes):
     config = helpers.small_config(dtype="bfloat16", epochs=1, **changes)

@@ -50,7 +50,9 @@ def test_over_confident_classes_are_mixed_and_others_not():
     np.testing.assert_array_equal(found.group, np.arange(6))
 
 
-@pytest.mark.parametrize("name", ["mixup", "cutmix", pytest.param("mixup_cutmix", marks=SLOW)])
+@pytest.mark.parametrize(
+    "name", ["cutmix", *(pytest.param(n, marks=SLOW) for n in ("mixup", "mixup_cutmix"))]
+)
 def test_examples_of_other_classes_are_clean_with_labels_of_one_class(name):
     dataset = helpers.make_dataset()
     fixed = helpers.make_experiment(dataset, **CAMIXUP | {"augment__name": name})
@@ -98,7 +100,8 @@ def test_it_needs_two_examples_in_an_input():
         helpers.make_experiment(helpers.make_dataset(), labels__rule="camixup")
 
 
-@pytest.mark.parametrize("exact", [True, pytest.param(False, marks=SLOW)])
+@SLOW
+@pytest.mark.parametrize("exact", [True, False])
 def test_stopped_and_resumed_ends_with_the_same_bits(tmp_path, exact):
     changes = {"calibration__exact": exact, "buckets__num": 2 if exact else 20}
     config = helpers.small_config(**CAMIXUP, **changes)

@@ -221,8 +221,9 @@ def test_a_run_needs_its_teacher_only_once(tmp_path):
 
 # --- whole runs ------------------------------------------------------------------------------
 
-ADAPTIVE = {"labels__rule": "self_adaptive", "labels__start_epoch": 1, "augment__name": "augmix"}
-DISTILLED = {"labels__rule": "distill", "augment__name": "augmix", "labels__teacher": "digits"}
+AUGMIX = {"augment__name": "augmix", "augment__max_depth": 1}
+ADAPTIVE = {"labels__rule": "self_adaptive", "labels__start_epoch": 1, **AUGMIX}
+DISTILLED = {"labels__rule": "distill", "labels__teacher": "digits", **AUGMIX}
 EACH = pytest.mark.parametrize("changes", [ADAPTIVE, DISTILLED], ids=["self_adaptive", "distill"])
 
 

@@ -389,17 +389,20 @@ def test_visits_that_do_not_move_examples_give_the_gap_of_all_of_them():
     random = np.random.default_rng(0)
     probabilities = random.dirichlet(np.ones(3), 500).astype(np.float32)
     label = random.integers(0, 3, 500)
-    everything = calibration.stats_from_probabilities(
+    stats_of_rows = jax.jit(
+        calibration.stats_from_probabilities, static_argnames=("num_buckets", "num_bins")
+    )
+    everything = stats_of_rows(
         probabilities, label, np.zeros(500, np.int32), num_buckets=1, num_bins=1
     )
     rows, bucket = random.choice(500, 40, replace=False), np.repeat(np.arange(4), 10)
-    some = calibration.stats_from_probabilities(
-        probabilities[rows], label[rows], bucket, num_buckets=4, num_bins=1
-    )
+    some = stats_of_rows(probabilities[rows], label[rows], bucket, num_buckets=4, num_bins=1)
+    correction = jax.jit(calibration.correction, static_argnums=0)
     for read in (calibration.gap, calibration.accuracy, calibration.confidence):
-        found = read(some) + calibration.correction(read, some, everything)
-        np.testing.assert_allclose(found, np.full(4, read(everything)[0]), atol=1e-6)
-        assert np.abs(read(some) - read(everything)).max() > 0.02
+        seen, whole = np.asarray(jax.jit(read)(some)), np.asarray(jax.jit(read)(everything))
+        found = seen + correction(read, some, everything)
+        np.testing.assert_allclose(found, np.full(4, whole[0]), atol=1e-6)
+        assert np.abs(seen - whole).max() > 0.02
     empty = calibration.empty_stats(4, 1)
     assert not calibration.correction(calibration.gap, empty, everything).any()
 

@@ -60,7 +60,11 @@ def test_labels_are_those_by_hand_round_by_round():
     np.testing.assert_allclose(soft, by, atol=1e-6)
 
 
-@pytest.mark.parametrize("settings", [{}, {"momentum": 0.5, "alpha_decay": 1.0}], ids=str)
+@pytest.mark.parametrize(
+    "settings",
+    [pytest.param({}, marks=pytest.mark.slow), {"momentum": 0.5, "alpha_decay": 1.0}],
+    ids=str,
+)
 def test_labels_are_those_of_a_run_with_the_same_logits(tmp_path, monkeypatch, settings):
     rng = np.random.default_rng(1)
     given = {"distance": lambda n: rng.random(n), "label": lambda n: rng.integers(0, 3, n)}

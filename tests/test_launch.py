@@ -62,7 +62,7 @@ def test_a_field_that_is_not_there_is_named_with_the_nearest(flag, message, tmp_
     [
         ("train", ("autolabel_jax.attacks", "autolabel_jax.corruptions")),
         pytest.param("evaluate", (), marks=pytest.mark.slow),
-        ("sweep", ()),
+        pytest.param("sweep", (), marks=pytest.mark.slow),
     ],
 )
 def test_a_program_starts_without_slow_imports_and_takes_no_device(program, unused):

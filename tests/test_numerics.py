@@ -25,6 +25,7 @@ SETTINGS = {
     "epochs": 3,
 }
 RUNS = {
+    "mixup": SETTINGS | {"augment__name": "mixup", "buckets__edges": "equal_width"},
     "plain": SETTINGS,
     "ema": SETTINGS | {"optimizer__ema": 0.9, "model__name": "small_cnn", "model__width": 4},
     "visits": SETTINGS
@@ -75,7 +76,10 @@ def made(name: str) -> dict:
     return json.loads(done.stdout)
 
 
-@pytest.mark.parametrize("name", ["plain", pytest.param("ema", marks=pytest.mark.slow)])
+LONG = [pytest.param(name, marks=pytest.mark.slow) for name in ("plain", "ema")]
+
+
+@pytest.mark.parametrize("name", ["mixup", *LONG])
 def test_no_number_of_a_run_moves(name):
     golden, here = files.read_json(GOLDEN), environment()
     other = {n: here[n] for n in here if here[n] != golden["environment"][n]}

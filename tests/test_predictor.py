@@ -21,10 +21,14 @@ from scipy.special import softmax
 import autolabel_jax
 from autolabel_jax import datasets, files, train
 from autolabel_jax.calibrators import Calibrator
+from autolabel_jax.calibrators.input_temperature import InputTemperature
 from autolabel_jax.datasets import photographs
 from autolabel_jax.predictor import exporting, loading, program, standalone, writing
 from autolabel_jax.run_dir import RunDir
 
+compiled = helpers.compile_methods(
+    (InputTemperature, "log_temperature"), (InputTemperature, "_columns")
+)
 FILES = ("program.jax", "weights.safetensors", "predict.py", "flatbuffers.zip")
 MODELS = {
     "mlp": {},
@@ -100,10 +104,11 @@ def test_probabilities_are_those_of_the_run(run, predictor, images):
     assert found.probabilities.dtype == np.float32
 
 
-SLOW = pytest.param("wide_resnet", marks=pytest.mark.slow)
+# The small CNN is exported with a calibrator in the short lane too, below.
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("small_cnn", "wide_resnet")]
 
 
-@pytest.mark.parametrize("name", [*(name for name in MODELS if name != "wide_resnet"), SLOW])
+@pytest.mark.parametrize("name", ["mlp", "small_cnn in bfloat16", *SLOW])
 def test_any_model_has_the_logits_and_probabilities_of_its_run(name, others, tmp_path):
     workdir, inputs = others(**MODELS[name])
     exporting.export_run(workdir, tmp_path / "predictor")

@@ -1,5 +1,6 @@
 """Tables in docs/ and README.md are exactly those that the packed runs in results/ give."""
 
+import functools
 import itertools
 import json
 import pathlib
@@ -33,8 +34,12 @@ def read(name):
     return (ROOT / name).read_text(encoding="utf-8")
 
 
+LOAD = functools.cache(frames.load)  # of a study, once for all tests
+
+
 def test_tables_are_what_the_runs_give_and_every_study_is_shown(monkeypatch):
     monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(frames, "load", LOAD)
     assert summary.update(DOCUMENTS, ["results"], ROOT, check=True) == []
 
 
@@ -47,7 +52,7 @@ def test_every_row_with_a_standard_deviation_is_made(name):
 
 @pytest.mark.parametrize("study", STUDIES)
 def test_runs_of_a_study_share_a_known_numerics_version_and_a_clean_revision(study):
-    frame, left_out = frames.load([str(ROOT / "results" / study)])
+    frame, left_out = LOAD((str(ROOT / "results" / study),))
     assert len(frame) and not left_out["reason"].str.contains("numerics").any()
     versions = {run.settings["numerics_version"] for run in frame["record"]}
     assert len(versions - {run_files.UNKNOWN}) == 1

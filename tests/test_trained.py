@@ -131,6 +131,7 @@ def test_superclasses_are_evaluated_where_there_are_some(run, monkeypatch):
     files.write_json(workdir / "result.json", found)
 
 
+@pytest.mark.slow
 def test_a_whole_evaluation_goes_on_to_the_same_figures(run, monkeypatch):
     """Corrupted sets, an attack and vector scaling, stopped once."""
     config, workdir, found = run
@@ -163,7 +164,8 @@ def test_published_sets_are_refused_before_anything_is_read(tmp_path):
         )
 
 
-@pytest.mark.parametrize("ema", [0.99, pytest.param(0.999, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("ema", [0.99, 0.999])
 def test_the_averaged_model_is_about_as_good_as_the_last(tmp_path, ema):
     """With batch norm, whose statistics belong to the weights, and after few updates."""
     config = helpers.small_config(

@@ -47,9 +47,10 @@ def test_features_are_those_of_the_image_with_the_disagreement(run):
     image = jnp.asarray(restored.dataset.test.input[:8]) / 255
     model, variables = restored.experiment.model, restored.variables
     viewed = views.average(model, ["mirror"], restored.dataset.spec)
-    first, plain = features.forward(model, variables, image)
-    second, _ = features.forward(model, variables, image[:, :, ::-1])
-    mean, found = features.forward(viewed, variables, image)
+    forward = jax.jit(features.forward, static_argnums=0)
+    first, plain = forward(model, variables, image)
+    second, _ = forward(model, variables, image[:, :, ::-1])
+    mean, found = forward(viewed, variables, image)
     np.testing.assert_allclose(mean, (first + second) / 2, atol=1e-5)
     np.testing.assert_allclose(found.drift, plain.drift, atol=1e-5)
     np.testing.assert_allclose(found.penultimate, plain.penultimate, atol=1e-5)

@@ -166,15 +166,20 @@ def means(frame: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
 def best(frame: pd.DataFrame, metrics: Sequence[str]) -> set[tuple[int, str]]:
     """Finds the best mean of each block, if it passes a paired t test against the runner-up."""
     found, seeds = set(), frame.set_index(["cell", "seed"])[list(metrics)]
+    seeds *= [1 if "accuracy" in metric or "auroc" in metric else -1 for metric in metrics]
     means = seeds.groupby(level="cell").mean()
-    for cells, metric in itertools.product(frame.groupby("block")["cell"].unique(), metrics):
-        sign = 1 if "accuracy" in metric or "auroc" in metric else -1
-        own = sign * means.loc[cells, metric].dropna()
-        ranked = own.sort_values(ascending=False, kind="stable").index[:2]
-        if len(ranked) == 2:
-            gap = difference(*(sign * seeds.loc[cell, [metric]] for cell in ranked)).loc[metric]
-            if gap["low"] > 0 and gap["count"] >= MIN_SEEDS:
-                found.add((ranked[0], metric))
+    for cells in frame.groupby("block")["cell"].unique():
+        ranked = {m: own.dropna().nlargest(2).index for m, own in means.loc[cells].items()}
+        pairs = {metric: pair for metric, pair in ranked.items() if len(pair) == 2}
+        if pairs:
+            own = seeds.loc[cells].unstack("cell")
+            first, second = (
+                own[[(metric, pair[i]) for metric, pair in pairs.items()]].droplevel(1, axis=1)
+                for i in range(2)
+            )
+            gaps = difference(first, second)
+            won = gaps.index[(gaps["low"] > 0) & (gaps["count"] >= MIN_SEEDS)]
+            found |= {(pairs[metric][0], metric) for metric in won}
     return found
 
 

@@ -48,6 +48,7 @@ HEADERS, IMAGES = TABLE["header"].to_dict(), TABLE["images"].to_dict()
 OF_RUN = tuple(TABLE.index[TABLE["printed"] == "run"])  # shown after a run
 NO_CONTEST = ("seconds", "peak_memory_gib")  # describe the machine, not the labels
 PUBLISHED = pd.read_csv(HERE / "published.csv", dtype=str, keep_default_na=False)
+PUBLISHED_OF = PUBLISHED.groupby(["dataset", "model", "augmentation", "label_rule"]).groups
 SETTINGS = PUBLISHED["settings"].replace("", "{}").map(json.loads)
 PUBLISHED_METRICS = tuple(PUBLISHED.columns[PUBLISHED.columns.get_loc("settings") + 1 :])
 
@@ -133,10 +134,9 @@ def with_interval(result: Mapping[str, Any], name: str, like: str) -> str:
 
 def published_beside(config: Mapping[str, Any], model: str) -> pd.Series | None:
     """Returns the row of ``published.csv`` that may stand beside a run of a whole split."""
-    own = [config["dataset"], model, config["augment.name"], config["labels.rule"]]
-    same = (PUBLISHED[["dataset", "model", "augmentation", "label_rule"]] == own).all(axis=1)
-    same &= SETTINGS.map(lambda own: own.items() <= config.items())
-    return None if config.get("train_examples") or not same.any() else PUBLISHED[same].iloc[0]
+    own = (config["dataset"], model, config["augment.name"], config["labels.rule"])
+    rows = [i for i in PUBLISHED_OF.get(own, ()) if SETTINGS[i].items() <= config.items()]
+    return None if config.get("train_examples") or not rows else PUBLISHED.loc[rows[0]]
 
 
 def published(cells: pd.DataFrame, sets: Collection[str]) -> tuple[dict[int, str], list[str]]:

@@ -1,6 +1,7 @@
 """Lists the runs of a sweep: those of a config's ``get_sweep`` times the axes of a command."""
 
 import ast
+import contextlib
 import dataclasses
 import difflib
 import functools
@@ -167,9 +168,13 @@ def field(name: str, config: ConfigDict) -> Any:
     Raises:
       ValueError: there is no such field, or it is a group of fields.
     """
+    value: Any = config
+    with contextlib.suppress(KeyError, TypeError):
+        for part in name.split("."):
+            value = value[part]
+        if not isinstance(value, ConfigDict):
+            return value
     flat = traverse_util.flatten_dict(config.to_dict(), sep=".")
-    if name in flat:
-        return flat[name]
     if inside := [other for other in flat if other.startswith(f"{name}.")]:
         raise ValueError(f"{name}: is a group of fields; expected one of: {', '.join(inside)}")
     (nearest,) = difflib.get_close_matches(name, flat, n=1, cutoff=0)
