@@ -171,7 +171,7 @@ def test_distilled_labels_are_a_mixture_with_the_teachers(share):
     np.testing.assert_array_equal(after.target, teacher)  # never moves
 
 
-@pytest.mark.parametrize("temperature", [1.0, 4.0])
+@pytest.mark.parametrize("temperature", [pytest.param(1.0, marks=pytest.mark.slow), 4.0])
 def test_the_teacher_is_a_predictor_of_the_training_inputs(temperature):
     run, folder = predictor_folders.digits()
     dataset = datasets.load(helpers.small_config(train_examples=100))

@@ -254,9 +254,10 @@ FORWARD = {
 
 # In inference the logits are those of test_features_by_hand. Of those that train as they infer,
 # and of two networks of the same blocks with batch norm, one is enough.
-BY_HAND = [(n, True) for n in NAMES if n not in (*WITHOUT_BATCH_NORM, "resnet18")]
+SLOW = ("resnet18", "resnet50")  # wide_resnet has the same parts
+BY_HAND = [(n, True) for n in NAMES if n not in (*WITHOUT_BATCH_NORM, *SLOW)]
 OTHERS = [(name, False) for name in NAMES]
-OTHERS += [(name, True) for name in (*WITHOUT_BATCH_NORM, "resnet18")]
+OTHERS += [(name, True) for name in (*WITHOUT_BATCH_NORM, *SLOW)]
 BY_HAND += [pytest.param(*other, marks=pytest.mark.slow) for other in OTHERS]
 
 
