@@ -124,7 +124,7 @@ def check(call):
         pass  # of a predictor
     elif arguments[:2] == ["-m", "pytest"]:
         assert (ROOT / arguments[2]).exists(), call
-    elif arguments[1].startswith(("experiments", "benchmarks")):
+    elif arguments[1].startswith(("experiments", "benchmarks", "tools")):
         known = flags_of(arguments[1])
         assert known, call
         given = [a[2:].split("=")[0] for a in arguments if a.startswith("--")]
@@ -171,10 +171,10 @@ def test_a_wrong_command_is_found(command, tmp_path, monkeypatch):
 
 
 def python_blocks(path):
-    """Programs of a document, but for files of a package, and what needs a cluster or results/."""
+    """Programs of a document, but for files of a package, and what needs a cluster or data."""
     blocks = re.findall(r"^```python\n(.*?)^```", text_of(path), re.DOTALL | re.MULTILINE)
-    # test_labeler.py and test_results.py run the last two kinds.
-    needs = ("import ray", "import torch", '"results/')
+    # test_labeler.py and test_results.py run those with torch and with results/.
+    needs = ("import ray", "import torch", '"results/', '"data/tfds"')
     return [
         b for b in blocks if not b.startswith("# my_pkg/") and not any(need in b for need in needs)
     ]

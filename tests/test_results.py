@@ -25,6 +25,8 @@ STUDIES = sorted({path.stem for path in (ROOT / "results").glob("*.jsonl")} - {C
 DOCUMENTS = (
     "README.md",
     "docs/text.md",
+    "docs/pretrained.md",
+    "docs/evaluation.md",
     *(f"docs/results/{name}.md" for name in PAGES),
     *(f"docs/methods/{name}.md" for name in FAMILIES),
 )
@@ -62,8 +64,8 @@ def test_runs_of_a_study_share_a_known_numerics_version_and_a_clean_revision(stu
 def test_results_are_few_and_small():
     paths = {path for path in (ROOT / "results").rglob("*") if path.is_file()}
     assert len(paths) == len(STUDIES) + 4 <= 35
-    # 8 MB for the first 22 studies, and 3 MB for the three of other papers' methods.
-    assert sum(path.stat().st_size for path in paths - {CALIBRATORS}) <= 11e6
+    # 8 MB for the first 22 studies, 3 MB for the three of other papers' methods, and half for later.
+    assert sum(path.stat().st_size for path in paths - {CALIBRATORS}) <= 11.5e6
     assert CALIBRATORS.stat().st_size <= 2e6
 
 
