@@ -21,7 +21,10 @@ _grouped_alone = False
 
 @contextlib.contextmanager
 def grouped_alone() -> Generator[None]:
-    """Uses the grouped convolution on CPUs too, for programs that other software converts."""
+    """Uses the grouped convolution on CPUs too, for programs that other software converts.
+
+    It holds for functions that are traced for the first time meanwhile.
+    """
     global _grouped_alone
     before, _grouped_alone = _grouped_alone, True
     try:
