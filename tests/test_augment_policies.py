@@ -214,6 +214,7 @@ def test_trivial_augment_amounts_at_the_ends():
         np.testing.assert_allclose((none[i], most[i], least[i]), expected, rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["auto_augment", pytest.param("trivial_augment", marks=pytest.mark.slow)]
 )

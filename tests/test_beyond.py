@@ -70,6 +70,7 @@ def test_families_match_the_settings_of_the_run():
     assert "randaugment" in [family.name for family in weak if not family.inside]
 
 
+@pytest.mark.slow
 def test_clean_row_is_that_of_the_calibration_split():
     dataset = helpers.make_dataset(calibration=80)
     experiment, variables, whole = make(dataset)

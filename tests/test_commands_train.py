@@ -62,6 +62,7 @@ def test_a_folder_of_images_becomes_a_predictor(photographs, tmp_path, capfd):
     assert (tmp_path / "run/predictor/predictor.json").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_what_does_not_fit_into_memory_is_streamed(photographs, tmp_path, capfd, monkeypatch):
     monkeypatch.setattr(manifest, "MOST_BYTES", 300 * 32**2 * 3 - 1)
     command.make_config(str(photographs), {"image_size": "16"})

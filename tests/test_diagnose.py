@@ -48,6 +48,7 @@ def diagnose(workdir, *arguments):
     return helpers.command("-m", "experiments.diagnose", f"--workdir={workdir}", *arguments)
 
 
+@pytest.mark.slow
 def test_the_command(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(progress, "INTERVAL", -1.0)  # a line for each step
     for name in ("mixup", "none"):

@@ -167,6 +167,7 @@ def test_dump_keeps_what_fits_need_in_half_precision(tmp_path):
         assert file["clean_mean_drift"].dtype == np.float16
 
 
+@pytest.mark.slow
 def test_command_writes_a_row_for_each_calibrator(tmp_path, monkeypatch):
     monkeypatch.setattr(corruptions, "CORRUPTIONS", ("contrast", "pixelate"))
     kept = ("temperature", "vector", "pooled_temperature", "entropy_trust_neighbours_recentred")

@@ -69,7 +69,7 @@ def check_label_ece(lines, changes):
 @pytest.mark.parametrize(
     ("changes", "due"),
     [
-        ({}, {1, 2, 3, 4, 5, 6}),
+        pytest.param({}, {1, 2, 3, 4, 5, 6}, marks=pytest.mark.slow),
         pytest.param({"labels__update_every": 2}, {2, 4, 6}, marks=pytest.mark.slow),
         pytest.param({"labels__warmup_epochs": 1}, {2, 3, 4, 5, 6}, marks=pytest.mark.slow),
         ({"labels__warmup_epochs": 1, "labels__update_every": 2}, {3, 5}),
@@ -354,6 +354,7 @@ def test_killed_from_outside_ends_with_the_same_bits(tmp_path, undisturbed):
     assert_same_run(workdir, undisturbed)
 
 
+@pytest.mark.slow
 def test_asked_to_stop_saves_in_mid_epoch_and_goes_on(tmp_path, undisturbed):
     workdir = tmp_path / "run"
     done = trapped(workdir, "step", 3, signal.SIGTERM)
