@@ -123,7 +123,7 @@ def figure(few: dict[str, toy_training.Training], memorised: toy_training.Traini
 
     rules = ("one-hot", "smoothing .1", "AutoLabel")
     parts = {
-        "AutoLabel,\naugmented anew in each step": probabilities(few["AutoLabel"]),
+        "AutoLabel,\nfresh augmentation in each step": probabilities(few["AutoLabel"]),
         "Miscalibration\non fresh data": {
             rule: mean(np.abs(toy_measure.gap(few[rule].test))) for rule in rules
         },

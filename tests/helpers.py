@@ -171,7 +171,7 @@ def command(*arguments, devices: int | None = None) -> subprocess.CompletedProce
         stack.enter_context(contextlib.redirect_stdout(out))
         stack.enter_context(contextlib.redirect_stderr(err))
         stack.enter_context(mock.patch.object(sys, "argv", others))
-        stack.enter_context(_programs_anew())
+        stack.enter_context(_fresh_programs())
         for number in (signal.SIGINT, signal.SIGTERM):
             stack.callback(signal.signal, number, signal.getsignal(number))
         code = _exit_code(lambda: runpy.run_module(others[0], run_name="__main__", alter_sys=True))
@@ -201,8 +201,8 @@ def _copied(value):
 
 
 @contextlib.contextmanager
-def _programs_anew():
-    """No module of experiments is imported and no flag of one defined, until this ends."""
+def _fresh_programs():
+    """Until this ends, no module of experiments is imported and none of their flags is defined."""
     app.define_help_flags()  # once and for all
     before = {name: _copied(value) for name, value in FLAGS.__dict__.items()}
     imported = {name: sys.modules[name] for name in sys.modules if _of_experiments(name)}

@@ -21,7 +21,7 @@ def clip(encoded: str | bytes, encoding: Mapping[str, Any]) -> np.ndarray:
 
     Args:
       encoded: path or content of the file.
-      encoding: description from ``read``.
+      encoding: description from ``datasets.audio.read``.
 
     Raises:
       ValueError: it cannot be used.

@@ -117,7 +117,7 @@ def natural(value: Any) -> list[tuple[bool, float, str]]:
 
 
 def shown(name: str, *values: float | None, sign: str = "", spread: str = "[{}, {}]") -> str:
-    """Formats a metric, and in ``spread`` what it is known to, if known: '93.10 [92.61, 93.58]'."""
+    """Formats a metric, and its interval in ``spread`` if there is one: '93.10 [92.61, 93.58]'."""
     factor, digits = TABLE.at[name, "factor"], TABLE.at[name, "digits"]
     first, *others = (
         "" if value is None or math.isnan(value) else f"{factor * value:{sign}.{digits}f}"
